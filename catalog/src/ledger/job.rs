@@ -1,0 +1,204 @@
+//! Jobs and their attempts: what background work was asked for and how it went.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Interval;
+use crate::change::Author;
+use crate::id::{JobId, ObjectId};
+
+/// What a job is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewJob {
+    pub kind: JobKind,
+    pub workspace: ObjectId,
+    pub view: ObjectId,
+    /// Kept beside the id because the job outlives the view.
+    pub view_name: String,
+    /// The start may be `i64::MIN`: everything up to the end.
+    pub range: Interval,
+    pub online: bool,
+    pub offline: bool,
+    /// Do ranges again that are materialized already.
+    pub overwrite: bool,
+    /// Whoever asked; `at_us` is when the job was made.
+    pub author: Author,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    /// What was asked for; it never changes.
+    pub request: NewJob,
+    pub state: JobState,
+    /// When the first attempt started.
+    #[serde(default)]
+    pub started_at_us: Option<i64>,
+    /// `None` while the job has not ended, and for a job that a crash ended: nobody saw when.
+    #[serde(default)]
+    pub finished_at_us: Option<i64>,
+    #[serde(default)]
+    pub rows_read: u64,
+    #[serde(default)]
+    pub rows_written: u64,
+    /// Why the job, or its latest attempt, failed.
+    #[serde(default)]
+    pub error: Option<JobError>,
+    /// How many attempts were started.
+    #[serde(default)]
+    pub attempts: u32,
+}
+
+impl Job {
+    pub fn created_at_us(&self) -> i64 {
+        self.request.author.at_us
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobAttempt {
+    pub job: JobId,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    pub started_at_us: i64,
+    #[serde(default)]
+    pub finished_at_us: Option<i64>,
+    /// Never `Queued`.
+    pub state: JobState,
+    #[serde(default)]
+    pub error: Option<JobError>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    pub sqlstate: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    Refresh,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl JobState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobState::Queued => "queued",
+            JobState::Running => "running",
+            JobState::Succeeded => "succeeded",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn has_ended(self) -> bool {
+        match self {
+            JobState::Queued | JobState::Running => false,
+            JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Succeeded,
+    Failed(JobError),
+    Cancelled,
+}
+
+impl Outcome {
+    pub(crate) fn state(&self) -> JobState {
+        match self {
+            Outcome::Succeeded => JobState::Succeeded,
+            Outcome::Failed(_) => JobState::Failed,
+            Outcome::Cancelled => JobState::Cancelled,
+        }
+    }
+
+    pub(crate) fn error(self) -> Option<JobError> {
+        match self {
+            Outcome::Failed(error) => Some(error),
+            Outcome::Succeeded | Outcome::Cancelled => None,
+        }
+    }
+}
+
+/// Which jobs to list, newest first. The default is all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobFilter {
+    pub workspace: Option<ObjectId>,
+    pub view: Option<ObjectId>,
+    pub state: Option<JobState>,
+    /// Only jobs older than this one: the last of the page before.
+    pub before: Option<JobId>,
+    pub limit: usize,
+}
+
+impl Default for JobFilter {
+    fn default() -> JobFilter {
+        JobFilter { workspace: None, view: None, state: None, before: None, limit: usize::MAX }
+    }
+}
+
+impl JobFilter {
+    pub(crate) fn admits(&self, job: &Job) -> bool {
+        self.workspace.is_none_or(|workspace| workspace == job.request.workspace)
+            && self.view.is_none_or(|view| view == job.request.view)
+            && self.state.is_none_or(|state| state == job.state)
+    }
+}
+
+/// One of the two stores that a view is materialized into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    Offline,
+    Online,
+}
+
+impl StoreKind {
+    pub const ALL: [StoreKind; 2] = [StoreKind::Offline, StoreKind::Online];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StoreKind::Offline => "offline",
+            StoreKind::Online => "online",
+        }
+    }
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl NewJob {
+    /// The stores the job writes to.
+    pub fn stores(&self) -> impl Iterator<Item = StoreKind> {
+        let (offline, online) = (self.offline, self.online);
+        StoreKind::ALL.into_iter().filter(move |store| match store {
+            StoreKind::Offline => offline,
+            StoreKind::Online => online,
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! The registry of a feature warehouse: named, versioned objects with stable ids and dependencies, atomic durable
+//! commits, their history, and the ledger of background jobs. All of it in one redb file.
+//!
+//! It knows no SQL (texts are kept, never parsed), no query engine, no clock and no network, and everything in it is
+//! synchronous. [`Catalog`] owns the file, [`Snapshot`] is what readers see, [`Change`] is the only way to edit.
+
+mod audit;
+mod catalog;
+mod change;
+mod collection;
+mod dependency;
+mod diff;
+mod error;
+mod id;
+mod ledger;
+mod migrate;
+pub mod object;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod testing;
+
+pub use audit::{Action, Effect, Entry, HistoryFilter};
+pub use catalog::Catalog;
+pub use change::{Author, Change};
+pub use diff::diff;
+pub use error::{Error, ObjectName};
+pub use id::{JobId, ObjectId, Version};
+pub use ledger::{
+    Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobKind, JobState, Ledger, NewJob, Outcome,
+    StoreKind,
+};
+pub use object::{
+    AggregateFunction, ApiKey, Backfill, Column, Dataset, Definition, Entity, Feature, FeatureDefinition,
+    FeatureService, FeatureTable, FeatureView, FileFormat, Header, Home, LeadingEdge, NameSpace, Object, ObjectKind,
+    Reach, RealtimeView, RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows, ServiceMember, Source,
+    SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Window, Workspace,
+};
+pub use snapshot::Snapshot;

@@ -1,0 +1,17 @@
+//! A typed column: of a source, a stream, a table, or a join key.
+
+use arrow_schema::DataType;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+}
+
+impl Column {
+    pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Column {
+        Column { name: name.into(), data_type, nullable }
+    }
+}

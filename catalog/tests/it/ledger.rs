@@ -1,0 +1,288 @@
+//! Jobs from the queue to their end, and the ranges they leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granary_catalog::*;
+
+use crate::fixture::*;
+use crate::random::Random;
+
+fn request(start_us: i64, end_us: i64) -> NewJob {
+    NewJob {
+        kind: JobKind::Refresh,
+        workspace: WORKSPACE,
+        view: SPEND,
+        view_name: "user_spend".to_owned(),
+        range: Interval::new(start_us, end_us),
+        online: true,
+        offline: true,
+        overwrite: false,
+        author: author("REFRESH FEATURE VIEW user_spend"),
+    }
+}
+
+fn failure(message: &str) -> JobError {
+    JobError { sqlstate: "58030".to_owned(), message: message.to_owned() }
+}
+
+fn run(ledger: &Ledger, request: NewJob) -> Job {
+    let job = ledger.create_job(request).unwrap().id;
+    ledger.start_attempt(job, 10).unwrap();
+    ledger.finish(job, Outcome::Succeeded, 20).unwrap()
+}
+
+fn ranges(ledger: &Ledger, store: StoreKind) -> Vec<Interval> {
+    ledger.ranges(SPEND, store).iter().collect()
+}
+
+#[test]
+fn a_job_goes_from_the_queue_to_its_end() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let job = ledger.create_job(request(0, 10)).unwrap();
+    assert_eq!((job.id, job.state), (JobId(1), JobState::Queued));
+    assert_eq!(job.created_at_us(), 1_700_000_000_000_000);
+    let attempt = ledger.start_attempt(job.id, 100).unwrap();
+    assert_eq!((attempt.attempt, attempt.state), (1, JobState::Running));
+    ledger.progress(job.id, 7, 5).unwrap();
+    assert_eq!(ledger.get(job.id).unwrap().rows_read, 7);
+    assert_eq!(ledger.list(&JobFilter::default()).unwrap()[0].rows_written, 5);
+    assert_eq!(ledger.active().len(), 1);
+    assert!(ranges(ledger, StoreKind::Offline).is_empty());
+    let job = ledger.finish(job.id, Outcome::Succeeded, 200).unwrap();
+    assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 10)]);
+    assert_eq!(ranges(ledger, StoreKind::Online), [Interval::new(0, 10)]);
+    assert!(ledger.active().is_empty());
+
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert_eq!(ledger.get(job.id).unwrap(), job);
+    assert_eq!((job.started_at_us, job.finished_at_us), (Some(100), Some(200)));
+    assert_eq!((job.rows_read, job.rows_written), (7, 5));
+    let attempts = ledger.attempts(job.id).unwrap();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!((attempts[0].state, attempts[0].finished_at_us), (JobState::Succeeded, Some(200)));
+    assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 10)]);
+    assert!(ledger.interrupted_at_open().is_empty());
+}
+
+#[test]
+fn every_attempt_is_kept() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let job = ledger.create_job(request(0, 10)).unwrap().id;
+    ledger.start_attempt(job, 1).unwrap();
+    let queued = ledger.fail_attempt(job, failure("disk full"), 2).unwrap();
+    assert_eq!((queued.state, queued.finished_at_us), (JobState::Queued, None));
+    ledger.start_attempt(job, 3).unwrap();
+    let failed = ledger.finish(job, Outcome::Failed(failure("still full")), 4).unwrap();
+    assert_eq!(failed.error, Some(failure("still full")));
+    assert_eq!(failed.started_at_us, Some(1));
+    let queued = ledger.retry(job).unwrap();
+    assert_eq!((queued.state, queued.finished_at_us), (JobState::Queued, None));
+    ledger.start_attempt(job, 5).unwrap();
+    let done = ledger.finish(job, Outcome::Succeeded, 6).unwrap();
+    assert_eq!((done.attempts, done.error), (3, None));
+    let attempts = ledger.attempts(job).unwrap();
+    let told: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.error.clone())).collect();
+    let expected = [
+        (1, JobState::Failed, Some(failure("disk full"))),
+        (2, JobState::Failed, Some(failure("still full"))),
+        (3, JobState::Succeeded, None),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_step_out_of_turn_is_refused() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let job = ledger.create_job(request(0, 10)).unwrap().id;
+    let refused = |result: Result<(), Error>, expected: JobState| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::JobState { state, .. } if state == expected), "{error:?}");
+    };
+    refused(ledger.finish(job, Outcome::Succeeded, 1).map(drop), JobState::Queued);
+    refused(ledger.fail_attempt(job, failure("…"), 1).map(drop), JobState::Queued);
+    refused(ledger.progress(job, 1, 1), JobState::Queued);
+    refused(ledger.retry(job).map(drop), JobState::Queued);
+    ledger.start_attempt(job, 1).unwrap();
+    refused(ledger.start_attempt(job, 1).map(drop), JobState::Running);
+    ledger.finish(job, Outcome::Cancelled, 2).unwrap();
+    refused(ledger.finish(job, Outcome::Succeeded, 3).map(drop), JobState::Cancelled);
+    refused(ledger.progress(job, 1, 1), JobState::Cancelled);
+    refused(ledger.start_attempt(job, 3).map(drop), JobState::Cancelled);
+    assert!(ranges(ledger, StoreKind::Offline).is_empty());
+    assert!(matches!(ledger.get(JobId(9)), Err(Error::UndefinedJob { job: JobId(9) })));
+    assert!(matches!(ledger.progress(JobId(9), 0, 0), Err(Error::UndefinedJob { .. })));
+    assert!(matches!(ledger.create_job(request(5, 5)), Err(Error::EmptyRange { .. })));
+}
+
+#[test]
+fn what_is_materialized_is_not_done_twice_unless_asked_to() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    run(ledger, NewJob { online: false, ..request(0, 10) });
+    let error = ledger.create_job(request(5, 15)).unwrap_err();
+    let Error::AlreadyMaterialized { store, overlap } = error else { panic!("{error:?}") };
+    assert_eq!((store, overlap), (StoreKind::Offline, Interval::new(5, 10)));
+    run(ledger, NewJob { offline: false, ..request(5, 15) });
+    run(ledger, NewJob { overwrite: true, ..request(5, 15) });
+    assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 15)]);
+    assert_eq!(ranges(ledger, StoreKind::Online), [Interval::new(5, 15)]);
+    run(ledger, NewJob { view: SERVICE, ..request(0, 10) });
+}
+
+#[test]
+fn two_jobs_do_not_work_on_the_same_range() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let first = ledger.create_job(request(i64::MIN, 10)).unwrap().id;
+    let overwrite = NewJob { overwrite: true, ..request(9, 20) };
+    assert!(matches!(ledger.create_job(overwrite.clone()), Err(Error::JobConflict { job }) if job == first));
+    ledger.create_job(request(10, 20)).unwrap();
+    ledger.finish(first, Outcome::Cancelled, 1).unwrap();
+    assert!(matches!(ledger.create_job(overwrite), Err(Error::JobConflict { job: JobId(2) })));
+    ledger.retry(first).unwrap();
+    assert!(matches!(ledger.create_job(request(0, 5)), Err(Error::JobConflict { job }) if job == first));
+}
+
+#[test]
+fn a_gap_is_told_where_it_begins() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    run(ledger, request(i64::MIN, 10));
+    run(ledger, request(20, 30));
+    let covers = |start_us, end_us| ledger.covers(SPEND, StoreKind::Online, Interval::new(start_us, end_us));
+    assert_eq!(covers(-99, 10), Ok(()));
+    assert_eq!(covers(5, 25), Err(Gap { start_us: 10, end_us: 20 }));
+    assert_eq!(covers(12, 15), Err(Gap { start_us: 12, end_us: 15 }));
+    assert_eq!(covers(15, 15), Ok(()));
+    let unknown = ledger.covers(SERVICE, StoreKind::Online, Interval::new(1, 2));
+    assert_eq!(unknown, Err(Gap { start_us: 1, end_us: 2 }));
+    assert_eq!(ledger.overlaps(SPEND, StoreKind::Online, Interval::new(5, 25)), Some(Interval::new(5, 10)));
+    assert_eq!(ledger.overlaps(SPEND, StoreKind::Online, Interval::new(10, 20)), None);
+}
+
+#[test]
+fn jobs_in_flight_are_failed_when_the_catalog_opens_again() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    run(ledger, request(0, 10));
+    ledger.create_job(request(10, 20)).unwrap();
+    let running = ledger.create_job(request(20, 30)).unwrap().id;
+    ledger.start_attempt(running, 5).unwrap();
+    drop(catalog);
+
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    let told: Vec<_> = ledger.interrupted_at_open().iter().map(|job| (job.id, job.state)).collect();
+    assert_eq!(told, [(JobId(2), JobState::Failed), (JobId(3), JobState::Failed)]);
+    let job = ledger.get(running).unwrap();
+    assert_eq!(job.error.as_ref().unwrap().message, "interrupted by a restart");
+    assert_eq!(job.finished_at_us, None);
+    assert_eq!(ledger.attempts(running).unwrap()[0].state, JobState::Failed);
+    assert!(ledger.active().is_empty());
+    ledger.retry(running).unwrap();
+    assert_eq!(ledger.start_attempt(running, 6).unwrap().attempt, 2);
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    assert_eq!(catalog.ledger().interrupted_at_open().len(), 1);
+}
+
+#[test]
+fn a_forgotten_view_can_be_materialized_again() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    run(ledger, request(0, 10));
+    run(ledger, NewJob { view: SERVICE, ..request(0, 10) });
+    let job = ledger.create_job(request(10, 20)).unwrap().id;
+    assert!(matches!(ledger.forget(SPEND), Err(Error::JobConflict { .. })));
+    ledger.finish(job, Outcome::Cancelled, 1).unwrap();
+    ledger.forget(SPEND).unwrap();
+    assert!(ranges(ledger, StoreKind::Offline).is_empty());
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert!(ranges(ledger, StoreKind::Offline).is_empty());
+    assert!(!ledger.ranges(SERVICE, StoreKind::Offline).is_empty());
+    run(ledger, request(0, 10));
+}
+
+#[test]
+fn lists_are_newest_first_filtered_and_paged() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    for n in 0..3 {
+        run(ledger, request(n, n + 1));
+    }
+    ledger.create_job(NewJob { view: SERVICE, ..request(0, 1) }).unwrap();
+    let ids = |filter: JobFilter| -> Vec<u64> { ledger.list(&filter).unwrap().iter().map(|job| job.id.0).collect() };
+    let all = JobFilter::default();
+    assert_eq!(ids(all), [4, 3, 2, 1]);
+    assert_eq!(ids(JobFilter { view: Some(SPEND), limit: 2, ..all }), [3, 2]);
+    assert_eq!(ids(JobFilter { view: Some(SPEND), before: Some(JobId(2)), ..all }), [1]);
+    assert_eq!(ids(JobFilter { state: Some(JobState::Queued), ..all }), [4]);
+    assert!(ids(JobFilter { workspace: Some(ObjectId(99)), ..all }).is_empty());
+    assert!(ids(JobFilter { limit: 0, ..all }).is_empty());
+}
+
+#[test]
+fn pruning_keeps_ranges_and_jobs_in_flight() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let old = NewJob { author: Author { at_us: 1, ..author("…") }, ..request(0, 10) };
+    let done = run(ledger, old.clone()).id;
+    let waiting = ledger.create_job(NewJob { range: Interval::new(10, 20), ..old }).unwrap().id;
+    let recent = run(ledger, request(20, 30)).id;
+    assert_eq!(ledger.prune(2).unwrap(), 1);
+    assert!(matches!(ledger.get(done), Err(Error::UndefinedJob { .. })));
+    assert!(ledger.attempts(done).unwrap().is_empty());
+    assert!(ledger.get(waiting).is_ok() && ledger.get(recent).is_ok());
+    assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 10), Interval::new(20, 30)]);
+    assert_eq!(ledger.prune(2).unwrap(), 0);
+}
+
+/// Random jobs against sets of points.
+#[test]
+fn ranges_are_those_of_the_jobs_that_succeeded() {
+    let mut random = Random::new(3);
+    let (place, mut catalog) = shop_catalog();
+    let mut done: BTreeMap<StoreKind, BTreeSet<i64>> = BTreeMap::new();
+    for _ in 0..120 {
+        let start_us = random.between(-15, 14);
+        let range = Interval::new(start_us, start_us + random.between(1, 6));
+        let points: BTreeSet<i64> = (range.start_us..range.end_us).collect();
+        let (online, offline) = [(true, true), (true, false), (false, true)][random.below(3)];
+        let overwrite = random.one_in(2);
+        let job = NewJob { online, offline, overwrite, ..request(range.start_us, range.end_us) };
+        let stores: Vec<StoreKind> = job.stores().collect();
+        let ledger = catalog.ledger();
+        let is_done = stores.iter().any(|store| done.get(store).is_some_and(|done| !done.is_disjoint(&points)));
+        match ledger.create_job(job) {
+            Ok(job) => {
+                assert!(overwrite || !is_done);
+                ledger.start_attempt(job.id, 1).unwrap();
+                let outcome = if random.one_in(4) { Outcome::Failed(failure("…")) } else { Outcome::Succeeded };
+                if outcome == Outcome::Succeeded {
+                    for store in stores {
+                        done.entry(store).or_default().extend(&points);
+                    }
+                }
+                ledger.finish(job.id, outcome, 2).unwrap();
+            }
+            Err(Error::AlreadyMaterialized { .. }) => assert!(!overwrite && is_done),
+            Err(error) => panic!("{error:?}"),
+        }
+        for (&store, done) in &done {
+            let members = catalog.ledger().ranges(SPEND, store);
+            let members = members.iter().flat_map(|interval| interval.start_us..interval.end_us);
+            assert_eq!(members.collect::<BTreeSet<_>>(), *done);
+        }
+        if random.one_in(20) {
+            drop(catalog);
+            catalog = Catalog::open(&place.path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! PostgreSQL's dialect for sqlparser, plus `FOR SYSTEM_TIME`, plus guards against texts that would exhaust stack or time.
+//! Every method that `PostgreSqlDialect` overrides is passed on to it; a missing one would silently lose syntax.
+
+use std::any::TypeId;
+use std::cell::Cell;
+
+use sqlparser::ast::{Expr, Interval, Statement};
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS};
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+use crate::source::is_word;
+
+/// Operators that may hang on one another to the left, as in `a + b + c`.
+/// The tree of such a chain is as deep as it is long, and later stages walk it recursively.
+pub(crate) const MAX_CHAIN: usize = 500;
+
+/// Words that sqlparser reserves after a table for other databases, and PostgreSQL does not.
+const FREE_TABLE_ALIASES: &[Keyword] = &[
+    Keyword::EXPLAIN,
+    Keyword::SORT,
+    Keyword::TOP,
+    Keyword::VIEW,
+    Keyword::CLUSTER,
+    Keyword::DISTRIBUTE,
+    Keyword::GLOBAL,
+    Keyword::OUTPUT,
+    Keyword::PREWHERE,
+    Keyword::SETTINGS,
+    Keyword::FORMAT,
+    Keyword::START,
+    Keyword::CONNECT,
+    Keyword::MATCH_RECOGNIZE,
+    Keyword::SAMPLE,
+    Keyword::OPEN,
+    Keyword::MINUS,
+];
+
+/// The same after an expression of a SELECT list.
+const FREE_COLUMN_ALIASES: &[Keyword] = &[
+    Keyword::EXPLAIN,
+    Keyword::SORT,
+    Keyword::TOP,
+    Keyword::VIEW,
+    Keyword::CLUSTER,
+    Keyword::DISTRIBUTE,
+    Keyword::VALUES,
+    Keyword::MINUS,
+];
+
+/// Words that PostgreSQL does not take for a column's alias without AS, and sqlparser would: `SELECT 1 ON CONFLICT …`.
+const NEVER_COLUMN_ALIASES: &[Keyword] =
+    &[Keyword::ON, Keyword::TO, Keyword::FOR, Keyword::WINDOW, Keyword::CREATE, Keyword::GRANT];
+
+#[derive(Debug)]
+pub(crate) struct GranaryDialect {
+    postgres: PostgreSqlDialect,
+    /// Whether the text has `FOR SYSTEM_TIME`: only then may sqlparser look for table versions,
+    /// since it would take aliases named AT, BEFORE or CHANGES for one.
+    versioning: bool,
+    /// How many more expressions may be begun. sqlparser goes back and tries again where a
+    /// text is ambiguous; nested, that doubles with every level.
+    budget: Cell<u64>,
+}
+
+impl GranaryDialect {
+    pub(crate) fn new(versioning: bool, tokens: usize) -> GranaryDialect {
+        let budget = 20_000 + 20 * tokens as u64;
+        GranaryDialect { postgres: PostgreSqlDialect {}, versioning, budget: Cell::new(budget) }
+    }
+
+    /// True when parsing was cut short; whatever error came of it is not the real one.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.budget.get() == 0
+    }
+}
+
+/// How deep the left side of an operator chain is, counted up to `MAX_CHAIN`.
+fn left_depth(mut expression: &Expr) -> usize {
+    let mut depth = 0;
+    while depth < MAX_CHAIN {
+        expression = match expression {
+            Expr::BinaryOp { left, .. } | Expr::AnyOp { left, .. } | Expr::AllOp { left, .. } => left,
+            Expr::IsNull(inner)
+            | Expr::IsNotNull(inner)
+            | Expr::IsTrue(inner)
+            | Expr::IsNotTrue(inner)
+            | Expr::IsFalse(inner)
+            | Expr::IsNotFalse(inner)
+            | Expr::IsUnknown(inner)
+            | Expr::IsNotUnknown(inner)
+            | Expr::IsDistinctFrom(inner, _)
+            | Expr::IsNotDistinctFrom(inner, _) => inner,
+            Expr::Cast { expr, .. }
+            | Expr::Like { expr, .. }
+            | Expr::ILike { expr, .. }
+            | Expr::SimilarTo { expr, .. }
+            | Expr::RLike { expr, .. }
+            | Expr::Between { expr, .. }
+            | Expr::InList { expr, .. }
+            | Expr::InSubquery { expr, .. }
+            | Expr::InUnnest { expr, .. }
+            | Expr::Collate { expr, .. }
+            | Expr::IsNormalized { expr, .. }
+            | Expr::UnaryOp { expr, .. }
+            | Expr::AtTimeZone { timestamp: expr, .. } => expr,
+            _ => return depth,
+        };
+        depth += 1;
+    }
+    depth
+}
+
+/// `INTERVAL '7 days' TO`: sqlparser would read the fields of `INTERVAL '1-2' YEAR TO MONTH`, though there is no first
+/// field; here TO ends the interval, as in `FROM now() - interval '7 days' TO now()`.
+fn is_interval_before_to(parser: &Parser) -> bool {
+    let [interval, text, to] = parser.peek_tokens_ref();
+    is_word(&interval.token, "interval")
+        && matches!(text.token, Token::SingleQuotedString(_))
+        && is_word(&to.token, "to")
+}
+
+fn parse_bare_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.advance_token();
+    Ok(Expr::Interval(Interval {
+        value: Box::new(Expr::Value(parser.parse_value()?)),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
+}
+
+impl Dialect for GranaryDialect {
+    /// sqlparser asks "is this PostgreSQL?" in many places.
+    fn dialect(&self) -> TypeId {
+        self.postgres.dialect()
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.versioning
+    }
+
+    /// `'a'` newline `'b'` is one string in PostgreSQL and in the standard.
+    fn supports_string_literal_concatenation_with_newline(&self) -> bool {
+        true
+    }
+
+    fn is_table_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
+        !RESERVED_FOR_TABLE_ALIAS.contains(keyword) || FREE_TABLE_ALIASES.contains(keyword)
+    }
+
+    fn is_column_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
+        let is_reserved = RESERVED_FOR_COLUMN_ALIAS.contains(keyword) && !FREE_COLUMN_ALIASES.contains(keyword);
+        !is_reserved && !NEVER_COLUMN_ALIASES.contains(keyword)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let left = self.budget.get().saturating_sub(1);
+        self.budget.set(left);
+        if left == 0 {
+            return Some(Err(ParserError::RecursionLimitExceeded));
+        }
+        if is_interval_before_to(parser) {
+            return Some(parse_bare_interval(parser));
+        }
+        self.postgres.parse_prefix(parser)
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, expression: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if left_depth(expression) >= MAX_CHAIN {
+            return Some(Err(ParserError::RecursionLimitExceeded));
+        }
+        self.postgres.parse_infix(parser, expression, precedence)
+    }
+
+    fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
+        self.postgres.parse_statement(parser)
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        self.postgres.get_next_precedence(parser)
+    }
+
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        self.postgres.prec_value(precedence)
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        self.postgres.identifier_quote_style(identifier)
+    }
+
+    fn is_delimited_identifier_start(&self, character: char) -> bool {
+        self.postgres.is_delimited_identifier_start(character)
+    }
+
+    fn is_identifier_start(&self, character: char) -> bool {
+        self.postgres.is_identifier_start(character)
+    }
+
+    fn is_identifier_part(&self, character: char) -> bool {
+        self.postgres.is_identifier_part(character)
+    }
+
+    fn is_custom_operator_part(&self, character: char) -> bool {
+        self.postgres.is_custom_operator_part(character)
+    }
+
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        self.postgres.is_reserved_for_identifier(keyword)
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        self.postgres.supports_unicode_string_literal()
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        self.postgres.supports_filter_during_aggregation()
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        self.postgres.supports_group_by_expr()
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        self.postgres.allow_extract_custom()
+    }
+
+    fn allow_extract_single_quotes(&self) -> bool {
+        self.postgres.allow_extract_single_quotes()
+    }
+
+    fn supports_create_index_with_clause(&self) -> bool {
+        self.postgres.supports_create_index_with_clause()
+    }
+
+    fn supports_explain_with_utility_options(&self) -> bool {
+        self.postgres.supports_explain_with_utility_options()
+    }
+
+    fn supports_listen_notify(&self) -> bool {
+        self.postgres.supports_listen_notify()
+    }
+
+    fn supports_factorial_operator(&self) -> bool {
+        self.postgres.supports_factorial_operator()
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        self.postgres.supports_bitwise_shift_operators()
+    }
+
+    fn supports_comment_on(&self) -> bool {
+        self.postgres.supports_comment_on()
+    }
+
+    fn supports_load_extension(&self) -> bool {
+        self.postgres.supports_load_extension()
+    }
+
+    fn supports_named_fn_args_with_colon_operator(&self) -> bool {
+        self.postgres.supports_named_fn_args_with_colon_operator()
+    }
+
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        self.postgres.supports_named_fn_args_with_expr_name()
+    }
+
+    fn supports_empty_projections(&self) -> bool {
+        self.postgres.supports_empty_projections()
+    }
+
+    fn supports_nested_comments(&self) -> bool {
+        self.postgres.supports_nested_comments()
+    }
+
+    fn supports_string_escape_constant(&self) -> bool {
+        self.postgres.supports_string_escape_constant()
+    }
+
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        self.postgres.supports_numeric_literal_underscores()
+    }
+
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        self.postgres.supports_array_typedef_with_brackets()
+    }
+
+    fn supports_geometric_types(&self) -> bool {
+        self.postgres.supports_geometric_types()
+    }
+
+    fn supports_set_names(&self) -> bool {
+        self.postgres.supports_set_names()
+    }
+
+    fn supports_alter_column_type_using(&self) -> bool {
+        self.postgres.supports_alter_column_type_using()
+    }
+
+    fn supports_notnull_operator(&self) -> bool {
+        self.postgres.supports_notnull_operator()
+    }
+
+    fn supports_interval_options(&self) -> bool {
+        self.postgres.supports_interval_options()
+    }
+
+    fn supports_insert_table_alias(&self) -> bool {
+        self.postgres.supports_insert_table_alias()
+    }
+
+    fn supports_create_table_like_parenthesized(&self) -> bool {
+        self.postgres.supports_create_table_like_parenthesized()
+    }
+
+    fn supports_select_wildcard_with_alias(&self) -> bool {
+        self.postgres.supports_select_wildcard_with_alias()
+    }
+
+    fn supports_comma_separated_trim(&self) -> bool {
+        self.postgres.supports_comma_separated_trim()
+    }
+
+    fn supports_xml_expressions(&self) -> bool {
+        self.postgres.supports_xml_expressions()
+    }
+
+    fn supports_comment_optimizer_hint(&self) -> bool {
+        self.postgres.supports_comment_optimizer_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(dialect: &dyn Dialect, text: &str) -> Result<Vec<Statement>, ParserError> {
+        Parser::parse_sql(dialect, text)
+    }
+
+    /// One text for each method that `PostgreSqlDialect` overrides and that a text can show.
+    #[test]
+    fn nothing_of_postgres_is_lost() {
+        for text in [
+            "SELECT \"a\", größe, a$1 FROM _t",
+            "SELECT U&'\\0041', E'\\n', 1_000",
+            "SELECT a <-> b, a <=> b, a <@ b, |/ 4, @ -1, 5 !, a # b, a << 2, ~ 1",
+            "SELECT a COLLATE \"C\", a[1], a -> 'b' ->> 'c', a NOTNULL, interval",
+            "SELECT sum(a) FILTER (WHERE b) FROM t GROUP BY ROLLUP (a), GROUPING SETS ((a), ())",
+            "SELECT EXTRACT('epoch' FROM a), EXTRACT(custom FROM a), trim('a', 'b'), json_object('a': 1)",
+            "CREATE INDEX i ON t (a) WITH (fillfactor = 70)",
+            "EXPLAIN (ANALYZE, FORMAT JSON) SELECT 1",
+            "LISTEN a",
+            "NOTIFY a, 'b'",
+            "COMMENT ON TABLE t IS 'x'",
+            "LOAD 'x'",
+            "SELECT FROM t",
+            "SELECT /* a /* b */ c */ 1",
+            "CREATE TABLE t (a int[], b box, c interval day to second(3))",
+            "SET NAMES 'utf8'",
+            "ALTER TABLE t ALTER COLUMN a TYPE int USING a::int",
+            "INSERT INTO t AS x VALUES (1)",
+            "CREATE TABLE t (LIKE u)",
+            "SELECT * AS x FROM t",
+            "SELECT xml '<a/>'",
+            "SELECT /*+ hint */ 1",
+        ] {
+            let ours = parse(&GranaryDialect::new(true, 100), text);
+            assert!(ours.is_ok(), "{text}: {ours:?}");
+            assert_eq!(ours, parse(&PostgreSqlDialect {}, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_ends_before_to() {
+        let text = "SELECT * FROM v FOR SYSTEM_TIME FROM now() - interval '7 days' TO now()";
+        assert!(crate::parse(text).is_ok());
+        assert!(crate::parse("SELECT interval '1-2' YEAR TO MONTH").is_ok());
+    }
+}

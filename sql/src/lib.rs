@@ -1,0 +1,39 @@
+//! The language of granary: PostgreSQL's SQL plus feature objects, as text, as trees, and back.
+//! It is pure: no I/O, no clock, no catalog. What names mean is decided elsewhere.
+
+mod clause;
+mod column;
+mod cursor;
+mod dialect;
+mod error;
+mod feature;
+mod head;
+pub mod interval;
+mod keyword;
+pub mod name;
+mod object_kind;
+mod option;
+mod parser;
+mod postgres;
+mod reserved;
+mod source;
+pub mod statement;
+mod system_time;
+mod text;
+pub mod timestamp;
+mod window;
+
+pub use clause::Backfill;
+pub use column::Column;
+pub use error::{ParseError, ParseErrorKind};
+pub use feature::{AggregateCall, Arguments, FeatureItem};
+pub use interval::Interval;
+pub use name::QualifiedName;
+pub use object_kind::ObjectKind;
+pub use option::{OptionEntry, OptionValue, Options};
+pub use parser::{Parsed, parse};
+pub use source::position_of;
+pub use statement::Statement;
+pub use system_time::{SystemTime, time_of};
+pub use text::SqlText;
+pub use window::{NamedWindow, Window, WindowRef};

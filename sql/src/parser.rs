@@ -1,0 +1,148 @@
+//! Text to statements: cuts the input, sends each statement to its parser, and checks that nothing is left over.
+
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::cursor::{Cursor, Result};
+use crate::dialect::GranaryDialect;
+use crate::error::ParseError;
+use crate::head::created_kind;
+use crate::object_kind::ObjectKind;
+use crate::option::closest;
+use crate::postgres;
+use crate::source::{Slice, Source, check_nesting};
+use crate::statement::{self, Statement, role_membership, utility};
+use crate::system_time;
+
+/// A statement and where it came from. Two are equal if their statements are.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    pub statement: Statement,
+    /// As typed, without the blanks and comments around it and without its semicolon.
+    pub text: String,
+    /// Byte offset of `text` in the input.
+    pub offset: usize,
+}
+
+impl PartialEq for Parsed {
+    fn eq(&self, other: &Parsed) -> bool {
+        self.statement == other.statement
+    }
+}
+
+/// The statements of a text, separated by semicolons; empty ones are skipped.
+///
+/// The first error anywhere refuses the whole text, as in PostgreSQL.
+pub fn parse(text: &str) -> Result<Vec<Parsed>> {
+    let source = Source::tokenize(text)?;
+    source.statements().iter().map(|slice| parse_slice(&source, slice)).collect()
+}
+
+fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
+    let mut tokens: Vec<TokenWithSpan> = source.tokens(slice.tokens.clone()).to_vec();
+    let start = tokens[0].span.start;
+    check_nesting(&tokens).map_err(|error| error.at(source.position(start)))?;
+    postgres::adapt(&mut tokens);
+    let is_versioned = system_time::is_versioned(&tokens);
+    let dialect = GranaryDialect::new(is_versioned, tokens.len());
+    if is_versioned {
+        tokens = system_time::adapt(source, &dialect, tokens, slice.end)?;
+    }
+    let mut cursor = Cursor::new(source, &dialect, tokens, slice.end);
+    let mut parsed = parse_one(&mut cursor).map_err(|error| system_time::explain(source, error))?;
+    // The tokens may have been said in other words; the text is the user's.
+    parsed.text = source.text(slice).to_string();
+    if let Statement::Postgres(statement) = &mut parsed.statement {
+        statement.text.clone_from(&parsed.text);
+    }
+    Ok(parsed)
+}
+
+/// A statement that goes on to the end of the cursor.
+pub(crate) fn parse_one(cursor: &mut Cursor) -> Result<Parsed> {
+    let start = cursor.location();
+    let statement = parse_statement(cursor)?;
+    cursor.expect_end()?;
+    let (text, offset) = cursor.taken_since(start);
+    Ok(Parsed { statement, text: text.to_string(), offset })
+}
+
+fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
+    if cursor.sees(&["create"])
+        && let Some(kind) = created_kind(cursor)
+    {
+        return parse_create(cursor, kind);
+    }
+    if let Some(utility) = utility::parse(cursor)? {
+        return Ok(Statement::Utility(utility));
+    }
+    if cursor.sees(&["drop"])
+        && let Some(kind) = ObjectKind::see(cursor, 1)
+    {
+        return statement::drop::parse(cursor, kind).map(Statement::Drop);
+    }
+    if cursor.sees(&["alter"])
+        && let Some(kind) = ObjectKind::see(cursor, 1)
+    {
+        return statement::alter::parse(cursor, kind).map(Statement::Alter);
+    }
+    if cursor.sees(&["show", "create"])
+        && let Some(kind) = ObjectKind::see(cursor, 2)
+    {
+        return statement::show_create::parse(cursor, kind).map(Statement::ShowCreate);
+    }
+    postgres::check_supported(cursor)?;
+    match head_word(cursor).as_str() {
+        "refresh" => statement::refresh::parse(cursor).map(Statement::Refresh),
+        "verify" => statement::verify::parse(cursor).map(Statement::Verify),
+        "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
+        "retry" => statement::job::parse_retry(cursor).map(Statement::RetryJob),
+        "comment" => statement::comment_on::parse(cursor).map(Statement::CommentOn),
+        "explain" => statement::explain::parse(cursor).map(Statement::Explain),
+        "grant" if role_membership::is_of_roles(cursor, "to") => {
+            role_membership::parse_grant(cursor).map(Statement::GrantRole)
+        }
+        "revoke" if role_membership::is_of_roles(cursor, "from") => {
+            role_membership::parse_revoke(cursor).map(Statement::RevokeRole)
+        }
+        word if postgres::HEADS.contains(&word) || *cursor.peek() == Token::LParen => postgres::parse(cursor),
+        _ => Err(unknown_statement(cursor)),
+    }
+}
+
+/// The first word in lower case; empty if it is not one.
+fn head_word(cursor: &Cursor) -> String {
+    match cursor.peek() {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_lowercase(),
+        _ => String::new(),
+    }
+}
+
+fn unknown_statement(cursor: &Cursor) -> ParseError {
+    const OURS: [&str; 7] = ["create", "refresh", "verify", "cancel", "retry", "comment", "explain"];
+    let error = cursor.expected("a statement");
+    let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
+    match closest(&head_word(cursor), &known) {
+        Some(word) => error.with_hint(format!("did you mean {}?", word.to_uppercase())),
+        None => error,
+    }
+}
+
+fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
+    Ok(match kind {
+        ObjectKind::Entity => Statement::CreateEntity(statement::create_entity::parse(cursor)?),
+        ObjectKind::Source => Statement::CreateSource(statement::create_source::parse(cursor)?),
+        ObjectKind::Stream => Statement::CreateStream(statement::create_stream::parse(cursor)?),
+        ObjectKind::FeatureView => Statement::CreateFeatureView(statement::create_feature_view::parse(cursor)?),
+        ObjectKind::FeatureTable => Statement::CreateFeatureTable(statement::create_feature_table::parse(cursor)?),
+        ObjectKind::RealtimeFeatureView => {
+            Statement::CreateRealtimeFeatureView(statement::create_realtime_feature_view::parse(cursor)?)
+        }
+        ObjectKind::FeatureService => {
+            Statement::CreateFeatureService(statement::create_feature_service::parse(cursor)?)
+        }
+        ObjectKind::Workspace => Statement::CreateWorkspace(statement::create_workspace::parse(cursor)?),
+        ObjectKind::Dataset => Statement::CreateDataset(statement::create_dataset::parse(cursor)?),
+        ObjectKind::Secret => Statement::CreateSecret(statement::create_secret::parse(cursor)?),
+        ObjectKind::ApiKey => Statement::CreateApiKey(statement::create_api_key::parse(cursor)?),
+    })
+}

@@ -1,0 +1,327 @@
+//! Statements that are PostgreSQL's own: which ones reach sqlparser, and the words it must see differently.
+
+use sqlparser::ast;
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use crate::cursor::{Cursor, Result, writes};
+use crate::error::ParseErrorKind;
+use crate::option::closest;
+use crate::source::is_word;
+use crate::statement::Statement;
+use crate::text::SqlText;
+
+/// The words that such a statement begins with. sqlparser reads those of other databases too;
+/// they must stay syntax errors, as they are in PostgreSQL.
+pub(crate) const HEADS: [&str; 40] = [
+    "abort",
+    "alter",
+    "analyze",
+    "begin",
+    "call",
+    "close",
+    "commit",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "discard",
+    "drop",
+    "end",
+    "execute",
+    "fetch",
+    "grant",
+    "insert",
+    "listen",
+    "load",
+    "lock",
+    "merge",
+    "notify",
+    "prepare",
+    "release",
+    "reset",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "select",
+    "set",
+    "show",
+    "start",
+    "truncate",
+    "unlisten",
+    "update",
+    "vacuum",
+    "values",
+    "with",
+];
+
+/// What PostgreSQL has, and neither sqlparser nor this warehouse.
+const UNSUPPORTED: [&[&str]; 22] = [
+    &["alter", "default", "privileges"],
+    &["alter", "foreign"],
+    &["alter", "publication"],
+    &["alter", "sequence"],
+    &["alter", "subscription"],
+    &["alter", "system"],
+    &["commit", "prepared"],
+    &["create", "aggregate"],
+    &["create", "cast"],
+    &["create", "event"],
+    &["create", "foreign"],
+    &["create", "language"],
+    &["create", "publication"],
+    &["create", "rule"],
+    &["create", "statistics"],
+    &["create", "subscription"],
+    &["create", "tablespace"],
+    &["drop", "owned"],
+    &["import", "foreign"],
+    &["prepare", "transaction"],
+    &["reassign", "owned"],
+    &["rollback", "prepared"],
+];
+
+/// The error of a statement that is PostgreSQL's and is not read.
+pub(crate) fn check_supported(cursor: &Cursor) -> Result<()> {
+    match UNSUPPORTED.into_iter().find(|words| cursor.sees(words)) {
+        Some(words) => {
+            let message = format!("{} is not supported", words.join(" ").to_uppercase());
+            Err(cursor.error(ParseErrorKind::FeatureNotSupported, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Says the same in words that sqlparser knows: ABORT is ROLLBACK, a USER is a ROLE (to sqlparser it is an
+/// object of Snowflake's), `TABLE t` is `SELECT * FROM t`, ALTER TABLE works on views, a cursor may be named without FROM.
+pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
+    for token in tokens.iter_mut() {
+        // `SELECT TOP 1` is not PostgreSQL's, so that TOP is a name.
+        if let Token::Word(word) = &mut token.token
+            && word.keyword == Keyword::TOP
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    let Some(first) = solid.first().copied() else {
+        return;
+    };
+    let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {
+        solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word))
+    };
+    if sees(tokens, 0, "abort") {
+        tokens[first].token = word("ROLLBACK", Keyword::ROLLBACK);
+    } else if sees(tokens, 0, "table") {
+        let span = tokens[first].span;
+        let start = [word("SELECT", Keyword::SELECT), Token::Mul, word("FROM", Keyword::FROM)];
+        tokens.splice(first..=first, start.map(|token| TokenWithSpan { token, span }));
+    } else if sees(tokens, 0, "fetch") {
+        adapt_fetch(tokens, &solid);
+    } else if sees(tokens, 0, "begin") || sees(tokens, 0, "start") {
+        drop_deferrable(tokens, &solid);
+    } else if sees(tokens, 0, "create") && sees(tokens, 1, "unlogged") {
+        tokens.remove(solid[1]);
+    } else if sees(tokens, 0, "create") && ends_with_data(tokens, &solid) {
+        tokens.truncate(solid[solid.len() - 2]);
+    } else if sees(tokens, 0, "drop") && sees(tokens, 1, "index") && sees(tokens, 2, "concurrently") {
+        tokens.remove(solid[2]);
+    } else if (sees(tokens, 0, "create") || sees(tokens, 0, "alter") || sees(tokens, 0, "drop"))
+        && (sees(tokens, 1, "user") || sees(tokens, 1, "role"))
+    {
+        tokens[solid[1]].token = word("ROLE", Keyword::ROLE);
+        let encrypted =
+            (2..solid.len()).find(|nth| sees(tokens, *nth, "encrypted") && sees(tokens, nth + 1, "password"));
+        if let Some(nth) = encrypted {
+            tokens.remove(solid[nth]);
+        }
+    } else if sees(tokens, 0, "alter") && sees(tokens, 1, "view") {
+        let is_of_tables =
+            |nth| sees(tokens, nth, "rename") || sees(tokens, nth, "owner") || (sees(tokens, nth, "alter"));
+        if (3..solid.len()).any(is_of_tables) {
+            tokens[solid[1]].token = word("TABLE", Keyword::TABLE);
+        }
+    }
+}
+
+/// `CREATE TABLE … AS query WITH DATA`, which is the default.
+fn ends_with_data(tokens: &[TokenWithSpan], solid: &[usize]) -> bool {
+    match solid {
+        [.., with, data] => is_word(&tokens[*with].token, "with") && is_word(&tokens[*data].token, "data"),
+        _ => false,
+    }
+}
+
+/// `FETCH [direction] cursor` gets the FROM that sqlparser wants, and the NEXT.
+fn adapt_fetch(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let names_source = solid.iter().any(|at| is_word(&tokens[*at].token, "from") || is_word(&tokens[*at].token, "in"));
+    let (Some(last), false) = (solid.last().copied(), names_source || solid.len() < 2) else {
+        return;
+    };
+    let span = tokens[last].span;
+    let mut missing = vec![TokenWithSpan { token: word("FROM", Keyword::FROM), span }];
+    if solid.len() == 2 {
+        missing.insert(0, TokenWithSpan { token: word("NEXT", Keyword::NEXT), span });
+    }
+    tokens.splice(last..last, missing);
+}
+
+/// `[NOT] DEFERRABLE` of a transaction changes nothing here, and sqlparser does not read it.
+fn drop_deferrable(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let Some(nth) = solid.iter().position(|at| is_word(&tokens[*at].token, "deferrable")) else {
+        return;
+    };
+    let mut from = nth;
+    if from > 1 && is_word(&tokens[solid[from - 1]].token, "not") {
+        from -= 1;
+    }
+    if from > 1 && tokens[solid[from - 1]].token == Token::Comma {
+        from -= 1;
+    } else if solid.get(nth + 1).is_some_and(|at| tokens[*at].token == Token::Comma) {
+        tokens.drain(solid[from]..=solid[nth + 1]);
+        return;
+    }
+    tokens.drain(solid[from]..=solid[nth]);
+}
+
+fn word(value: &str, keyword: Keyword) -> Token {
+    Token::Word(Word { value: value.to_string(), quote_style: None, keyword })
+}
+
+/// What to type for a kind of object that nobody knows: `CREATE FEATRE VIEW`.
+fn kind_hint(cursor: &Cursor) -> Option<String> {
+    const KINDS: [&str; 19] = [
+        "api",
+        "database",
+        "dataset",
+        "entity",
+        "feature",
+        "function",
+        "index",
+        "materialized",
+        "policy",
+        "realtime",
+        "role",
+        "schema",
+        "secret",
+        "source",
+        "stream",
+        "table",
+        "user",
+        "view",
+        "workspace",
+    ];
+    let is_ddl = ["create", "alter", "drop"].iter().any(|head| cursor.sees(&[head]));
+    let Token::Word(kind) = cursor.peek_nth(1) else {
+        return None;
+    };
+    match kind.value.to_lowercase().as_str() {
+        _ if !is_ddl => None,
+        "feature" => Some("the kinds are FEATURE VIEW, FEATURE TABLE and FEATURE SERVICE".to_string()),
+        "realtime" => Some("the kind is REALTIME FEATURE VIEW".to_string()),
+        "api" => Some("the kind is API KEY".to_string()),
+        word if KINDS.contains(&word) => None,
+        word => closest(word, &KINDS).map(|near| format!("did you mean {}?", near.to_uppercase())),
+    }
+}
+
+pub(crate) fn parse(cursor: &mut Cursor) -> Result<Statement> {
+    let hint = kind_hint(cursor);
+    let statement = cursor.embedded(|parser| parser.parse_statement());
+    let statement = statement.map_err(|error| match hint {
+        Some(hint) => error.or_hint(hint),
+        None => error,
+    })?;
+    let text = statement.text;
+    Ok(match statement.ast {
+        ast::Statement::Query(query) if !writes(&query) => Statement::Query(SqlText::new(query, text)),
+        ast::Statement::CreateRole(mut role) => {
+            // CREATE USER is CREATE ROLE … LOGIN.
+            let is_user = text.split_whitespace().nth(1).is_some_and(|second| second.eq_ignore_ascii_case("user"));
+            if is_user && role.login.is_none() {
+                role.login = Some(true);
+            }
+            Statement::Postgres(SqlText::new(Box::new(ast::Statement::CreateRole(role)), text))
+        }
+        other => Statement::Postgres(SqlText::new(Box::new(other), text)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Statement;
+    use crate::statement::tests::check_error;
+    use sqlparser::ast;
+
+    fn postgres(text: &str) -> ast::Statement {
+        match crate::parse(text).unwrap().remove(0).statement {
+            Statement::Postgres(statement) => *statement.ast,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_user_is_a_role_that_logs_in() {
+        let ast::Statement::CreateRole(user) = postgres("CREATE USER app PASSWORD 'x'") else { panic!() };
+        assert_eq!(user.login, Some(true));
+        let ast::Statement::CreateRole(role) = postgres("CREATE ROLE app") else { panic!() };
+        assert_eq!(role.login, None);
+        assert!(matches!(postgres("DROP USER app"), ast::Statement::Drop { object_type: ast::ObjectType::Role, .. }));
+        assert!(matches!(postgres("ALTER USER app PASSWORD 'y'"), ast::Statement::AlterRole { .. }));
+    }
+
+    #[test]
+    fn queries_that_write_are_not_queries() {
+        for text in [
+            "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+            "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a",
+            "SELECT * INTO u FROM t",
+        ] {
+            assert!(matches!(postgres(text), ast::Statement::Query(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn abort_is_rollback() {
+        assert!(matches!(postgres("ABORT"), ast::Statement::Rollback { .. }));
+    }
+
+    #[test]
+    fn words_are_said_so_that_they_are_read() {
+        for text in [
+            "FETCH c",
+            "FETCH 5 c",
+            "FETCH ALL c",
+            "FETCH FORWARD 10 FROM c",
+            "ALTER VIEW v RENAME TO w",
+            "ALTER VIEW v OWNER TO a",
+            "CREATE UNLOGGED TABLE t (a int)",
+            "CREATE USER a WITH ENCRYPTED PASSWORD 'x'",
+            "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
+            "BEGIN NOT DEFERRABLE, READ ONLY",
+            "START TRANSACTION READ ONLY NOT DEFERRABLE",
+            "CREATE TABLE t AS SELECT 1 WITH DATA",
+        ] {
+            let parsed = crate::parse(text).unwrap();
+            assert_eq!(parsed[0].text, text);
+            assert!(matches!(parsed[0].statement, Statement::Postgres(_)), "{text}");
+        }
+        for text in ["TABLE t", "TABLE a.t ORDER BY b LIMIT 1", "SELECT top FROM top"] {
+            assert!(matches!(crate::parse(text).unwrap()[0].statement, Statement::Query(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_says_so() {
+        check_error("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION is not supported", 1);
+    }
+
+    #[test]
+    fn statements_of_other_databases_are_errors() {
+        for text in ["USE x", "KILL 1", "PRAGMA a", "DESCRIBE t", "CACHE TABLE t", "ATTACH DATABASE 'x' AS y"] {
+            let word = text.split(' ').next().unwrap();
+            check_error(text, &format!("syntax error at or near \"{word}\""), 1);
+        }
+    }
+}

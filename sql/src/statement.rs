@@ -1,0 +1,135 @@
+//! One statement of the language, whichever grammar it comes from. Each of our own is a file in `statement/`.
+
+pub mod alter;
+pub mod comment_on;
+pub mod create_api_key;
+pub mod create_dataset;
+pub mod create_entity;
+pub mod create_feature_service;
+pub mod create_feature_table;
+pub mod create_feature_view;
+pub mod create_realtime_feature_view;
+pub mod create_secret;
+pub mod create_source;
+pub mod create_stream;
+pub mod create_workspace;
+pub mod drop;
+pub mod explain;
+pub mod job;
+pub mod refresh;
+pub mod role_membership;
+pub mod show_create;
+pub mod utility;
+pub mod verify;
+
+use std::fmt::{self, Display};
+
+use sqlparser::ast;
+
+use crate::text::SqlText;
+
+pub use alter::{Alter, AlterAction};
+pub use comment_on::{CommentOn, CommentTarget};
+pub use create_api_key::CreateApiKey;
+pub use create_dataset::CreateDataset;
+pub use create_entity::CreateEntity;
+pub use create_feature_service::{CreateFeatureService, KeyRename, ServiceMember};
+pub use create_feature_table::CreateFeatureTable;
+pub use create_feature_view::CreateFeatureView;
+pub use create_realtime_feature_view::CreateRealtimeFeatureView;
+pub use create_secret::CreateSecret;
+pub use create_source::{CreateSource, FileFormat, SourceOrigin};
+pub use create_stream::{CreateStream, StreamOrigin};
+pub use create_workspace::{CreateWorkspace, WorkspaceMode};
+pub use drop::Drop;
+pub use explain::{Explain, ExplainFormat};
+pub use job::{CancelJob, RetryJob};
+pub use refresh::{Refresh, RefreshStores};
+pub use role_membership::{GrantRole, RevokeRole};
+pub use show_create::ShowCreate;
+pub use utility::Utility;
+pub use verify::Verify;
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a statement, never many")]
+pub enum Statement {
+    CreateEntity(CreateEntity),
+    CreateSource(CreateSource),
+    CreateStream(CreateStream),
+    CreateFeatureView(CreateFeatureView),
+    CreateFeatureTable(CreateFeatureTable),
+    CreateRealtimeFeatureView(CreateRealtimeFeatureView),
+    CreateFeatureService(CreateFeatureService),
+    CreateWorkspace(CreateWorkspace),
+    CreateDataset(CreateDataset),
+    CreateSecret(CreateSecret),
+    CreateApiKey(CreateApiKey),
+    Refresh(Refresh),
+    Verify(Verify),
+    CancelJob(CancelJob),
+    RetryJob(RetryJob),
+    Drop(Drop),
+    Alter(Alter),
+    CommentOn(CommentOn),
+    ShowCreate(ShowCreate),
+    Explain(Explain),
+    GrantRole(GrantRole),
+    RevokeRole(RevokeRole),
+    /// What PostgreSQL has and sqlparser does not.
+    Utility(Utility),
+    /// A query that only reads.
+    Query(SqlText<Box<ast::Query>>),
+    /// Everything that sqlparser reads as PostgreSQL's.
+    Postgres(SqlText<Box<ast::Statement>>),
+}
+
+impl Display for Statement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Statement::CreateEntity(statement) => statement.fmt(formatter),
+            Statement::CreateSource(statement) => statement.fmt(formatter),
+            Statement::CreateStream(statement) => statement.fmt(formatter),
+            Statement::CreateFeatureView(statement) => statement.fmt(formatter),
+            Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
+            Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),
+            Statement::CreateFeatureService(statement) => statement.fmt(formatter),
+            Statement::CreateWorkspace(statement) => statement.fmt(formatter),
+            Statement::CreateDataset(statement) => statement.fmt(formatter),
+            Statement::CreateSecret(statement) => statement.fmt(formatter),
+            Statement::CreateApiKey(statement) => statement.fmt(formatter),
+            Statement::Refresh(statement) => statement.fmt(formatter),
+            Statement::Verify(statement) => statement.fmt(formatter),
+            Statement::CancelJob(statement) => statement.fmt(formatter),
+            Statement::RetryJob(statement) => statement.fmt(formatter),
+            Statement::Drop(statement) => statement.fmt(formatter),
+            Statement::Alter(statement) => statement.fmt(formatter),
+            Statement::CommentOn(statement) => statement.fmt(formatter),
+            Statement::ShowCreate(statement) => statement.fmt(formatter),
+            Statement::Explain(statement) => statement.fmt(formatter),
+            Statement::GrantRole(statement) => statement.fmt(formatter),
+            Statement::RevokeRole(statement) => statement.fmt(formatter),
+            Statement::Utility(statement) => statement.fmt(formatter),
+            Statement::Query(statement) => statement.fmt(formatter),
+            Statement::Postgres(statement) => statement.fmt(formatter),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// Parses a text, compares its print, and parses that again.
+    #[track_caller]
+    pub(crate) fn check(text: &str, printed: &str) {
+        let parsed = crate::parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(parsed.len(), 1, "{text}");
+        assert_eq!(parsed[0].statement.to_string(), printed);
+        let again = crate::parse(printed).unwrap_or_else(|error| panic!("{printed}: {error:?}"));
+        assert_eq!(again[0].statement, parsed[0].statement);
+    }
+
+    #[track_caller]
+    pub(crate) fn check_error(text: &str, message: &str, position: usize) {
+        let error = crate::parse(text).expect_err(text);
+        assert_eq!((error.message.as_str(), error.position), (message, Some(position)), "{error:?}");
+    }
+}

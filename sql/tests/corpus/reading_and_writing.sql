@@ -1,0 +1,14 @@
+SELECT * FROM fraud WHERE user_id = $1 AND payee_id = $2 AND merchant_id = $3 AND amount = $4;
+SELECT user_id, spend_7d FROM user_spend WHERE user_id = ANY($1);
+SELECT *, _effective_time, _status FROM user_spend WHERE user_id = 'u1';
+SELECT * FROM transformation('user_spend', '2024-01-01', '2024-01-02');
+SELECT * FROM partial_aggregates('user_spend', '2024-01-01', '2024-01-02');
+CREATE TABLE t AS SELECT 1 AS a;  CREATE VIEW v AS SELECT 1 AS a;
+SET from_source = on;
+INSERT INTO tx_live VALUES ('u1', now(), 1.5, 'm', 't1');  COPY tx_live FROM STDIN;
+SELECT * FROM granary.jobs;
+DELETE FROM user_spend WHERE user_id = 'u1';
+SELECT granary.plan('CREATE ENTITY e (id text)');
+SELECT granary.apply($1);
+CREATE ROLE app LOGIN PASSWORD 'x';
+GRANT SELECT (spend_7d) ON user_spend TO app;

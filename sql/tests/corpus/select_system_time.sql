@@ -1,0 +1,15 @@
+SELECT * FROM user_spend FOR SYSTEM_TIME AS OF '2024-03-01';
+SELECT * FROM user_spend FOR SYSTEM_TIME FROM '2024-01-01' TO '2024-02-01';
+SELECT * FROM user_spend FOR SYSTEM_TIME FROM '2024-01-01' TO '2024-02-01' AS h WHERE h.user_id = 'u1';
+SELECT * FROM user_spend FOR SYSTEM_TIME AS OF now() - interval '1 day' s;
+SELECT l.label, f.* FROM labels l LEFT JOIN fraud FOR SYSTEM_TIME AS OF l.ts AS f ON f.user_id = l.user_id;
+SELECT * FROM labels l, public.a FOR SYSTEM_TIME AS OF l.ts AS a, b FOR SYSTEM_TIME AS OF l.ts + '1 hour' AS b WHERE a.k = l.k AND b.k = l.k;
+SELECT * FROM (SELECT * FROM v FOR SYSTEM_TIME FROM (SELECT min(ts) FROM l) TO now() - interval '1 day') x JOIN w FOR SYSTEM_TIME AS OF x.ts AT TIME ZONE 'utc' AS w ON true;
+WITH h AS (SELECT * FROM v FOR SYSTEM_TIME FROM $1 TO $2) SELECT * FROM h JOIN v FOR SYSTEM_TIME FROM $1 TO $2 AS k USING (id);
+SELECT * FROM labels at JOIN v FOR SYSTEM_TIME AS OF at.ts changes ON changes.id = at.id JOIN before ON before.id = at.id;
+SELECT at, before, changes FROM v FOR SYSTEM_TIME AS OF CAST($1 AS timestamptz) AS at;
+INSERT INTO t SELECT * FROM v FOR SYSTEM_TIME AS OF '2024-03-01' ON CONFLICT DO NOTHING;
+CREATE TABLE t AS SELECT * FROM v FOR SYSTEM_TIME FROM '2024-01-01' TO '2024-02-01';
+COPY (SELECT * FROM v FOR SYSTEM_TIME AS OF '2024-03-01') TO STDOUT;
+SELECT (SELECT max(x) FROM v FOR SYSTEM_TIME FROM l.a TO l.b) FROM l FOR UPDATE;
+SELECT v.for, system_time FROM v;

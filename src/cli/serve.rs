@@ -1,0 +1,126 @@
+//! `granary serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use granary_sql::timestamp::parse_timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, parse_size};
+use crate::error::{Error, Kind, Result};
+use crate::server::{FIRST_NAME, Server, ServerConfig};
+use crate::time::Clock;
+use crate::warehouse::WarehouseConfig;
+
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// Folder of the data; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address for Postgres clients
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address for HTTP clients: a later release, refused in this one
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// Settings file (TOML); flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Memory that queries may hold before they spill to disk, such as 4GiB; default: half of the machine's
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<String>,
+    /// Run as if it were this time now, to serve data of the past, such as 2014-01-01; default: the machine's clock
+    #[arg(long, value_name = "TIMESTAMP")]
+    now: Option<String>,
+}
+
+pub async fn serve(arguments: ServeArguments) -> Result<()> {
+    let config = server_config(&arguments)?;
+    let server = Server::start(&config).await?;
+    announce(&server, &config)?;
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping: running statements may end");
+        stop.cancel();
+    });
+    server.run(shutdown).await?;
+    eprintln!("granary has stopped");
+    Ok(())
+}
+
+fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
+    if arguments.http.is_some() {
+        return Err(
+            Error::not_supported("--http").with_hint("leave it out: applications connect with a Postgres driver")
+        );
+    }
+    let mut config = match &arguments.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+    }
+    if let Some(size) = &arguments.memory_limit {
+        config.memory_limit_bytes = Some(parse_size(size)?);
+    }
+    let now = arguments.now.as_ref().or(config.now.as_ref());
+    let clock = match now {
+        None => Clock::system(),
+        Some(text) => Clock::starting_at(parse_timestamp(text).map_err(|error| {
+            Error::new(Kind::InvalidDatetimeFormat, format!("--now \"{text}\" is not a timestamp: {error}"))
+        })?),
+    };
+    Ok(ServerConfig {
+        warehouse: WarehouseConfig {
+            data_folder: config.data.clone(),
+            memory_limit_bytes: config.memory_limit()?,
+            parallelism: config.parallelism,
+            online_shards: config.online_shards,
+            online_cache_bytes: config.online_cache_bytes,
+            clock,
+        },
+        listen: config.listen,
+        password: crate::config::password(),
+        max_connections: config.max_connections,
+    })
+}
+
+fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
+    let address = server.address()?;
+    if let Some(password) = &server.new_password {
+        eprintln!("superuser \"{FIRST_NAME}\" has the password {password} (shown once; GRANARY_PASSWORD sets another)");
+    }
+    if !address.ip().is_loopback() {
+        eprintln!("warning: {address} is reachable from other machines, and connections are not encrypted");
+    }
+    eprintln!("data folder: {}", config.warehouse.data_folder.display());
+    eprintln!(
+        "granary {} is ready: psql -h {} -p {} -U {FIRST_NAME} {FIRST_NAME}",
+        env!("CARGO_PKG_VERSION"),
+        address.ip(),
+        address.port()
+    );
+    Ok(())
+}
+
+/// SIGTERM or Ctrl-C.
+async fn stop_signal() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be caught");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

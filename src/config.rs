@@ -1,0 +1,128 @@
+//! Settings of the process: the file, its defaults, and the only places where the environment is read.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Result, io_error};
+
+/// The settings file, with defaults for what it leaves out. Unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// folder of the data
+    pub data: PathBuf,
+    /// address for Postgres clients
+    pub listen: SocketAddr,
+    /// memory that queries may hold, with a unit: "4GiB"; default: half of the machine's
+    pub memory_limit: Option<String>,
+    /// tasks of one query side by side; default: the machine's cores
+    pub parallelism: usize,
+    pub max_connections: usize,
+    /// files of the online store; fixed when the data folder is made
+    pub online_shards: u32,
+    pub online_cache_bytes: usize,
+    /// run as if it were this time now
+    pub now: Option<String>,
+    #[serde(skip)]
+    pub memory_limit_bytes: Option<usize>,
+}
+
+const MIB: usize = 1 << 20;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: PathBuf::from("granary-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            memory_limit: None,
+            parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
+            max_connections: 100,
+            online_shards: 4,
+            online_cache_bytes: 256 * MIB,
+            now: None,
+            memory_limit_bytes: None,
+        }
+    }
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Config> {
+        let text = std::fs::read_to_string(path).map_err(|error| io_error("read", path, error))?;
+        toml::from_str(&text).map_err(|error| {
+            Error::new(Kind::InvalidParameterValue, format!("\"{}\": {}", path.display(), error.message()))
+                .with_detail(error.to_string())
+        })
+    }
+
+    /// Bytes that all queries together may hold.
+    pub fn memory_limit(&self) -> Result<usize> {
+        match (self.memory_limit_bytes, &self.memory_limit) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Some(size)) => parse_size(size),
+            (None, None) => Ok(machine_memory_bytes().map_or(1024 * MIB, |bytes| bytes / 2)),
+        }
+    }
+}
+
+/// `512MiB`, `4GiB`, `1GB`, or bytes.
+pub fn parse_size(text: &str) -> Result<usize> {
+    let wrong = || {
+        Error::new(Kind::InvalidParameterValue, format!("\"{text}\" is not a size of memory"))
+            .with_hint("write it with a unit, such as 512MiB or 4GiB")
+    };
+    let trimmed = text.trim();
+    let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
+    let number: usize = trimmed[..digits].parse().map_err(|_| wrong())?;
+    let unit = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "kb" => 1_000,
+        "mib" | "m" => MIB,
+        "mb" => 1_000_000,
+        "gib" | "g" => 1 << 30,
+        "gb" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit).filter(|&bytes| bytes > 0).ok_or_else(wrong)
+}
+
+/// The machine's memory, where the system says it.
+fn machine_memory_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// `GRANARY_PASSWORD`: the superuser's password at the first start, and the client's in `granary sql`.
+pub fn password() -> Option<String> {
+    std::env::var("GRANARY_PASSWORD").ok()
+}
+
+/// What to log: `GRANARY_LOG`, in the syntax of tracing's filters.
+pub fn log_filter() -> String {
+    std::env::var("GRANARY_LOG").unwrap_or_else(|_| "warn,granary=info".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("512MiB").expect("size"), 512 * MIB);
+        assert_eq!(parse_size("2 gb").expect("size"), 2_000_000_000);
+        for wrong in ["", "x", "1 parsec", "0", "99999999999999999999"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("lisen = '127.0.0.1:1'").is_err());
+        let config: Config = toml::from_str("listen = '127.0.0.1:1'").expect("reads");
+        assert_eq!(config.listen.port(), 1);
+    }
+}

@@ -1,0 +1,31 @@
+//! The query engine: DataFusion, made to know feature relations, and nothing of sessions or wires.
+//!
+//! `query` turns SQL into a plan, `tables` gives names a meaning, `relation` is a feature view as a table,
+//! `point_in_time` the operator behind `FOR SYSTEM_TIME AS OF`, `rows` the view's own query.
+
+mod context;
+mod error;
+mod functions;
+mod plans;
+mod point_in_time;
+mod query;
+mod relation;
+mod rows;
+mod tables;
+
+pub use context::{Engine, EngineConfig};
+pub use error::{convert, into_datafusion, position_at};
+pub use plans::{
+    bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
+};
+pub use point_in_time::RowGroups;
+pub use query::{FromSource, NameScope, QueryPlanner, ReadStores, table_reference};
+pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
+pub use rows::{
+    BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
+};
+pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
+pub use tables::stored::table_id;
+pub use tables::system::is_system_schema;
+
+pub use datafusion::logical_expr::LogicalPlan;

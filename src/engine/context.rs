@@ -1,0 +1,108 @@
+//! How DataFusion is set up: memory, functions, rules. One engine a server, one session state a statement.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+
+use super::functions;
+use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
+use crate::error::Result;
+
+/// What the engine may use of the machine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// bytes that all queries together may hold before they spill
+    pub memory_limit_bytes: usize,
+    /// where spilled data goes
+    pub spill_folder: PathBuf,
+    /// tasks of one query that may run side by side
+    pub parallelism: usize,
+}
+
+/// DataFusion, configured. Cheap to share.
+#[derive(Debug)]
+pub struct Engine {
+    base: SessionState,
+}
+
+#[derive(Debug)]
+struct GranaryQueryPlanner;
+
+#[async_trait::async_trait]
+impl PhysicalQueryPlanner for GranaryQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn datafusion::catalog::Session,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(PointInTimePlanner)])
+            .create_physical_plan(plan, state)
+            .await
+    }
+}
+
+/// How many of the largest memory consumers an out-of-memory error names.
+const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("three is not zero");
+
+impl Engine {
+    pub fn new(config: &EngineConfig) -> Result<Engine> {
+        let runtime = runtime(config)?;
+        let mut session = SessionConfig::new()
+            .with_target_partitions(config.parallelism)
+            .with_information_schema(false)
+            .with_create_default_catalog_and_schema(false);
+        let options = session.options_mut();
+        options.sql_parser.collect_spans = true;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.parquet.schema_force_view_types = false;
+        options.execution.time_zone = Some("UTC".into());
+        let mut builder = SessionStateBuilder::new()
+            .with_config(session)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_query_planner(Arc::new(GranaryQueryPlanner))
+            .with_optimizer_rule(Arc::new(PointInTimeRule));
+        functions::register(&mut builder);
+        Ok(Engine { base: builder.build() })
+    }
+
+    /// The state for one statement. `now_us` is what `now()` says in it.
+    pub fn state(&self, now_us: i64) -> SessionState {
+        let mut state = self.base.clone();
+        let now = chrono::DateTime::from_timestamp_micros(now_us);
+        state.execution_props_mut().query_execution_start_time = now;
+        state
+    }
+
+    /// A state whose plans have one partition, so that rows come in the order of the files that hold them.
+    /// That order is what breaks ties between events of the same time.
+    pub fn ordered_state(&self, now_us: i64) -> SessionState {
+        let mut state = self.state(now_us);
+        let options = state.config_mut().options_mut();
+        options.execution.target_partitions = 1;
+        options.optimizer.repartition_file_scans = false;
+        options.optimizer.enable_round_robin_repartition = false;
+        state
+    }
+}
+
+fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
+    let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_limit_bytes), CONSUMERS_NAMED);
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![config.spill_folder.clone()]));
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        // files may change between two queries, and we must see it
+        .with_object_list_cache_limit(0)
+        .build_arc()?)
+}

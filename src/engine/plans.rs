@@ -1,0 +1,129 @@
+//! Small operations on logical plans that statements need: parameters, casts, running.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::physical_plan::execute_stream;
+
+use crate::error::{Error, Kind, Result};
+use crate::row::{Value, array_of};
+
+/// The types of `$1, $2, …`: those declared, else as DataFusion infers them, else text.
+pub fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
+    let inferred: HashMap<String, Option<DataType>> = plan.get_parameter_types()?;
+    let mut count = declared.len();
+    for name in inferred.keys() {
+        let number: usize = name
+            .trim_start_matches('$')
+            .parse()
+            .map_err(|_| Error::new(Kind::UndefinedParameter, format!("parameter {name} is not a number")))?;
+        count = count.max(number);
+    }
+    Ok((0..count)
+        .map(|index| {
+            let declared = declared.get(index).cloned().flatten();
+            let inferred = || inferred.get(&format!("${}", index + 1)).cloned().flatten();
+            declared.or_else(inferred).unwrap_or(DataType::Utf8)
+        })
+        .collect())
+}
+
+/// The plan with values for its parameters.
+pub fn bind_parameters(plan: LogicalPlan, values: &[(DataType, Option<Value>)]) -> Result<LogicalPlan> {
+    if values.is_empty() {
+        return Ok(plan);
+    }
+    let scalars = values
+        .iter()
+        .map(|(data_type, value)| {
+            let array = array_of(data_type, [value.as_ref()])?;
+            Ok(ScalarAndMetadata::from(ScalarValue::try_from_array(&array, 0)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(plan.with_param_values(ParamValues::List(scalars))?)
+}
+
+/// The columns of a plan's rows.
+pub fn output_schema(plan: &LogicalPlan) -> SchemaRef {
+    Arc::new(plan.schema().as_arrow().clone())
+}
+
+/// The plan's columns, in order, in the names and types of `schema`.
+pub fn cast_batches(plan: LogicalPlan, schema: &SchemaRef) -> Result<LogicalPlan> {
+    let exprs: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .zip(schema.fields())
+        .map(|((qualifier, field), target)| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            cast(column, target.data_type().clone()).alias(target.name())
+        })
+        .collect();
+    if plan.schema().fields().len() != schema.fields().len() {
+        return Err(Error::internal("a query has other columns than its table"));
+    }
+    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+}
+
+/// The query of a planned INSERT: one column for every column of the table.
+pub fn insert_input(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::Insert(_)) => Ok(Arc::unwrap_or_clone(dml.input)),
+        other => Err(Error::internal(format!("an INSERT was planned as {}", other.display()))),
+    }
+}
+
+/// Runs a plan; its rows come as one stream.
+pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let physical = state.create_physical_plan(plan).await?;
+    Ok(execute_stream(physical, state.task_ctx())?)
+}
+
+/// The value of a constant expression as a time, microseconds.
+pub async fn constant_time(
+    planner: &super::QueryPlanner,
+    expr: &granary_sql::SqlText<sqlparser::ast::Expr>,
+) -> Result<i64> {
+    use futures::TryStreamExt;
+    let schema = datafusion::common::DFSchema::empty();
+    let value = cast(planner.plan_expression(expr.ast.clone(), &schema, &expr.text)?, super::time_type());
+    let plan = LogicalPlanBuilder::empty(true).project([value])?.build()?;
+    let batches: Vec<_> = run(&planner.state(), &plan).await?.try_collect().await?;
+    let value = match batches.first() {
+        Some(batch) if batch.num_rows() == 1 => crate::row::value_at(batch.column(0).as_ref(), 0)?,
+        _ => None,
+    };
+    match value {
+        Some(Value::Int(time_us)) => Ok(time_us),
+        _ => Err(Error::new(Kind::InvalidDatetimeFormat, format!("{expr} is not a time"))),
+    }
+}
+
+/// The plan in lines, as EXPLAIN shows it; with `analyze` it is run, and the lines have its figures.
+pub async fn explain(state: &SessionState, plan: &LogicalPlan, analyze: bool) -> Result<Vec<String>> {
+    use datafusion::physical_plan::display::DisplayableExecutionPlan;
+    use futures::TryStreamExt;
+    let physical = state.create_physical_plan(plan).await?;
+    if !analyze {
+        let text = DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string();
+        return Ok(text.lines().map(str::to_owned).collect());
+    }
+    let watch = crate::time::Stopwatch::start();
+    let mut rows = execute_stream(Arc::clone(&physical), state.task_ctx())?;
+    let mut n_rows = 0;
+    while let Some(batch) = rows.try_next().await? {
+        n_rows += batch.num_rows();
+    }
+    let text = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.push(format!("Rows: {n_rows}"));
+    lines.push(format!("Execution Time: {:.3} ms", watch.elapsed().as_secs_f64() * 1000.0));
+    Ok(lines)
+}

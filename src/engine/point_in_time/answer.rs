@@ -1,0 +1,385 @@
+//! From the rows of one key to the values of the columns that a query wants, by the rules of `tile`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use granary_catalog::ViewKind;
+
+use crate::engine::relation::{BoundView, RowLayout};
+use crate::error::{Error, Result};
+use crate::row::{Reader, Value, array_of, value_at, values_of};
+use crate::tile::{
+    AggregateItems, Order, Partial, RawRows, ViewPlan, empty_row, evaluate_aggregates, evaluate_attributes, raw_items,
+    states_from_arrays, tile_rows,
+};
+
+/// One column of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wanted {
+    /// the asked key, by its place among the join keys
+    Key(usize),
+    /// a feature, by its place in the view's output behind the keys
+    Feature(usize),
+    EffectiveTime,
+    Status,
+    /// the asked time
+    AsOf,
+}
+
+const PRESENT: &str = "PRESENT";
+const MISSING: &str = "MISSING_DATA";
+
+/// The rows of one key, as the evaluators read them.
+#[derive(Debug)]
+pub enum KeyRows {
+    Aggregates(AggregateItems),
+    Attributes {
+        /// event times, ascending; ties in order of arrival
+        times: Vec<i64>,
+        /// by attribute wanted, then by row
+        values: Vec<Vec<Option<Value>>>,
+    },
+}
+
+/// Answers for one view and one list of wanted columns.
+#[derive(Debug)]
+pub struct Answerer {
+    view: Arc<BoundView>,
+    wanted: Vec<Wanted>,
+    /// the view's plan with only the features needed
+    plan: ViewPlan,
+    /// for each partial of `plan`, its number in the view's plan
+    partials: Vec<usize>,
+    /// for each attribute of `plan`, its number in the view
+    attributes: Vec<usize>,
+    /// for every wanted feature, its place in what the evaluators give
+    places: Vec<Option<usize>>,
+}
+
+/// The keys and times of a run of rows that ask for the same key.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    pub keys: &'a [Option<Value>],
+    pub times: &'a [Option<i64>],
+}
+
+impl Answerer {
+    pub fn new(view: &Arc<BoundView>, wanted: &[Wanted]) -> Answerer {
+        // Whether a key is known depends on all windows, not only on those of the features asked for.
+        let all = view.kind().has_aggregates() && wanted.contains(&Wanted::Status);
+        let n_features = view.output.fields().len() - view.keys.len();
+        let features: Vec<usize> = if all { (0..n_features).collect() } else { features_of(wanted) };
+        let mut answerer = Answerer {
+            view: Arc::clone(view),
+            wanted: wanted.to_vec(),
+            plan: view.plan.clone(),
+            partials: (0..view.plan.partials.len()).collect(),
+            attributes: Vec::new(),
+            places: Vec::new(),
+        };
+        if view.kind().has_aggregates() {
+            answerer.prune_aggregates(&features);
+        } else {
+            answerer.plan.attributes = features.iter().map(|&index| view.plan.attributes[index].clone()).collect();
+            answerer.attributes = features;
+            let mut next = 0..;
+            answerer.places = wanted
+                .iter()
+                .map(|wanted| matches!(wanted, Wanted::Feature(_)).then(|| next.next()).flatten())
+                .collect();
+        }
+        answerer
+    }
+
+    fn prune_aggregates(&mut self, outputs: &[usize]) {
+        let columns = self.view.plan.output_columns();
+        let wanted: Vec<_> = outputs.iter().map(|&index| columns[index]).collect();
+        // A keys array stands before a feature of its window, so one feature of that window must stay.
+        let keep = |index: &usize| {
+            let feature = &self.view.plan.features[*index];
+            wanted.iter().any(|column| match column {
+                crate::tile::OutputColumn::Feature { index: wanted } => wanted == index,
+                crate::tile::OutputColumn::Keys { window } => *window == feature.window,
+            })
+        };
+        let kept: Vec<usize> = (0..self.view.plan.features.len()).filter(keep).collect();
+        self.partials.clear();
+        self.plan.features.clear();
+        for &index in &kept {
+            let mut feature = self.view.plan.features[index].clone();
+            let known = self.partials.iter().position(|&partial| partial == feature.partial);
+            feature.partial = known.unwrap_or_else(|| {
+                self.partials.push(feature.partial);
+                self.partials.len() - 1
+            });
+            self.plan.features.push(feature);
+        }
+        self.plan.partials = self.partials.iter().map(|&partial| self.view.plan.partials[partial].clone()).collect();
+        let pruned = self.plan.output_columns();
+        let place = |column: &crate::tile::OutputColumn| {
+            pruned.iter().position(|candidate| match (candidate, column) {
+                (
+                    crate::tile::OutputColumn::Feature { index: new },
+                    crate::tile::OutputColumn::Feature { index: old },
+                ) => kept[*new] == *old,
+                (a, b) => a == b,
+            })
+        };
+        self.places = self
+            .wanted
+            .iter()
+            .map(|wanted| match wanted {
+                Wanted::Feature(index) => place(&columns[*index]),
+                _ => None,
+            })
+            .collect();
+    }
+
+    /// How many columns an answer has.
+    pub fn n_wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
+    pub fn plan(&self) -> &ViewPlan {
+        &self.plan
+    }
+
+    /// The columns of the view's rows in `layout` that the answers need, by their place in the row schema.
+    pub fn row_columns(&self, layout: RowLayout) -> Vec<usize> {
+        let view = &self.view;
+        let schema = view.row_schema(layout);
+        let fixed = view.keys.len() + usize::from(view.secondary.is_some()) + 1;
+        let fixed = if layout == RowLayout::Events { fixed + 1 } else { fixed };
+        let mut columns: Vec<usize> = (0..fixed).collect();
+        let mut named = |name: &str| {
+            let index = schema.index_of(name).expect("the row schema has every input and state");
+            if !columns.contains(&index) {
+                columns.push(index);
+            }
+        };
+        match layout {
+            RowLayout::Events if view.kind().has_aggregates() => {
+                for &partial in &self.partials {
+                    for &input in &view.partial_inputs[partial] {
+                        named(&view.inputs[input].name);
+                    }
+                }
+            }
+            RowLayout::Events => self.attributes.iter().for_each(|&attribute| named(&view.inputs[attribute].name)),
+            RowLayout::Tiles => {
+                for &partial in &self.partials {
+                    for field in view.plan.partials[partial].state_fields(&view.partial_names[partial]) {
+                        named(field.name());
+                    }
+                }
+            }
+        }
+        columns
+    }
+
+    /// Reads the rows of one key, in order of time and arrival, out of columns that `schema` names.
+    pub fn key_rows(&self, layout: RowLayout, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<KeyRows> {
+        let view = &self.view;
+        let column = |name: &str| -> Result<&ArrayRef> {
+            let index = schema
+                .index_of(name)
+                .map_err(|error| Error::internal(format!("rows lack column {name}")).with_source(error))?;
+            Ok(&columns[index])
+        };
+        let times = int_values(column(view.time_column(layout))?)?;
+        if !view.kind().has_aggregates() {
+            let values = self
+                .attributes
+                .iter()
+                .map(|&attribute| values_of(column(&view.inputs[attribute].name)?.as_ref()))
+                .collect::<Result<_>>()?;
+            return Ok(KeyRows::Attributes { times, values });
+        }
+        let secondary = match &view.secondary {
+            Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
+            None => None,
+        };
+        if layout == RowLayout::Tiles {
+            let mut partials = Vec::with_capacity(self.partials.len());
+            for &partial in &self.partials {
+                let spec = &view.plan.partials[partial];
+                let states = spec
+                    .state_fields(&view.partial_names[partial])
+                    .iter()
+                    .map(|field| column(field.name()).cloned())
+                    .collect::<Result<Vec<_>>>()?;
+                partials.push(states_from_arrays(spec, &states)?);
+            }
+            return Ok(KeyRows::Aggregates(AggregateItems { times, secondary, partials }));
+        }
+        let arrivals = int_values(column(crate::engine::relation::ARRIVAL)?)?;
+        let mut inputs = Vec::with_capacity(self.partials.len());
+        for &partial in &self.partials {
+            let taken = view.partial_inputs[partial].iter();
+            inputs.push(taken.map(|&input| column(&view.inputs[input].name).cloned()).collect::<Result<Vec<_>>>()?);
+        }
+        let rows = RawRows { times, arrivals, secondary, inputs };
+        Ok(KeyRows::Aggregates(if view.kind() == ViewKind::StreamContinuous {
+            raw_items(&self.plan, &rows)?
+        } else {
+            tile_rows(&self.plan, &rows)?
+        }))
+    }
+
+    /// Reads one stored tile of the online store: the states that are wanted, the others are skipped.
+    pub fn partials_of_payload(&self, payload: &[u8]) -> Result<Vec<Partial>> {
+        let mut reader = Reader::new(payload);
+        let mut states = Vec::with_capacity(self.view.plan.partials.len());
+        for _ in &self.view.plan.partials {
+            let length = reader.length()?;
+            states.push(reader.take(length)?);
+        }
+        self.partials
+            .iter()
+            .map(|&partial| Partial::decode(&self.view.plan.partials[partial], states[partial]))
+            .collect()
+    }
+
+    /// Reads one stored event of the online store as states of one row.
+    pub fn partials_of_event(&self, payload: &[u8], order: Order) -> Result<Vec<Partial>> {
+        let values = Reader::new(payload).values()?;
+        self.partials
+            .iter()
+            .map(|&partial| {
+                let spec = &self.view.plan.partials[partial];
+                let taken = self.view.partial_inputs[partial].iter();
+                let inputs: Vec<Option<Value>> = taken.map(|&input| values.get(input).cloned().flatten()).collect();
+                let mut state = spec.empty();
+                state.update(spec, &inputs, order)?;
+                Ok(state)
+            })
+            .collect()
+    }
+
+    /// The attributes wanted, out of a stored row of all of them.
+    pub fn attributes_of(&self, values: &[Option<Value>]) -> Vec<Vec<Option<Value>>> {
+        self.attributes.iter().map(|&attribute| vec![values.get(attribute).cloned().flatten()]).collect()
+    }
+
+    /// Appends the answers of one run to `out`, by wanted column. `rows` is None for an unknown or NULL key.
+    pub fn answer(&self, rows: Option<&KeyRows>, asked: &Asked<'_>, out: &mut [Vec<Option<Value>>]) -> Result<()> {
+        let known: Vec<i64> = asked.times.iter().filter_map(|time| *time).collect();
+        let answers = self.evaluate(rows, &known)?;
+        let empty = empty_row(&self.plan);
+        let mut next = 0;
+        for time in asked.times {
+            let at = time.map(|_| {
+                next += 1;
+                next - 1
+            });
+            for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
+                out.push(match wanted {
+                    Wanted::Key(index) => asked.keys[*index].clone(),
+                    Wanted::AsOf => time.map(Value::Int),
+                    Wanted::EffectiveTime => at.and_then(|at| answers.effective[at]).map(Value::Int),
+                    Wanted::Status => {
+                        let present = at.is_some_and(|at| answers.present[at]);
+                        Some(Value::Text(if present { PRESENT } else { MISSING }.into()))
+                    }
+                    Wanted::Feature(_) => {
+                        let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
+                        match at {
+                            Some(at) => answers.columns[place][at].clone(),
+                            None => empty[place].clone(),
+                        }
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, rows: Option<&KeyRows>, times: &[i64]) -> Result<Answers> {
+        let timing = &self.plan.timing;
+        match rows {
+            Some(KeyRows::Attributes { times: row_times, values }) => {
+                let chosen = evaluate_attributes(&self.plan, row_times, times);
+                let columns = values
+                    .iter()
+                    .map(|values| chosen.iter().map(|row| row.and_then(|row| values[row].clone())).collect())
+                    .collect();
+                let effective = chosen.iter().map(|row| row.map(|row| timing.effective(row_times[row]))).collect();
+                Ok(Answers { columns, effective, present: chosen.iter().map(Option::is_some).collect() })
+            }
+            None if !self.view.kind().has_aggregates() => Ok(Answers {
+                columns: self.attributes.iter().map(|_| vec![None; times.len()]).collect(),
+                effective: vec![None; times.len()],
+                present: vec![false; times.len()],
+            }),
+            Some(KeyRows::Aggregates(items)) => {
+                let windows = self.view.plan.windows();
+                let present = times
+                    .iter()
+                    .map(|&time| {
+                        !timing.is_before_start(time)
+                            && windows.iter().any(|window| {
+                                let bounds = timing.bounds(window, time);
+                                let from = items.times.partition_point(|&item| item < bounds.start_us);
+                                items.times.get(from).is_some_and(|&item| item < bounds.end_us)
+                            })
+                    })
+                    .collect();
+                Ok(Answers {
+                    columns: evaluate_aggregates(&self.plan, items, times)?,
+                    effective: times.iter().map(|&time| Some(timing.leading_edge(time))).collect(),
+                    present,
+                })
+            }
+            None => Ok(Answers {
+                columns: evaluate_aggregates(&self.plan, &self.no_items(), times)?,
+                effective: vec![None; times.len()],
+                present: vec![false; times.len()],
+            }),
+        }
+    }
+
+    fn no_items(&self) -> AggregateItems {
+        AggregateItems {
+            times: Vec::new(),
+            secondary: self.view.secondary.as_ref().map(|_| Vec::new()),
+            partials: vec![Vec::new(); self.plan.partials.len()],
+        }
+    }
+
+    /// Builds the arrays of the wanted columns.
+    pub fn arrays(&self, types: &[DataType], columns: &[Vec<Option<Value>>]) -> Result<Vec<ArrayRef>> {
+        types
+            .iter()
+            .zip(columns)
+            .map(|(data_type, values)| array_of(data_type, values.iter().map(Option::as_ref)))
+            .collect()
+    }
+}
+
+struct Answers {
+    /// by place, then by time
+    columns: Vec<Vec<Option<Value>>>,
+    effective: Vec<Option<i64>>,
+    present: Vec<bool>,
+}
+
+fn features_of(wanted: &[Wanted]) -> Vec<usize> {
+    wanted
+        .iter()
+        .filter_map(|wanted| match wanted {
+            Wanted::Feature(index) => Some(*index),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Non-NULL integers or times of a column.
+pub fn int_values(array: &ArrayRef) -> Result<Vec<i64>> {
+    (0..array.len())
+        .map(|row| match value_at(array.as_ref(), row)? {
+            Some(Value::Int(value)) => Ok(value),
+            other => Err(Error::internal(format!("a row's time or arrival is {other:?}"))),
+        })
+        .collect()
+}

@@ -1,0 +1,247 @@
+//! Answers as of now, out of the online store: a lookup a row, in any order of the spine.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::TryStreamExt;
+
+use super::answer::{Answerer, Asked, KeyRows};
+use super::join::single_partition;
+use super::planner::sees_whole_time;
+use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
+use crate::error::{Error, Result};
+use crate::online::{OnlineReader, OnlineStore};
+use crate::row::{Key, Value, values_of};
+use crate::tile::{AggregateItems, Order, ViewPlan};
+
+/// See the module.
+#[derive(Debug)]
+pub struct OnlineLookupExec {
+    /// None: all keys of the view
+    spine: Option<(Arc<dyn ExecutionPlan>, usize)>,
+    lookup: Arc<Lookup>,
+    properties: Arc<PlanProperties>,
+}
+
+impl OnlineLookupExec {
+    /// Columns of `spine` from `width` on are the keys.
+    pub fn new(
+        spine: Arc<dyn ExecutionPlan>,
+        width: usize,
+        store: Arc<OnlineStore>,
+        answerer: Arc<Answerer>,
+        relation: &FeatureRelation,
+        schema: SchemaRef,
+    ) -> OnlineLookupExec {
+        Self::with_spine(Some((spine, width)), store, answerer, relation, schema)
+    }
+
+    pub fn over_all_keys(
+        store: Arc<OnlineStore>,
+        answerer: Arc<Answerer>,
+        relation: &FeatureRelation,
+        schema: SchemaRef,
+    ) -> OnlineLookupExec {
+        Self::with_spine(None, store, answerer, relation, schema)
+    }
+
+    fn with_spine(
+        spine: Option<(Arc<dyn ExecutionPlan>, usize)>,
+        store: Arc<OnlineStore>,
+        answerer: Arc<Answerer>,
+        relation: &FeatureRelation,
+        schema: SchemaRef,
+    ) -> OnlineLookupExec {
+        let lookup = Lookup { view: Arc::clone(&relation.view), store, answerer, now_us: relation.now_us, schema };
+        let partitions = spine.as_ref().map_or(1, |(spine, _)| spine.properties().partitioning.partition_count());
+        let mut properties = single_partition(Arc::clone(&lookup.schema));
+        properties =
+            properties.with_partitioning(datafusion::physical_plan::Partitioning::UnknownPartitioning(partitions));
+        OnlineLookupExec { spine, lookup: Arc::new(lookup), properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for OnlineLookupExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnlineLookupExec: view={}", self.lookup.view.name)?;
+        if self.spine.is_none() {
+            write!(f, ", all keys")?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for OnlineLookupExec {
+    fn name(&self) -> &str {
+        "OnlineLookupExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.spine.iter().map(|(spine, _)| spine).collect()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let spine = match (&self.spine, children.pop()) {
+            (Some((_, width)), Some(spine)) => Some((spine, *width)),
+            (None, None) => None,
+            _ => return Err(DataFusionError::Internal("an online lookup has its one child".into())),
+        };
+        let partitions = spine.as_ref().map_or(1, |(spine, _)| spine.properties().partitioning.partition_count());
+        let properties = single_partition(Arc::clone(&self.lookup.schema))
+            .with_partitioning(datafusion::physical_plan::Partitioning::UnknownPartitioning(partitions));
+        Ok(Arc::new(OnlineLookupExec { spine, lookup: Arc::clone(&self.lookup), properties: Arc::new(properties) }))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
+        let lookup = Arc::clone(&self.lookup);
+        let schema = Arc::clone(&lookup.schema);
+        let Some((spine, width)) = &self.spine else {
+            let batch = futures::stream::once(async move { Ok(lookup.all_keys()?) });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batch)));
+        };
+        let width = *width;
+        // One snapshot for the whole statement, so that its rows agree with each other.
+        let reader = lookup.store.reader()?;
+        let batches = spine
+            .execute(partition, context)?
+            .and_then(move |batch| futures::future::ready(lookup.join(&reader, &batch, width).map_err(Into::into)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+}
+
+#[derive(Debug)]
+struct Lookup {
+    view: Arc<BoundView>,
+    store: Arc<OnlineStore>,
+    answerer: Arc<Answerer>,
+    now_us: i64,
+    schema: SchemaRef,
+}
+
+impl Lookup {
+    fn join(&self, reader: &OnlineReader, batch: &RecordBatch, width: usize) -> Result<RecordBatch> {
+        let keys = batch.columns()[width..].iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
+        let mut out = vec![Vec::with_capacity(batch.num_rows()); self.answerer.n_wanted()];
+        for row in 0..batch.num_rows() {
+            let asked: Vec<Option<Value>> = keys.iter().map(|values| values[row].clone()).collect();
+            self.answer(reader, &asked, &mut out)?;
+        }
+        self.batch(&batch.columns()[..width], out, batch.num_rows())
+    }
+
+    fn all_keys(&self) -> Result<RecordBatch> {
+        let reader = self.store.reader()?;
+        let types = self.view.key_types();
+        let mut out = vec![Vec::new(); self.answerer.n_wanted()];
+        let mut rows = 0;
+        for key in reader.keys(self.view.id)? {
+            let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
+            self.answer(&reader, &asked, &mut out)?;
+            rows += 1;
+        }
+        self.batch(&[], out, rows)
+    }
+
+    fn answer(&self, reader: &OnlineReader, asked: &[Option<Value>], out: &mut [Vec<Option<Value>>]) -> Result<()> {
+        let rows = match Key::encode(asked.iter().map(Option::as_ref)) {
+            None => None,
+            Some(key) => read_key(&self.view, &self.answerer, reader, &key, self.now_us)?,
+        };
+        // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
+        let time = asked.iter().all(Option::is_some).then_some(self.now_us);
+        self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
+    }
+
+    fn batch(
+        &self,
+        before: &[datafusion::arrow::array::ArrayRef],
+        answers: Vec<Vec<Option<Value>>>,
+        rows: usize,
+    ) -> Result<RecordBatch> {
+        let types: Vec<DataType> =
+            self.schema.fields().iter().skip(before.len()).map(|field| field.data_type().clone()).collect();
+        let mut columns = before.to_vec();
+        columns.extend(self.answerer.arrays(&types, &answers)?);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+    }
+}
+
+/// The rows of one key that can matter at `now_us`, out of the online store; None for a key without any.
+pub fn read_key(
+    view: &BoundView,
+    answerer: &Answerer,
+    reader: &OnlineReader,
+    key: &Key,
+    now_us: i64,
+) -> Result<Option<KeyRows>> {
+    if !view.kind().has_aggregates() {
+        let Some(latest) = reader.latest(view.id, key)? else { return Ok(None) };
+        return Ok(Some(KeyRows::Attributes {
+            times: vec![latest.ts_us],
+            values: answerer.attributes_of(&latest.values),
+        }));
+    }
+    let range = needed(&view.plan, now_us);
+    let stored = reader.items(view.id, key, range)?;
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let mut items = AggregateItems {
+        times: Vec::with_capacity(stored.len()),
+        secondary: view.secondary.as_ref().map(|_| Vec::with_capacity(stored.len())),
+        partials: vec![Vec::with_capacity(stored.len()); answerer.plan().partials.len()],
+    };
+    for item in stored {
+        let states = match view.stored_layout() {
+            RowLayout::Tiles => answerer.partials_of_payload(&item.payload)?,
+            RowLayout::Events => {
+                let order = Order { ts_us: item.time_us, arrival: item.sequence };
+                answerer.partials_of_event(&item.payload, order)?
+            }
+        };
+        items.times.push(item.time_us);
+        if let Some(secondary) = &mut items.secondary {
+            secondary.push(item.secondary);
+        }
+        for (partials, state) in items.partials.iter_mut().zip(states) {
+            partials.push(state);
+        }
+    }
+    Ok(Some(KeyRows::Aggregates(items)))
+}
+
+/// The event times, or tile starts, that some window of the plan reads at `now_us`.
+fn needed(plan: &ViewPlan, now_us: i64) -> Range<i64> {
+    match plan.required_range([now_us]) {
+        Some((start_us, end_us)) => start_us..end_us,
+        None => {
+            let end_us = if sees_whole_time(plan.timing.kind) { now_us.saturating_add(1) } else { now_us };
+            i64::MIN..end_us
+        }
+    }
+}

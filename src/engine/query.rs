@@ -1,0 +1,404 @@
+//! From SQL text to a logical plan: names are looked up in the catalog, feature relations get their times, and
+//! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
+
+mod provider;
+mod system_time;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::common::TableReference;
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::resolve::resolve_table_references;
+use granary_catalog::{Catalog, Object, ObjectId, ObjectKind, Snapshot};
+use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
+
+use super::error::{convert, position_at};
+use super::relation::{BoundView, FeatureRelation, ReadMode};
+use super::{Engine, tables};
+use crate::error::{Error, Kind, Result};
+use crate::offline::OfflineStore;
+use crate::online::OnlineStore;
+
+use provider::TableSources;
+
+pub use system_time::as_of_column;
+
+/// How deep views may stand on views, sources on sources.
+const NESTING_LIMIT: usize = 64;
+
+/// Which objects names can mean: a snapshot of the catalog, a workspace in it, and a search path.
+#[derive(Debug, Clone)]
+pub struct NameScope {
+    pub snapshot: Arc<Snapshot>,
+    pub workspace: ObjectId,
+    pub search_path: Vec<String>,
+}
+
+impl NameScope {
+    /// The relation that `name` stands for. `granary`, `pg_catalog` and `information_schema` are not looked up here.
+    pub fn relation(&self, name: &TableReference) -> Result<Option<&Arc<Object>>> {
+        self.check_workspace(name.catalog())?;
+        let by_schema = |schema: &str| {
+            let schema = self.snapshot.schema(self.workspace, schema)?;
+            self.snapshot.relation(schema.header.id, name.table())
+        };
+        match name.schema() {
+            Some(schema) => {
+                if self.snapshot.schema(self.workspace, schema).is_none() {
+                    return Err(Error::new(Kind::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
+                }
+                Ok(by_schema(schema))
+            }
+            None => Ok(self.search_path.iter().find_map(|schema| by_schema(schema))),
+        }
+    }
+
+    /// A name that says a database must say this one.
+    pub fn check_workspace(&self, named: Option<&str>) -> Result<()> {
+        let Some(named) = named else { return Ok(()) };
+        let own = self.snapshot.get_as::<granary_catalog::Workspace>(self.workspace);
+        if own.is_some_and(|own| own.header.name == named) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::FeatureNotSupported, format!("\"{named}\" is another workspace than the connection's"))
+            .with_hint(format!("connect to it: \\c {named}")))
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.snapshot.get_as::<granary_catalog::Workspace>(self.workspace).is_some_and(|workspace| workspace.live)
+    }
+}
+
+/// `SET from_source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FromSource {
+    /// the store in a live workspace, the source in a development one
+    #[default]
+    Unset,
+    On,
+    Off,
+}
+
+/// Plans queries in one scope, at one time. Cheap to clone.
+#[derive(Clone)]
+pub struct QueryPlanner {
+    pub engine: Arc<Engine>,
+    pub catalog: Arc<Catalog>,
+    pub offline: Arc<OfflineStore>,
+    pub online: Arc<OnlineStore>,
+    pub scope: NameScope,
+    /// wall time of the statement, microseconds
+    pub now_us: i64,
+    pub from_source: FromSource,
+    /// while a job runs: sources give only the rows of this range `[start, end)`
+    pub source_range: Option<(i64, i64)>,
+    /// rows that the open transaction has written to stored tables, by table
+    pub pending: Arc<Vec<(String, Vec<RecordBatch>)>>,
+    /// types of $1, $2, … as far as the client has said them
+    parameter_types: Vec<Option<DataType>>,
+    depth: usize,
+}
+
+/// The parts of a warehouse that reading needs.
+#[derive(Clone)]
+pub struct ReadStores {
+    pub engine: Arc<Engine>,
+    pub catalog: Arc<Catalog>,
+    pub offline: Arc<OfflineStore>,
+    pub online: Arc<OnlineStore>,
+}
+
+impl QueryPlanner {
+    pub fn new(stores: ReadStores, scope: NameScope, now_us: i64) -> Self {
+        let ReadStores { engine, catalog, offline, online } = stores;
+        QueryPlanner {
+            engine,
+            catalog,
+            offline,
+            online,
+            scope,
+            now_us,
+            from_source: FromSource::Unset,
+            source_range: None,
+            pending: Arc::default(),
+            parameter_types: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    pub fn with_pending(mut self, pending: Arc<Vec<(String, Vec<RecordBatch>)>>) -> Self {
+        self.pending = pending;
+        self
+    }
+
+    pub fn with_parameter_types(mut self, types: Vec<Option<DataType>>) -> Self {
+        self.parameter_types = types;
+        self
+    }
+
+    pub fn with_from_source(mut self, from_source: FromSource) -> Self {
+        self.from_source = from_source;
+        self
+    }
+
+    pub fn with_source_range(mut self, range: Option<(i64, i64)>) -> Self {
+        self.source_range = range;
+        self
+    }
+
+    /// The state that this planner's plans run in.
+    pub fn state(&self) -> SessionState {
+        self.engine.state(self.now_us)
+    }
+
+    fn nested(&self) -> Result<QueryPlanner> {
+        if self.depth >= NESTING_LIMIT {
+            return Err(Error::new(
+                Kind::StatementTooComplex,
+                format!("views and sources stand on each other more than {NESTING_LIMIT} deep"),
+            ));
+        }
+        let mut nested = self.clone();
+        nested.depth += 1;
+        Ok(nested)
+    }
+
+    /// Plans a stored query text.
+    pub async fn plan_query_text(&self, sql: &str) -> Result<LogicalPlan> {
+        let mut parsed = granary_sql::parse(sql)?;
+        match (parsed.pop(), parsed.is_empty()) {
+            (Some(granary_sql::Parsed { statement: granary_sql::Statement::Query(query), .. }), true) => {
+                self.plan(ast::Statement::Query(query.ast), sql).await
+            }
+            _ => Err(Error::internal("a stored query is not one query").with_detail(sql)),
+        }
+    }
+
+    /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
+    pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
+        let times = system_time::rewrite(&mut statement, &|name| self.is_feature_relation(name))?;
+        let state = self.state();
+        check_functions(&statement, &state, text)?;
+        let references = {
+            let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement.clone()));
+            resolve_table_references(&statement, true).map_err(|error| convert(error, Some(text)))?.0
+        };
+        let mut tables = HashMap::with_capacity(references.len());
+        for reference in references {
+            let source = self.resolve(&reference, &times).await.map_err(|error| locate(error, &reference, text))?;
+            tables.insert(reference, source);
+        }
+        let provider = TableSources { state: &state, tables };
+        let planner = SqlToRel::new_with_options(&provider, parser_options(&state));
+        let field = |(index, data_type): (usize, &Option<DataType>)| -> Option<FieldRef> {
+            let data_type = data_type.clone()?;
+            Some(Arc::new(Field::new(format!("${}", index + 1), data_type, true)))
+        };
+        let types = self.parameter_types.iter().enumerate().map(field).collect();
+        let mut context = PlannerContext::new().with_prepare_param_data_types(types);
+        planner.sql_statement_to_plan_with_context(statement, &mut context).map_err(|error| convert(error, Some(text)))
+    }
+
+    /// Plans one expression over the columns of `schema`.
+    pub fn plan_expression(&self, expr: ast::Expr, schema: &DFSchema, text: &str) -> Result<Expr> {
+        let state = self.state();
+        check_functions(&expr, &state, text)?;
+        let provider = TableSources { state: &state, tables: HashMap::new() };
+        SqlToRel::new_with_options(&provider, parser_options(&state))
+            .sql_to_expr(expr, schema, &mut PlannerContext::new())
+            .map_err(|error| convert(error, Some(text)))
+    }
+
+    fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
+        let Some(reference) = table_reference(name) else { return Ok(false) };
+        if tables::system::is_system_schema(reference.schema()) {
+            return Ok(false);
+        }
+        Ok(self.scope.relation(&reference)?.is_some_and(|object| {
+            matches!(
+                object.kind(),
+                ObjectKind::FeatureView
+                    | ObjectKind::FeatureTable
+                    | ObjectKind::FeatureService
+                    | ObjectKind::RealtimeView
+            )
+        }))
+    }
+
+    async fn resolve(
+        &self,
+        reference: &TableReference,
+        times: &system_time::SystemTimes,
+    ) -> Result<Arc<dyn TableSource>> {
+        if let Some((name, number)) = system_time::split_versioned(reference.table())
+            && number >= 1
+            && number <= times.relations.len()
+        {
+            let original = with_table(reference, name);
+            let object = self.find(&original)?;
+            let mode = ReadMode::AsOf { column: as_of_column(number) };
+            return self.feature_relation(&object, mode, times.system_columns).await;
+        }
+        if let Some(provider) = tables::system::table(self, reference)? {
+            return Ok(provider_as_source(provider));
+        }
+        let object = self.find(reference)?;
+        match object.kind() {
+            ObjectKind::FeatureView | ObjectKind::FeatureTable => {
+                self.feature_relation(&object, ReadMode::Now, times.system_columns).await
+            }
+            _ => Ok(provider_as_source(self.provider(&object).await?)),
+        }
+    }
+
+    fn find(&self, reference: &TableReference) -> Result<Arc<Object>> {
+        let found = self.scope.relation(reference)?;
+        found.cloned().ok_or_else(|| {
+            Error::new(Kind::UndefinedTable, format!("relation \"{}\" does not exist", unquoted(reference)))
+        })
+    }
+
+    async fn feature_relation(
+        &self,
+        object: &Arc<Object>,
+        mode: ReadMode,
+        system_columns: bool,
+    ) -> Result<Arc<dyn TableSource>> {
+        let view = match object.as_ref() {
+            Object::FeatureView(view) => BoundView::of_feature_view(view)?,
+            Object::FeatureTable(table) => BoundView::of_feature_table(table)?,
+            other => return Err(Error::not_supported(format!("reading a {}", other.kind().as_str()))),
+        };
+        let relation = FeatureRelation::new(self, view, mode, system_columns).await?;
+        Ok(provider_as_source(Arc::new(relation)))
+    }
+
+    /// An ordinary relation: a source, a stream's mirror, a table, a view.
+    pub async fn provider(&self, object: &Object) -> Result<Arc<dyn TableProvider>> {
+        match object {
+            Object::Source(source) => tables::sources::source_table(self, source).await,
+            Object::Stream(stream) => tables::sources::stream_table(self, stream).await,
+            Object::Table(table) => tables::stored::table(self, table).await,
+            Object::View(view) => {
+                let plan = Box::pin(self.nested()?.plan_query_text(&view.query)).await?;
+                Ok(Arc::new(ViewTable::new(plan, None)))
+            }
+            other => Err(Error::not_supported(format!("reading a {}", other.kind().as_str()))
+                .with_hint("read the feature views behind it")),
+        }
+    }
+
+    /// Plans the query of a source, one level deeper.
+    pub(super) async fn plan_nested(&self, sql: &str) -> Result<LogicalPlan> {
+        Box::pin(self.nested()?.plan_query_text(sql)).await
+    }
+}
+
+fn parser_options(state: &SessionState) -> ParserOptions {
+    ParserOptions::from(&state.config_options().sql_parser)
+}
+
+fn with_table(reference: &TableReference, table: &str) -> TableReference {
+    match (reference.catalog(), reference.schema()) {
+        (Some(catalog), Some(schema)) => TableReference::full(catalog, schema, table),
+        (None, Some(schema)) => TableReference::partial(schema, table),
+        _ => TableReference::bare(table),
+    }
+}
+
+fn unquoted(reference: &TableReference) -> String {
+    [reference.catalog(), reference.schema(), Some(reference.table())]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+/// A parsed name as a folded reference; None for names that no relation can have.
+pub fn table_reference(name: &ObjectName) -> Option<TableReference> {
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .map(|part| match part {
+            ObjectNamePart::Identifier(ident) if ident.quote_style.is_none() => Some(ident.value.to_lowercase()),
+            ObjectNamePart::Identifier(ident) => Some(ident.value.clone()),
+            ObjectNamePart::Function(_) => None,
+        })
+        .collect::<Option<_>>()?;
+    match parts.as_slice() {
+        [table] => Some(TableReference::bare(table.as_str())),
+        [schema, table] => Some(TableReference::partial(schema.as_str(), table.as_str())),
+        [catalog, schema, table] => Some(TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())),
+        _ => None,
+    }
+}
+
+/// Gives an error about a relation the place where the text first names it.
+fn locate(error: Error, reference: &TableReference, text: &str) -> Error {
+    if error.position().is_some() || error.kind() != Kind::UndefinedTable {
+        return error;
+    }
+    let name = reference.table();
+    let lowered = text.to_lowercase();
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    let found = lowered.match_indices(&name.to_lowercase()).map(|(at, _)| at).find(|&at| {
+        let before = lowered[..at].chars().next_back();
+        let after = lowered[at + name.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    });
+    match found.and_then(|at| u32::try_from(lowered[..at].chars().count() + 1).ok()) {
+        Some(position) => error.at(position),
+        None => error,
+    }
+}
+
+/// Refuses functions that do not exist, with their place, before the planner says so less clearly.
+fn check_functions(node: &impl Visit, state: &SessionState, text: &str) -> Result<()> {
+    let mut check = FunctionCheck { state, text };
+    match node.visit(&mut check) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct FunctionCheck<'a> {
+    state: &'a SessionState,
+    text: &'a str,
+}
+
+impl Visitor for FunctionCheck<'_> {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Error> {
+        let ast::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let Some(ObjectNamePart::Identifier(ident)) = function.name.0.last() else {
+            return ControlFlow::Continue(());
+        };
+        let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+        let known = self.state.scalar_functions().contains_key(&name)
+            || self.state.aggregate_functions().contains_key(&name)
+            || self.state.window_functions().contains_key(&name)
+            || self.state.higher_order_functions().contains_key(&name)
+            || self.state.table_functions().contains_key(&name)
+            || name == "grouping"
+            || name == "unnest";
+        if known {
+            return ControlFlow::Continue(());
+        }
+        let error = Error::new(Kind::UndefinedFunction, format!("function {name} does not exist"))
+            .with_hint("check the name and the types of its arguments");
+        let start = function.name.span().start;
+        ControlFlow::Break(match position_at(self.text, start.line, start.column) {
+            Some(position) => error.at(position),
+            None => error,
+        })
+    }
+}

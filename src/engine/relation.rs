@@ -1,0 +1,15 @@
+//! A feature view as the engine sees it: its columns, the plan of its aggregates, and the layout of its stored rows.
+//! [`FeatureRelation`] is the same as a table of DataFusion: read as of now, or as of a time that the query binds.
+
+mod bindings;
+mod bound_view;
+mod table;
+
+pub use bindings::{Bindings, column_of};
+pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, RowLayout, time_type};
+pub use table::{FeatureRelation, ReadMode, RowsOrigin};
+
+/// System column: when the row that answered took effect.
+pub const EFFECTIVE_TIME: &str = "_effective_time";
+/// System column: `PRESENT` or `MISSING_DATA`.
+pub const STATUS: &str = "_status";

@@ -1,0 +1,320 @@
+//! A feature view with everything resolved that reading and materializing it needs. Pure data, made from the
+//! catalog's object alone, so that stored features can be read when their source is gone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use granary_catalog::{AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, ViewKind};
+
+use crate::error::{Error, Result};
+use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, window_label};
+
+/// The event time in stored rows and tiles is always this type.
+pub fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// Where the arrival order of a row is kept, to break ties of its time.
+pub const ARRIVAL: &str = "_arrival";
+/// The start of a tile.
+pub const TILE: &str = "_tile_start";
+
+/// One column that the rows of a view carry beside keys and time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub name: String,
+    pub sql: InputSql,
+    pub data_type: DataType,
+}
+
+/// How an input comes out of the view's query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum InputSql {
+    Column(String),
+    /// `sql`, where `filter` holds, else NULL; of `counted` inputs only whether they are NULL matters
+    Argument {
+        sql: Option<String>,
+        filter: Option<String>,
+        counted: bool,
+    },
+}
+
+/// Which columns a view's rows have in the offline store and on their way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLayout {
+    /// a row per event: keys, [secondary key], time, arrival, inputs
+    Events,
+    /// a row per key and tile: keys, [secondary key], tile start, states
+    Tiles,
+}
+
+/// A feature view or feature table, resolved.
+#[derive(Debug, Clone)]
+pub struct BoundView {
+    pub id: u64,
+    /// the definition's revision: stored features of another one are not this view's
+    pub revision: u64,
+    pub name: String,
+    pub keys: Vec<Column>,
+    pub timestamp: String,
+    pub plan: ViewPlan,
+    pub secondary: Option<Column>,
+    pub inputs: Vec<Input>,
+    /// for every partial of the plan, the inputs it takes
+    pub partial_inputs: Vec<Vec<usize>>,
+    /// the state columns of every partial in a tile
+    pub partial_names: Vec<String>,
+    /// keys, then features as declared
+    pub output: SchemaRef,
+    /// the query over sources; None for a feature table
+    pub query: Option<String>,
+    pub unfiltered: bool,
+    pub buckets: u32,
+    pub depends_on: Vec<granary_catalog::ObjectId>,
+}
+
+impl BoundView {
+    pub fn of_feature_view(view: &FeatureView) -> Result<BoundView> {
+        let timing = Timing {
+            kind: view.kind,
+            interval_us: view.aggregation_interval_us.unwrap_or(0),
+            schedule_us: view.schedule_us.unwrap_or(0),
+            delay_us: view.data_delay_us,
+            start_us: view.start_us,
+            lifetime_start_us: view.lifetime_start_us,
+            ttl_us: view.ttl_us,
+            compaction: view.compaction,
+        };
+        let mut columns = Columns::default();
+        let (plan, partial_inputs) = columns.plan(timing, view.secondary_key.as_ref(), &view.features)?;
+        let output = output_schema(&view.join_keys, view.secondary_key.as_ref(), &view.features, &plan);
+        Ok(BoundView {
+            id: view.header.id.0,
+            revision: view.header.revision,
+            name: view.header.name.clone(),
+            keys: view.join_keys.clone(),
+            timestamp: view.timestamp.clone(),
+            secondary: view.secondary_key.clone(),
+            partial_names: name_partials(&plan, &partial_inputs, &columns.inputs),
+            plan,
+            inputs: columns.inputs,
+            partial_inputs,
+            output,
+            query: Some(view.query.clone()),
+            unfiltered: view.unfiltered,
+            buckets: view.buckets,
+            depends_on: view.depends_on.clone(),
+        })
+    }
+
+    pub fn of_feature_table(table: &FeatureTable) -> Result<BoundView> {
+        let timing = Timing {
+            kind: ViewKind::StreamAttributes,
+            interval_us: 0,
+            schedule_us: 0,
+            delay_us: 0,
+            start_us: table.start_us,
+            lifetime_start_us: None,
+            ttl_us: table.ttl_us,
+            compaction: false,
+        };
+        let mut columns = Columns::default();
+        let (plan, _) = columns.plan(timing, None, &table.features)?;
+        let output = output_schema(&table.join_keys, None, &table.features, &plan);
+        Ok(BoundView {
+            id: table.header.id.0,
+            revision: table.header.revision,
+            name: table.header.name.clone(),
+            keys: table.join_keys.clone(),
+            timestamp: table.timestamp.clone(),
+            plan,
+            secondary: None,
+            inputs: columns.inputs,
+            partial_inputs: Vec::new(),
+            partial_names: Vec::new(),
+            output,
+            query: None,
+            unfiltered: false,
+            buckets: table.buckets,
+            depends_on: Vec::new(),
+        })
+    }
+
+    pub fn kind(&self) -> ViewKind {
+        self.plan.timing.kind
+    }
+
+    pub fn key_types(&self) -> Vec<DataType> {
+        self.keys.iter().map(|key| key.data_type.clone()).collect()
+    }
+
+    /// The layout in the offline store.
+    pub fn stored_layout(&self) -> RowLayout {
+        match self.kind() {
+            ViewKind::BatchAggregates | ViewKind::StreamTiled => RowLayout::Tiles,
+            ViewKind::BatchAttributes | ViewKind::StreamAttributes | ViewKind::StreamContinuous => RowLayout::Events,
+        }
+    }
+
+    /// The name of the time column in a layout.
+    pub fn time_column(&self, layout: RowLayout) -> &str {
+        match layout {
+            RowLayout::Events => &self.timestamp,
+            RowLayout::Tiles => TILE,
+        }
+    }
+
+    /// The columns of the rows in a layout.
+    pub fn row_schema(&self, layout: RowLayout) -> SchemaRef {
+        let mut fields: Vec<Field> =
+            self.keys.iter().map(|key| Field::new(&key.name, key.data_type.clone(), false)).collect();
+        if let Some(secondary) = &self.secondary {
+            fields.push(Field::new(&secondary.name, secondary.data_type.clone(), true));
+        }
+        fields.push(Field::new(self.time_column(layout), time_type(), false));
+        match layout {
+            RowLayout::Events => {
+                fields.push(Field::new(ARRIVAL, DataType::Int64, false));
+                fields.extend(self.inputs.iter().map(|input| Field::new(&input.name, input.data_type.clone(), true)));
+            }
+            RowLayout::Tiles => {
+                for (spec, name) in self.plan.partials.iter().zip(&self.partial_names) {
+                    fields.extend(spec.state_fields(name));
+                }
+            }
+        }
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The name of the view's offline table.
+    pub fn offline_table(&self) -> String {
+        format!("view-{}-{}", self.id, self.revision)
+    }
+}
+
+/// Collects the distinct inputs of a view's features.
+#[derive(Default)]
+struct Columns {
+    inputs: Vec<Input>,
+    names: HashSet<String>,
+}
+
+impl Columns {
+    /// The plan of the features, and for each of its partials the inputs that it takes.
+    fn plan(
+        &mut self,
+        timing: Timing,
+        secondary: Option<&Column>,
+        features: &[Feature],
+    ) -> Result<(ViewPlan, Vec<Vec<usize>>)> {
+        let mut attributes = Vec::new();
+        let mut aggregates = Vec::new();
+        for feature in features {
+            match &feature.definition {
+                FeatureDefinition::Attribute { column } => {
+                    attributes.push(feature.data_type.clone());
+                    self.inputs.push(Input {
+                        name: column.clone(),
+                        sql: InputSql::Column(column.clone()),
+                        data_type: feature.data_type.clone(),
+                    });
+                }
+                FeatureDefinition::Aggregate { function, inputs, input_types, filter, window } => {
+                    let taken = self.inputs_of(function, inputs, input_types, filter.as_deref())?;
+                    let inputs = taken.into_iter().map(|input| (input, self.inputs[input].data_type.clone())).collect();
+                    aggregates.push(FeatureInput { function: function.clone(), inputs, window: *window });
+                }
+            }
+        }
+        if aggregates.is_empty() {
+            return Ok((ViewPlan::for_attributes(timing, attributes), Vec::new()));
+        }
+        ViewPlan::for_features(timing, secondary.map(|column| column.data_type.clone()), &aggregates)
+    }
+
+    fn inputs_of(
+        &mut self,
+        function: &AggregateFunction,
+        inputs: &[String],
+        types: &[DataType],
+        filter: Option<&str>,
+    ) -> Result<Vec<usize>> {
+        if matches!(function, AggregateFunction::Count) {
+            return Ok(vec![self.input(inputs.first().cloned(), filter, true, &DataType::Boolean)]);
+        }
+        if inputs.len() != types.len() {
+            return Err(Error::internal("a feature's arguments and their types differ in number"));
+        }
+        Ok(inputs
+            .iter()
+            .zip(types)
+            .map(|(sql, data_type)| self.input(Some(sql.clone()), filter, false, data_type))
+            .collect())
+    }
+
+    fn input(&mut self, sql: Option<String>, filter: Option<&str>, counted: bool, data_type: &DataType) -> usize {
+        let base = match &sql {
+            None => "rows".to_owned(),
+            Some(sql) if is_plain(sql) => sql.clone(),
+            Some(_) => "argument".to_owned(),
+        };
+        let sql = InputSql::Argument { sql, filter: filter.map(str::to_owned), counted };
+        if let Some(known) = self.inputs.iter().position(|input| input.sql == sql && input.data_type == *data_type) {
+            return known;
+        }
+        let name = unique(&mut self.names, &format!("_{base}"));
+        self.inputs.push(Input { name, sql, data_type: data_type.clone() });
+        self.inputs.len() - 1
+    }
+}
+
+/// A readable, unique name for the state columns of each partial: its function and its inputs.
+fn name_partials(plan: &ViewPlan, partial_inputs: &[Vec<usize>], inputs: &[Input]) -> Vec<String> {
+    let mut used = HashSet::new();
+    partial_inputs
+        .iter()
+        .enumerate()
+        .map(|(partial, taken)| {
+            let user = plan.features.iter().find(|feature| feature.partial == partial);
+            let function = user.map_or("state", |feature| feature.function.name());
+            let names: String = taken.iter().map(|&input| inputs[input].name.as_str()).collect();
+            unique(&mut used, &format!("{function}{names}"))
+        })
+        .collect()
+}
+
+fn is_plain(sql: &str) -> bool {
+    sql.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+fn unique(used: &mut HashSet<String>, base: &str) -> String {
+    let mut name = base.to_owned();
+    let mut number = 1;
+    while !used.insert(name.clone()) {
+        number += 1;
+        name = format!("{base}_{number}");
+    }
+    name
+}
+
+fn output_schema(keys: &[Column], secondary: Option<&Column>, features: &[Feature], plan: &ViewPlan) -> SchemaRef {
+    let mut fields: Vec<Field> = keys.iter().map(|key| Field::new(&key.name, key.data_type.clone(), true)).collect();
+    if plan.features.is_empty() {
+        fields.extend(features.iter().map(|feature| Field::new(&feature.name, feature.data_type.clone(), true)));
+        return Arc::new(Schema::new(fields));
+    }
+    for column in plan.output_columns() {
+        match (column, secondary) {
+            (OutputColumn::Feature { index }, _) => {
+                fields.push(Field::new(&features[index].name, plan.features[index].data_type.clone(), true));
+            }
+            (OutputColumn::Keys { window }, Some(secondary)) => {
+                let name = format!("{}_keys_{}", secondary.name, window_label(&window));
+                fields.push(Field::new(name, DataType::new_list(secondary.data_type.clone(), true), true));
+            }
+            (OutputColumn::Keys { .. }, None) => {}
+        }
+    }
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,212 @@
+//! A feature view as a table of DataFusion.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use granary_catalog::{IntervalSet, ObjectId, StoreKind};
+
+use super::bindings::{Bindings, binding};
+use super::bound_view::{BoundView, RowLayout, time_type};
+use super::{EFFECTIVE_TIME, STATUS};
+use crate::engine::into_datafusion;
+use crate::engine::point_in_time::{self, Wanted};
+use crate::engine::query::{FromSource, QueryPlanner};
+use crate::engine::rows::{RowsRequest, rows_plan, stored_rows_plan};
+use crate::error::{Error, Kind, Result};
+use crate::online::OnlineStore;
+
+/// As of when a feature relation is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadMode {
+    /// as of the statement's wall time
+    Now,
+    /// as of the value that the query binds to the hidden column
+    AsOf { column: String },
+}
+
+/// Where the rows behind the answers come from.
+#[derive(Clone)]
+pub enum RowsOrigin {
+    Online(Arc<OnlineStore>),
+    /// a plan of the view's rows, in `layout`
+    Plan {
+        plan: Box<LogicalPlan>,
+        layout: RowLayout,
+        state: Box<SessionState>,
+        materialized: Option<IntervalSet>,
+    },
+}
+
+impl fmt::Debug for RowsOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl RowsOrigin {
+    /// For EXPLAIN.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RowsOrigin::Online(_) => "online store",
+            RowsOrigin::Plan { materialized: Some(_), .. } => "offline store",
+            RowsOrigin::Plan { materialized: None, .. } => "source",
+        }
+    }
+}
+
+/// One feature view in one statement.
+#[derive(Debug)]
+pub struct FeatureRelation {
+    pub view: Arc<BoundView>,
+    pub mode: ReadMode,
+    pub origin: RowsOrigin,
+    /// wall time of the statement, microseconds
+    pub now_us: i64,
+    schema: SchemaRef,
+}
+
+impl FeatureRelation {
+    pub async fn new(
+        planner: &QueryPlanner,
+        view: BoundView,
+        mode: ReadMode,
+        system_columns: bool,
+    ) -> Result<FeatureRelation> {
+        let origin = origin(planner, &view, &mode).await?;
+        let mut fields: Vec<Field> = view.output.fields().iter().map(|field| field.as_ref().clone()).collect();
+        if system_columns {
+            fields.push(Field::new(EFFECTIVE_TIME, time_type(), true));
+            fields.push(Field::new(STATUS, DataType::Utf8, false));
+        }
+        if let ReadMode::AsOf { column } = &mode {
+            fields.push(Field::new(column, time_type(), true));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        Ok(FeatureRelation { view: Arc::new(view), mode, origin, now_us: planner.now_us, schema })
+    }
+
+    pub fn key_index(&self, name: &str) -> Option<usize> {
+        self.view.keys.iter().position(|key| key.name == name)
+    }
+
+    /// The hidden column of the time, if the query must bind one.
+    pub fn as_of_column(&self) -> Option<&str> {
+        match &self.mode {
+            ReadMode::Now => None,
+            ReadMode::AsOf { column } => Some(column),
+        }
+    }
+
+    /// The type of a column that can be bound; None for every other.
+    pub fn bindable_type(&self, name: &str) -> Option<DataType> {
+        if self.as_of_column() == Some(name) {
+            return Some(time_type());
+        }
+        self.key_index(name).map(|index| self.view.keys[index].data_type.clone())
+    }
+
+    /// What column number `index` of the schema is.
+    pub fn wanted(&self, index: usize) -> Wanted {
+        let n_keys = self.view.keys.len();
+        let n_outputs = self.view.output.fields().len();
+        if index < n_keys {
+            return Wanted::Key(index);
+        }
+        if index < n_outputs {
+            return Wanted::Feature(index - n_keys);
+        }
+        match self.schema.field(index).name().as_str() {
+            EFFECTIVE_TIME => Wanted::EffectiveTime,
+            STATUS => Wanted::Status,
+            _ => Wanted::AsOf,
+        }
+    }
+
+    /// The error of a relation whose time the query leaves open.
+    pub fn unbound_time(&self) -> Error {
+        let keys: Vec<&str> = self.view.keys.iter().map(|key| key.name.as_str()).collect();
+        let on: Vec<String> = keys.iter().map(|key| format!("f.{key} = l.{key}")).collect();
+        Error::new(
+            Kind::InvalidParameterValue,
+            format!(
+                "the time of \"{}\" varies by row, but its join keys ({}) are not all bound by equality",
+                self.view.name,
+                keys.join(", ")
+            ),
+        )
+        .with_hint(format!(
+            "join it on all of them: … JOIN {} FOR SYSTEM_TIME AS OF l.ts AS f ON {}",
+            self.view.name,
+            on.join(" AND ")
+        ))
+    }
+}
+
+async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Result<RowsOrigin> {
+    let live = planner.scope.is_live();
+    let on_demand = match planner.from_source {
+        FromSource::On => true,
+        FromSource::Off if !live => {
+            return Err(Error::new(
+                Kind::ObjectNotInPrerequisiteState,
+                "a development workspace has no stores, so from_source cannot be off",
+            )
+            .with_hint("SET from_source = on"));
+        }
+        FromSource::Off => false,
+        FromSource::Unset => !live,
+    };
+    if *mode == ReadMode::Now && live && planner.from_source != FromSource::On {
+        return Ok(RowsOrigin::Online(Arc::clone(&planner.online)));
+    }
+    let state = Box::new(planner.engine.ordered_state(planner.now_us));
+    if on_demand && view.query.is_some() {
+        let plan = Box::new(rows_plan(planner, view, RowsRequest::Everything).await?);
+        return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None });
+    }
+    let materialized = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
+    let plan = Box::new(stored_rows_plan(planner, view).await?);
+    Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized) })
+}
+
+#[async_trait]
+impl TableProvider for FeatureRelation {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let binds = |filter: &&Expr| match binding(filter, &|name: &str| self.bindable_type(name)) {
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(binds).collect())
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let columns: Vec<usize> = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let bindings = Bindings::of(filters, |name| self.bindable_type(name));
+        point_in_time::scan(self, &columns, &bindings).await.map_err(into_datafusion)
+    }
+}

@@ -1,0 +1,243 @@
+//! The rows of a feature view: what its query gives, as keys, time, arrival and the inputs of its features.
+//!
+//! Arrival is the row's place in the order in which the query gives rows; plans made here must run in the engine's
+//! ordered state, whose single partition keeps the order of the files.
+
+use std::sync::Arc;
+
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::functions_window::row_number::row_number;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, when};
+use datafusion::physical_plan::execute_stream;
+use futures::TryStreamExt;
+use sqlparser::ast;
+
+use super::functions::bucket_expr;
+use super::query::QueryPlanner;
+use super::relation::{ARRIVAL, BoundView, Input, InputSql, RowLayout, time_type};
+use super::tables::stored::offline_table;
+use crate::error::{Error, Kind, Result};
+use crate::row::normalize_type;
+
+/// Which of a view's rows a plan gives.
+#[derive(Debug, Clone, Copy)]
+pub enum RowsRequest {
+    Everything,
+    /// Rows with `start_us <= time < end_us`; their sources are filtered to the same range, unless the view says
+    /// `unfiltered`.
+    Range {
+        start_us: i64,
+        end_us: i64,
+    },
+}
+
+/// The plan of a view's own query, before any feature.
+pub async fn query_plan(planner: &QueryPlanner, sql: &str) -> Result<LogicalPlan> {
+    let plan = planner.plan_nested(sql).await?;
+    check_names(&plan)?;
+    Ok(plan)
+}
+
+/// Refuses a query whose result has two columns of one name.
+pub fn check_names(plan: &LogicalPlan) -> Result<()> {
+    let mut names: Vec<&str> = plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::new(
+            Kind::DuplicateColumn,
+            format!("column \"{}\" stands more than once in the query's result", pair[0]),
+        )
+        .with_hint("give the columns different names with AS")),
+        None => Ok(()),
+    }
+}
+
+/// The rows of `view`, in the columns of `row_schema(RowLayout::Events)`.
+pub async fn rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<LogicalPlan> {
+    let Some(query) = &view.query else {
+        return Err(Error::not_supported("computing a feature table from a source"));
+    };
+    let range = match request {
+        RowsRequest::Everything => None,
+        RowsRequest::Range { start_us, end_us } => Some((start_us, end_us)),
+    };
+    let planner = planner.clone().with_source_range(range.filter(|_| !view.unfiltered));
+    let base = query_plan(&planner, query).await?;
+    let schema = Arc::clone(base.schema());
+    let time = cast(Expr::Column(Column::from_name(&view.timestamp)), time_type());
+    let mut filter = time.clone().is_not_null();
+    for key in &view.keys {
+        filter = filter.and(Expr::Column(Column::from_name(&key.name)).is_not_null());
+    }
+    if let Some((start_us, end_us)) = range {
+        filter = filter.and(in_range(time.clone(), start_us, end_us));
+    }
+    let arrival = row_number().alias(ARRIVAL);
+    let mut outputs: Vec<Expr> = Vec::new();
+    for key in view.keys.iter().chain(&view.secondary) {
+        let column = Expr::Column(Column::from_name(&key.name));
+        outputs.push(cast(column, key.data_type.clone()).alias(&key.name));
+    }
+    outputs.push(time.alias(&view.timestamp));
+    outputs.push(
+        cast(Expr::Column(Column::from_name(ARRIVAL)), datafusion::arrow::datatypes::DataType::Int64).alias(ARRIVAL),
+    );
+    for input in &view.inputs {
+        outputs.push(input_expr(&planner, input, &schema)?.alias(&input.name));
+    }
+    Ok(LogicalPlanBuilder::from(base).filter(filter)?.window([arrival])?.project(outputs)?.build()?)
+}
+
+/// `start_us <= time < end_us`; `i64::MIN` and `i64::MAX` are no limit.
+pub fn in_range(time: Expr, start_us: i64, end_us: i64) -> Expr {
+    let at = |us: i64| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+    let mut filter = lit(true);
+    if start_us != i64::MIN {
+        filter = filter.and(time.clone().gt_eq(at(start_us)));
+    }
+    if end_us != i64::MAX {
+        filter = filter.and(time.lt(at(end_us)));
+    }
+    filter
+}
+
+fn input_expr(planner: &QueryPlanner, input: &Input, schema: &DFSchema) -> Result<Expr> {
+    let (sql, filter, counted) = match &input.sql {
+        InputSql::Column(column) => {
+            return Ok(cast(Expr::Column(Column::from_name(column)), input.data_type.clone()));
+        }
+        InputSql::Argument { sql, filter, counted } => (sql, filter, *counted),
+    };
+    let argument = sql.as_ref().map(|sql| argument_expr(planner, sql, schema)).transpose()?;
+    let filter = filter.as_ref().map(|sql| argument_expr(planner, sql, schema)).transpose()?;
+    if !counted {
+        let argument = argument.ok_or_else(|| Error::internal("an aggregate other than count without argument"))?;
+        let argument = cast(argument, input.data_type.clone());
+        return Ok(match filter {
+            None => argument,
+            Some(filter) => when(filter, argument).end()?,
+        });
+    }
+    let condition = match (argument.map(Expr::is_not_null), filter) {
+        (None, None) => return Ok(lit(true)),
+        (Some(condition), None) | (None, Some(condition)) => condition,
+        (Some(present), Some(filter)) => present.and(filter),
+    };
+    Ok(when(condition, lit(true)).end()?)
+}
+
+/// Plans the SQL text of a feature's argument or filter.
+pub fn argument_expr(planner: &QueryPlanner, sql: &str, schema: &DFSchema) -> Result<Expr> {
+    planner.plan_expression(parse_expression(sql)?, schema, sql)
+}
+
+fn parse_expression(sql: &str) -> Result<ast::Expr> {
+    let parsed = granary_sql::parse(&format!("SELECT {sql}"))?;
+    let only = parsed.into_iter().next().map(|parsed| parsed.statement);
+    if let Some(granary_sql::Statement::Query(query)) = only
+        && let ast::SetExpr::Select(select) = *query.ast.body
+        && let Some(ast::SelectItem::UnnamedExpr(expr)) = select.projection.into_iter().next()
+    {
+        return Ok(expr);
+    }
+    Err(Error::internal("a stored expression does not parse").with_detail(sql))
+}
+
+/// The type of an argument as it is stored. Errors: 0A000 for a type that cannot be.
+pub fn argument_type(
+    planner: &QueryPlanner,
+    sql: &str,
+    schema: &DFSchema,
+) -> Result<datafusion::arrow::datatypes::DataType> {
+    let expr = argument_expr(planner, sql, schema)?;
+    let data_type = coerced_type(planner, expr, schema)?;
+    normalize_type(&data_type)
+        .ok_or_else(|| Error::not_supported(format!("a feature over a value of type {data_type}")))
+}
+
+/// The type of an expression once DataFusion has inserted its casts.
+fn coerced_type(
+    planner: &QueryPlanner,
+    expr: Expr,
+    schema: &DFSchema,
+) -> Result<datafusion::arrow::datatypes::DataType> {
+    let context = datafusion::logical_expr::simplify::SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(planner.state().config_options()))
+        .build();
+    let simplifier = datafusion::optimizer::simplify_expressions::ExprSimplifier::new(context);
+    Ok(simplifier.coerce(expr, schema)?.get_type(schema)?)
+}
+
+/// The rows of a view that its offline table holds, in the columns of its stored layout.
+pub async fn stored_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Result<LogicalPlan> {
+    let layout: RowLayout = view.stored_layout();
+    let table = offline_table(planner, &view.offline_table(), view.row_schema(layout)).await?;
+    Ok(LogicalPlanBuilder::scan(view.offline_table(), provider_as_source(table), None)?.build()?)
+}
+
+/// The bucket of a row's key, beside the columns of its layout.
+pub const BUCKET: &str = "_bucket";
+
+/// Runs the view's query for a range; rows come sorted by (bucket, keys, time, arrival), in the columns of
+/// `row_schema(RowLayout::Events)` and the bucket.
+pub async fn query_rows(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    request: RowsRequest,
+) -> Result<SendableRecordBatchStream> {
+    let plan = rows_plan(planner, view, request).await?;
+    let schema = view.row_schema(RowLayout::Events);
+    let mut columns: Vec<Expr> = schema.fields().iter().map(|field| column(field.name())).collect();
+    let keys: Vec<Expr> = view.keys.iter().map(|key| column(&key.name)).collect();
+    columns.push(bucket_expr(view.buckets, keys).alias(BUCKET));
+    let plan =
+        LogicalPlanBuilder::from(plan).project(columns)?.sort(row_order(view, &view.timestamp, true))?.build()?;
+    run_ordered(planner, &plan).await
+}
+
+/// The stored rows of a range, sorted by (keys, time, arrival), in the columns of the view's stored layout.
+pub async fn stored_rows(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    (start_us, end_us): (i64, i64),
+) -> Result<SendableRecordBatchStream> {
+    let layout = view.stored_layout();
+    let time = view.time_column(layout);
+    let order: Vec<SortExpr> = row_order(view, time, layout == RowLayout::Events).into_iter().skip(1).collect();
+    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
+        .filter(in_range(column(time), start_us, end_us))?
+        .sort(order)?
+        .build()?;
+    run_ordered(planner, &plan).await
+}
+
+/// Whether the view's query gives any row before `end_us`.
+pub async fn has_rows_before(planner: &QueryPlanner, view: &BoundView, end_us: i64) -> Result<bool> {
+    let plan = rows_plan(planner, view, RowsRequest::Range { start_us: i64::MIN, end_us }).await?;
+    let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
+    let batches: Vec<_> = run_ordered(planner, &plan).await?.try_collect().await?;
+    Ok(batches.iter().any(|batch| batch.num_rows() > 0))
+}
+
+fn column(name: &str) -> Expr {
+    Expr::Column(Column::from_name(name))
+}
+
+fn row_order(view: &BoundView, time: &str, with_arrival: bool) -> Vec<SortExpr> {
+    let mut order = vec![column(BUCKET)];
+    order.extend(view.keys.iter().map(|key| column(&key.name)));
+    order.push(column(time));
+    if with_arrival {
+        order.push(column(ARRIVAL));
+    }
+    order.into_iter().map(|expr| expr.sort(true, true)).collect()
+}
+
+async fn run_ordered(planner: &QueryPlanner, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let state = planner.engine.ordered_state(planner.now_us);
+    let physical = state.create_physical_plan(plan).await?;
+    Ok(execute_stream(physical, state.task_ctx())?)
+}

@@ -1,0 +1,92 @@
+//! Sources and streams as tables.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::functions_window::row_number::row_number;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use granary_catalog::{Source, SourceDefinition, Stream};
+
+use super::files;
+use crate::engine::query::QueryPlanner;
+use crate::engine::relation::time_type;
+use crate::engine::rows::in_range;
+use crate::error::{Error, Result};
+
+/// A batch source. While a job runs it gives only the rows of the job's range.
+pub async fn source_table(planner: &QueryPlanner, source: &Source) -> Result<Arc<dyn TableProvider>> {
+    let plan = source_plan(planner, source).await?;
+    let plan = match (planner.source_range, &source.timestamp) {
+        (Some((start_us, end_us)), Some(timestamp)) => {
+            let time = cast(Expr::Column(Column::from_name(timestamp)), time_type());
+            LogicalPlanBuilder::from(plan).filter(in_range(time, start_us, end_us))?.build()?
+        }
+        _ => plan,
+    };
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+async fn source_plan(planner: &QueryPlanner, source: &Source) -> Result<LogicalPlan> {
+    match &source.definition {
+        SourceDefinition::Files { format, paths, format_options, declared } => {
+            let request = files::FileSourceRequest {
+                format: *format,
+                paths: paths.clone(),
+                options: format_options.clone(),
+                declared: declared.then(|| source.columns.clone()),
+                timestamp: source.timestamp.clone(),
+            };
+            let table = files::listing_table(&planner.state(), &request, &source.columns)?;
+            Ok(LogicalPlanBuilder::scan(source.header.name.as_str(), provider_as_source(table), None)?.build()?)
+        }
+        SourceDefinition::Query { sql } => {
+            // Its own sources are read whole: only the query's own time says what belongs to a job's range.
+            planner.clone().with_source_range(None).plan_nested(sql).await
+        }
+        SourceDefinition::Postgres { .. } => Err(Error::not_supported("reading a source FROM POSTGRES")),
+    }
+}
+
+/// A stream's rows as far as its mirror has them: those before the cut-over, in the stream's columns, once each.
+pub async fn stream_table(planner: &QueryPlanner, stream: &Stream) -> Result<Arc<dyn TableProvider>> {
+    let Some(backfill) = &stream.backfill else {
+        let fields: Vec<_> = stream
+            .columns
+            .iter()
+            .map(|column| {
+                datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable)
+            })
+            .collect();
+        let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
+        return Ok(Arc::new(datafusion::datasource::empty::EmptyTable::new(schema)));
+    };
+    let mirror = planner.scope.snapshot.get_as::<Source>(backfill.source);
+    let mirror = mirror.ok_or_else(|| Error::internal("a stream's backfill source is gone from the catalog"))?;
+    let plan = source_plan(planner, mirror).await?;
+    let columns = stream.columns.iter().map(|column| {
+        cast(Expr::Column(Column::from_name(&column.name)), column.data_type.clone()).alias(&column.name)
+    });
+    let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
+    let (start_us, end_us) = planner.source_range.unwrap_or((i64::MIN, i64::MAX));
+    let mut builder = LogicalPlanBuilder::from(plan).project(columns)?.filter(in_range(
+        time.clone(),
+        start_us,
+        end_us.min(backfill.until_us),
+    ))?;
+    if !stream.deduplicate_by.is_empty() {
+        builder = first_of_each(builder, stream, time)?;
+    }
+    Ok(Arc::new(ViewTable::new(builder.build()?, None)))
+}
+
+const REPEAT: &str = "_repeat";
+
+/// Keeps the first event of those that agree in the DEDUPLICATE BY columns.
+fn first_of_each(builder: LogicalPlanBuilder, stream: &Stream, time: Expr) -> Result<LogicalPlanBuilder> {
+    let by = stream.deduplicate_by.iter().map(|name| Expr::Column(Column::from_name(name))).collect();
+    let number = row_number().partition_by(by).order_by(vec![time.sort(true, false)]).build()?.alias(REPEAT);
+    let columns: Vec<Expr> =
+        stream.columns.iter().map(|column| Expr::Column(Column::from_name(&column.name))).collect();
+    Ok(builder.window([number])?.filter(col(REPEAT).eq(lit(1u64)))?.project(columns)?)
+}

@@ -1,0 +1,140 @@
+//! Tables of the offline store: ordinary tables, and the stored rows of feature views.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::UnionExec;
+use granary_catalog::Table;
+
+use crate::engine::query::QueryPlanner;
+use crate::error::{Error, Result};
+use crate::offline::OfflineTable;
+
+/// An ordinary table.
+pub async fn table(planner: &QueryPlanner, table: &Table) -> Result<Arc<dyn TableProvider>> {
+    let fields: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable))
+        .collect();
+    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
+    offline_table(planner, &table_id(table), schema).await
+}
+
+/// The name of an ordinary table in the offline store.
+pub fn table_id(table: &Table) -> String {
+    format!("table-{}", table.storage_id)
+}
+
+/// The newest version of a table of the offline store; empty if nothing was ever written to it.
+pub async fn offline_table(planner: &QueryPlanner, id: &str, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
+    let version = planner.offline.table(id).await?;
+    let pending = planner.pending.iter().filter(|(table, _)| table == id);
+    let pending = pending.flat_map(|(_, batches)| batches.clone()).collect();
+    Ok(Arc::new(StoredTable { schema, version, pending }))
+}
+
+/// One version of a stored table.
+#[derive(Debug)]
+struct StoredTable {
+    schema: SchemaRef,
+    version: Option<Arc<OfflineTable>>,
+    /// rows of the open transaction, behind the stored ones
+    pending: Vec<RecordBatch>,
+}
+
+#[async_trait]
+impl TableProvider for StoredTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let columns: Vec<usize> = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let stored = self.stored_rows(&columns, limit)?;
+        if self.pending.is_empty() {
+            return Ok(stored);
+        }
+        let pending = MemorySourceConfig::try_new_exec(
+            std::slice::from_ref(&self.pending),
+            Arc::clone(&self.schema),
+            Some(columns),
+        )?;
+        UnionExec::try_new(vec![stored, pending])
+    }
+}
+
+impl StoredTable {
+    fn stored_rows(&self, columns: &[usize], limit: Option<usize>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Some(version) = self.version.as_ref().filter(|version| !version.files.is_empty()) else {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(columns)?))));
+        };
+        let files: Vec<PartitionedFile> = version
+            .files
+            .iter()
+            .map(|file| {
+                let path = file.path.to_str().ok_or_else(|| Error::internal("a data file's path is not UTF-8"))?;
+                let path = path.trim_start_matches('/');
+                Ok(PartitionedFile::new(path, file.size_bytes))
+            })
+            .collect::<Result<_>>()?;
+        let stored = columns
+            .iter()
+            .map(|&column| version.file_schema.index_of(self.schema.field(column).name()))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let source = Arc::new(ParquetSource::new(Arc::clone(&version.file_schema)));
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
+            .with_file_group(FileGroup::new(files))
+            .with_projection_indices(Some(stored))?
+            .with_limit(limit)
+            .build();
+        self.typed(DataSourceExec::from_data_source(config), columns)
+    }
+
+    /// Casts what the files hold to the types of the table, where they differ.
+    fn typed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let schema = scan.schema();
+        let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::with_capacity(columns.len());
+        let mut differs = false;
+        for (index, &column) in columns.iter().enumerate() {
+            let field = self.schema.field(column);
+            let stored: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
+            if schema.field(index).data_type() == field.data_type() {
+                exprs.push((stored, field.name().clone()));
+            } else {
+                differs = true;
+                exprs.push((Arc::new(CastExpr::new(stored, field.data_type().clone(), None)), field.name().clone()));
+            }
+        }
+        if differs { Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?)) } else { Ok(scan) }
+    }
+}

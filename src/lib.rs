@@ -1,0 +1,29 @@
+//! Granary, a SQL-native feature warehouse.
+//!
+//! Reading order is layer order: a module uses the ones before it, never the ones after it.
+
+pub mod config;
+pub mod error;
+pub mod time;
+
+pub mod row;
+pub mod tile;
+
+pub mod offline;
+pub mod online;
+
+pub mod engine;
+
+pub mod warehouse;
+
+pub mod materialize;
+
+pub mod statement;
+
+pub mod session;
+
+pub mod wire;
+
+pub mod server;
+
+pub mod cli;

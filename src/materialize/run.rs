@@ -1,0 +1,210 @@
+//! The job itself.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::{StreamExt, TryStreamExt};
+use granary_catalog::{Author, Interval, Job, JobError, JobKind, NewJob, ObjectId, Outcome};
+use tokio_util::sync::CancellationToken;
+
+use super::online::OnlineWriter;
+use super::range::ResolvedRange;
+use super::tiles::TileBuilder;
+use crate::engine::{BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows};
+use crate::error::{Error, Kind, Result};
+use crate::offline::{BatchStream, Layout, Write, WriteKind};
+use crate::warehouse::Warehouse;
+
+/// What one job is to do.
+#[derive(Clone)]
+pub struct Materialization {
+    pub view: Arc<BoundView>,
+    pub workspace: ObjectId,
+    pub range: ResolvedRange,
+    pub online: bool,
+    pub offline: bool,
+    pub overwrite: bool,
+    pub author: Author,
+}
+
+/// A tile batch that is written at once.
+const ROWS_AT_ONCE: usize = 8192;
+
+pub fn cancelled() -> Error {
+    Error::new(Kind::QueryCanceled, "the job was cancelled")
+}
+
+/// Registers the job and runs it to its end. The job is in the ledger before anything is written.
+/// Errors: the job's own; `ObjectNotInPrerequisiteState` for a range that is done already.
+pub async fn materialize(
+    warehouse: &Arc<Warehouse>,
+    planner: QueryPlanner,
+    work: Materialization,
+    cancel: CancellationToken,
+) -> Result<Job> {
+    let job = register(warehouse, &work)?;
+    run(warehouse, planner, work, job, cancel).await
+}
+
+/// Puts the job into the ledger as queued.
+fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
+    Ok(warehouse.catalog.ledger().create_job(NewJob {
+        kind: JobKind::Refresh,
+        workspace: work.workspace,
+        view: ObjectId(work.view.id),
+        view_name: work.view.name.clone(),
+        range: Interval::new(work.range.start_us, work.range.end_us),
+        online: work.online,
+        offline: work.offline,
+        overwrite: work.overwrite,
+        author: work.author.clone(),
+    })?)
+}
+
+async fn run(
+    warehouse: &Arc<Warehouse>,
+    planner: QueryPlanner,
+    work: Materialization,
+    job: Job,
+    cancel: CancellationToken,
+) -> Result<Job> {
+    let ledger = warehouse.catalog.ledger();
+    ledger.start_attempt(job.id, warehouse.clock.now_us())?;
+    warehouse.job_started(job.id, cancel.clone());
+    let result = tokio::select! {
+        result = write_both(warehouse, &planner, &work, &job, &cancel) => result,
+        () = cancel.cancelled() => Err(cancelled()),
+    };
+    warehouse.job_ended(job.id);
+    let outcome = match &result {
+        Ok(()) => Outcome::Succeeded,
+        Err(error) if error.kind() == Kind::QueryCanceled => Outcome::Cancelled,
+        Err(error) => {
+            Outcome::Failed(JobError { sqlstate: error.sqlstate().to_owned(), message: error.message().to_owned() })
+        }
+    };
+    let ended = ledger.finish(job.id, outcome, warehouse.clock.now_us())?;
+    match result {
+        Ok(()) => Ok(ended),
+        Err(error) => {
+            let detail = format!("Job {} ended as {}.", ended.id, ended.state);
+            Err(if error.detail().is_none() { error.with_detail(detail) } else { error })
+        }
+    }
+}
+
+async fn write_both(
+    warehouse: &Arc<Warehouse>,
+    planner: &QueryPlanner,
+    work: &Materialization,
+    job: &Job,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let rows = write_offline(warehouse, planner, work, job, cancel).await?;
+    warehouse.catalog.ledger().progress(job.id, rows, rows)?;
+    if work.online {
+        write_online(warehouse, planner, work, job, cancel).await?;
+    }
+    Ok(())
+}
+
+/// One commit of the view's offline table: the range's rows, instead of whatever was there.
+async fn write_offline(
+    warehouse: &Arc<Warehouse>,
+    planner: &QueryPlanner,
+    work: &Materialization,
+    job: &Job,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    let view = &work.view;
+    let layout = view.stored_layout();
+    let table = view.offline_table();
+    let keyed = Layout::Keyed {
+        time_column: view.time_column(layout).to_owned(),
+        bucket_count: view.buckets,
+        key_columns: view.keys.iter().map(|key| key.name.clone()).collect(),
+    };
+    warehouse.offline.create_table(&table, view.row_schema(layout), keyed).await?;
+    let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
+    let rows = query_rows(planner, view, range).await?;
+    let batches: BatchStream = match layout {
+        RowLayout::Events => rows.map_err(Error::from).boxed(),
+        RowLayout::Tiles => tile_batches(Arc::clone(view), RowGroups::new(&view.key_types(), rows)?),
+    };
+    let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
+    let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
+    let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());
+    Ok(warehouse.offline.write(&table, write).await?.rows_written)
+}
+
+/// Tiles of all keys, in batches of a useful size.
+fn tile_batches(view: Arc<BoundView>, groups: RowGroups) -> BatchStream {
+    let builder = TileBuilder::new(view);
+    futures::stream::try_unfold((builder, groups), |(builder, mut groups)| async move {
+        let mut parts: Vec<RecordBatch> = Vec::new();
+        let mut rows = 0;
+        while rows < ROWS_AT_ONCE {
+            let Some((_, columns)) = groups.next().await? else { break };
+            let tiles = builder.tiles_of_key(groups.schema(), &columns)?;
+            rows += tiles.num_rows();
+            if tiles.num_rows() > 0 {
+                parts.push(tiles);
+            }
+        }
+        let Some(first) = parts.first() else { return Ok(None) };
+        let batch = arrow::compute::concat_batches(&first.schema(), &parts)
+            .map_err(|error| Error::internal("tiles do not join").with_source(error))?;
+        Ok(Some((batch, (builder, groups))))
+    })
+    .boxed()
+}
+
+/// Reads the range back from the offline table, so that both stores hold the same, and writes it online.
+async fn write_online(
+    warehouse: &Arc<Warehouse>,
+    planner: &QueryPlanner,
+    work: &Materialization,
+    job: &Job,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let view = &work.view;
+    let useful_from_us = useful_from_us(view, warehouse.clock.now_us());
+    let mut range = (work.range.start_us, work.range.end_us);
+    if work.overwrite || was_tried_before(warehouse, work, job)? {
+        if view.kind().has_aggregates() {
+            warehouse.online.remove_items(view.id, range.0..range.1)?;
+        } else {
+            // The newest row of a key may be gone now, and an older one be its newest: take them all again.
+            warehouse.online.remove_view(view.id)?;
+            range = (i64::MIN, i64::MAX);
+        }
+    }
+    range.0 = range.0.max(useful_from_us);
+    let rows = stored_rows(planner, view, range).await?;
+    let mut groups = RowGroups::new(&view.key_types(), rows)?;
+    OnlineWriter::new(&warehouse.online, view, useful_from_us).write_all(&mut groups, cancel).await?;
+    if useful_from_us != i64::MIN {
+        warehouse.online.expire(view.id, useful_from_us)?;
+    }
+    warehouse.online.sync()
+}
+
+/// Rows of earlier times can never be served again: they are older than every window, or than the TTL.
+fn useful_from_us(view: &BoundView, now_us: i64) -> i64 {
+    match view.plan.required_range([now_us]) {
+        Some((start_us, _)) => start_us,
+        None => i64::MIN,
+    }
+}
+
+/// Whether an earlier job that did not succeed may have left rows of this range behind.
+fn was_tried_before(warehouse: &Warehouse, work: &Materialization, job: &Job) -> Result<bool> {
+    use granary_catalog::{JobFilter, JobState};
+    let filter = JobFilter { view: Some(ObjectId(work.view.id)), ..JobFilter::default() };
+    let range = Interval::new(work.range.start_us, work.range.end_us);
+    Ok(warehouse.catalog.ledger().list(&filter)?.iter().any(|earlier| {
+        earlier.id != job.id
+            && matches!(earlier.state, JobState::Failed | JobState::Cancelled)
+            && earlier.request.range.intersection(&range).is_some()
+    }))
+}

@@ -1,0 +1,315 @@
+//! The offline store: Delta tables in a folder, written by us and readable by everybody.
+//!
+//! A table is a folder of Parquet files and a Delta log that names them: a file is invisible until the commit that
+//! adds it, so a reader sees one version, whole. Tables know columns, time and buckets; they know nothing of
+//! feature views, of the catalog or of the query engine. The only module that may use `deltalake`.
+
+mod durable;
+mod errors;
+mod log;
+mod reader;
+mod schema;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod write;
+mod writer;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::error::{Error, Kind, Result, io_error};
+use crate::time::Clock;
+use log::Snapshot;
+pub use schema::{BUCKET_COLUMN, MONTH_COLUMN};
+
+/// Rows on their way into a table.
+pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// How the rows of a table lie in its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// No order but that of arrival: files are listed in the order of their commits.
+    Plain,
+    /// Partitioned by `_bucket` and `_month`, each file sorted by (`key_columns`, `time_column`).
+    Keyed { time_column: String, bucket_count: u32, key_columns: Vec<String> },
+}
+
+/// What becomes of the rows that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteKind {
+    Append,
+    /// Rows whose time is in `[start_us, end_us)` go. Keyed tables only.
+    ReplaceRange {
+        start_us: i64,
+        end_us: i64,
+    },
+    ReplaceAll,
+}
+
+/// One atomic change of a table's rows.
+pub struct Write {
+    pub kind: WriteKind,
+    /// Batches with the table's columns, matched by name. For a keyed table the rows come sorted by
+    /// (`_bucket`, keys, time); a column `_bucket` (Int32) beside the table's own is used instead of hashing the
+    /// keys again.
+    pub batches: BatchStream,
+    /// Delta application transaction `(app_id, version)`: if the table has already recorded this version of
+    /// `app_id`, or a later one, nothing is read or written.
+    pub transaction: Option<(String, i64)>,
+    /// Cancelling before the commit leaves the table as it was.
+    pub cancel: CancellationToken,
+}
+
+impl Write {
+    pub fn new(kind: WriteKind, batches: BatchStream) -> Write {
+        Write { kind, batches, transaction: None, cancel: CancellationToken::new() }
+    }
+
+    #[must_use]
+    pub fn with_transaction(mut self, app_id: impl Into<String>, version: i64) -> Write {
+        self.transaction = Some((app_id.into(), version));
+        self
+    }
+
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancellationToken) -> Write {
+        self.cancel = cancel;
+        self
+    }
+}
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOutcome {
+    /// The table's version after it.
+    pub version: i64,
+    /// False if the application transaction had been recorded before.
+    pub applied: bool,
+    /// Rows that came in (not those that were copied because they shared a file with replaced ones).
+    pub rows_written: u64,
+    pub files_added: usize,
+    pub files_removed: usize,
+}
+
+/// One version of a table. Its files stay on disk until [`OfflineStore::vacuum`].
+#[derive(Debug)]
+pub struct OfflineTable {
+    pub id: String,
+    /// The columns as created, without `_bucket` and `_month`.
+    pub schema: SchemaRef,
+    /// The columns as they lie in the files: [`OfflineTable::schema`] with what Parquet and Delta have no type for
+    /// (time of day) as int8. Cast to `schema` after reading.
+    pub file_schema: SchemaRef,
+    pub layout: Layout,
+    /// Keyed: by (bucket, month, path). Plain: in the order of their commits.
+    pub files: Vec<DataFile>,
+    pub version: i64,
+    /// The folder of the table.
+    pub path: PathBuf,
+}
+
+/// One Parquet file of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Absolute.
+    pub path: PathBuf,
+    pub size_bytes: u64,
+    pub rows: u64,
+    pub bucket: Option<u32>,
+    /// First day of the month of all its rows, in days since 1970.
+    pub month: Option<i32>,
+    /// Smallest and greatest time of its rows: exact if `sorted`, else bounds that may be a millisecond wide of it,
+    /// or unknown. `None` for plain tables.
+    pub min_time_us: Option<i64>,
+    pub max_time_us: Option<i64>,
+    /// Whether its rows are sorted by (keys, time): false for plain tables and for files that others rewrote.
+    pub sorted: bool,
+}
+
+/// All offline tables of a warehouse, each a folder below `root`.
+#[derive(Debug)]
+pub struct OfflineStore {
+    root: PathBuf,
+    opened_at_us: i64,
+    tables: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+/// What the process knows of one table.
+#[derive(Default)]
+struct Slot {
+    /// Held from the first look at the table to the commit.
+    writer: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the log is read, so that many readers read it once.
+    loader: tokio::sync::Mutex<()>,
+    newest: RwLock<Option<Snapshot>>,
+}
+
+/// Begins the name of a folder whose table was dropped.
+const DROPPED: &str = ".dropped-";
+
+impl OfflineStore {
+    /// Opens or makes the folder. One process may write to it.
+    pub fn open(root: &Path) -> Result<OfflineStore> {
+        fs::create_dir_all(root).map_err(|error| io_error("create the folder", root, error))?;
+        let root = root.canonicalize().map_err(|error| io_error("open the folder", root, error))?;
+        let entries = fs::read_dir(&root).map_err(|error| io_error("list the folder", &root, error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| io_error("list the folder", &root, error))?;
+            if entry.file_name().to_string_lossy().starts_with(DROPPED) {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(|error| io_error("remove", &path, error))?;
+            }
+        }
+        // the machine's clock, since it is compared with times of files
+        Ok(OfflineStore { root, opened_at_us: Clock::system().now_us(), tables: Mutex::default() })
+    }
+
+    /// Makes an empty table. If `id` exists with an equal schema and layout, nothing happens; if they differ,
+    /// the error is [`Kind::DuplicateTable`].
+    ///
+    /// `id` becomes a folder's name: letters, digits, `_`, `-` and, not in front, `.`.
+    pub async fn create_table(&self, id: &str, schema: SchemaRef, layout: Layout) -> Result<()> {
+        let path = self.path(id)?;
+        let slot = self.slot(id);
+        let _writing = slot.writer.lock().await;
+        let schema = schema::plain_schema(&schema)?;
+        match self.newest(id, &slot).await? {
+            None => log::create(id, &path, &schema, &layout).await,
+            Some(found) if found.table.schema == schema && found.table.layout == layout => Ok(()),
+            Some(_) => Err(Error::new(
+                Kind::DuplicateTable,
+                format!("offline table \"{id}\" exists with other columns or another layout"),
+            )),
+        }
+    }
+
+    /// The newest version of table `id`, or `None` if there is no such table. Never waits for a writer.
+    pub async fn table(&self, id: &str) -> Result<Option<Arc<OfflineTable>>> {
+        self.path(id)?;
+        Ok(self.newest(id, &self.slot(id)).await?.map(|newest| newest.table))
+    }
+
+    /// Unlinks the table's folder. Dropping what does not exist is fine.
+    pub async fn drop_table(&self, id: &str) -> Result<()> {
+        let path = self.path(id)?;
+        let slot = self.slot(id);
+        let _writing = slot.writer.lock().await;
+        let _loading = slot.loader.lock().await;
+        // one step makes it disappear; a crash before the second leaves what the next opening removes
+        let dropped = self.root.join(format!("{DROPPED}{}", Uuid::new_v4().simple()));
+        match fs::rename(&path, &dropped).and_then(|()| durable::sync_folder_of(&path)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(|error| io_error("drop", &path, error))?,
+        }
+        slot.publish(None);
+        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dropped) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", &dropped, error)),
+            _ => Ok(()),
+        });
+        removed.await.map_err(|error| Error::internal("removing a folder panicked").with_source(error))?
+    }
+
+    /// One atomic commit. Writes to one table wait for each other, those to different tables do not.
+    ///
+    /// If it fails, or its future is dropped, before the commit, the table is as it was; files already written are
+    /// removed, or left for [`OfflineStore::sweep_orphans`] after the next start.
+    pub async fn write(&self, id: &str, write: Write) -> Result<WriteOutcome> {
+        self.path(id)?;
+        let slot = self.slot(id);
+        let writing = Arc::clone(&slot.writer).lock_owned().await;
+        let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
+        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).await? else {
+            let version = snapshot.table.version;
+            return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
+        };
+        // in a task of its own: once begun, it must end with the new version in place even if nobody waits for it
+        let committing = tokio::spawn(async move {
+            let outcome = write::commit(&snapshot, prepared).await;
+            // after a failure nobody knows whether the log took it: load it anew
+            slot.publish(outcome.as_ref().ok().and_then(|(_, after)| after.clone()));
+            drop(writing);
+            outcome.map(|(outcome, _)| outcome)
+        });
+        committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
+    }
+
+    /// Unlinks files that no commit names and that are older than this store's opening: what a crash left behind.
+    /// Returns how many.
+    pub async fn sweep_orphans(&self, id: &str) -> Result<usize> {
+        let slot = self.slot(id);
+        let _writing = slot.writer.lock().await;
+        let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
+        write::sweep_orphans(&snapshot, self.opened_at_us).await
+    }
+
+    /// Unlinks files that were removed from the table before `older_than_us`; the caller knows how long its
+    /// readers run. Returns how many.
+    pub async fn vacuum(&self, id: &str, older_than_us: i64) -> Result<usize> {
+        let slot = self.slot(id);
+        let _writing = slot.writer.lock().await;
+        let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
+        write::vacuum(&snapshot, older_than_us).await
+    }
+
+    async fn newest(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {
+        if let Some(newest) = slot.newest() {
+            return Ok(Some(newest));
+        }
+        let _loading = slot.loader.lock().await;
+        if let Some(newest) = slot.newest() {
+            return Ok(Some(newest));
+        }
+        let loaded = Snapshot::load(id, &self.path(id)?).await?;
+        slot.publish(loaded.clone());
+        Ok(loaded)
+    }
+
+    /// What the log says now, also if another program has written to it.
+    async fn reload(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {
+        slot.publish(None);
+        self.newest(id, slot).await
+    }
+
+    fn slot(&self, id: &str) -> Arc<Slot> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tables.entry(id.to_owned()).or_default())
+    }
+
+    fn path(&self, id: &str) -> Result<PathBuf> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(allowed) {
+            return Err(Error::new(Kind::InvalidName, format!("\"{id}\" cannot name an offline table")));
+        }
+        Ok(self.root.join(id))
+    }
+}
+
+impl Slot {
+    fn newest(&self) -> Option<Snapshot> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, snapshot: Option<Snapshot>) {
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let version = self.newest().map(|newest| newest.table.version);
+        f.debug_struct("Slot").field("version", &version).finish_non_exhaustive()
+    }
+}
+
+fn unknown(id: &str) -> Error {
+    Error::new(Kind::UndefinedTable, format!("offline table \"{id}\" does not exist"))
+}

@@ -1,0 +1,340 @@
+//! The online store: what a lookup needs, by entity key, in N redb files.
+//!
+//! A key lives in the shard that its stable hash picks; all rows of all views of one key are neighbours there, so
+//! a feature vector is one range scan. Knows keys, views by number, times and bytes; nothing of features.
+//! All calls block: call them from a thread that may. One of the few modules that may use `redb`.
+
+mod codec;
+mod errors;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result, io_error};
+use crate::row::{Key, Value, bucket_of};
+use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
+
+pub const DEFAULT_SHARDS: u32 = 4;
+const MAX_SHARDS: u32 = 1024;
+const META_FILE: &str = "store.json";
+/// Below this a thread per shard costs more than it wins.
+const PARALLEL_ROWS: usize = 1_000;
+
+/// The newest row of a key in a view that serves attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestRow {
+    pub key: Key,
+    pub ts_us: i64,
+    pub arrival: i64,
+    pub effective_us: i64,
+    pub values: Vec<Option<Value>>,
+}
+
+/// One tile or raw event of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ItemRow {
+    pub key: Key,
+    pub time_us: i64,
+    /// 0 for tiles; the arrival for raw events.
+    pub sequence: i64,
+    /// A scalar.
+    pub secondary: Option<Value>,
+    pub payload: Vec<u8>,
+}
+
+/// A [`LatestRow`] without its key, as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latest {
+    pub ts_us: i64,
+    pub arrival: i64,
+    pub effective_us: i64,
+    pub values: Vec<Option<Value>>,
+}
+
+/// An [`ItemRow`] without its key, as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    pub time_us: i64,
+    pub sequence: i64,
+    pub secondary: Option<Value>,
+    pub payload: Vec<u8>,
+}
+
+/// The shards. Share it by reference: writers to one shard wait for each other, readers never wait.
+#[derive(Debug)]
+pub struct OnlineStore {
+    shards: Vec<Shard>,
+}
+
+/// One committed state of every shard. Holding it keeps the pages it needs on disk, so do not keep it for long.
+#[derive(Debug, Clone)]
+pub struct OnlineReader {
+    shards: Vec<Arc<Snapshot>>,
+}
+
+/// Written last when a store is made; its format number covers the shard files too.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meta {
+    format: u32,
+    shards: u32,
+}
+
+impl OnlineStore {
+    /// Opens or makes the store in folder `dir`. The number of shards is fixed when it is made: for an existing
+    /// store the argument is ignored. `cache_bytes` is shared out among the shards.
+    ///
+    /// Fails with [`Kind::ObjectInUse`] if another process has it open.
+    pub fn open(dir: &Path, shards: u32, cache_bytes: usize) -> Result<OnlineStore> {
+        fs::create_dir_all(dir).map_err(|error| io_error("create the folder", dir, error))?;
+        let meta = read_meta(dir)?;
+        let count = meta.as_ref().map_or(shards, |meta| meta.shards);
+        if count == 0 || count > MAX_SHARDS {
+            return Err(Error::new(
+                Kind::InvalidParameterValue,
+                format!("an online store has 1 to {MAX_SHARDS} shards, not {count}"),
+            ));
+        }
+        let create = meta.is_none();
+        let shards = (0..count)
+            .map(|number| Shard::open(shard_path(dir, number), create, cache_bytes / count as usize))
+            .collect::<Result<Vec<Shard>>>()?;
+        if create {
+            // the shards come first: a store without this file is one whose making was cut short, and empty
+            for shard in &shards {
+                if !shard.snapshot().is_empty()? {
+                    let missing = dir.join(META_FILE);
+                    return Err(Error::new(
+                        Kind::DataCorrupted,
+                        format!("\"{}\" is missing, but its store has rows", missing.display()),
+                    )
+                    .with_hint(
+                        "write {\"format\":1,\"shards\":N} into it, N being the number of shard files beside it",
+                    ));
+                }
+            }
+            write_meta(dir, &Meta { format: u32::from(codec::FORMAT), shards: count })?;
+        }
+        Ok(OnlineStore { shards })
+    }
+
+    /// Per key: replaces the stored row unless its `(ts, arrival)` is newer. Visible at return, durable after
+    /// [`OnlineStore::sync`].
+    pub fn put_latest(&self, view: u64, rows: Vec<LatestRow>) -> Result<()> {
+        self.spread(rows, |row| &row.key, |shard, rows| shard.put_latest(view, rows))
+    }
+
+    /// Upserts by (key, time, sequence, secondary). Visible at return, durable after [`OnlineStore::sync`].
+    pub fn put_items(&self, view: u64, rows: Vec<ItemRow>) -> Result<()> {
+        self.spread(rows, |row| &row.key, |shard, rows| shard.put_items(view, rows))
+    }
+
+    /// Removes the view's items with a time in `range`, of all keys, and returns how many.
+    pub fn remove_items(&self, view: u64, range: Range<i64>) -> Result<u64> {
+        self.remove(view, &Doom::Items { start_us: range.start, end_us: range.end, before: u64::MAX })
+    }
+
+    /// Afterwards the view's items with a time in `range` are `rows`, and those that others put meanwhile.
+    ///
+    /// Rows may come in any order and number. New ones are written over old ones first, what is left of the old
+    /// ones goes last: at any moment a reader finds of each item the old or the new state, never a gap. Killed and
+    /// run again it ends in the same state. Rows outside of `range` are an error. Two replacements of one range of
+    /// one view must not run at the same time.
+    pub fn replace_items(
+        &self,
+        view: u64,
+        range: Range<i64>,
+        rows: impl IntoIterator<Item = Result<ItemRow>>,
+    ) -> Result<()> {
+        let generations = self.shards.iter().map(Shard::next_generation).collect::<Result<Vec<u64>>>()?;
+        let mut batch = Vec::new();
+        for row in rows {
+            let row = row?;
+            if !range.contains(&row.time_us) {
+                return Err(Error::internal(format!("an item at {} is outside of {range:?}", row.time_us)));
+            }
+            batch.push(row);
+            if batch.len() >= BATCH_ROWS * self.shards.len() {
+                self.put_items(view, std::mem::take(&mut batch))?;
+            }
+        }
+        self.put_items(view, batch)?;
+        self.on_each(|number, shard| {
+            let doom = Doom::Items { start_us: range.start, end_us: range.end, before: generations[number] };
+            shard.remove(view, &doom)
+        })?;
+        Ok(())
+    }
+
+    /// Removes everything of a view.
+    pub fn remove_view(&self, view: u64) -> Result<()> {
+        self.remove(view, &Doom::Everything).map(|_| ())
+    }
+
+    /// Removes everything of one key in a view.
+    pub fn remove_key(&self, view: u64, key: &Key) -> Result<()> {
+        self.shards[self.shard_of(key)].remove_key(view, key)
+    }
+
+    /// Removes items with `time < bound_us` and latest rows with `ts < bound_us`; returns how many.
+    pub fn expire(&self, view: u64, bound_us: i64) -> Result<u64> {
+        self.remove(view, &Doom::OlderThan { bound_us })
+    }
+
+    /// Makes every write that returned before durable, on all shards. A crash undoes, shard by shard, everything
+    /// after the last sync.
+    pub fn sync(&self) -> Result<()> {
+        self.on_each(|_, shard| shard.sync()).map(|_| ())
+    }
+
+    /// The newest committed state; cheap (one reference count per shard).
+    pub fn reader(&self) -> Result<OnlineReader> {
+        Ok(OnlineReader { shards: self.shards.iter().map(Shard::snapshot).collect() })
+    }
+
+    fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {
+        Ok(self.on_each(|_, shard| shard.remove(view, doom))?.into_iter().sum())
+    }
+
+    fn shard_of(&self, key: &Key) -> usize {
+        shard_of(key, self.shards.len())
+    }
+
+    /// Gives every shard its rows, in parallel if there are many.
+    fn spread<R: Send>(
+        &self,
+        rows: Vec<R>,
+        key_of: impl Fn(&R) -> &Key,
+        put: impl Fn(&Shard, Vec<R>) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let parallel = rows.len() >= PARALLEL_ROWS;
+        let mut parts: Vec<Vec<R>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for row in rows {
+            let number = self.shard_of(key_of(&row));
+            parts[number].push(row);
+        }
+        let mut parts = self.shards.iter().zip(parts).filter(|(_, rows)| !rows.is_empty());
+        if !parallel {
+            return parts.try_for_each(|(shard, rows)| put(shard, rows));
+        }
+        std::thread::scope(|scope| {
+            let put = &put;
+            let running: Vec<_> = parts.map(|(shard, rows)| scope.spawn(move || put(shard, rows))).collect();
+            running.into_iter().try_for_each(join)
+        })
+    }
+
+    /// `work` on all shards in parallel.
+    fn on_each<T: Send>(&self, work: impl Fn(usize, &Shard) -> Result<T> + Sync) -> Result<Vec<T>> {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let running: Vec<_> = self
+                .shards
+                .iter()
+                .enumerate()
+                .map(|(number, shard)| scope.spawn(move || work(number, shard)))
+                .collect();
+            running.into_iter().map(join).collect()
+        })
+    }
+}
+
+impl OnlineReader {
+    pub fn latest(&self, view: u64, key: &Key) -> Result<Option<Latest>> {
+        let row_key = codec::latest_key(codec::prefix(view, key)?);
+        self.shard(key).get(&row_key)?.map(|value| codec::read_latest(value.value())).transpose()
+    }
+
+    /// Items with a time in `times`, ascending by (time, sequence, secondary).
+    pub fn items(&self, view: u64, key: &Key, times: Range<i64>) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        self.visit_items(view, key, times, |item| {
+            items.push(item);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+
+    /// Like [`OnlineReader::items`] without collecting them.
+    pub fn visit_items(
+        &self,
+        view: u64,
+        key: &Key,
+        times: Range<i64>,
+        mut visit: impl FnMut(Item) -> Result<()>,
+    ) -> Result<()> {
+        let prefix = codec::prefix(view, key)?;
+        let prefix_length = prefix.len();
+        self.shard(key).scan(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {
+            visit(codec::read_item(prefix_length, row_key, value)?)
+        })
+    }
+
+    /// Every key that has something in the view, each once; ascending within a shard, not over all.
+    pub fn keys(&self, view: u64) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
+        let shards = self.shards.iter().map(|shard| shard.keys(view, None)).collect::<Result<Vec<_>>>()?;
+        Ok(shards.into_iter().flatten())
+    }
+
+    fn shard(&self, key: &Key) -> &Snapshot {
+        &self.shards[shard_of(key, self.shards.len())]
+    }
+}
+
+fn shard_of(key: &Key, shards: usize) -> usize {
+    bucket_of(key, u32::try_from(shards).expect("at most MAX_SHARDS")) as usize
+}
+
+fn join<T>(running: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn shard_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("shard-{number:04}.redb"))
+}
+
+fn read_meta(dir: &Path) -> Result<Option<Meta>> {
+    let path = dir.join(META_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read", &path, error)),
+    };
+    let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| {
+        Error::new(Kind::DataCorrupted, format!("\"{}\" is damaged: {error}", path.display())).with_source(error)
+    })?;
+    if meta.format == u32::from(codec::FORMAT) {
+        return Ok(Some(meta));
+    }
+    Err(Error::new(
+        Kind::DataCorrupted,
+        format!(
+            "the online store \"{}\" has format {}, this server reads format {}",
+            dir.display(),
+            meta.format,
+            codec::FORMAT
+        ),
+    )
+    .with_hint("use a newer server"))
+}
+
+fn write_meta(dir: &Path, meta: &Meta) -> Result<()> {
+    let path = dir.join(META_FILE);
+    let temporary = dir.join("store.json.new");
+    let text = serde_json::to_vec(meta).expect("two numbers are JSON");
+    let write = || {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| io_error("write", &path, error))
+}

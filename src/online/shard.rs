@@ -1,0 +1,434 @@
+//! One redb file: a writer at a time, any number of readers on the snapshot that the last commit left.
+//!
+//! Two tables. `rows` is entity-major, for lookups. `keys` lists (view, key): without it, listing, expiring or
+//! replacing one view would read the rows of all views. It costs one small entry per key and view, and one more
+//! probe per key of a batch. A third, `meta`, has the generation counter.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+};
+
+use super::codec;
+use super::errors::{damaged, storage_error};
+use super::{ItemRow, LatestRow};
+use crate::error::Result;
+use crate::row::Key;
+
+const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
+const KEYS: TableDefinition<&[u8], ()> = TableDefinition::new("keys");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const GENERATION: &str = "generation";
+
+/// Rows in one commit; more hold the writer, and its memory, for too long.
+pub(super) const BATCH_ROWS: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    path: PathBuf,
+    // before the database, so that it is closed first
+    snapshot: RwLock<Arc<Snapshot>>,
+    writer: Mutex<Writer>,
+    database: Database,
+}
+
+#[derive(Debug)]
+struct Writer {
+    /// Whether there are commits that a crash would roll back.
+    dirty: bool,
+    /// Stamped on every item; see [`Shard::next_generation`].
+    generation: u64,
+}
+
+/// One committed state of a shard.
+pub(super) struct Snapshot {
+    path: PathBuf,
+    rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    keys: ReadOnlyTable<&'static [u8], ()>,
+}
+
+/// The tables of a shard inside a write transaction.
+struct Tables<'txn> {
+    path: &'txn Path,
+    rows: Table<'txn, &'static [u8], &'static [u8]>,
+    keys: Table<'txn, &'static [u8], ()>,
+    generation: u64,
+}
+
+/// Which rows of a (view, key) shall go.
+#[derive(Debug, Clone)]
+pub(super) enum Doom {
+    /// Items in `[start_us, end_us)`, if they are of a generation before `before`.
+    Items {
+        start_us: i64,
+        end_us: i64,
+        before: u64,
+    },
+    /// Items with an earlier time, and the latest row if its `ts` is earlier.
+    OlderThan {
+        bound_us: i64,
+    },
+    Everything,
+}
+
+impl Shard {
+    /// `create`: make the file if it does not exist; otherwise that is an error.
+    pub(super) fn open(path: PathBuf, create: bool, cache_bytes: usize) -> Result<Shard> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let database = if create { builder.create(&path) } else { builder.open(&path) };
+        let database = database.map_err(|error| storage_error(&path, error))?;
+        let generation = prepare(&database).map_err(|error| storage_error(&path, error))?;
+        let snapshot = Snapshot::take(&path, &database)?;
+        Ok(Shard {
+            path,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            writer: Mutex::new(Writer { dirty: false, generation }),
+            database,
+        })
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put_latest(&self, view: u64, mut rows: Vec<LatestRow>) -> Result<()> {
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        for batch in rows.chunks(BATCH_ROWS) {
+            self.write(|tables| {
+                for of_key in batch.chunk_by(|a, b| a.key == b.key) {
+                    tables.put_latest(view, of_key)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_items(&self, view: u64, rows: Vec<ItemRow>) -> Result<()> {
+        let mut rows = rows
+            .into_iter()
+            .map(|row| Ok((codec::item_key(view, &row)?, row)))
+            .collect::<Result<Vec<(Vec<u8>, ItemRow)>>>()?;
+        // stable, so that of two rows with the same key the later one stays
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        for batch in rows.chunks(BATCH_ROWS) {
+            self.write(|tables| {
+                for of_key in batch.chunk_by(|a, b| a.1.key == b.1.key) {
+                    tables.put_items(view, of_key)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// From now on items are stamped with a new number, which is returned. An item with a lesser stamp was written
+    /// before this call: that is how a replacement finds what it did not write, without remembering what it did.
+    pub(super) fn next_generation(&self) -> Result<u64> {
+        let mut writer = self.lock();
+        let next = writer.generation + 1;
+        self.commit(&mut writer, |transaction| {
+            let mut meta = transaction.open_table(META).map_err(|error| storage_error(&self.path, error))?;
+            meta.insert(GENERATION, next).map_err(|error| storage_error(&self.path, error))?;
+            Ok(())
+        })?;
+        writer.generation = next;
+        Ok(next)
+    }
+
+    /// Removes what is doomed from every key of the view. Looks in snapshots and locks the writer only to remove,
+    /// a bounded number of rows at a time (but all of one key together).
+    pub(super) fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {
+        let mut removed = 0;
+        let mut after = None;
+        loop {
+            let snapshot = self.snapshot();
+            let mut keys = Vec::new();
+            let mut rows = 0;
+            let mut looked_at = 0;
+            for key in snapshot.keys(view, after.as_ref())? {
+                let key = key?;
+                let doomed = snapshot.doomed(view, &key, doom)?.len();
+                if doomed > 0 {
+                    rows += doomed;
+                    keys.push(key.clone());
+                }
+                after = Some(key);
+                looked_at += 1;
+                // a bounded look keeps the snapshot, and the pages that it pins, young
+                if rows >= BATCH_ROWS || looked_at >= 10 * BATCH_ROWS {
+                    break;
+                }
+            }
+            drop(snapshot);
+            if !keys.is_empty() {
+                removed +=
+                    self.write(|tables| keys.iter().map(|key| tables.remove(view, key, doom)).sum::<Result<u64>>())?;
+            }
+            if looked_at == 0 {
+                return Ok(removed);
+            }
+        }
+    }
+
+    pub(super) fn remove_key(&self, view: u64, key: &Key) -> Result<()> {
+        self.write(|tables| tables.remove(view, key, &Doom::Everything)).map(|_| ())
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        let mut writer = self.lock();
+        if !writer.dirty {
+            return Ok(());
+        }
+        let commit = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            transaction.set_quick_repair(true);
+            Ok(transaction.commit()?)
+        };
+        commit().map_err(|error| storage_error(&self.path, error))?;
+        writer.dirty = false;
+        self.refresh()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // a panic inside a transaction aborts it and leaves nothing half done
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let mut writer = self.lock();
+        let generation = writer.generation;
+        self.commit(&mut writer, |transaction| {
+            let mut tables = Tables {
+                path: &self.path,
+                rows: transaction.open_table(ROWS).map_err(|error| storage_error(&self.path, error))?,
+                keys: transaction.open_table(KEYS).map_err(|error| storage_error(&self.path, error))?,
+                generation,
+            };
+            work(&mut tables)
+        })
+    }
+
+    /// One commit that readers see when this returns, and that a crash may undo until the next sync.
+    fn commit<T>(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<T>,
+    ) -> Result<T> {
+        let begin = || -> Result<redb::WriteTransaction, redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_durability(Durability::None)?;
+            Ok(transaction)
+        };
+        let transaction = begin().map_err(|error| storage_error(&self.path, error))?;
+        let result = work(&transaction)?;
+        writer.dirty = true;
+        transaction.commit().map_err(|error| storage_error(&self.path, error))?;
+        self.refresh()?;
+        Ok(result)
+    }
+
+    fn refresh(&self) -> Result<()> {
+        let snapshot = Arc::new(Snapshot::take(&self.path, &self.database)?);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        Ok(())
+    }
+}
+
+/// Makes the tables of a new file and gives the generation of an old one.
+fn prepare(database: &Database) -> Result<u64, redb::Error> {
+    let reading = database.begin_read()?;
+    match reading.open_table(META) {
+        Ok(meta) => return Ok(meta.get(GENERATION)?.map_or(0, |generation| generation.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    transaction.open_table(ROWS)?;
+    transaction.open_table(KEYS)?;
+    transaction.open_table(META)?;
+    transaction.commit()?;
+    Ok(0)
+}
+
+impl Snapshot {
+    fn take(path: &Path, database: &Database) -> Result<Snapshot> {
+        let open = || -> Result<_, redb::Error> {
+            let transaction = database.begin_read()?;
+            Ok((transaction.open_table(ROWS)?, transaction.open_table(KEYS)?))
+        };
+        let (rows, keys) = open().map_err(|error| storage_error(path, error))?;
+        Ok(Snapshot { path: path.to_path_buf(), rows, keys })
+    }
+
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        self.rows.is_empty().map_err(|error| storage_error(&self.path, error))
+    }
+
+    pub(super) fn get(&self, row_key: &[u8]) -> Result<Option<redb::AccessGuard<'_, &'static [u8]>>> {
+        self.rows.get(row_key).map_err(|error| storage_error(&self.path, error))
+    }
+
+    /// Calls `visit` with key and value of every row in `[start, end)`.
+    pub(super) fn scan(
+        &self,
+        (start, end): (Vec<u8>, Vec<u8>),
+        visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        scan(&self.rows, &self.path, &start, &end, visit)
+    }
+
+    /// The keys of a view, ascending, from behind `after`.
+    pub(super) fn keys(&self, view: u64, after: Option<&Key>) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
+        let prefix = codec::listing_prefix(view);
+        let mut start = prefix.clone();
+        if let Some(after) = after {
+            start = codec::listing_key(view, after);
+            // the next possible byte string
+            start.push(0);
+        }
+        let path = self.path.clone();
+        let range = self.keys.range(start.as_slice()..).map_err(|error| storage_error(&path, error))?;
+        Ok(range
+            .map(move |entry| match entry {
+                Err(error) => Err(storage_error(&path, error)),
+                Ok((listed, _)) => Ok(listed.value().strip_prefix(prefix.as_slice()).map(Key::from_bytes)),
+            })
+            .map_while(Result::transpose))
+    }
+
+    fn doomed(&self, view: u64, key: &Key, doom: &Doom) -> Result<Vec<Vec<u8>>> {
+        doomed(&self.rows, &self.path, view, key, doom)
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Tables<'_> {
+    /// `rows` are of one key.
+    fn put_latest(&mut self, view: u64, rows: &[LatestRow]) -> Result<()> {
+        let fail = |error| storage_error(self.path, error);
+        let Some(newest) = rows
+            .iter()
+            .reduce(|best, row| if (row.ts_us, row.arrival) >= (best.ts_us, best.arrival) { row } else { best })
+        else {
+            return Ok(());
+        };
+        let row_key = codec::latest_key(codec::prefix(view, &newest.key)?);
+        let stored = self.rows.get(row_key.as_slice()).map_err(fail)?.map(|value| codec::latest_order(value.value()));
+        match stored.transpose()? {
+            Some(stored) if stored > (newest.ts_us, newest.arrival) => return Ok(()),
+            Some(_) => {}
+            None => self.list(view, &newest.key)?,
+        }
+        self.rows
+            .insert(row_key.as_slice(), codec::latest_value(newest).as_slice())
+            .map_err(|error| storage_error(self.path, error))?;
+        Ok(())
+    }
+
+    /// `rows` are of one key, in the order of their row keys.
+    fn put_items(&mut self, view: u64, rows: &[(Vec<u8>, ItemRow)]) -> Result<()> {
+        let Some((_, first)) = rows.first() else { return Ok(()) };
+        self.list(view, &first.key)?;
+        for (row_key, row) in rows {
+            self.rows
+                .insert(row_key.as_slice(), codec::item_value(self.generation, &row.payload).as_slice())
+                .map_err(|error| storage_error(self.path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the view has something of the key.
+    fn list(&mut self, view: u64, key: &Key) -> Result<()> {
+        let listed = codec::listing_key(view, key);
+        let known = self.keys.get(listed.as_slice()).map_err(|error| storage_error(self.path, error))?.is_some();
+        if !known {
+            self.keys.insert(listed.as_slice(), ()).map_err(|error| storage_error(self.path, error))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, view: u64, key: &Key, doom: &Doom) -> Result<u64> {
+        let fail = |error| storage_error(self.path, error);
+        let doomed = doomed(&self.rows, self.path, view, key, doom)?;
+        for row_key in &doomed {
+            self.rows.remove(row_key.as_slice()).map_err(fail)?;
+        }
+        let (start, end) = codec::prefix_bounds(codec::prefix(view, key)?);
+        let left = self.rows.range(start.as_slice()..end.as_slice()).map_err(fail)?.next().is_some();
+        if !left {
+            self.keys.remove(codec::listing_key(view, key).as_slice()).map_err(fail)?;
+        }
+        Ok(doomed.len() as u64)
+    }
+}
+
+/// The row keys of `key` in `view` that shall go.
+fn doomed(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    path: &Path,
+    view: u64,
+    key: &Key,
+    doom: &Doom,
+) -> Result<Vec<Vec<u8>>> {
+    let prefix = codec::prefix(view, key)?;
+    let mut found = Vec::new();
+    match doom {
+        Doom::Everything => {
+            let (start, end) = codec::prefix_bounds(prefix);
+            scan(rows, path, &start, &end, |row_key, _| {
+                found.push(row_key.to_vec());
+                Ok(())
+            })?;
+        }
+        Doom::Items { start_us, end_us, before } => {
+            let (start, end) = codec::item_bounds(prefix, *start_us, *end_us);
+            scan(rows, path, &start, &end, |row_key, value| {
+                if codec::read_item_value(value)?.0 < *before {
+                    found.push(row_key.to_vec());
+                }
+                Ok(())
+            })?;
+        }
+        Doom::OlderThan { bound_us } => {
+            let (_, end) = codec::item_bounds(prefix.clone(), *bound_us, *bound_us);
+            scan(rows, path, &prefix, &end, |row_key, value| {
+                if !codec::is_latest(&prefix, row_key) || codec::latest_order(value)?.0 < *bound_us {
+                    found.push(row_key.to_vec());
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(found)
+}
+
+fn scan(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    path: &Path,
+    start: &[u8],
+    end: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    if start >= end {
+        return Ok(());
+    }
+    for entry in rows.range(start..end).map_err(|error| storage_error(path, error))? {
+        let (row_key, value) = entry.map_err(|error| storage_error(path, error))?;
+        if row_key.value().len() < 2 {
+            return Err(damaged("row"));
+        }
+        visit(row_key.value(), value.value())?;
+    }
+    Ok(())
+}

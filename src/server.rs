@@ -1,0 +1,134 @@
+//! Composes a server: opens the data folder, makes the first workspace and superuser, listens, and stops in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use granary_catalog::{Author, Change, Header, Home, Role, Schema, SealedText, Workspace};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+use crate::warehouse::{Warehouse, WarehouseConfig};
+use crate::wire::{self, MockSecret, WireLimits};
+
+/// The superuser, the first workspace and its name, all the same.
+pub const FIRST_NAME: &str = "granary";
+
+/// How a server is to run.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    pub warehouse: WarehouseConfig,
+    pub listen: SocketAddr,
+    /// the superuser's password, for the first start; None: a random one
+    pub password: Option<String>,
+    pub max_connections: usize,
+}
+
+/// A server that listens.
+pub struct Server {
+    warehouse: Arc<Warehouse>,
+    listener: TcpListener,
+    limits: WireLimits,
+    /// made up at the first start, to be shown once
+    pub new_password: Option<String>,
+}
+
+impl Server {
+    /// Opens everything; connections are accepted by the system from here on, and answered by [`Server::run`].
+    pub async fn start(config: &ServerConfig) -> Result<Server> {
+        let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
+        let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
+            Error::new(kind, format!("could not listen on {}: {error}", config.listen))
+                .with_hint("another server may use the address: choose one with --listen")
+        })?;
+        let mock_secret = mock_secret(&config.warehouse.data_folder)?;
+        let limits = WireLimits {
+            max_connections: config.max_connections,
+            mock_secret: Some(mock_secret),
+            ..WireLimits::default()
+        };
+        Ok(Server { warehouse, listener, limits, new_password })
+    }
+
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|error| Error::internal("a listener without address").with_source(error))
+    }
+
+    pub fn warehouse(&self) -> &Arc<Warehouse> {
+        &self.warehouse
+    }
+
+    /// Serves until `shutdown` is cancelled, then drains and stops.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        wire::serve(self.listener, self.warehouse, shutdown, self.limits).await
+    }
+}
+
+/// At the first start: the workspace `granary` with its schema, and the superuser. Gives a password that was made up.
+fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<Option<String>> {
+    let snapshot = warehouse.catalog.snapshot();
+    if !snapshot.is_empty() {
+        return Ok(None);
+    }
+    let (password, made_up) = match password {
+        Some(password) if password.is_empty() => {
+            return Err(Error::new(Kind::InvalidPassword, "the password is empty")
+                .with_hint("set GRANARY_PASSWORD to something, or leave it out for a random one"));
+        }
+        Some(password) => (password.to_owned(), None),
+        None => {
+            let random = random_password()?;
+            (random.clone(), Some(random))
+        }
+    };
+    let workspace = snapshot.next_id();
+    let header = |id, home, name: &str| Header::new(id, home, name, FIRST_NAME);
+    let changes = vec![
+        Change::put(Workspace { header: header(workspace, Home::Server, FIRST_NAME), live: true }),
+        Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
+        Change::put(Role {
+            header: header(workspace.after(2), Home::Server, FIRST_NAME),
+            superuser: true,
+            login: true,
+            scram_verifier: Some(SealedText::new(wire::make_verifier(&password)?)),
+            member_of: Vec::new(),
+        }),
+    ];
+    let at_us = warehouse.clock.now_us();
+    let author = Author { role: FIRST_NAME.to_owned(), at_us, statement: "first start".to_owned() };
+    warehouse.catalog.commit(snapshot.version(), &author, changes)?;
+    Ok(made_up)
+}
+
+const PASSWORD_LENGTH: usize = 24;
+
+fn random_password() -> Result<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bytes = random_bytes::<PASSWORD_LENGTH>()?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
+    Ok(bytes)
+}
+
+/// The installation's secret behind the fake log-ins of unknown users: the same after every restart.
+fn mock_secret(folder: &std::path::Path) -> Result<MockSecret> {
+    let path = folder.join("login.secret");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let damaged = || Error::new(Kind::DataCorrupted, format!("\"{}\" is damaged", path.display()));
+            bytes.try_into().map(MockSecret).map_err(|_| damaged())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = MockSecret(random_bytes()?);
+            std::fs::write(&path, secret.0).map_err(|error| crate::error::io_error("write", &path, error))?;
+            Ok(secret)
+        }
+        Err(error) => Err(crate::error::io_error("read", &path, error)),
+    }
+}

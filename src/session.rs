@@ -1,0 +1,319 @@
+//! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
+//! text → statement → plan → response; read it and you know the way of every statement.
+
+mod settings;
+mod transaction;
+mod variables;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use granary_catalog::{ObjectId, Role, Workspace};
+use granary_sql::{Parsed, Statement};
+use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::output_schema;
+use crate::error::{Error, Kind, Result};
+use crate::row::Value;
+use crate::statement::{self, Parameters, StatementContext};
+use crate::warehouse::Warehouse;
+
+pub use crate::statement::{BatchStream, Response, RowsTag};
+pub use transaction::TransactionStatus;
+
+use settings::Settings;
+use transaction::Transaction;
+
+/// A value for `$n`, in a type of its own.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    pub data_type: DataType,
+    pub value: Option<Value>,
+}
+
+/// What a prepared statement takes and gives.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub parameters: Vec<DataType>,
+    /// None: it returns no rows
+    pub columns: Option<SchemaRef>,
+}
+
+/// A statement that is parsed and described. It is planned again for every execution, since names and the time of
+/// "now" may have changed.
+#[derive(Debug, Clone)]
+pub struct Prepared(Arc<PreparedInner>);
+
+#[derive(Debug)]
+struct PreparedInner {
+    parsed: Option<Parsed>,
+    text: String,
+    description: Description,
+}
+
+impl Prepared {
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.parsed.is_none()
+    }
+}
+
+/// A message beside the answer.
+#[derive(Debug)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`
+    pub severity: &'static str,
+    pub error: Error,
+}
+
+/// Prepared statements that the client has given up by SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deallocated {
+    Statement(String),
+    All,
+}
+
+/// Who connects, and to what.
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub user: String,
+    pub database: String,
+    /// settings given with the connection
+    pub options: Vec<(String, String)>,
+    pub process_id: i32,
+    pub peer: SocketAddr,
+}
+
+/// One client's connection.
+pub struct Session {
+    warehouse: Arc<Warehouse>,
+    user: String,
+    database: String,
+    workspace: ObjectId,
+    process_id: i32,
+    settings: Settings,
+    transaction: Transaction,
+    notices: Vec<Notice>,
+    deallocated: Vec<Deallocated>,
+}
+
+impl Session {
+    /// Errors: `InvalidCatalogName` (3D000) if there is no such workspace, `InvalidAuthorization` for a role that may
+    /// not log in.
+    pub async fn start(warehouse: Arc<Warehouse>, login: Login) -> Result<Session> {
+        let snapshot = warehouse.catalog.snapshot();
+        let role: &Role = snapshot.role(&login.user).filter(|role| role.login).ok_or_else(|| {
+            Error::new(Kind::InvalidAuthorization, format!("role \"{}\" is not permitted to log in", login.user))
+        })?;
+        let workspace: &Workspace = snapshot.workspace(&login.database).ok_or_else(|| {
+            Error::new(Kind::InvalidCatalogName, format!("database \"{}\" does not exist", login.database))
+                .with_hint("a database is a workspace: \\l lists them, CREATE WORKSPACE makes one")
+        })?;
+        let mut settings = Settings::default();
+        settings.force("is_superuser", if role.superuser { "on" } else { "off" });
+        settings.force("session_authorization", &login.user);
+        for (name, value) in &login.options {
+            // What a client asks for at the start must not keep it out: an unknown name is an error in PostgreSQL too.
+            settings.set(name, value)?;
+        }
+        settings.take_changed();
+        Ok(Session {
+            user: login.user,
+            database: login.database,
+            workspace: workspace.header.id,
+            process_id: login.process_id,
+            settings,
+            transaction: Transaction::default(),
+            notices: Vec::new(),
+            deallocated: Vec::new(),
+            warehouse,
+        })
+    }
+
+    /// What the client is told after its log-in.
+    pub fn parameter_statuses(&self) -> Vec<(String, String)> {
+        self.settings.reported()
+    }
+
+    pub fn take_changed_parameters(&mut self) -> Vec<(String, String)> {
+        self.settings.take_changed()
+    }
+
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    pub fn take_deallocated(&mut self) -> Vec<Deallocated> {
+        std::mem::take(&mut self.deallocated)
+    }
+
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.transaction.status()
+    }
+
+    /// The statements of a text. More than one make up an implicit transaction.
+    pub fn split(&mut self, sql: &str) -> Result<Vec<String>> {
+        let pieces: Vec<String> = granary_sql::parse(sql)?.into_iter().map(|parsed| parsed.text).collect();
+        if pieces.len() > 1 {
+            self.transaction.begin_implicit();
+        }
+        Ok(pieces)
+    }
+
+    /// Parses and describes one statement. Errors: `Syntax` for several.
+    pub async fn prepare(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        let mut parsed = granary_sql::parse(sql)?;
+        if parsed.len() > 1 {
+            return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
+        }
+        let parsed = parsed.pop();
+        let description = match &parsed {
+            None => Description { parameters: Vec::new(), columns: None },
+            Some(parsed) => {
+                self.check_not_failed(&parsed.statement)?;
+                self.describe(parsed, sql, parameter_types).await?
+            }
+        };
+        Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
+    }
+
+    async fn describe(&self, parsed: &Parsed, sql: &str, types: &[Option<DataType>]) -> Result<Description> {
+        let context = self.context(sql);
+        if let Some(columns) = variables::columns(&parsed.statement) {
+            return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
+        }
+        let (statement, returns_rows) = match &parsed.statement {
+            Statement::Query(query) => (ast::Statement::Query(query.ast.clone()), true),
+            Statement::Postgres(statement) => match statement.ast.as_ref() {
+                ast::Statement::Insert(insert) => (ast::Statement::Insert(insert.clone()), false),
+                _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+            },
+            Statement::Explain(_) => return Ok(text_column("QUERY PLAN")),
+            Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
+            _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+        };
+        let plan = statement::plan_query(&context, statement, types).await?;
+        let parameters = crate::engine::parameter_types(&plan, types)?;
+        Ok(Description { parameters, columns: returns_rows.then(|| output_schema(&plan)) })
+    }
+
+    /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<Parameter>,
+        cancel: CancellationToken,
+    ) -> Result<Response> {
+        let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
+        self.check_not_failed(&parsed.statement)?;
+        if let Some(response) = self.execute_own(&parsed.statement).await? {
+            return Ok(response);
+        }
+        let mut context = self.context(&prepared.0.text);
+        let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
+        let token = cancel.child_token();
+        let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
+        let parameters = Parameters { values };
+        let work = statement::execute(&mut context, parsed, &parameters, &token);
+        let response = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
+            () = wait(timeout) => {
+                token.cancel();
+                Err(canceled("canceling statement due to statement timeout"))
+            }
+            response = work => response,
+        };
+        let notices = std::mem::take(&mut context.notices);
+        self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
+        let response = response?;
+        self.keep(context).await?;
+        Ok(response)
+    }
+
+    /// Takes what a statement wants changed into the transaction, or commits it at once.
+    async fn keep(&mut self, context: StatementContext) -> Result<()> {
+        let StatementContext { scope, changes, writes, text, .. } = context;
+        if changes.is_empty() && writes.is_empty() {
+            return Ok(());
+        }
+        self.transaction.add(&scope.snapshot, changes, writes, text)?;
+        if self.transaction.is_open() {
+            return Ok(());
+        }
+        self.transaction.commit(&self.warehouse, &self.user).await
+    }
+
+    fn context(&self, text: &str) -> StatementContext {
+        let mut scope = self.warehouse.scope(self.workspace, self.settings.search_path(&self.user));
+        if let Some(working) = self.transaction.working() {
+            scope.snapshot = working;
+        }
+        StatementContext {
+            warehouse: Arc::clone(&self.warehouse),
+            scope,
+            role: self.user.clone(),
+            now_us: self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us()),
+            from_source: self.settings.from_source(),
+            text: text.to_owned(),
+            changes: Vec::new(),
+            writes: Vec::new(),
+            pending: self.transaction.pending(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn check_not_failed(&self, statement: &Statement) -> Result<()> {
+        if self.transaction.status() != TransactionStatus::Failed || transaction::ends_transaction(statement) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::InFailedTransaction,
+            "current transaction is aborted, commands ignored until end of transaction block",
+        ))
+    }
+
+    /// An error happened: an open transaction can only be rolled back now.
+    pub fn fail_transaction(&mut self) {
+        self.transaction.fail();
+    }
+
+    /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
+    pub async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()> {
+        if self.transaction.is_explicit() {
+            return Ok(());
+        }
+        if commit {
+            self.transaction.commit(&self.warehouse, &self.user).await
+        } else {
+            self.transaction.rollback();
+            Ok(())
+        }
+    }
+
+    /// Rolls back what is open.
+    pub async fn close(mut self) {
+        self.transaction.rollback();
+    }
+}
+
+fn text_column(name: &str) -> Description {
+    let field = arrow::datatypes::Field::new(name, DataType::Utf8, false);
+    Description { parameters: Vec::new(), columns: Some(Arc::new(arrow::datatypes::Schema::new(vec![field]))) }
+}
+
+fn canceled(message: &str) -> Error {
+    Error::new(Kind::QueryCanceled, message)
+}
+
+async fn wait(timeout: Option<std::time::Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,301 @@
+//! Session settings, as `SET`, `SHOW` and ParameterStatus know them: one table, one row a setting.
+
+use std::collections::BTreeMap;
+
+use crate::engine::FromSource;
+use crate::error::{Error, Kind, Result};
+
+/// How a value is checked and normalized.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    Any,
+    Bool,
+    Milliseconds,
+    /// only this value is possible yet
+    Only(&'static str),
+    /// cannot be set
+    Fixed,
+}
+
+/// One setting.
+#[derive(Debug)]
+struct Setting {
+    /// as clients spell it in ParameterStatus; looked up without regard to case
+    name: &'static str,
+    default: &'static str,
+    check: Check,
+    /// changes are reported to the client
+    reported: bool,
+    description: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    check: Check,
+    reported: bool,
+    description: &'static str,
+) -> Setting {
+    Setting { name, default, check, reported, description }
+}
+
+/// The version that clients are told: the catalogs and the behaviour are those of PostgreSQL 15.
+pub const SERVER_VERSION: &str = concat!("15.0 (Granary ", env!("CARGO_PKG_VERSION"), ")");
+
+static SETTINGS: &[Setting] = &[
+    setting("application_name", "", Check::Any, true, "name of the client's program"),
+    setting("bytea_output", "hex", Check::Only("hex"), false, "text format of bytea"),
+    setting("client_encoding", "UTF8", Check::Any, true, "encoding of the client's texts; UTF8 only"),
+    setting("client_min_messages", "notice", Check::Any, false, "least severity of messages sent"),
+    setting("DateStyle", "ISO, MDY", Check::Any, true, "text format of dates; ISO only"),
+    setting("default_transaction_isolation", "read committed", Check::Any, false, "isolation of new transactions"),
+    setting("default_transaction_read_only", "off", Check::Bool, true, "whether new transactions only read"),
+    setting("extra_float_digits", "1", Check::Any, false, "floats are always shown in full"),
+    setting("from_source", "unset", Check::Any, false, "on: compute from the source; off: only from the offline store"),
+    setting("idle_in_transaction_session_timeout", "0", Check::Milliseconds, false, "not enforced yet unless 0"),
+    setting("in_hot_standby", "off", Check::Fixed, true, "never"),
+    setting("integer_datetimes", "on", Check::Fixed, true, "always"),
+    setting("IntervalStyle", "postgres", Check::Only("postgres"), true, "text format of intervals"),
+    setting("is_superuser", "off", Check::Fixed, true, "whether the role is a superuser"),
+    setting("jit", "off", Check::Bool, false, "there is no such compiler here"),
+    setting("lock_timeout", "0", Check::Milliseconds, false, "there are no locks to wait for"),
+    setting("max_identifier_length", "63", Check::Fixed, false, "as in PostgreSQL"),
+    setting("max_index_keys", "32", Check::Fixed, false, "as in PostgreSQL"),
+    setting("plan_cache_mode", "auto", Check::Any, false, "plans are made for every execution"),
+    setting("row_security", "on", Check::Bool, false, "there are no policies yet"),
+    setting("scram_iterations", "4096", Check::Fixed, true, "iterations of new password verifiers"),
+    setting("search_path", "\"$user\", public", Check::Any, true, "schemas of names without one"),
+    setting("server_encoding", "UTF8", Check::Fixed, true, "encoding of texts"),
+    setting("server_version", SERVER_VERSION, Check::Fixed, true, "the version"),
+    setting("server_version_num", "150000", Check::Fixed, false, "the version as a number"),
+    setting("session_authorization", "", Check::Fixed, true, "who logged in"),
+    setting("standard_conforming_strings", "on", Check::Only("on"), true, "backslashes in strings are plain"),
+    setting("statement_timeout", "0", Check::Milliseconds, false, "longest a statement may run; 0: no limit"),
+    setting("synchronous_commit", "on", Check::Any, false, "commits are always durable"),
+    setting("TimeZone", "UTC", Check::Any, true, "time zone of timestamps as text; UTC only"),
+    setting("transaction_isolation", "read committed", Check::Any, false, "isolation of the transaction"),
+    setting("transaction_read_only", "off", Check::Bool, false, "whether the transaction only reads"),
+];
+
+/// The values of one session.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    changed: BTreeMap<String, String>,
+    /// settings of the transaction, to be put back at its end: name, value before
+    local: Vec<(String, Option<String>)>,
+    to_report: Vec<(String, String)>,
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(name))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(Kind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+        .with_hint("SHOW ALL lists those that there are")
+}
+
+impl Settings {
+    /// The value of a setting. Custom ones (`a.b`) exist once they are set.
+    pub fn get(&self, name: &str) -> Result<String> {
+        let key = name.to_ascii_lowercase();
+        if let Some(value) = self.changed.get(&key) {
+            return Ok(value.clone());
+        }
+        find(name).map(|setting| setting.default.to_owned()).ok_or_else(|| unknown(name))
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let key = name.to_ascii_lowercase();
+        let Some(setting) = find(name) else {
+            if name.contains('.') {
+                self.changed.insert(key, value.to_owned());
+                return Ok(());
+            }
+            return Err(unknown(name));
+        };
+        let value = checked(setting, value)?;
+        if setting.reported {
+            self.to_report.push((setting.name.to_owned(), value.clone()));
+        }
+        self.changed.insert(key, value);
+        Ok(())
+    }
+
+    /// `SET LOCAL`: until the transaction ends.
+    pub fn set_local(&mut self, name: &str, value: &str) -> Result<()> {
+        let key = name.to_ascii_lowercase();
+        let before = self.changed.get(&key).cloned();
+        self.set(name, value)?;
+        self.local.push((key, before));
+        Ok(())
+    }
+
+    pub fn end_transaction(&mut self) {
+        for (key, before) in std::mem::take(&mut self.local).into_iter().rev() {
+            match before {
+                Some(value) => self.changed.insert(key, value),
+                None => self.changed.remove(&key),
+            };
+        }
+    }
+
+    /// Sets what the server decides, without its checks.
+    pub fn force(&mut self, name: &str, value: &str) {
+        self.changed.insert(name.to_ascii_lowercase(), value.to_owned());
+    }
+
+    pub fn reset(&mut self, name: &str) -> Result<()> {
+        let setting = find(name).ok_or_else(|| unknown(name))?;
+        self.changed.remove(&name.to_ascii_lowercase());
+        if setting.reported {
+            self.to_report.push((setting.name.to_owned(), setting.default.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub fn reset_all(&mut self) {
+        let fixed = ["is_superuser", "session_authorization"];
+        self.changed.retain(|name, _| fixed.contains(&name.as_str()));
+    }
+
+    /// What the client is told when it connects.
+    pub fn reported(&self) -> Vec<(String, String)> {
+        SETTINGS
+            .iter()
+            .filter(|setting| setting.reported)
+            .map(|setting| (setting.name.to_owned(), self.get(setting.name).unwrap_or_default()))
+            .collect()
+    }
+
+    pub fn take_changed(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.to_report)
+    }
+
+    /// Name, value and description of all, for SHOW ALL.
+    pub fn all(&self) -> Vec<(String, String, String)> {
+        SETTINGS
+            .iter()
+            .map(|setting| {
+                let value = self.get(setting.name).unwrap_or_default();
+                (setting.name.to_owned(), value, setting.description.to_owned())
+            })
+            .collect()
+    }
+
+    pub fn from_source(&self) -> FromSource {
+        match self.changed.get("from_source").map(String::as_str) {
+            Some("on") => FromSource::On,
+            Some("off") => FromSource::Off,
+            _ => FromSource::Unset,
+        }
+    }
+
+    /// The schemas to look names up in, in order.
+    pub fn search_path(&self, user: &str) -> Vec<String> {
+        let text = self.get("search_path").unwrap_or_default();
+        text.split(',')
+            .map(|part| part.trim().trim_matches('"').to_owned())
+            .filter(|part| !part.is_empty())
+            .map(|part| if part == "$user" { user.to_owned() } else { part })
+            .collect()
+    }
+
+    /// Milliseconds; None for no limit.
+    pub fn statement_timeout_ms(&self) -> Option<u64> {
+        self.get("statement_timeout").ok()?.parse().ok().filter(|&timeout| timeout > 0)
+    }
+}
+
+fn checked(setting: &Setting, value: &str) -> Result<String> {
+    let wrong = || {
+        Error::new(
+            Kind::InvalidParameterValue,
+            format!("invalid value for parameter \"{}\": \"{value}\"", setting.name),
+        )
+    };
+    match (setting.name, setting.check) {
+        ("from_source", _) => match bool_of(value) {
+            Some(true) => Ok("on".to_owned()),
+            Some(false) => Ok("off".to_owned()),
+            None if value == "unset" || value.eq_ignore_ascii_case("default") => Ok("unset".to_owned()),
+            None => Err(wrong().with_hint("on, off or unset")),
+        },
+        ("TimeZone", _) => {
+            let utc = ["utc", "gmt", "etc/utc", "z", "0", "+00:00", "+00"];
+            if utc.contains(&value.to_ascii_lowercase().as_str()) {
+                Ok("UTC".to_owned())
+            } else {
+                Err(Error::not_supported(format!("time zone \"{value}\"")).with_hint("SET TimeZone = 'UTC'"))
+            }
+        }
+        ("client_encoding", _) => match value.to_ascii_lowercase().replace('-', "").as_str() {
+            "utf8" | "unicode" | "sql_ascii" => Ok("UTF8".to_owned()),
+            _ => Err(Error::not_supported(format!("client encoding \"{value}\"")).with_hint("use UTF8")),
+        },
+        ("DateStyle", _) if value.to_ascii_lowercase().starts_with("iso") => Ok("ISO, MDY".to_owned()),
+        ("DateStyle", _) => Err(Error::not_supported(format!("DateStyle \"{value}\"")).with_hint("use ISO")),
+        (_, Check::Any) => Ok(value.to_owned()),
+        (_, Check::Bool) => match bool_of(value) {
+            Some(true) => Ok("on".to_owned()),
+            Some(false) => Ok("off".to_owned()),
+            None => Err(wrong().with_hint("on or off")),
+        },
+        (_, Check::Milliseconds) => milliseconds(value).map(|ms| ms.to_string()).ok_or_else(wrong),
+        (_, Check::Only(only)) if only.eq_ignore_ascii_case(value) => Ok(only.to_owned()),
+        (_, Check::Only(only)) => {
+            Err(Error::not_supported(format!("{} = \"{value}\"", setting.name)).with_hint(format!("use {only}")))
+        }
+        (_, Check::Fixed) => {
+            Err(Error::new(Kind::InvalidParameterValue, format!("parameter \"{}\" cannot be changed", setting.name)))
+        }
+    }
+}
+
+fn bool_of(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" | "t" => Some(true),
+        "off" | "false" | "no" | "0" | "f" => Some(false),
+        _ => None,
+    }
+}
+
+/// `500`, `500ms`, `5s`, `2min`, `1h`.
+fn milliseconds(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let digits = value.find(|character: char| !character.is_ascii_digit()).unwrap_or(value.len());
+    let number: u64 = value[..digits].parse().ok()?;
+    let unit = match value[digits..].trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_reported_and_reset() {
+        let mut settings = Settings::default();
+        settings.set("timezone", "etc/UTC").expect("utc");
+        assert_eq!(settings.take_changed(), [("TimeZone".to_owned(), "UTC".to_owned())]);
+        assert_eq!(settings.set("TimeZone", "Europe/Berlin").expect_err("later").kind(), Kind::FeatureNotSupported);
+        assert_eq!(settings.set("nonsense", "1").expect_err("unknown").kind(), Kind::UndefinedObject);
+        settings.set("my.own", "1").expect("custom");
+        assert_eq!(settings.get("my.own").expect("set"), "1");
+        settings.set("statement_timeout", "2s").expect("unit");
+        assert_eq!(settings.statement_timeout_ms(), Some(2000));
+        settings.set_local("statement_timeout", "5").expect("local");
+        settings.end_transaction();
+        assert_eq!(settings.statement_timeout_ms(), Some(2000));
+        settings.reset_all();
+        assert_eq!(settings.statement_timeout_ms(), None);
+        assert_eq!(settings.search_path("me"), ["me", "public"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Statements about the session itself: SET, SHOW, RESET, transactions, DEALLOCATE, DISCARD.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use granary_sql::Statement;
+use granary_sql::name::parts;
+use sqlparser::ast;
+
+use super::{Deallocated, Notice, Session};
+use crate::error::{Error, Kind, Result};
+use crate::statement::{Response, RowsTag};
+
+/// The columns of a SHOW; None for every other statement.
+pub fn columns(statement: &Statement) -> Option<SchemaRef> {
+    let Statement::Postgres(statement) = statement else { return None };
+    match statement.ast.as_ref() {
+        ast::Statement::ShowVariable { variable } => {
+            let name = shown_name(variable);
+            let names = if name == "all" { vec!["name", "setting", "description"] } else { vec![name.as_str()] };
+            Some(text_schema(&names))
+        }
+        _ => None,
+    }
+}
+
+fn shown_name(variable: &[ast::Ident]) -> String {
+    let words: Vec<String> = variable.iter().map(|ident| ident.value.to_ascii_lowercase()).collect();
+    match words.join(" ").as_str() {
+        "transaction isolation level" => "transaction_isolation".to_owned(),
+        "time zone" => "TimeZone".to_owned(),
+        "session authorization" => "session_authorization".to_owned(),
+        _ => words.join("."),
+    }
+}
+
+fn text_schema(names: &[&str]) -> SchemaRef {
+    Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>()))
+}
+
+impl Session {
+    /// Carries out a statement that is about the session; None for every other.
+    pub(super) async fn execute_own(&mut self, statement: &Statement) -> Result<Option<Response>> {
+        let statement = match statement {
+            Statement::Postgres(statement) => statement.ast.as_ref(),
+            Statement::Utility(granary_sql::statement::Utility::Checkpoint) => {
+                return Ok(Some(Response::done("CHECKPOINT")));
+            }
+            Statement::Utility(granary_sql::statement::Utility::SetConstraints { .. }) => {
+                return Ok(Some(Response::done("SET CONSTRAINTS")));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(match statement {
+            ast::Statement::StartTransaction { begin, .. } => {
+                let now_us = self.warehouse.clock.now_us();
+                if !self.transaction.begin(now_us) {
+                    self.warn(Kind::ActiveTransaction, "there is already a transaction in progress");
+                }
+                Response::done(if *begin { "BEGIN" } else { "START TRANSACTION" })
+            }
+            ast::Statement::Commit { .. } => self.commit().await?,
+            ast::Statement::Rollback { savepoint: None, .. } => self.rollback(),
+            ast::Statement::Rollback { .. }
+            | ast::Statement::Savepoint { .. }
+            | ast::Statement::ReleaseSavepoint { .. } => {
+                return Err(Error::not_supported("SAVEPOINT"));
+            }
+            ast::Statement::Set(set) => {
+                self.set(set)?;
+                Response::done("SET")
+            }
+            ast::Statement::ShowVariable { variable } => self.show(variable)?,
+            ast::Statement::Reset(reset) => {
+                match &reset.reset {
+                    ast::Reset::ALL => self.settings.reset_all(),
+                    ast::Reset::ConfigurationParameter(name) => self.settings.reset(&parts(name).join("."))?,
+                }
+                Response::done("RESET")
+            }
+            ast::Statement::Deallocate { name, .. } => {
+                let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+                let what =
+                    if is_all { Deallocated::All } else { Deallocated::Statement(granary_sql::name::fold(name)) };
+                self.deallocated.push(what);
+                Response::done(if is_all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
+            }
+            ast::Statement::Discard { object_type } => {
+                if matches!(object_type, ast::DiscardObject::ALL) {
+                    self.settings.reset_all();
+                    self.deallocated.push(Deallocated::All);
+                }
+                Response::done(format!("DISCARD {object_type}"))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn warn(&mut self, kind: Kind, message: &str) {
+        self.notices.push(Notice { severity: "WARNING", error: Error::new(kind, message) });
+    }
+
+    async fn commit(&mut self) -> Result<Response> {
+        if !self.transaction.is_explicit() {
+            self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
+        }
+        self.settings.end_transaction();
+        if self.transaction.is_failed() {
+            self.transaction.rollback();
+            return Ok(Response::done("ROLLBACK"));
+        }
+        self.transaction.commit(&self.warehouse, &self.user).await?;
+        Ok(Response::done("COMMIT"))
+    }
+
+    fn rollback(&mut self) -> Response {
+        if !self.transaction.is_explicit() {
+            self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
+        }
+        self.settings.end_transaction();
+        self.transaction.rollback();
+        Response::done("ROLLBACK")
+    }
+
+    fn set(&mut self, set: &ast::Set) -> Result<()> {
+        match set {
+            ast::Set::SingleAssignment { scope, variable, values, .. } => {
+                let name = parts(variable).join(".");
+                let value = values.iter().map(text_of).collect::<Vec<_>>().join(", ");
+                let is_default = matches!(values.as_slice(), [ast::Expr::Identifier(ident)]
+                    if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"));
+                match scope {
+                    _ if is_default => self.settings.reset(&name),
+                    Some(ast::ContextModifier::Local) => self.settings.set_local(&name, &value),
+                    _ => self.settings.set(&name, &value),
+                }
+            }
+            ast::Set::SetTimeZone { value, .. } => self.settings.set("TimeZone", &text_of(value)),
+            ast::Set::SetNames { charset_name, .. } => self.settings.set("client_encoding", &charset_name.value),
+            ast::Set::SetNamesDefault {} => self.settings.reset("client_encoding"),
+            ast::Set::SetTransaction { .. } | ast::Set::SetSessionParam(_) => Ok(()),
+            ast::Set::SetSessionAuthorization(_) | ast::Set::SetRole { .. } => Err(Error::not_supported("SET ROLE")),
+            other => Err(Error::not_supported(format!("{other}"))),
+        }
+    }
+
+    fn show(&self, variable: &[ast::Ident]) -> Result<Response> {
+        let name = shown_name(variable);
+        if name == "all" {
+            let rows = self.settings.all();
+            let column = |pick: fn(&(String, String, String)) -> &String| -> ArrayRef {
+                Arc::new(StringArray::from_iter_values(rows.iter().map(pick)))
+            };
+            let arrays = vec![column(|row| &row.0), column(|row| &row.1), column(|row| &row.2)];
+            return rows_of(text_schema(&["name", "setting", "description"]), arrays);
+        }
+        let value = self.settings.get(&name)?;
+        rows_of(text_schema(&[&name]), vec![Arc::new(StringArray::from(vec![value]))])
+    }
+}
+
+fn rows_of(schema: SchemaRef, arrays: Vec<ArrayRef>) -> Result<Response> {
+    let batch =
+        RecordBatch::try_new(schema, arrays).map_err(|error| Error::internal("settings as rows").with_source(error))?;
+    Ok(Response::batch(batch, RowsTag::Show))
+}
+
+/// A setting's value as text: words and literals alike.
+fn text_of(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::SingleQuotedString(text) | ast::Value::DoubleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        ast::Expr::Identifier(ident) => ident.value.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,25 @@
+//! What is asked: one file per object or verb. Each turns a parsed statement and a snapshot into changes of the
+//! catalog, a plan of rows, a write or a job; `execute` is the one place that makes them happen.
+
+mod alter;
+mod comment;
+mod context;
+mod drop;
+mod entity;
+mod execute;
+mod feature_table;
+mod feature_view;
+mod refresh;
+mod select;
+mod show;
+mod source;
+mod stream;
+mod table;
+mod types;
+mod view;
+mod workspace;
+
+pub use context::{StatementContext, TableWrite};
+pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
+pub use select::plan_query;
+pub use table::schema_of_table;

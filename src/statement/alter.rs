@@ -1,0 +1,152 @@
+//! `ALTER … SET | RESET | RENAME TO | OWNER TO` of feature objects.
+
+use std::collections::BTreeMap;
+
+use granary_catalog::{Change, Object, ObjectKind};
+use granary_sql::name::fold;
+use granary_sql::statement::{Alter, AlterAction};
+use granary_sql::{Options, Statement};
+
+use super::context::{COMMON_OPTIONS, StatementContext};
+use super::workspace::kind_of;
+use crate::error::{Error, Kind, Result};
+
+pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
+    let kind = kind_of(alter.kind);
+    let object = match context.find(kind, &alter.name) {
+        Ok(object) => object,
+        Err(error) if alter.if_exists && matches!(error.kind(), Kind::UndefinedTable | Kind::UndefinedObject) => {
+            context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    match &alter.action {
+        AlterAction::RenameTo(name) => rename(context, &object, &fold(name)),
+        AlterAction::OwnerTo(owner) => {
+            context.changes.push(Change::SetOwner { id: object.id(), owner: fold(owner) });
+            Ok(())
+        }
+        AlterAction::Set(options) => {
+            if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
+                set_common(context, &object, options)
+            } else {
+                redefine(context, &object, |own| merge(own, options)).await
+            }
+        }
+        AlterAction::Reset(names) => {
+            let names: Vec<String> = names.iter().map(fold).collect();
+            redefine(context, &object, |own| own.entries.retain(|entry| !names.contains(&entry.name))).await
+        }
+    }
+}
+
+fn set_common(context: &mut StatementContext, object: &Object, options: &Options) -> Result<()> {
+    let id = object.id();
+    if let Some(owner) = options.string("owner")? {
+        context.changes.push(Change::SetOwner { id, owner });
+    }
+    if let Some(tags) = options.pairs("tags")? {
+        context.changes.push(Change::SetTags { id, tags: tags.into_iter().collect::<BTreeMap<_, _>>() });
+    }
+    if let Some(comment) = options.string("description")? {
+        context.changes.push(Change::SetComment { id, comment: Some(comment) });
+    }
+    if let Some(prevent_destroy) = options.bool("prevent_destroy")? {
+        context.changes.push(Change::SetPreventDestroy { id, prevent_destroy });
+    }
+    reword(context, object, |statement| {
+        if let Some(own) = options_of(statement) {
+            merge(own, options);
+        }
+    })
+}
+
+fn merge(own: &mut Options, options: &Options) {
+    for entry in &options.entries {
+        own.entries.retain(|known| known.name != entry.name);
+        own.entries.push(entry.clone());
+    }
+}
+
+/// Reads the object's own statement, changes its options, and makes it again under the same id.
+async fn redefine(context: &mut StatementContext, object: &Object, change: impl FnOnce(&mut Options)) -> Result<()> {
+    let mut statement = own_statement(object)?;
+    let options = options_of(&mut statement)
+        .ok_or_else(|| Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase())))?;
+    change(options);
+    match &mut statement {
+        Statement::CreateFeatureView(create) => create.or_replace = true,
+        Statement::CreateSource(create) => create.or_replace = true,
+        Statement::CreateStream(create) => create.or_replace = true,
+        Statement::CreateFeatureTable(create) => create.or_replace = true,
+        _ => return Err(Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase()))),
+    }
+    Box::pin(super::execute::define(context, &statement)).await
+}
+
+fn own_statement(object: &Object) -> Result<Statement> {
+    let parsed = granary_sql::parse(&object.header().statement)?;
+    let only = parsed.into_iter().next().map(|parsed| parsed.statement);
+    only.ok_or_else(|| Error::internal(format!("{} has no statement", object.name())))
+}
+
+fn options_of(statement: &mut Statement) -> Option<&mut Options> {
+    match statement {
+        Statement::CreateEntity(create) => Some(&mut create.options),
+        Statement::CreateSource(create) => Some(&mut create.options),
+        Statement::CreateStream(create) => Some(&mut create.options),
+        Statement::CreateFeatureView(create) => Some(&mut create.options),
+        Statement::CreateFeatureTable(create) => Some(&mut create.options),
+        Statement::CreateFeatureService(create) => Some(&mut create.options),
+        Statement::CreateWorkspace(create) => Some(&mut create.options),
+        _ => None,
+    }
+}
+
+fn reword(context: &mut StatementContext, object: &Object, change: impl FnOnce(&mut Statement)) -> Result<()> {
+    if object.header().statement.is_empty() {
+        return Ok(());
+    }
+    let mut statement = own_statement(object)?;
+    change(&mut statement);
+    context.changes.push(Change::Reword { id: object.id(), statement: statement.to_string(), query: None });
+    Ok(())
+}
+
+fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<()> {
+    // Stored queries name what they read: renaming under them would leave them reading nothing.
+    let readers: Vec<String> = context
+        .snapshot()
+        .dependents(object.id())
+        .into_iter()
+        .filter(|dependent| dependent.kind().is_relation())
+        .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
+        .collect();
+    if !readers.is_empty() && object.kind() != ObjectKind::Entity {
+        return Err(Error::new(
+            Kind::DependentObjectsStillExist,
+            format!(
+                "cannot rename {} \"{}\" because other objects read it by name",
+                object.kind().as_str(),
+                object.name()
+            ),
+        )
+        .with_detail(format!("These read it: {}.", readers.join(", ")))
+        .with_hint("drop them first, or make a new object under the new name"));
+    }
+    context.changes.push(Change::Rename { id: object.id(), to: to.to_owned() });
+    let name = sqlparser::ast::ObjectName::from(vec![granary_sql::name::canonical(
+        &sqlparser::ast::Ident::with_quote('"', to),
+    )]);
+    reword(context, object, |statement| match statement {
+        Statement::CreateEntity(create) => create.name = name,
+        Statement::CreateSource(create) => create.name = name,
+        Statement::CreateStream(create) => create.name = name,
+        Statement::CreateFeatureView(create) => create.name = name,
+        Statement::CreateFeatureTable(create) => create.name = name,
+        Statement::CreateFeatureService(create) => create.name = name,
+        Statement::CreateWorkspace(create) => create.name = name,
+        _ => {}
+    })
+}

@@ -1,0 +1,68 @@
+//! `COMMENT ON`.
+
+use granary_catalog::{Change, Object, ObjectKind};
+use granary_sql::name::fold;
+use granary_sql::statement::{CommentOn, CommentTarget};
+
+use super::context::StatementContext;
+use super::workspace::kind_of;
+use crate::error::{Error, Kind, Result};
+
+pub fn comment(context: &mut StatementContext, comment: &CommentOn) -> Result<()> {
+    match &comment.target {
+        CommentTarget::Object { kind, name } => set(context, kind_of(*kind), name, comment.comment.clone()),
+        CommentTarget::Postgres { kind, name } => {
+            let kind = match kind.to_ascii_lowercase().as_str() {
+                "table" => ObjectKind::Table,
+                "view" => ObjectKind::View,
+                "schema" => ObjectKind::Schema,
+                "database" => ObjectKind::Workspace,
+                "role" => ObjectKind::Role,
+                other => return Err(Error::not_supported(format!("COMMENT ON {}", other.to_uppercase()))),
+            };
+            set(context, kind, name, comment.comment.clone())
+        }
+        CommentTarget::Column { relation, column } => column_comment(context, relation, column, &comment.comment),
+        CommentTarget::OnRelation { .. } => Err(Error::not_supported("this COMMENT ON")),
+    }
+}
+
+fn set(
+    context: &mut StatementContext,
+    kind: ObjectKind,
+    name: &sqlparser::ast::ObjectName,
+    comment: Option<String>,
+) -> Result<()> {
+    let id = context.find(kind, name)?.id();
+    context.changes.push(Change::SetComment { id, comment });
+    Ok(())
+}
+
+fn column_comment(
+    context: &mut StatementContext,
+    relation: &sqlparser::ast::ObjectName,
+    column: &sqlparser::ast::Ident,
+    comment: &Option<String>,
+) -> Result<()> {
+    let reference = crate::engine::table_reference(relation);
+    let object = match &reference {
+        Some(reference) => context.scope.relation(reference)?.cloned(),
+        None => None,
+    };
+    let object = object.ok_or_else(|| {
+        let error = Error::new(Kind::UndefinedTable, format!("relation \"{relation}\" does not exist"));
+        context.at(relation, error)
+    })?;
+    let name = fold(column);
+    let Object::FeatureView(view) = object.as_ref() else {
+        return Err(Error::not_supported(format!("COMMENT ON COLUMN of a {}", object.kind().as_str())));
+    };
+    let mut view = view.clone();
+    let feature = view.features.iter_mut().find(|feature| feature.name == name).ok_or_else(|| {
+        let message = format!("column \"{name}\" of relation \"{}\" does not exist", object.name());
+        context.at_ident(column, Error::new(Kind::UndefinedColumn, message))
+    })?;
+    feature.comment.clone_from(comment);
+    context.changes.push(Change::put(view));
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! What a statement sees and leaves behind: names, role, time; then the changes and writes that it wants made.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use granary_catalog::{Change, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
+use granary_sql::QualifiedName;
+use sqlparser::ast::{Ident, ObjectName, Spanned};
+
+use crate::engine::{FromSource, NameScope, QueryPlanner, position_at};
+use crate::error::{Error, Kind, Result};
+use crate::warehouse::Warehouse;
+
+/// Rows that a transaction will append to a stored table.
+#[derive(Debug, Clone)]
+pub struct TableWrite {
+    pub table: String,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// One statement's surroundings. Made by the session, for one statement.
+pub struct StatementContext {
+    pub warehouse: Arc<Warehouse>,
+    pub scope: NameScope,
+    pub role: String,
+    /// the statement's wall time, microseconds
+    pub now_us: i64,
+    pub from_source: FromSource,
+    /// as typed; positions of errors count in it
+    pub text: String,
+    /// changes in the order in which they are to be made
+    pub changes: Vec<Change>,
+    pub writes: Vec<TableWrite>,
+    /// rows that the open transaction has written before
+    pub pending: Arc<Vec<TableWrite>>,
+    pub notices: Vec<Error>,
+}
+
+impl StatementContext {
+    pub fn planner(&self) -> QueryPlanner {
+        self.warehouse
+            .planner(self.scope.clone(), self.now_us)
+            .with_from_source(self.from_source)
+            .with_pending(Arc::clone(&self.pending_batches()))
+    }
+
+    fn pending_batches(&self) -> Arc<Vec<(String, Vec<RecordBatch>)>> {
+        Arc::new(self.pending.iter().map(|write| (write.table.clone(), write.batches.clone())).collect())
+    }
+
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.scope.snapshot
+    }
+
+    /// The schema and folded name that a new object's name means.
+    pub fn new_name(&self, name: &ObjectName) -> Result<(ObjectId, String)> {
+        let qualified = self.qualified(name)?;
+        self.scope.check_workspace(qualified.catalog.as_deref())?;
+        let schema = match &qualified.schema {
+            Some(schema) => self.schema(schema)?,
+            None => self
+                .scope
+                .search_path
+                .iter()
+                .find_map(|schema| self.snapshot().schema(self.scope.workspace, schema))
+                .ok_or_else(|| {
+                    Error::new(Kind::InvalidSchemaName, "no schema has been selected to create in")
+                        .with_hint("SET search_path = public")
+                })?,
+        };
+        Ok((schema.header.id, qualified.name))
+    }
+
+    pub fn schema(&self, name: &str) -> Result<&Schema> {
+        self.snapshot()
+            .schema(self.scope.workspace, name)
+            .ok_or_else(|| Error::new(Kind::InvalidSchemaName, format!("schema \"{name}\" does not exist")))
+    }
+
+    pub fn qualified(&self, name: &ObjectName) -> Result<QualifiedName> {
+        QualifiedName::of(name)
+            .ok_or_else(|| self.at(name, Error::new(Kind::InvalidName, format!("\"{name}\" is not a name"))))
+    }
+
+    /// An error with the place of what it is about.
+    pub fn at(&self, node: &impl Spanned, error: Error) -> Error {
+        self.at_place(node.span().start, error)
+    }
+
+    fn at_place(&self, start: sqlparser::tokenizer::Location, error: Error) -> Error {
+        match position_at(&self.text, start.line, start.column) {
+            Some(position) if error.position().is_none() => error.at(position),
+            _ => error,
+        }
+    }
+
+    pub fn at_ident(&self, ident: &Ident, error: Error) -> Error {
+        self.at_place(ident.span.start, error)
+    }
+
+    /// Where a new object of a schema lives.
+    pub fn home(&self, schema: ObjectId) -> Home {
+        Home::Schema { workspace: self.scope.workspace, schema }
+    }
+
+    /// The object of that name among the schema's relations or entities.
+    pub fn existing(&self, schema: ObjectId, kind: ObjectKind, name: &str) -> Option<&Arc<Object>> {
+        let space = if kind == ObjectKind::Entity { NameSpace::Entities(schema) } else { NameSpace::Relations(schema) };
+        self.snapshot().find(space, name)
+    }
+
+    /// The object that an existing name means, which must be of `kind`.
+    pub fn find(&self, kind: ObjectKind, name: &ObjectName) -> Result<Arc<Object>> {
+        let missing = |what: &str| {
+            let undefined = if kind.is_relation() { Kind::UndefinedTable } else { Kind::UndefinedObject };
+            Error::new(undefined, format!("{} \"{what}\" does not exist", kind.as_str()))
+        };
+        let qualified = self.qualified(name)?;
+        self.scope.check_workspace(qualified.catalog.as_deref())?;
+        let found = match kind {
+            ObjectKind::Workspace => self.snapshot().find(NameSpace::Workspaces, &qualified.name),
+            ObjectKind::Role => self.snapshot().find(NameSpace::Roles, &qualified.name),
+            ObjectKind::Schema => self.snapshot().find(NameSpace::Schemas(self.scope.workspace), &qualified.name),
+            _ => {
+                let schemas: Vec<String> = match &qualified.schema {
+                    Some(schema) => vec![schema.clone()],
+                    None => self.scope.search_path.clone(),
+                };
+                schemas.iter().find_map(|schema| {
+                    let schema = self.snapshot().schema(self.scope.workspace, schema)?;
+                    self.existing(schema.header.id, kind, &qualified.name)
+                })
+            }
+        };
+        let found = found.ok_or_else(|| self.at(name, missing(&qualified.name)))?;
+        if found.kind() == kind {
+            return Ok(Arc::clone(found));
+        }
+        Err(self.at(
+            name,
+            Error::new(
+                Kind::WrongObjectType,
+                format!("\"{}\" is a {}, not a {}", qualified.name, found.kind().as_str(), kind.as_str()),
+            ),
+        ))
+    }
+
+    /// What to do about a name that may be taken: the header of the new object, or None if nothing is to be done.
+    pub fn new_header(&mut self, request: NewObject<'_>) -> Result<Option<Header>> {
+        let (schema, name) = self.new_name(request.name)?;
+        let existing = self.existing(schema, request.kind, &name).cloned();
+        let mut header = match existing {
+            Some(_) if request.if_not_exists => {
+                self.notices.push(Error::new(
+                    Kind::DuplicateTable,
+                    format!("{} \"{name}\" already exists, skipping", request.kind.as_str()),
+                ));
+                return Ok(None);
+            }
+            Some(object) if request.or_replace => {
+                if object.kind() != request.kind {
+                    return Err(Error::new(
+                        Kind::WrongObjectType,
+                        format!("\"{name}\" is a {}, not a {}", object.kind().as_str(), request.kind.as_str()),
+                    ));
+                }
+                object.header().clone()
+            }
+            // A taken name is refused by the catalog, which knows all of them.
+            _ => Header::new(self.snapshot().next_id(), self.home(schema), name, self.role.clone()),
+        };
+        header.statement = request.statement;
+        if let Some(comment) = request.comment {
+            header.comment = Some(comment);
+        }
+        apply_common_options(&mut header, request.options)?;
+        Ok(Some(header))
+    }
+}
+
+/// What every CREATE says about its object.
+pub struct NewObject<'a> {
+    pub kind: ObjectKind,
+    pub name: &'a ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    pub options: &'a granary_sql::Options,
+    pub comment: Option<String>,
+    pub statement: String,
+}
+
+/// Options that every object has.
+pub const COMMON_OPTIONS: [&str; 4] = ["owner", "tags", "prevent_destroy", "description"];
+
+/// Takes owner, tags, description and prevent_destroy out of options; keeps all of them as typed.
+pub fn apply_common_options(header: &mut Header, options: &granary_sql::Options) -> Result<()> {
+    if let Some(owner) = options.string("owner")? {
+        header.owner = owner;
+    }
+    if let Some(tags) = options.pairs("tags")? {
+        header.tags = tags.into_iter().collect();
+    }
+    if let Some(description) = options.string("description")? {
+        header.comment = Some(description);
+    }
+    if let Some(prevent_destroy) = options.bool("prevent_destroy")? {
+        header.prevent_destroy = prevent_destroy;
+    }
+    header.options = options.entries.iter().map(|entry| (entry.name.clone(), entry.value.to_string())).collect();
+    Ok(())
+}
+
+/// Refuses options outside of `own` and the common ones.
+pub fn check_options(options: &granary_sql::Options, own: &[&str]) -> Result<()> {
+    let allowed: Vec<&str> = own.iter().copied().chain(COMMON_OPTIONS).collect();
+    match options.unknown(&allowed) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `DROP` of every kind.
+
+use granary_catalog::{Change, ObjectKind};
+use granary_sql::statement::Drop;
+use sqlparser::ast::{self, ObjectName};
+
+use super::context::StatementContext;
+use super::workspace::kind_of;
+use crate::error::{Error, Kind, Result};
+
+pub fn drop(context: &mut StatementContext, drop: &Drop) -> Result<()> {
+    drop_all(context, kind_of(drop.kind), &drop.names, drop.if_exists, drop.cascade)
+}
+
+/// `DROP TABLE|VIEW|SCHEMA`, which sqlparser reads.
+pub fn drop_postgres(
+    context: &mut StatementContext,
+    kind: &ast::ObjectType,
+    names: &[ObjectName],
+    if_exists: bool,
+    cascade: bool,
+) -> Result<()> {
+    let kind = match kind {
+        ast::ObjectType::Table => ObjectKind::Table,
+        ast::ObjectType::View => ObjectKind::View,
+        ast::ObjectType::Schema => ObjectKind::Schema,
+        ast::ObjectType::Database => ObjectKind::Workspace,
+        other => return Err(Error::not_supported(format!("DROP {other}"))),
+    };
+    drop_all(context, kind, names, if_exists, cascade)
+}
+
+fn drop_all(
+    context: &mut StatementContext,
+    kind: ObjectKind,
+    names: &[ObjectName],
+    if_exists: bool,
+    cascade: bool,
+) -> Result<()> {
+    for name in names {
+        match context.find(kind, name) {
+            Ok(object) => {
+                if object.id() == context.scope.workspace {
+                    return Err(Error::new(Kind::ObjectInUse, "cannot drop the currently open workspace")
+                        .with_hint("connect to another one first"));
+                }
+                context.changes.push(Change::Drop { id: object.id(), cascade });
+            }
+            Err(error) if if_exists && matches!(error.kind(), Kind::UndefinedTable | Kind::UndefinedObject) => {
+                context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! The one place that makes statements happen. What changes the catalog or a table is left in the context, for the
+//! session to commit; what reads gives rows.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use futures::{Stream, StreamExt, TryStreamExt};
+use granary_catalog::{Object, ObjectId, Snapshot};
+use granary_sql::{Parsed, Statement};
+use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
+
+use super::context::StatementContext;
+use super::{
+    alter, comment, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table, view,
+    workspace,
+};
+use crate::engine::{BoundView, LogicalPlan, bind_parameters, output_schema, run, table_id};
+use crate::error::{Error, Result};
+use crate::row::Value;
+use crate::warehouse::Warehouse;
+
+/// The rows of an answer, as they come.
+pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
+
+/// What the command tag of an answer with rows begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsTag {
+    /// `SELECT n`
+    Select,
+    Explain,
+    Show,
+}
+
+impl RowsTag {
+    /// The command tag after so many rows.
+    pub fn complete(self, rows: u64) -> String {
+        match self {
+            RowsTag::Select => format!("SELECT {rows}"),
+            RowsTag::Explain => "EXPLAIN".to_owned(),
+            RowsTag::Show => "SHOW".to_owned(),
+        }
+    }
+}
+
+/// What a statement answers.
+pub enum Response {
+    Rows { schema: SchemaRef, rows: BatchStream, tag: RowsTag },
+    Done { tag: String },
+    Empty,
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Response::Rows { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::Done { tag } => write!(f, "Done({tag})"),
+            Response::Empty => f.write_str("Empty"),
+        }
+    }
+}
+
+impl Response {
+    pub fn done(tag: impl Into<String>) -> Response {
+        Response::Done { tag: tag.into() }
+    }
+
+    /// Rows that are there already.
+    pub fn batch(batch: RecordBatch, tag: RowsTag) -> Response {
+        let schema = batch.schema();
+        Response::Rows { schema, rows: futures::stream::once(async move { Ok(batch) }).boxed(), tag }
+    }
+}
+
+/// The parameters of a statement: their types, and their values if it is to be run.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters {
+    pub values: Vec<(DataType, Option<Value>)>,
+}
+
+impl Parameters {
+    pub fn types(&self) -> Vec<Option<DataType>> {
+        self.values.iter().map(|(data_type, _)| Some(data_type.clone())).collect()
+    }
+}
+
+/// Carries out a statement that is neither about the session nor about its transaction.
+pub async fn execute(
+    context: &mut StatementContext,
+    parsed: &Parsed,
+    parameters: &Parameters,
+    cancel: &CancellationToken,
+) -> Result<Response> {
+    match &parsed.statement {
+        Statement::Query(query) => {
+            let plan =
+                select::plan_query(context, ast::Statement::Query(query.ast.clone()), &parameters.types()).await?;
+            rows(context, bind_parameters(plan, &parameters.values)?, RowsTag::Select).await
+        }
+        Statement::Explain(explain) => explain_query(context, explain, parameters).await,
+        Statement::Refresh(statement) => {
+            refresh::refresh(context, statement, cancel).await?;
+            Ok(Response::done("REFRESH FEATURE VIEW"))
+        }
+        Statement::CancelJob(statement) => {
+            refresh::cancel_job(context, statement)?;
+            Ok(Response::done("CANCEL JOB"))
+        }
+        Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
+        Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters).await,
+        other => {
+            define(context, other).await?;
+            Ok(Response::done(definition_tag(other)))
+        }
+    }
+}
+
+/// Statements that define feature objects: they only leave changes.
+pub async fn define(context: &mut StatementContext, statement: &Statement) -> Result<()> {
+    match statement {
+        Statement::CreateEntity(create) => entity::create(context, create),
+        Statement::CreateSource(create) => source::create(context, create).await,
+        Statement::CreateStream(create) => stream::create(context, create),
+        Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
+        Statement::CreateFeatureTable(create) => feature_table::create(context, create),
+        Statement::CreateWorkspace(create) => workspace::create(context, create),
+        Statement::Drop(statement) => drop::drop(context, statement),
+        Statement::Alter(statement) => alter::alter(context, statement).await,
+        Statement::CommentOn(statement) => comment::comment(context, statement),
+        Statement::CreateFeatureService(_) => Err(Error::not_supported("CREATE FEATURE SERVICE")),
+        Statement::CreateRealtimeFeatureView(_) => Err(Error::not_supported("CREATE REALTIME FEATURE VIEW")),
+        Statement::CreateDataset(_) => Err(Error::not_supported("CREATE DATASET")),
+        Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
+        Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
+        Statement::Verify(_) => Err(Error::not_supported("VERIFY FEATURE VIEW")),
+        Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
+        Statement::GrantRole(_) => Err(Error::not_supported("GRANT of a role")),
+        Statement::RevokeRole(_) => Err(Error::not_supported("REVOKE of a role")),
+        Statement::Utility(utility) => Err(Error::not_supported(first_words(&utility.to_string()))),
+        other => Err(Error::internal(format!("{} does not define anything", first_words(&other.to_string())))),
+    }
+}
+
+/// The name of a statement in an error.
+fn first_words(text: &str) -> String {
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
+}
+
+fn definition_tag(statement: &Statement) -> String {
+    match statement {
+        Statement::CreateEntity(_) => "CREATE ENTITY".to_owned(),
+        Statement::CreateSource(_) => "CREATE SOURCE".to_owned(),
+        Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
+        Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
+        Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
+        Statement::CreateWorkspace(_) => "CREATE WORKSPACE".to_owned(),
+        Statement::Drop(drop) => format!("DROP {}", drop.kind),
+        Statement::Alter(alter) => format!("ALTER {}", alter.kind),
+        Statement::CommentOn(_) => "COMMENT".to_owned(),
+        other => first_words(&other.to_string()),
+    }
+}
+
+async fn postgres(
+    context: &mut StatementContext,
+    statement: &ast::Statement,
+    text: &str,
+    parameters: &Parameters,
+) -> Result<Response> {
+    match statement {
+        ast::Statement::CreateTable(create) => {
+            let rows = table::create(context, create, text).await?;
+            Ok(Response::done(rows.map_or_else(|| "CREATE TABLE".to_owned(), |rows| format!("SELECT {rows}"))))
+        }
+        ast::Statement::CreateView(create) => {
+            view::create(context, create, text).await?;
+            Ok(Response::done("CREATE VIEW"))
+        }
+        ast::Statement::CreateSchema { schema_name, if_not_exists, .. } => {
+            workspace::create_schema(context, schema_name, *if_not_exists, text)?;
+            Ok(Response::done("CREATE SCHEMA"))
+        }
+        ast::Statement::Insert(insert) => {
+            let rows = table::insert(context, insert, parameters).await?;
+            Ok(Response::done(format!("INSERT 0 {rows}")))
+        }
+        ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
+            drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;
+            Ok(Response::done(format!("DROP {object_type}")))
+        }
+        other => Err(Error::not_supported(first_words(&other.to_string()))),
+    }
+}
+
+async fn explain_query(
+    context: &StatementContext,
+    explain: &granary_sql::statement::Explain,
+    parameters: &Parameters,
+) -> Result<Response> {
+    let Statement::Query(query) = &explain.statement.statement else {
+        return Err(Error::not_supported("EXPLAIN of a statement other than a query"));
+    };
+    if explain.format != granary_sql::statement::ExplainFormat::Text {
+        return Err(Error::not_supported("EXPLAIN in a format other than text"));
+    }
+    let plan = select::plan_query(context, ast::Statement::Query(query.ast.clone()), &parameters.types()).await?;
+    let plan = bind_parameters(plan, &parameters.values)?;
+    let lines = crate::engine::explain(&context.planner().state(), &plan, explain.analyze).await?;
+    let batch = show::text_rows("QUERY PLAN", lines.iter().map(String::as_str))?;
+    Ok(Response::batch(batch, RowsTag::Explain))
+}
+
+async fn rows(context: &StatementContext, plan: LogicalPlan, tag: RowsTag) -> Result<Response> {
+    let schema = output_schema(&plan);
+    let rows = run(&context.planner().state(), &plan).await?;
+    Ok(Response::Rows { schema, rows: rows.map_err(Error::from).boxed(), tag })
+}
+
+/// Frees what the stores hold of objects that a commit has dropped or redefined.
+pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: &Snapshot) -> Result<()> {
+    for object in before.objects() {
+        match object.as_ref() {
+            Object::FeatureView(view) => {
+                let same = after.get_as::<granary_catalog::FeatureView>(view.header.id);
+                if same.is_none_or(|same| same.header.revision != view.header.revision) {
+                    forget_view(warehouse, &BoundView::of_feature_view(view)?).await?;
+                }
+            }
+            Object::Table(table) => {
+                let same = after.get_as::<granary_catalog::Table>(table.header.id);
+                if same.is_none_or(|same| same.storage_id != table.storage_id) {
+                    warehouse.offline.drop_table(&table_id(table)).await?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {
+    warehouse.catalog.ledger().forget(ObjectId(view.id))?;
+    warehouse.online.remove_view(view.id)?;
+    warehouse.online.sync()?;
+    warehouse.offline.drop_table(&view.offline_table()).await
+}

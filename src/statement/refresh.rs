@@ -1,0 +1,109 @@
+//! `REFRESH FEATURE VIEW` and `CANCEL JOB`.
+
+use std::sync::Arc;
+
+use granary_catalog::{Author, FeatureView, Job, JobId, ObjectKind, Trigger};
+use granary_sql::SqlText;
+use granary_sql::statement::{CancelJob, Refresh, RefreshStores};
+use granary_sql::timestamp::parse_timestamp;
+use sqlparser::ast::Expr;
+use tokio_util::sync::CancellationToken;
+
+use super::context::StatementContext;
+use crate::engine::{BoundView, constant_time};
+use crate::error::{Error, Kind, Result};
+use crate::materialize::{Materialization, RangeRequest, materialize, resolve_range};
+
+/// Runs the refresh as a job and waits for its end, unless NOWAIT. Gives the job.
+pub async fn refresh(
+    context: &mut StatementContext,
+    refresh: &Refresh,
+    cancel: &CancellationToken,
+) -> Result<Option<Job>> {
+    let object = context.find(ObjectKind::FeatureView, &refresh.view)?;
+    let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
+    check(context, view, refresh)?;
+    let bound = Arc::new(BoundView::of_feature_view(view)?);
+    let planner = context.planner();
+    let request = RangeRequest {
+        start_us: bound_time(context, refresh.from.as_ref()).await?,
+        end_us: bound_time(context, refresh.to.as_ref()).await?,
+    };
+    let range = resolve_range(&planner, &bound, request, context.now_us).await?;
+    if let Some(notice) = &range.notice {
+        context.notices.push(Error::new(Kind::InvalidParameterValue, notice.clone()));
+    }
+    let work = Materialization {
+        view: bound,
+        workspace: context.scope.workspace,
+        range,
+        online: view.online && refresh.stores != RefreshStores::OfflineOnly,
+        offline: view.offline && refresh.stores != RefreshStores::OnlineOnly,
+        overwrite: refresh.overwrite,
+        author: Author { role: context.role.clone(), at_us: context.now_us, statement: context.text.clone() },
+    };
+    let warehouse = Arc::clone(&context.warehouse);
+    // The job has a task of its own, so that it ends in the ledger whatever becomes of the session.
+    let token = if refresh.nowait { CancellationToken::new() } else { cancel.child_token() };
+    let task = tokio::spawn(async move { materialize(&warehouse, planner, work, token).await });
+    if refresh.nowait {
+        return Ok(None);
+    }
+    task.await.map_err(|error| Error::internal("a job's task died").with_source(error))?.map(Some)
+}
+
+fn check(context: &StatementContext, view: &FeatureView, refresh: &Refresh) -> Result<()> {
+    let name = &view.header.name;
+    if !context.scope.is_live() {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            "a development workspace computes on demand and never materializes",
+        )
+        .with_hint("read the view directly, or REFRESH it in a live workspace"));
+    }
+    if view.trigger == Trigger::None {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("feature view \"{name}\" has trigger = none, so it is never materialized"),
+        )
+        .with_hint(format!("ALTER FEATURE VIEW {name} SET (trigger = manual)")));
+    }
+    let wanted = match refresh.stores {
+        RefreshStores::Both => view.online || view.offline,
+        RefreshStores::OnlineOnly => view.online,
+        RefreshStores::OfflineOnly => view.offline,
+    };
+    if wanted {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        format!("feature view \"{name}\" is not kept in the store that this would write"),
+    )
+    .with_hint(format!("ALTER FEATURE VIEW {name} SET (online = true, offline = true)")))
+}
+
+/// The time that a bound's constant expression says.
+async fn bound_time(context: &StatementContext, expr: Option<&SqlText<Expr>>) -> Result<Option<i64>> {
+    let Some(expr) = expr else { return Ok(None) };
+    if let Expr::Value(value) = &expr.ast
+        && let sqlparser::ast::Value::SingleQuotedString(text) = &value.value
+    {
+        let time = parse_timestamp(text).map_err(|error| {
+            let message = format!("invalid input syntax for type timestamp with time zone: \"{text}\"");
+            context.at(&expr.ast, Error::new(Kind::InvalidDatetimeFormat, message).with_detail(error.to_string()))
+        })?;
+        return Ok(Some(time));
+    }
+    constant_time(&context.planner(), expr).await.map(Some)
+}
+
+/// Asks a job to stop.
+pub fn cancel_job(context: &StatementContext, cancel: &CancelJob) -> Result<()> {
+    let job = JobId(cancel.job);
+    let known = context.warehouse.catalog.ledger().get(job)?;
+    if context.warehouse.cancel_job(job) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, format!("job {job} is not running: it is {}", known.state)))
+}

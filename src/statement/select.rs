@@ -1,0 +1,92 @@
+//! Queries: those that a definition stores, and those that a client asks.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use arrow::datatypes::{DataType, FieldRef};
+use granary_catalog::{Column, ObjectId};
+use granary_sql::SqlText;
+use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
+
+use super::context::StatementContext;
+use crate::engine::{LogicalPlan, is_system_schema, table_reference};
+use crate::error::{Error, Result};
+
+/// A query as it was typed.
+pub type QueryText = SqlText<Box<Query>>;
+
+/// A definition's query, planned once for its columns and what it reads.
+pub struct PlannedQuery {
+    pub plan: LogicalPlan,
+    pub columns: Vec<Column>,
+    pub depends_on: Vec<ObjectId>,
+}
+
+/// Plans the query of a source, view or feature view. Errors: as the query's own; 0A000 for one with parameters.
+pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> Result<PlannedQuery> {
+    // The stored text is planned, not the tree, so that what works now works when it is read again.
+    let plan = context.planner().plan_query_text(&query.text).await.map_err(|error| shift(context, query, error))?;
+    crate::engine::check_names(&plan)?;
+    let columns = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field: &FieldRef| Column::new(field.name(), field.data_type().clone(), field.is_nullable()))
+        .collect();
+    Ok(PlannedQuery { plan, columns, depends_on: dependencies(context, query.ast.as_ref())? })
+}
+
+/// An error inside an embedded query is placed in the query's text; the client counts in the whole statement.
+fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Error {
+    let (Some(position), Some(start)) = (error.position(), context.text.find(query.text.as_str())) else {
+        return error;
+    };
+    let before = context.text[..start].chars().count();
+    match u32::try_from(before) {
+        Ok(before) => error.at(before + position),
+        Err(_) => error,
+    }
+}
+
+/// Plans a client's statement that DataFusion knows: a query, EXPLAIN, or the query of an INSERT.
+pub async fn plan_query(
+    context: &StatementContext,
+    statement: ast::Statement,
+    parameter_types: &[Option<DataType>],
+) -> Result<LogicalPlan> {
+    context.planner().with_parameter_types(parameter_types.to_vec()).plan(statement, &context.text).await
+}
+
+/// The catalog's objects that a query reads, each once.
+pub fn dependencies(context: &StatementContext, node: &impl Visit) -> Result<Vec<ObjectId>> {
+    let mut reader = Dependencies { context, found: BTreeSet::new() };
+    match node.visit(&mut reader) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(reader.found.into_iter().collect()),
+    }
+}
+
+struct Dependencies<'a> {
+    context: &'a StatementContext,
+    found: BTreeSet<ObjectId>,
+}
+
+impl Visitor for Dependencies<'_> {
+    type Break = Error;
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
+        let Some(reference) = table_reference(relation) else { return ControlFlow::Continue(()) };
+        if is_system_schema(reference.schema()) {
+            return ControlFlow::Continue(());
+        }
+        match self.context.scope.relation(&reference) {
+            Ok(Some(object)) => {
+                self.found.insert(object.id());
+                ControlFlow::Continue(())
+            }
+            // A common table expression, or a name that planning has refused already.
+            Ok(None) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}

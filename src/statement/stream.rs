@@ -1,0 +1,120 @@
+//! `CREATE STREAM`: declared with its columns; its mirror answers for the past.
+
+use arrow::compute::can_cast_types;
+use granary_catalog::{Backfill, Change, Column, ObjectKind, Source, Stream, StreamIngest};
+use granary_sql::name::fold;
+use granary_sql::statement::{CreateStream, StreamOrigin};
+use granary_sql::timestamp::parse_timestamp;
+
+use super::context::{NewObject, StatementContext, check_options};
+use super::types::{self, type_name};
+use crate::engine::check_time_type;
+use crate::error::{Error, Kind, Result};
+
+pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<()> {
+    check_options(&create.options, &[])?;
+    let columns = types::columns(context, &create.columns)?;
+    let timestamp = fold(&create.timestamp);
+    match columns.iter().find(|column| column.name == timestamp) {
+        None => {
+            let error = Error::new(Kind::UndefinedColumn, format!("the stream has no column \"{timestamp}\""));
+            return Err(context.at_ident(&create.timestamp, error));
+        }
+        Some(column) => check_time_type(&timestamp, &column.data_type, "the stream")
+            .map_err(|error| context.at_ident(&create.timestamp, error))?,
+    }
+    let mut deduplicate_by = Vec::new();
+    for ident in &create.deduplicate_by {
+        let name = fold(ident);
+        if !columns.iter().any(|column| column.name == name) {
+            let error = Error::new(Kind::UndefinedColumn, format!("the stream has no column \"{name}\""));
+            return Err(context.at_ident(ident, error));
+        }
+        deduplicate_by.push(name);
+    }
+    let ingest = match &create.origin {
+        StreamOrigin::Push => StreamIngest::Push,
+        StreamOrigin::Kafka(_) => return Err(Error::not_supported("CREATE STREAM … FROM KAFKA")),
+        StreamOrigin::Postgres { .. } => return Err(Error::not_supported("CREATE STREAM … FROM POSTGRES")),
+    };
+    let backfill = match &create.backfill {
+        None => None,
+        Some(backfill) => {
+            let object = context.find(ObjectKind::Source, &backfill.source)?;
+            let source: &Source = object.downcast().ok_or_else(|| Error::internal("a source is not a source"))?;
+            check_mirror(context, create, &columns, source)?;
+            let until_us = match &backfill.until {
+                None => context.now_us,
+                Some(text) => parse_timestamp(text).map_err(granary_sql_error)?,
+            };
+            Some(Backfill { source: source.header.id, until_us })
+        }
+    };
+    let header = context.new_header(NewObject {
+        kind: ObjectKind::Stream,
+        name: &create.name,
+        or_replace: create.or_replace,
+        if_not_exists: create.if_not_exists,
+        options: &create.options,
+        comment: create.comment.clone(),
+        statement: create.to_string(),
+    })?;
+    if let Some(header) = header {
+        let stream = Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, depends_on: Vec::new() };
+        context.changes.push(Change::put(stream));
+    }
+    Ok(())
+}
+
+fn granary_sql_error(error: impl std::fmt::Display) -> Error {
+    Error::new(Kind::InvalidDatetimeFormat, error.to_string())
+}
+
+/// The mirror has every column of the stream, in a type that fits. More are fine.
+fn check_mirror(context: &StatementContext, create: &CreateStream, columns: &[Column], source: &Source) -> Result<()> {
+    let name = &source.header.name;
+    for (column, declared) in columns.iter().zip(&create.columns) {
+        let Some(found) = source.columns.iter().find(|found| found.name == column.name) else {
+            let error = Error::new(
+                Kind::UndefinedColumn,
+                format!("source \"{name}\" has no column \"{}\", which the stream has", column.name),
+            )
+            .with_hint("BACKFILL matches columns by name: rename them in a source AS SELECT");
+            return Err(context.at_ident(&declared.name, error));
+        };
+        if !is_same_family(&found.data_type, &column.data_type) {
+            let error = Error::new(
+                Kind::DatatypeMismatch,
+                format!(
+                    "column \"{}\" has type {} in the stream and {} in source \"{name}\"",
+                    column.name,
+                    type_name(&column.data_type),
+                    type_name(&found.data_type)
+                ),
+            )
+            .with_hint("cast it in a source AS SELECT");
+            return Err(context.at_ident(&declared.name, error));
+        }
+    }
+    Ok(())
+}
+
+/// Whether values of one type are values of the other without being reinterpreted.
+pub fn is_same_family(from: &arrow::datatypes::DataType, to: &arrow::datatypes::DataType) -> bool {
+    use arrow::datatypes::DataType;
+    let text = |data_type: &DataType| {
+        matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+            || matches!(data_type, DataType::Dictionary(_, value) if value.is_string())
+    };
+    let number = |data_type: &DataType| data_type.is_numeric();
+    let time =
+        |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64);
+    if !can_cast_types(from, to) {
+        return false;
+    }
+    let same = |test: &dyn Fn(&DataType) -> bool| test(from) && test(to);
+    same(&text) || same(&number) || same(&time) || from.is_nested() && to.is_nested() || {
+        let plain = |data_type: &DataType| !text(data_type) && !number(data_type) && !time(data_type);
+        same(&plain)
+    }
+}

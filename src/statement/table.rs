@@ -1,0 +1,172 @@
+//! Ordinary tables: `CREATE TABLE [AS]`, `INSERT`. Their rows are in the offline store.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use futures::TryStreamExt;
+use granary_catalog::{Change, Column, ObjectKind, Table};
+use granary_sql::SqlText;
+use granary_sql::name::fold;
+use sqlparser::ast;
+
+use super::context::{NewObject, StatementContext, TableWrite};
+use super::execute::Parameters;
+use super::{select, types, view};
+use crate::engine::{LogicalPlan, bind_parameters, cast_batches, insert_input, run, table_id};
+use crate::error::{Error, Kind, Result};
+use crate::row::normalize_type;
+
+/// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
+pub async fn create(context: &mut StatementContext, create: &ast::CreateTable, statement: &str) -> Result<Option<u64>> {
+    if create.temporary {
+        return Err(Error::not_supported("CREATE TEMPORARY TABLE"));
+    }
+    if let Some(constraint) = create.constraints.first() {
+        return Err(Error::not_supported(format!("the table constraint {constraint}")));
+    }
+    let query = match &create.query {
+        None => None,
+        Some(query) => {
+            let query = SqlText::new(query.clone(), view::query_text(statement, query));
+            Some(select::plan_definition(context, &query).await?)
+        }
+    };
+    let columns = match &query {
+        None => declared(context, &create.columns)?,
+        Some(query) => query
+            .columns
+            .iter()
+            .map(|column| match normalize_type(&column.data_type) {
+                Some(data_type) => Ok(Column::new(&column.name, data_type, true)),
+                None => Err(Error::not_supported(format!("a table column of type {}", column.data_type))),
+            })
+            .collect::<Result<_>>()?,
+    };
+    let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0])));
+    }
+    let header = context.new_header(NewObject {
+        kind: ObjectKind::Table,
+        name: &create.name,
+        or_replace: create.or_replace,
+        if_not_exists: create.if_not_exists,
+        options: &granary_sql::Options::default(),
+        comment: None,
+        statement: statement.to_owned(),
+    })?;
+    let Some(header) = header else { return Ok(None) };
+    let table = Table { header, columns, storage_id: new_storage_id()? };
+    let rows = match query {
+        None => None,
+        Some(query) => Some(fill(context, &table, query.plan).await?),
+    };
+    context.changes.push(Change::put(table));
+    Ok(rows)
+}
+
+/// A number that no table has had: drawn, because tables of concurrent transactions must not meet.
+fn new_storage_id() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
+    Ok(u64::from_be_bytes(bytes) >> 1)
+}
+
+fn declared(context: &StatementContext, columns: &[ast::ColumnDef]) -> Result<Vec<Column>> {
+    columns
+        .iter()
+        .map(|column| {
+            let data_type =
+                types::data_type(&column.data_type).map_err(|error| context.at_ident(&column.name, error))?;
+            let mut nullable = true;
+            for option in &column.options {
+                match option.option {
+                    ast::ColumnOption::Null => {}
+                    ast::ColumnOption::NotNull => nullable = false,
+                    ref other => {
+                        let error = Error::not_supported(format!("the column constraint {other}"));
+                        return Err(context.at_ident(&column.name, error));
+                    }
+                }
+            }
+            Ok(Column::new(fold(&column.name), data_type, nullable))
+        })
+        .collect()
+}
+
+fn schema_of(table: &Table) -> SchemaRef {
+    let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), column.nullable);
+    Arc::new(Schema::new(table.columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The columns of the stored table of that name, if a table of the catalog has it.
+pub fn schema_of_table(snapshot: &granary_catalog::Snapshot, stored: &str) -> Option<SchemaRef> {
+    snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored).map(schema_of)
+}
+
+async fn fill(context: &mut StatementContext, table: &Table, plan: LogicalPlan) -> Result<u64> {
+    let schema = schema_of(table);
+    let state = context.planner().state();
+    let rows = run(&state, &cast_batches(plan, &schema)?).await?;
+    let batches: Vec<RecordBatch> = rows.try_collect().await?;
+    check_nulls(table, &batches)?;
+    let n_rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    context.writes.push(TableWrite { table: table_id(table), batches });
+    Ok(n_rows)
+}
+
+/// `INSERT INTO t …`; gives the number of rows.
+pub async fn insert(context: &mut StatementContext, insert: &ast::Insert, parameters: &Parameters) -> Result<u64> {
+    let ast::TableObject::TableName(name) = &insert.table else {
+        return Err(Error::not_supported("INSERT into something other than a table"));
+    };
+    for (unsupported, what) in
+        [(insert.on.is_some(), "INSERT … ON CONFLICT"), (insert.returning.is_some(), "INSERT … RETURNING")]
+    {
+        if unsupported {
+            return Err(Error::not_supported(what));
+        }
+    }
+    let table = writable(context, name)?;
+    let plan = select::plan_query(context, ast::Statement::Insert(insert.clone()), &parameters.types()).await?;
+    let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
+    fill(context, &table, plan).await
+}
+
+/// The table of that name; an error that says what else it is.
+pub fn writable(context: &StatementContext, name: &ast::ObjectName) -> Result<Table> {
+    let reference = crate::engine::table_reference(name)
+        .ok_or_else(|| Error::new(Kind::InvalidName, format!("\"{name}\" is not a table's name")))?;
+    let found = context.scope.relation(&reference)?;
+    let object = found.ok_or_else(|| {
+        let error = Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
+        context.at(name, error)
+    })?;
+    match object.as_ref() {
+        granary_catalog::Object::Table(table) => Ok(table.clone()),
+        other if matches!(other.kind(), ObjectKind::Stream | ObjectKind::FeatureTable) => {
+            Err(context.at(name, Error::not_supported(format!("writing to a {}", other.kind().as_str()))))
+        }
+        other => {
+            let message = format!("cannot write to the {} \"{}\"", other.kind().as_str(), other.name());
+            Err(context.at(name, Error::new(Kind::WrongObjectType, message)))
+        }
+    }
+}
+
+fn check_nulls(table: &Table, batches: &[RecordBatch]) -> Result<()> {
+    for (index, column) in table.columns.iter().enumerate() {
+        if !column.nullable && batches.iter().any(|batch| batch.column(index).null_count() > 0) {
+            return Err(Error::new(
+                Kind::NotNullViolation,
+                format!(
+                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                    column.name, table.header.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! SQL type names as Arrow types.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use granary_catalog::Column;
+use granary_sql::name::fold;
+use sqlparser::ast;
+
+use super::context::StatementContext;
+use crate::error::{Error, Kind, Result};
+
+/// The precision of `numeric` without one.
+const NUMERIC_PRECISION: u8 = 38;
+const NUMERIC_SCALE: i8 = 10;
+
+/// The type that a name stands for, one of those that can be stored.
+pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
+    use ast::DataType as Sql;
+    Ok(match sql {
+        Sql::Boolean | Sql::Bool => DataType::Boolean,
+        Sql::SmallInt(_) | Sql::Int2(_) => DataType::Int16,
+        Sql::Int(_) | Sql::Integer(_) | Sql::Int4(_) => DataType::Int32,
+        Sql::BigInt(_) | Sql::Int8(_) => DataType::Int64,
+        Sql::Real | Sql::Float4 => DataType::Float32,
+        Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 => DataType::Float64,
+        Sql::Float(info) => match info {
+            ast::ExactNumberInfo::Precision(precision) if *precision <= 24 => DataType::Float32,
+            _ => DataType::Float64,
+        },
+        Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => numeric(*info)?,
+        Sql::Text
+        | Sql::Varchar(_)
+        | Sql::CharacterVarying(_)
+        | Sql::Char(_)
+        | Sql::Character(_)
+        | Sql::String(_)
+        | Sql::Uuid
+        | Sql::JSON
+        | Sql::JSONB => DataType::Utf8,
+        Sql::Bytea => DataType::Binary,
+        Sql::Date => DataType::Date32,
+        Sql::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
+            DataType::Time64(TimeUnit::Microsecond)
+        }
+        Sql::Timestamp(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        Sql::Timestamp(_, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz) => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        Sql::Array(
+            ast::ArrayElemTypeDef::SquareBracket(item, _)
+            | ast::ArrayElemTypeDef::AngleBracket(item)
+            | ast::ArrayElemTypeDef::Parenthesis(item),
+        ) => match data_type(item)? {
+            DataType::List(_) => return Err(Error::not_supported("an array of arrays")),
+            item => DataType::new_list(item, true),
+        },
+        Sql::Custom(name, _) if is_named(name, "vector") => DataType::new_list(DataType::Float32, true),
+        Sql::Custom(name, _) if is_named(name, "name") => DataType::Utf8,
+        Sql::Custom(name, _) => {
+            return Err(Error::new(Kind::UndefinedObject, format!("type \"{name}\" does not exist")));
+        }
+        other => return Err(Error::not_supported(format!("type {other}"))),
+    })
+}
+
+fn is_named(name: &ast::ObjectName, wanted: &str) -> bool {
+    granary_sql::name::parts(name).last().is_some_and(|last| last == wanted)
+}
+
+fn numeric(info: ast::ExactNumberInfo) -> Result<DataType> {
+    let (precision, scale) = match info {
+        ast::ExactNumberInfo::None => return Ok(DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE)),
+        ast::ExactNumberInfo::Precision(precision) => (precision, 0),
+        ast::ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
+    };
+    let valid = (1..=u64::from(NUMERIC_PRECISION)).contains(&precision);
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision), Ok(scale)) if valid && scale >= 0 && scale.cast_unsigned() <= precision => {
+            Ok(DataType::Decimal128(precision, scale))
+        }
+        _ => Err(Error::new(
+            Kind::InvalidParameterValue,
+            format!("numeric({precision}, {scale}) is out of range: precision 1 to 38, scale 0 to the precision"),
+        )),
+    }
+}
+
+/// Typed columns of our own statements.
+pub fn columns(context: &StatementContext, columns: &[granary_sql::Column]) -> Result<Vec<Column>> {
+    columns
+        .iter()
+        .map(|column| {
+            let data_type = data_type(&column.data_type.ast).map_err(|error| context.at_ident(&column.name, error))?;
+            Ok(Column::new(fold(&column.name), data_type, true))
+        })
+        .collect()
+}
+
+/// A type as PostgreSQL names it, for messages.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
+        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
+        DataType::Int64 | DataType::UInt32 => "bigint".to_owned(),
+        DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double precision".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("numeric({precision},{scale})"),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Time64(_) => "time without time zone".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
+        DataType::List(item) => format!("{}[]", type_name(item.data_type())),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,242 @@
+//! From the items of one entity and asked times to feature values. Every path that answers a feature ends here.
+//!
+//! Phase A resolves each distinct window to ranges of item indices, once for all features that use it. Phase B goes
+//! feature by feature over those ranges: [`Fold`] gives the merged state of a range. It merges from left to right and
+//! reuses what it can; another way to the same state (prefix sums, two stacks) would only change `Fold`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::items::AggregateItems;
+use super::partial::Partial;
+use super::plan::{OutputColumn, ViewPlan};
+use super::spec::{PartialSpec, empty_value};
+use super::{AggregateFunction, Window};
+use crate::error::{Error, Result};
+use crate::row::Value;
+
+/// The values of one output column, by asked time.
+type Column = Vec<Option<Value>>;
+
+/// The features of one entity at `times` (any order, repeats allowed), by [`ViewPlan::output_columns`], then by asked
+/// time. Without items it answers for an unknown key.
+pub fn evaluate_aggregates(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<Vec<Column>> {
+    if items.partials.len() != plan.partials.len() && !items.times.is_empty() {
+        return Err(Error::internal("the items of an entity are not those of its view's plan"));
+    }
+    debug_assert!(items.times.is_sorted(), "items ascend by time");
+    if plan.secondary_key.is_some() { by_secondary_key(plan, items, times) } else { by_window(plan, items, times) }
+}
+
+/// The index of the row, among an entity's rows of times `row_times` (ascending by time, then arrival), that answers
+/// at each of `times`; `None` where there is none, or where the newest has outlived its TTL.
+pub fn evaluate_attributes(plan: &ViewPlan, row_times: &[i64], times: &[i64]) -> Vec<Option<usize>> {
+    debug_assert!(row_times.is_sorted(), "rows ascend by time");
+    let timing = &plan.timing;
+    let first = timing.start_us.map_or(0, |start_us| row_times.partition_point(|ts_us| *ts_us < start_us));
+    let choose = |asked_us: &i64| {
+        // effective times ascend with event times
+        let visible = row_times.partition_point(|ts_us| timing.effective(*ts_us) <= *asked_us);
+        let newest = visible.checked_sub(1).filter(|newest| *newest >= first)?;
+        (!timing.is_expired(row_times[newest], *asked_us)).then_some(newest)
+    };
+    times.iter().map(choose).collect()
+}
+
+/// What is answered where no time or no key is given: every empty window's value. (At a known time before the feature
+/// start time even an unknown key has only NULL: ask [`evaluate_aggregates`] without items.)
+pub fn empty_row(plan: &ViewPlan) -> Vec<Option<Value>> {
+    if !plan.attributes.is_empty() {
+        return vec![None; plan.attributes.len()];
+    }
+    let empty_list = || Some(Value::List([].into()));
+    let value = |column: OutputColumn| match column {
+        OutputColumn::Keys { .. } => empty_list(),
+        OutputColumn::Feature { .. } if plan.secondary_key.is_some() => empty_list(),
+        OutputColumn::Feature { index } => {
+            let feature = &plan.features[index];
+            match windows_per_time(&feature.window) {
+                Some(count) => Some(Value::List(vec![empty_value(&feature.function); count].into())),
+                None => empty_value(&feature.function),
+            }
+        }
+    };
+    plan.output_columns().into_iter().map(value).collect()
+}
+
+/// Of a series, how many windows it has.
+fn windows_per_time(window: &Window) -> Option<usize> {
+    matches!(window, Window::Series { .. })
+        .then(|| usize::try_from(window.series_len()).expect("limited when the plan is made"))
+}
+
+fn by_window(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<Vec<Column>> {
+    let mut columns: Vec<Column> = vec![Vec::new(); plan.features.len()];
+    for window in plan.windows() {
+        let asked: Vec<Option<Vec<Range<usize>>>> =
+            times.iter().map(|asked_us| resolve(plan, &window, &items.times, *asked_us)).collect();
+        for (partial, features) in features_by_partial(plan, &window) {
+            let states: Vec<&Partial> = items.partials.get(partial).into_iter().flatten().collect();
+            let functions: Vec<&AggregateFunction> =
+                features.iter().map(|feature| &plan.features[*feature].function).collect();
+            let mut fold = Fold::new(&plan.partials[partial], states, functions);
+            for ranges in &asked {
+                let row = fold.row(ranges.as_deref(), windows_per_time(&window).is_some())?;
+                for (feature, value) in features.iter().zip(row) {
+                    columns[*feature].push(value);
+                }
+            }
+        }
+    }
+    Ok(columns)
+}
+
+/// The item indices inside `window` (inside each of its windows, of a series) at `asked_us`; `None` before the feature
+/// start time.
+fn resolve(plan: &ViewPlan, window: &Window, item_times: &[i64], asked_us: i64) -> Option<Vec<Range<usize>>> {
+    if plan.timing.is_before_start(asked_us) {
+        return None;
+    }
+    let range = |bounds: super::Bounds| {
+        let start = item_times.partition_point(|time_us| *time_us < bounds.start_us);
+        let end = item_times.partition_point(|time_us| *time_us < bounds.end_us);
+        start..end.max(start)
+    };
+    Some(plan.timing.sub_bounds(window, asked_us).map(range).collect())
+}
+
+/// The features that use `window`, grouped by the state they share.
+fn features_by_partial(plan: &ViewPlan, window: &Window) -> BTreeMap<usize, Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, feature) in plan.features.iter().enumerate() {
+        if feature.window == *window {
+            groups.entry(feature.partial).or_default().push(index);
+        }
+    }
+    groups
+}
+
+/// One secondary key's items.
+struct KeyItems<'a> {
+    key: &'a Value,
+    items: Vec<usize>,
+    times: Vec<i64>,
+}
+
+fn by_secondary_key(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<Vec<Column>> {
+    let keys = items_by_key(items);
+    let output = plan.output_columns();
+    // lists under construction, by output column and asked time; `None` before the feature start time
+    let before_start: Vec<bool> = times.iter().map(|asked_us| plan.timing.is_before_start(*asked_us)).collect();
+    let mut lists: Vec<Vec<Vec<Option<Value>>>> = vec![vec![Vec::new(); times.len()]; output.len()];
+    for window in plan.windows() {
+        let keys_column = output.iter().position(|column| *column == OutputColumn::Keys { window });
+        let groups = features_by_partial(plan, &window);
+        for key in &keys {
+            let present: Vec<(usize, Vec<Range<usize>>)> = times
+                .iter()
+                .enumerate()
+                .filter_map(|(row, asked_us)| Some((row, resolve(plan, &window, &key.times, *asked_us)?)))
+                .filter(|(_, ranges)| ranges.iter().any(|range| !range.is_empty()))
+                .collect();
+            if let Some(column) = keys_column {
+                present.iter().for_each(|(row, _)| lists[column][*row].push(Some(key.key.clone())));
+            }
+            for (partial, features) in &groups {
+                let states = key.items.iter().map(|item| &items.partials[*partial][*item]).collect();
+                let functions = features.iter().map(|feature| &plan.features[*feature].function).collect();
+                let mut fold = Fold::new(&plan.partials[*partial], states, functions);
+                for (row, ranges) in &present {
+                    let values = fold.row(Some(ranges), false)?;
+                    for (feature, value) in features.iter().zip(values) {
+                        let column = column_of(&output, *feature);
+                        lists[column][*row].push(value);
+                    }
+                }
+            }
+        }
+    }
+    let finish = |column: Vec<Vec<Option<Value>>>| {
+        let values = column.into_iter().zip(&before_start);
+        values.map(|(list, before_start)| (!before_start).then(|| Value::List(list.into()))).collect()
+    };
+    Ok(lists.into_iter().map(finish).collect())
+}
+
+fn column_of(output: &[OutputColumn], feature: usize) -> usize {
+    let is_feature = |column: &OutputColumn| *column == OutputColumn::Feature { index: feature };
+    output.iter().position(is_feature).expect("every feature is an output column")
+}
+
+/// Ascending by key; NULL keys are left out.
+fn items_by_key(items: &AggregateItems) -> Vec<KeyItems<'_>> {
+    let mut by_key: BTreeMap<&Value, Vec<usize>> = BTreeMap::new();
+    for (item, key) in items.secondary.iter().flatten().enumerate() {
+        if let Some(key) = key {
+            by_key.entry(key).or_default().push(item);
+        }
+    }
+    by_key
+        .into_iter()
+        .map(|(key, indices)| {
+            let times = indices.iter().map(|item| items.times[*item]).collect();
+            KeyItems { key, items: indices, times }
+        })
+        .collect()
+}
+
+/// The values of functions over ranges of states that share one spec.
+struct Fold<'a> {
+    spec: &'a PartialSpec,
+    states: Vec<&'a Partial>,
+    functions: Vec<&'a AggregateFunction>,
+    /// The range last asked for, its state, and the functions' values.
+    range: Range<usize>,
+    state: Option<Partial>,
+    values: Vec<Option<Value>>,
+}
+
+impl<'a> Fold<'a> {
+    fn new(spec: &'a PartialSpec, states: Vec<&'a Partial>, functions: Vec<&'a AggregateFunction>) -> Fold<'a> {
+        let values = functions.iter().map(|function| empty_value(function)).collect();
+        Fold { spec, states, functions, range: 0..0, state: None, values }
+    }
+
+    /// By function, its value over the one range, or over each of them as a list; NULL without ranges.
+    fn row(&mut self, ranges: Option<&[Range<usize>]>, as_list: bool) -> Result<Vec<Option<Value>>> {
+        let Some(ranges) = ranges else { return Ok(vec![None; self.functions.len()]) };
+        if !as_list {
+            let range = ranges.first().cloned().unwrap_or(0..0);
+            return Ok(self.over(&range)?.to_vec());
+        }
+        let mut lists: Vec<Vec<Option<Value>>> = vec![Vec::with_capacity(ranges.len()); self.functions.len()];
+        for range in ranges {
+            for (list, value) in lists.iter_mut().zip(self.over(range)?) {
+                list.push(value.clone());
+            }
+        }
+        Ok(lists.into_iter().map(|list| Some(Value::List(list.into()))).collect())
+    }
+
+    /// The functions' values over the states of `range`, merged from left to right.
+    fn over(&mut self, range: &Range<usize>) -> Result<&[Option<Value>]> {
+        if self.range == *range || (self.range.is_empty() && range.is_empty()) {
+            return Ok(&self.values);
+        }
+        // what is merged stays good while the range only grows at its end
+        let kept = self.state.take().filter(|_| self.range.start == range.start && self.range.end <= range.end);
+        let (mut state, from) = match kept {
+            Some(state) => (state, self.range.end),
+            None => (self.spec.empty(), range.start),
+        };
+        for other in &self.states[from..range.end] {
+            state.merge(self.spec, other)?;
+        }
+        for (value, function) in self.values.iter_mut().zip(&self.functions) {
+            *value = state.finish(self.spec, function)?;
+        }
+        self.range = range.clone();
+        self.state = Some(state);
+        Ok(&self.values)
+    }
+}

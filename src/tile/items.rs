@@ -1,0 +1,133 @@
+//! The rows of one entity as partial states: one a row, or folded into tiles.
+
+use std::collections::BTreeMap;
+
+use arrow::array::ArrayRef;
+
+use super::ordered::Order;
+use super::partial::Partial;
+use super::plan::ViewPlan;
+use crate::error::Result;
+use crate::row::{Value, value_at};
+
+/// What the evaluators read of ONE entity key, ascending by time, then by arrival. An item is a row in continuous
+/// views, else a tile; with a secondary key there are several tiles of one anchor.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AggregateItems {
+    /// Event times of rows, anchors of tiles; microseconds.
+    pub times: Vec<i64>,
+    /// With a secondary key, that of each item.
+    pub secondary: Option<Vec<Option<Value>>>,
+    /// By the plan's partial, then by item.
+    pub partials: Vec<Vec<Partial>>,
+}
+
+/// Rows of ONE entity key, ascending by (time, arrival).
+#[derive(Debug, Clone, Default)]
+pub struct RawRows {
+    /// Event times, microseconds.
+    pub times: Vec<i64>,
+    pub arrivals: Vec<i64>,
+    pub secondary: Option<Vec<Option<Value>>>,
+    /// The inputs of each of the plan's partials, as long as `times`.
+    pub inputs: Vec<Vec<ArrayRef>>,
+}
+
+/// One item a row: what continuous views are evaluated on.
+pub fn raw_items(plan: &ViewPlan, rows: &RawRows) -> Result<AggregateItems> {
+    let each_row = (0..rows.times.len()).map(|row| vec![row]).collect::<Vec<_>>();
+    Ok(AggregateItems {
+        times: rows.times.clone(),
+        secondary: rows.secondary.clone(),
+        partials: fold_rows(plan, rows, &each_row)?,
+    })
+}
+
+/// Folds rows into tiles: one for each tile and secondary key that has rows. NULL secondary keys are dropped.
+pub fn tile_rows(plan: &ViewPlan, rows: &RawRows) -> Result<AggregateItems> {
+    let tiles = Tiles::of(plan, &rows.times, rows.secondary.as_deref());
+    let partials = fold_rows(plan, rows, &tiles.members)?;
+    Ok(AggregateItems { times: tiles.anchors, secondary: tiles.secondary, partials })
+}
+
+/// The same from items, which may be rows or tiles of a width that divides the plan's.
+pub fn fold_tiles(plan: &ViewPlan, items: &AggregateItems) -> Result<AggregateItems> {
+    let tiles = Tiles::of(plan, &items.times, items.secondary.as_deref());
+    let mut partials = Vec::with_capacity(plan.partials.len());
+    for (spec, states) in plan.partials.iter().zip(&items.partials) {
+        let mut folded = Vec::with_capacity(tiles.members.len());
+        for members in &tiles.members {
+            let mut state = spec.empty();
+            for member in members {
+                state.merge(spec, &states[*member])?;
+            }
+            folded.push(state);
+        }
+        partials.push(folded);
+    }
+    Ok(AggregateItems { times: tiles.anchors, secondary: tiles.secondary, partials })
+}
+
+/// By partial, then by group: the state of the group's rows.
+fn fold_rows(plan: &ViewPlan, rows: &RawRows, groups: &[Vec<usize>]) -> Result<Vec<Vec<Partial>>> {
+    let mut partials = Vec::with_capacity(plan.partials.len());
+    for (spec, arrays) in plan.partials.iter().zip(&rows.inputs) {
+        let mut inputs: Vec<Option<Value>> = Vec::with_capacity(arrays.len());
+        let mut folded = Vec::with_capacity(groups.len());
+        for group in groups {
+            let mut state = spec.empty();
+            for row in group {
+                inputs.clear();
+                for array in arrays {
+                    inputs.push(value_at(array.as_ref(), *row)?);
+                }
+                let order = Order { ts_us: rows.times[*row], arrival: rows.arrivals[*row] };
+                state.update(spec, &inputs, order)?;
+            }
+            folded.push(state);
+        }
+        partials.push(folded);
+    }
+    Ok(partials)
+}
+
+/// Which items make up which tile, ascending by (anchor, secondary key).
+struct Tiles {
+    anchors: Vec<i64>,
+    secondary: Option<Vec<Option<Value>>>,
+    members: Vec<Vec<usize>>,
+}
+
+impl Tiles {
+    fn of(plan: &ViewPlan, times: &[i64], secondary: Option<&[Option<Value>]>) -> Tiles {
+        debug_assert!(times.is_sorted(), "items ascend by time");
+        let mut tiles = Tiles { anchors: Vec::new(), secondary: secondary.map(|_| Vec::new()), members: Vec::new() };
+        let anchor_of = |item: &usize| plan.timing.tile_anchor(times[*item]);
+        let items: Vec<usize> = (0..times.len()).collect();
+        for same_anchor in items.chunk_by(|a, b| anchor_of(a) == anchor_of(b)) {
+            let anchor = anchor_of(&same_anchor[0]);
+            let Some(keys) = secondary else {
+                tiles.push(anchor, None, same_anchor.to_vec());
+                continue;
+            };
+            let mut by_key: BTreeMap<&Value, Vec<usize>> = BTreeMap::new();
+            for item in same_anchor {
+                if let Some(key) = &keys[*item] {
+                    by_key.entry(key).or_default().push(*item);
+                }
+            }
+            for (key, members) in by_key {
+                tiles.push(anchor, Some(key.clone()), members);
+            }
+        }
+        tiles
+    }
+
+    fn push(&mut self, anchor: i64, key: Option<Value>, members: Vec<usize>) {
+        self.anchors.push(anchor);
+        if let Some(keys) = &mut self.secondary {
+            keys.push(key);
+        }
+        self.members.push(members);
+    }
+}

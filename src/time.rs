@@ -1,0 +1,83 @@
+//! The only clock of the house, and arithmetic on UTC microseconds.
+//!
+//! All time is UTC microseconds since 1970, signed. Nothing else may ask the operating system what time it is;
+//! a warehouse can be started at another time (`--now`), which is how 2013's flights can be served "now".
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Wall time for the whole warehouse, shifted by a constant from the machine's own.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    offset_us: i64,
+}
+
+impl Clock {
+    pub fn system() -> Self {
+        Clock { offset_us: 0 }
+    }
+
+    /// A clock that says `start_us` now and runs on from there.
+    pub fn starting_at(start_us: i64) -> Self {
+        Clock { offset_us: start_us - system_now_us() }
+    }
+
+    /// Microseconds since 1970, UTC.
+    pub fn now_us(&self) -> i64 {
+        system_now_us() + self.offset_us
+    }
+}
+
+fn system_now_us() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).expect("the year 294247 is far"),
+        Err(before) => -i64::try_from(before.duration().as_micros()).expect("the year -290308 is far"),
+    }
+}
+
+/// For durations shown to people and in metrics; never for a decision about data.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}
+
+/// `floor(t, width)` on the Unix epoch, also before 1970. `width_us` > 0.
+pub fn floor_us(t_us: i64, width_us: i64) -> i64 {
+    debug_assert!(width_us > 0);
+    t_us - t_us.rem_euclid(width_us)
+}
+
+/// The smallest multiple of `width_us` that is not before `t_us`.
+pub fn ceil_us(t_us: i64, width_us: i64) -> i64 {
+    let floor = floor_us(t_us, width_us);
+    if floor == t_us { floor } else { floor + width_us }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floor_goes_down_before_1970() {
+        assert_eq!(floor_us(-1, 10), -10);
+        assert_eq!(floor_us(-10, 10), -10);
+        assert_eq!(floor_us(9, 10), 0);
+        assert_eq!(ceil_us(-1, 10), 0);
+        assert_eq!(ceil_us(11, 10), 20);
+    }
+
+    #[test]
+    fn a_shifted_clock_starts_where_it_was_told() {
+        let clock = Clock::starting_at(0);
+        assert!(clock.now_us() < 60 * MICROS_PER_SECOND);
+    }
+}

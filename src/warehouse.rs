@@ -1,0 +1,119 @@
+//! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use granary_catalog::{Catalog, JobId, ObjectId};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, EngineConfig, NameScope, QueryPlanner, ReadStores};
+use crate::error::{Result, io_error};
+use crate::offline::OfflineStore;
+use crate::online::OnlineStore;
+use crate::time::Clock;
+
+/// Where a warehouse lives and what it may use.
+#[derive(Debug, Clone)]
+pub struct WarehouseConfig {
+    pub data_folder: PathBuf,
+    pub memory_limit_bytes: usize,
+    pub parallelism: usize,
+    pub online_shards: u32,
+    pub online_cache_bytes: usize,
+    pub clock: Clock,
+}
+
+/// Everything that an action needs.
+pub struct Warehouse {
+    pub catalog: Arc<Catalog>,
+    pub offline: Arc<OfflineStore>,
+    pub online: Arc<OnlineStore>,
+    pub engine: Arc<Engine>,
+    pub clock: Clock,
+    running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
+}
+
+impl std::fmt::Debug for Warehouse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Warehouse").finish_non_exhaustive()
+    }
+}
+
+impl Warehouse {
+    /// Opens the data folder, or makes it. Errors: `ObjectInUse` if another process has it open.
+    pub fn open(config: &WarehouseConfig) -> Result<Warehouse> {
+        let folder = &config.data_folder;
+        create_folder(folder)?;
+        let spill_folder = folder.join("spill");
+        create_folder(&spill_folder)?;
+        // The catalog first: it is the lock that keeps a second server out.
+        let catalog = Catalog::open(&folder.join("catalog.redb"))?;
+        let online = OnlineStore::open(&folder.join("online"), config.online_shards, config.online_cache_bytes)?;
+        let offline = OfflineStore::open(&folder.join("offline"))?;
+        let engine = Engine::new(&EngineConfig {
+            memory_limit_bytes: config.memory_limit_bytes,
+            spill_folder,
+            parallelism: config.parallelism,
+        })?;
+        Ok(Warehouse {
+            catalog: Arc::new(catalog),
+            offline: Arc::new(offline),
+            online: Arc::new(online),
+            engine: Arc::new(engine),
+            clock: config.clock.clone(),
+            running_jobs: Mutex::default(),
+        })
+    }
+
+    /// A planner of queries that sees `scope` at `now_us`.
+    pub fn planner(&self, scope: NameScope, now_us: i64) -> QueryPlanner {
+        let stores = ReadStores {
+            engine: Arc::clone(&self.engine),
+            catalog: Arc::clone(&self.catalog),
+            offline: Arc::clone(&self.offline),
+            online: Arc::clone(&self.online),
+        };
+        QueryPlanner::new(stores, scope, now_us)
+    }
+
+    /// The names of a workspace's newest objects.
+    pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>) -> NameScope {
+        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path }
+    }
+
+    /// PostgreSQL's text of a role's SCRAM-SHA-256 verifier, if it may log in with a password.
+    pub fn scram_verifier(&self, role: &str) -> Option<String> {
+        let snapshot = self.catalog.snapshot();
+        let role = snapshot.role(role).filter(|role| role.login)?;
+        role.scram_verifier.as_ref().map(|verifier| verifier.expose().to_owned())
+    }
+
+    /// Notes that a job runs here, so that it can be cancelled.
+    pub fn job_started(&self, job: JobId, cancel: CancellationToken) {
+        self.jobs().insert(job, cancel);
+    }
+
+    pub fn job_ended(&self, job: JobId) {
+        self.jobs().remove(&job);
+    }
+
+    /// Asks a running job to stop; false if it does not run.
+    pub fn cancel_job(&self, job: JobId) -> bool {
+        match self.jobs().get(&job) {
+            Some(cancel) => {
+                cancel.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+        self.running_jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| io_error("create folder", path, error))
+}

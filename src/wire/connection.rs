@@ -1,0 +1,253 @@
+//! The loop of one logged-in connection: a message, its answer, the next; and what an error does to them.
+
+use bytes::BufMut;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::cancel::{Registration, shutting_down};
+use super::encode::{Format, Rows};
+use super::frontend::{Message, Tag};
+use super::input::Incoming;
+use super::link::{Failure, Link, Outcome};
+use super::output::{Severity, put_text};
+use super::portal::{Named, RowSource};
+use super::types::Column;
+use crate::error::{Error, Kind, Result};
+use crate::session::{Deallocated, Session, TransactionStatus};
+
+pub struct Connection {
+    pub link: Link,
+    pub session: Session,
+    pub registration: Registration,
+    pub named: Named,
+    /// the server wants to stop: idle connections end
+    pub soft_stop: CancellationToken,
+    pub most_message_bytes: usize,
+    /// an extended message failed: everything up to the next Sync is discarded
+    pub discarding: bool,
+    /// extended messages came after the last Sync
+    pub in_pipeline: bool,
+}
+
+/// How sending rows stopped.
+pub enum Sent {
+    /// as many as asked for; there may be more
+    Suspended,
+    All(u64),
+}
+
+impl Connection {
+    /// Answers until the client leaves, the two lose each other or the server stops. The last words are in the
+    /// outbox then.
+    pub async fn serve(&mut self) {
+        loop {
+            if self.soft_stop.is_cancelled() && !self.in_pipeline {
+                return self.last_words(&shutting_down());
+            }
+            let incoming = tokio::select! {
+                biased;
+                incoming = self.link.inbox.next(self.most_message_bytes) => incoming,
+                () = self.soft_stop.cancelled(), if !self.in_pipeline => return self.last_words(&shutting_down()),
+                () = self.link.hard_stop.cancelled() => return self.last_words(&shutting_down()),
+            };
+            let (tag, body) = match incoming {
+                Ok(Incoming::Message(tag, _)) if tag.is_terminate() => return,
+                Ok(Incoming::Message(tag, body)) => (tag, body),
+                Ok(Incoming::Gone) => return,
+                Err(error) => return self.last_words(&error),
+            };
+            if self.discarding && !tag.is_sync() {
+                continue;
+            }
+            let outcome = match Message::read(tag, body) {
+                Ok(message) => self.answer(message).await,
+                Err(error) => Err(error.into()),
+            };
+            self.registration.end();
+            let outcome = match outcome {
+                Err(Failure::Statement(error)) => self.recover(tag, error).await,
+                outcome => outcome,
+            };
+            let outcome = match outcome {
+                Ok(()) if self.link.out.is_high() => self.link.flush(None).await,
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Failure::Gone) => return,
+                Err(Failure::Shutdown) => return self.last_words(&shutting_down()),
+                Err(Failure::Statement(error)) => return self.last_words(&error),
+            }
+        }
+    }
+
+    async fn answer(&mut self, message: Message) -> Outcome<()> {
+        match message {
+            Message::Query { sql } => {
+                self.simple_query(&sql).await?;
+                self.ready().await
+            }
+            Message::Sync => self.sync().await,
+            Message::FunctionCall => Err(Error::not_supported("the function call message").into()),
+            Message::Copy => Ok(()),
+            Message::Flush => self.link.flush(None).await,
+            Message::Terminate => unreachable!("serve ends the loop before"),
+            Message::Parse { name, sql, parameter_oids } => {
+                self.in_pipeline = true;
+                self.parse(name, &sql, &parameter_oids).await
+            }
+            Message::Bind(bind) => {
+                self.in_pipeline = true;
+                self.bind(bind)
+            }
+            Message::Describe(target) => {
+                self.in_pipeline = true;
+                self.describe(&target)
+            }
+            Message::Execute { portal, max_rows } => {
+                self.in_pipeline = true;
+                self.execute(&portal, max_rows).await
+            }
+            Message::Close(target) => {
+                self.in_pipeline = true;
+                self.close(&target);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the client of a failed message and brings both to where they can go on.
+    async fn recover(&mut self, tag: Tag, error: Error) -> Outcome<()> {
+        if error.kind() == Kind::AdminShutdown {
+            // somebody ended this very connection
+            return Err(Failure::Statement(error));
+        }
+        self.report(&error);
+        if tag.is_extended() {
+            (self.discarding, self.in_pipeline) = (true, true);
+            // the client may wait for this answer and never come to its Sync
+            return self.link.flush(None).await;
+        }
+        self.end_pipeline(false).await;
+        self.ready().await
+    }
+
+    /// An ERROR and what it does to the transaction; notices that came before it are shown before it.
+    fn report(&mut self, error: &Error) {
+        if error.kind() == Kind::Internal {
+            tracing::error!(process_id = self.registration.process_id(), ?error, "a statement failed inside");
+        }
+        self.named.portals.clear();
+        self.session.fail_transaction();
+        self.put_notices();
+        self.link.out.error(Severity::Error, error);
+    }
+
+    fn last_words(&mut self, error: &Error) {
+        self.link.out.drop_unfinished();
+        self.link.out.error(Severity::Fatal, error);
+    }
+
+    async fn sync(&mut self) -> Outcome<()> {
+        let failed = self.discarding;
+        self.end_pipeline(!failed).await;
+        self.ready().await
+    }
+
+    /// The implicit transaction ends; a commit that fails is one more error.
+    async fn end_pipeline(&mut self, commit: bool) {
+        (self.discarding, self.in_pipeline) = (false, false);
+        if let Err(error) = self.session.end_implicit_transaction(commit).await {
+            self.report(&error);
+        }
+        self.forget_portals_when_idle();
+    }
+
+    pub fn forget_portals_when_idle(&mut self) {
+        if self.session.transaction_status() == TransactionStatus::Idle {
+            self.named.portals.clear();
+        }
+    }
+
+    /// ReadyForQuery, with everything that waited for it.
+    async fn ready(&mut self) -> Outcome<()> {
+        for (name, value) in self.session.take_changed_parameters() {
+            self.link.out.parameter_status(&name, &value);
+        }
+        self.put_notices();
+        self.put_ready();
+        self.link.flush(None).await
+    }
+
+    pub fn put_ready(&mut self) {
+        let status = match self.session.transaction_status() {
+            TransactionStatus::Idle => b'I',
+            TransactionStatus::InTransaction => b'T',
+            TransactionStatus::Failed => b'E',
+        };
+        self.link.out.small(b'Z', |body| body.put_u8(status));
+    }
+
+    pub fn put_notices(&mut self) {
+        for notice in self.session.take_notices() {
+            self.link.out.notice(notice.severity, &notice.error);
+        }
+    }
+
+    /// A command without rows is done: what it changed here, and its tag.
+    pub fn put_done(&mut self, tag: &str) {
+        for deallocated in self.session.take_deallocated() {
+            match deallocated {
+                Deallocated::All => self.named.statements.clear(),
+                Deallocated::Statement(name) => {
+                    self.named.statements.remove(&name);
+                }
+            }
+        }
+        self.put_notices();
+        self.link.out.command_complete(tag);
+    }
+
+    pub fn put_row_description(&mut self, columns: &[Column], formats: &[Format]) -> Result<()> {
+        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
+        self.link.out.message(b'T', |body| {
+            body.put_u16(u16::try_from(columns.len()).expect("columns_of counted them"));
+            for (column, format) in columns.iter().zip(formats) {
+                put_text(body, &column.name);
+                body.put_u32(column.table_oid);
+                body.put_i16(column.number);
+                body.put_u32(column.shown.oid());
+                body.put_i16(column.shown.length());
+                body.put_i32(column.modifier);
+                body.put_i16(format.code());
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends at most `most` rows, never holding more than a batch and a full outbox.
+    pub async fn send_rows(&mut self, rows: &mut RowSource, most: u64, token: &CancellationToken) -> Outcome<Sent> {
+        let mut sent = 0;
+        loop {
+            if sent == most {
+                return Ok(Sent::Suspended);
+            }
+            if let Some(batch) = &mut rows.batch {
+                sent += batch.write(most - sent, &mut self.link.out)?;
+                if batch.is_finished() {
+                    rows.batch = None;
+                }
+                if self.link.out.is_high() {
+                    self.link.flush(Some(token)).await?;
+                }
+                continue;
+            }
+            match self.link.attend_or_drop(token, rows.stream.next()).await? {
+                None => return Ok(Sent::All(sent)),
+                Some(batch) => {
+                    rows.batch = Some(Rows::new(&batch?, &rows.columns, &rows.formats)?);
+                }
+            }
+        }
+    }
+}

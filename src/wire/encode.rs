@@ -1,0 +1,367 @@
+//! Result rows from Arrow batches into DataRow messages, column by column in the format that the client asked for.
+//!
+//! A batch is brought to a few canonical array types by Arrow's kernels; then rows are written straight from the
+//! arrays into the outbox. Knows no sockets: the caller stops when the outbox is full.
+
+mod binary;
+mod calendar;
+mod json;
+mod text;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array,
+    Decimal256Array, DurationMicrosecondArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, LargeBinaryArray, LargeStringArray, ListArray, RecordBatch, StringArray,
+    StringViewArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use bytes::{BufMut, BytesMut};
+use std::sync::Arc;
+
+pub use binary::{EPOCH_DAYS, EPOCH_US};
+pub use calendar::{Civil, MICROS_PER_DAY, days_from_civil, days_in_month};
+
+use super::output::Outbox;
+use super::types::{Column, Form, PgType, ShownType};
+use crate::error::{Error, Kind, Result};
+
+/// The two formats of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Binary,
+}
+
+impl Format {
+    pub fn of_code(code: i16) -> Result<Format> {
+        match code {
+            0 => Ok(Format::Text),
+            1 => Ok(Format::Binary),
+            _ => Err(Error::new(Kind::InvalidParameterValue, format!("unsupported format code: {code}"))),
+        }
+    }
+
+    pub fn code(self) -> i16 {
+        match self {
+            Format::Text => 0,
+            Format::Binary => 1,
+        }
+    }
+}
+
+/// One format for each of `count` columns or parameters, from the codes of a Bind message: none, one, or one each.
+pub fn formats_of(codes: &[i16], count: usize, mismatch: impl FnOnce() -> String) -> Result<Vec<Format>> {
+    match codes {
+        [] => Ok(vec![Format::Text; count]),
+        [code] => Ok(vec![Format::of_code(*code)?; count]),
+        _ if codes.len() == count => codes.iter().map(|&code| Format::of_code(code)).collect(),
+        _ => Err(Error::new(Kind::ProtocolViolation, mismatch())),
+    }
+}
+
+/// A batch ready to be written row by row.
+pub struct Rows {
+    columns: Vec<(Cells, Format)>,
+    count: usize,
+    next: usize,
+}
+
+impl Rows {
+    /// `formats`: one per column; missing ones are text.
+    pub fn new(batch: &RecordBatch, columns: &[Column], formats: &[Format]) -> Result<Rows> {
+        if batch.num_columns() != columns.len() {
+            return Err(Error::internal(format!(
+                "a batch of {} columns came for a result of {}",
+                batch.num_columns(),
+                columns.len()
+            )));
+        }
+        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
+        let columns = batch.columns().iter().zip(columns).zip(formats).map(|((array, column), format)| {
+            let cells = Cells::new(array, column.shown)?;
+            if format == Format::Binary {
+                cells.check_binary(column.shown)?;
+            }
+            Ok((cells, format))
+        });
+        Ok(Rows { columns: columns.collect::<Result<_>>()?, count: batch.num_rows(), next: 0 })
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.next == self.count
+    }
+
+    /// Writes rows until `most` are written, none is left or the outbox is full; returns how many.
+    pub fn write(&mut self, most: u64, out: &mut Outbox) -> Result<u64> {
+        let mut written = 0;
+        while written < most && self.next < self.count && !out.is_high() {
+            self.write_row(out)?;
+            self.next += 1;
+            written += 1;
+        }
+        Ok(written)
+    }
+
+    fn write_row(&self, out: &mut Outbox) -> Result<()> {
+        let count = i16::try_from(self.columns.len()).expect("columns_of counted them");
+        out.message(b'D', |body| {
+            body.put_i16(count);
+            for (cells, format) in &self.columns {
+                cells.put(self.next, *format, body)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One column, or the items of a list, in a canonical array type.
+struct Cells {
+    nulls: Option<NullBuffer>,
+    values: Values,
+}
+
+enum Values {
+    Null,
+    Bool(BooleanArray),
+    Int2(Int16Array),
+    Int4(Int32Array),
+    Int8(Int64Array),
+    Oid(Int64Array),
+    Float4(Float32Array),
+    Float8(Float64Array),
+    Decimal(Decimal128Array),
+    WideDecimal(Decimal256Array),
+    Text(StringArray),
+    LargeText(LargeStringArray),
+    TextView(StringViewArray),
+    Uuid(StringArray),
+    Bytes(BinaryArray),
+    LargeBytes(LargeBinaryArray),
+    BytesView(BinaryViewArray),
+    Date(Date32Array),
+    Time(Time64MicrosecondArray),
+    Timestamp { values: TimestampMicrosecondArray, zoned: bool },
+    Interval(IntervalMonthDayNanoArray),
+    Duration(DurationMicrosecondArray),
+    List(List),
+    Json { node: Box<json::Node>, version: bool },
+    JsonText { values: StringArray, version: bool },
+}
+
+impl Values {
+    /// No number's text needs quotes.
+    fn is_number(&self) -> bool {
+        matches!(
+            self,
+            Values::Int2(_)
+                | Values::Int4(_)
+                | Values::Int8(_)
+                | Values::Oid(_)
+                | Values::Float4(_)
+                | Values::Float8(_)
+                | Values::Decimal(_)
+                | Values::WideDecimal(_)
+        )
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Values::Text(_) | Values::LargeText(_) | Values::TextView(_))
+    }
+}
+
+struct List {
+    offsets: ListArray,
+    items: Box<Cells>,
+    item_oid: u32,
+    style: ListStyle,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ListStyle {
+    Array,
+    Vector,
+}
+
+impl Cells {
+    fn new(array: &ArrayRef, shown: ShownType) -> Result<Cells> {
+        let values = if matches!(array.data_type(), DataType::Null) {
+            Values::Null
+        } else if shown.is_array {
+            list_values(array, shown.item, ListStyle::Array)?
+        } else {
+            scalar_values(array, shown.item)?
+        };
+        let nulls = match &values {
+            Values::Null => None,
+            // a dictionary's values may be null where its keys are not
+            _ => array.logical_nulls().filter(|nulls| nulls.null_count() > 0),
+        };
+        Ok(Cells { nulls, values })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        matches!(self.values, Values::Null) || self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// A length word and the value.
+    fn put(&self, row: usize, format: Format, body: &mut BytesMut) -> Result<()> {
+        if self.is_null(row) {
+            body.put_i32(-1);
+            return Ok(());
+        }
+        let start = body.len();
+        body.put_i32(0);
+        match format {
+            Format::Text => text::put(&self.values, row, body)?,
+            Format::Binary => binary::put(&self.values, row, body)?,
+        }
+        let length = i32::try_from(body.len() - start - 4)
+            .map_err(|_| Error::new(Kind::OutOfMemory, "a value is longer than 2 GiB"))?;
+        body[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    /// Some types are shown by a name or a notation whose binary form is not ours to make.
+    fn check_binary(&self, shown: ShownType) -> Result<()> {
+        let is_text = match &self.values {
+            Values::List(list) => list.items.values.is_text(),
+            values => values.is_text(),
+        };
+        let no_binary = match shown.item.form {
+            Form::TextOnly => true,
+            Form::Oid | Form::Vector { .. } => is_text,
+            _ => false,
+        };
+        if no_binary {
+            let message = format!("no binary output function available for type {}", shown.item.name);
+            return Err(Error::new(Kind::UndefinedFunction, message));
+        }
+        Ok(())
+    }
+}
+
+fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
+    let us = TimeUnit::Microsecond;
+    Ok(match item.form {
+        Form::Bool => Values::Bool(to(array, &DataType::Boolean)?.as_boolean().clone()),
+        Form::Int2 => Values::Int2(to(array, &DataType::Int16)?.as_primitive().clone()),
+        Form::Int4 => Values::Int4(to(array, &DataType::Int32)?.as_primitive().clone()),
+        Form::Int8 => Values::Int8(to(array, &DataType::Int64)?.as_primitive().clone()),
+        Form::Oid if !is_text(array.data_type()) => Values::Oid(to(array, &DataType::Int64)?.as_primitive().clone()),
+        Form::Float4 => Values::Float4(to(array, &DataType::Float32)?.as_primitive().clone()),
+        Form::Float8 => Values::Float8(to(array, &DataType::Float64)?.as_primitive().clone()),
+        Form::Numeric => decimal_values(array)?,
+        Form::Oid | Form::Text | Form::TextOnly => text_values(array)?,
+        Form::Uuid => Values::Uuid(to(array, &DataType::Utf8)?.as_string().clone()),
+        Form::Bytes => bytes_values(array)?,
+        Form::Date => Values::Date(to(array, &DataType::Date32)?.as_primitive().clone()),
+        Form::Time => Values::Time(to(array, &DataType::Time64(us))?.as_primitive().clone()),
+        Form::Timestamp => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zoned: false },
+        Form::TimestampZoned => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zoned: true },
+        Form::Interval if matches!(value_type(array.data_type()), DataType::Duration(_)) => {
+            Values::Duration(to(array, &DataType::Duration(us))?.as_primitive().clone())
+        }
+        Form::Interval => {
+            let canonical = DataType::Interval(IntervalUnit::MonthDayNano);
+            Values::Interval(to(array, &canonical)?.as_primitive().clone())
+        }
+        Form::Json | Form::Jsonb => {
+            let version = item.form == Form::Jsonb;
+            if is_text(array.data_type()) {
+                Values::JsonText { values: to(array, &DataType::Utf8)?.as_string().clone(), version }
+            } else {
+                Values::Json { node: Box::new(json::Node::new(array)?), version }
+            }
+        }
+        Form::Vector { item } if matches!(array.data_type(), DataType::List(_)) => {
+            let item = ShownType::of_oid(item).expect("vectors are over known types").item;
+            list_values(array, item, ListStyle::Vector)?
+        }
+        Form::Vector { .. } => text_values(array)?,
+    })
+}
+
+fn decimal_values(array: &ArrayRef) -> Result<Values> {
+    Ok(match value_type(array.data_type()) {
+        DataType::Decimal256(..) => {
+            Values::WideDecimal(to(array, value_type(array.data_type()))?.as_primitive().clone())
+        }
+        DataType::Decimal128(..) => Values::Decimal(to(array, value_type(array.data_type()))?.as_primitive().clone()),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => {
+            Values::Decimal(to(array, &DataType::Decimal128(*p, *s))?.as_primitive().clone())
+        }
+        _ => Values::Decimal(to(array, &DataType::Decimal128(20, 0))?.as_primitive().clone()),
+    })
+}
+
+fn text_values(array: &ArrayRef) -> Result<Values> {
+    Ok(match array.data_type() {
+        DataType::LargeUtf8 => Values::LargeText(array.as_string().clone()),
+        DataType::Utf8View => Values::TextView(array.as_string_view().clone()),
+        _ => Values::Text(to(array, &DataType::Utf8)?.as_string().clone()),
+    })
+}
+
+fn bytes_values(array: &ArrayRef) -> Result<Values> {
+    Ok(match array.data_type() {
+        DataType::LargeBinary => Values::LargeBytes(array.as_binary().clone()),
+        DataType::BinaryView => Values::BytesView(array.as_binary_view().clone()),
+        _ => Values::Bytes(to(array, &DataType::Binary)?.as_binary().clone()),
+    })
+}
+
+fn list_values(array: &ArrayRef, item: &'static PgType, style: ListStyle) -> Result<Values> {
+    let field = match array.data_type() {
+        DataType::List(field) => Arc::clone(field),
+        DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field) => Arc::clone(field),
+        // an array that is already text, as acl lists are
+        _ => return text_values(array),
+    };
+    let offsets = to(array, &DataType::List(field))?.as_list::<i32>().clone();
+    let items = Box::new(Cells::new(offsets.values(), ShownType::scalar(item))?);
+    Ok(Values::List(List { offsets, items, item_oid: item.oid, style }))
+}
+
+/// Timestamps in microseconds, whatever zone they name: the number is UTC in any case.
+fn to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
+    let zone = match value_type(array.data_type()) {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    to(array, &DataType::Timestamp(TimeUnit::Microsecond, zone))
+}
+
+fn value_type(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, value) => value,
+        DataType::RunEndEncoded(_, value) => value.data_type(),
+        other => other,
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(value_type(data_type), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn to(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == data_type {
+        return Ok(Arc::clone(array));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, data_type, &options).map_err(|error| {
+        let kind = match data_type {
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Time64(_) => Kind::DatetimeFieldOverflow,
+            _ => Kind::NumericValueOutOfRange,
+        };
+        Error::new(kind, format!("a value of type {} is out of range of {data_type}", array.data_type()))
+            .with_source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests;

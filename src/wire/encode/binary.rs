@@ -1,0 +1,122 @@
+//! The binary format: what the `*_send` functions of PostgreSQL 15 write. All numbers are big-endian.
+
+use bytes::{BufMut, BytesMut};
+
+use super::text::{self, Digits, checked_time, item_rows};
+use super::{List, ListStyle, Values};
+use crate::error::{Error, Kind, Result};
+
+/// PostgreSQL counts from 2000-01-01.
+pub const EPOCH_DAYS: i32 = 10_957;
+pub const EPOCH_US: i64 = 946_684_800_000_000;
+
+/// Writes a value that is not null.
+pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
+    match values {
+        Values::Null => unreachable!("a null is written by its length alone"),
+        Values::Bool(values) => out.put_u8(values.value(row).into()),
+        Values::Int2(values) => out.put_i16(values.value(row)),
+        Values::Int4(values) => out.put_i32(values.value(row)),
+        Values::Int8(values) => out.put_i64(values.value(row)),
+        Values::Oid(values) => out.put_u32(
+            u32::try_from(values.value(row))
+                .map_err(|_| Error::new(Kind::NumericValueOutOfRange, "OID out of range"))?,
+        ),
+        Values::Float4(values) => out.put_f32(values.value(row)),
+        Values::Float8(values) => out.put_f64(values.value(row)),
+        Values::Decimal(values) => put_numeric(out, &Digits::of(values.value(row)), values.scale()),
+        Values::WideDecimal(values) => put_numeric(out, &Digits::of(values.value(row)), values.scale()),
+        Values::Text(values) => out.put_slice(values.value(row).as_bytes()),
+        Values::LargeText(values) => out.put_slice(values.value(row).as_bytes()),
+        Values::TextView(values) => out.put_slice(values.value(row).as_bytes()),
+        Values::Uuid(values) => out.put_slice(&uuid_bytes(values.value(row))?),
+        Values::Bytes(values) => out.put_slice(values.value(row)),
+        Values::LargeBytes(values) => out.put_slice(values.value(row)),
+        Values::BytesView(values) => out.put_slice(values.value(row)),
+        Values::Date(values) => out.put_i32(
+            values
+                .value(row)
+                .checked_sub(EPOCH_DAYS)
+                .filter(|days| *days != i32::MIN)
+                .ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))?,
+        ),
+        Values::Time(values) => out.put_i64(checked_time(values.value(row))?),
+        Values::Timestamp { values, .. } => out.put_i64(
+            values
+                .value(row)
+                .checked_sub(EPOCH_US)
+                // the least number is -infinity
+                .filter(|micros| *micros != i64::MIN)
+                .ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))?,
+        ),
+        Values::Interval(values) => {
+            let value = values.value(row);
+            put_interval(out, value.months, value.days, value.nanoseconds / 1_000);
+        }
+        Values::Duration(values) => put_interval(out, 0, 0, values.value(row)),
+        Values::List(list) => put_list(list, row, out)?,
+        Values::Json { version, .. } | Values::JsonText { version, .. } => {
+            if *version {
+                out.put_u8(1);
+            }
+            text::put(values, row, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn put_interval(out: &mut BytesMut, months: i32, days: i32, micros: i64) {
+    out.put_i64(micros);
+    out.put_i32(days);
+    out.put_i32(months);
+}
+
+/// Seventy-seven digits and up to three before them.
+const MOST_GROUPS: usize = 20;
+
+/// Groups of four decimal digits around the point: their number, the exponent of the first, sign, digits shown
+/// after the point, and the groups without zeros at either end.
+fn put_numeric(out: &mut BytesMut, digits: &Digits, scale: i8) {
+    let text = digits.as_bytes();
+    // digits from the one with exponent `top` down; pad so that groups meet at the point
+    let top = text.len() as i32 - 1 - i32::from(scale);
+    let lead = top.rem_euclid(4);
+    let mut groups = [0_u16; MOST_GROUPS];
+    for (index, digit) in (3 - lead as usize..).zip(text) {
+        groups[index / 4] += u16::from(digit - b'0') * [1000, 100, 10, 1][index % 4];
+    }
+    let groups = &groups[..(3 - lead as usize + text.len()).div_ceil(4)];
+    // only the number 0 starts with zeros
+    let significant = groups.iter().rposition(|group| *group != 0).map_or(0, |last| last + 1);
+    let groups = &groups[..significant];
+    let weight = if groups.is_empty() { 0 } else { top.div_euclid(4) };
+    out.put_u16(groups.len() as u16);
+    out.put_i16(weight as i16);
+    out.put_u16(if digits.negative && !groups.is_empty() { 0x4000 } else { 0 });
+    out.put_u16(scale.max(0) as u16);
+    groups.iter().for_each(|group| out.put_u16(*group));
+}
+
+fn uuid_bytes(text: &str) -> Result<[u8; 16]> {
+    crate::wire::decode::uuid_bytes(text).ok_or_else(|| {
+        Error::new(Kind::InvalidTextRepresentation, format!("invalid input syntax for type uuid: \"{text}\""))
+    })
+}
+
+/// Dimensions, whether there are nulls, the items' type, then length and first index of the one dimension.
+fn put_list(list: &List, row: usize, out: &mut BytesMut) -> Result<()> {
+    let rows = item_rows(&list.offsets, row);
+    let is_vector = list.style == ListStyle::Vector;
+    let has_dimension = is_vector || !rows.is_empty();
+    out.put_i32(i32::from(has_dimension));
+    out.put_i32(i32::from(rows.clone().any(|item| list.items.is_null(item))));
+    out.put_u32(list.item_oid);
+    if has_dimension {
+        out.put_i32(i32::try_from(rows.len()).expect("lists are counted in 32 bits"));
+        out.put_i32(i32::from(!is_vector));
+    }
+    for item in rows {
+        list.items.put(item, super::Format::Binary, out)?;
+    }
+    Ok(())
+}

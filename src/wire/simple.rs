@@ -1,0 +1,89 @@
+//! The simple query protocol: a text of statements, each answered before the next is looked at.
+
+use super::connection::{Connection, Sent};
+use super::link::{Failure, Outcome};
+use super::portal::RowSource;
+use crate::error::Error;
+use crate::session::Response;
+
+impl Connection {
+    /// Everything but ReadyForQuery. The first error ends it; what was answered before stays answered.
+    pub async fn simple_query(&mut self, sql: &str) -> Outcome<()> {
+        self.named.statements.remove("");
+        self.named.portals.remove("");
+        let pieces = self.session.split(sql)?;
+        if pieces.is_empty() {
+            self.session.end_implicit_transaction(true).await?;
+            self.link.out.small(b'I', |_| {});
+        }
+        let mut searched = 0;
+        for (index, piece) in pieces.iter().enumerate() {
+            let start = sql[searched..].find(piece.as_str()).map(|found| searched + found);
+            let is_last = index + 1 == pieces.len();
+            let shifted = |failure| match (failure, start) {
+                (Failure::Statement(error), Some(start)) => {
+                    Failure::Statement(shift(error, sql[..start].chars().count()))
+                }
+                (failure, _) => failure,
+            };
+            self.run(piece, is_last).await.map_err(shifted)?;
+            searched = start.map_or(searched, |start| start + piece.len());
+            if self.link.out.is_high() {
+                self.link.flush(None).await?;
+            }
+        }
+        self.forget_portals_when_idle();
+        Ok(())
+    }
+
+    /// The last statement is only reported as complete when the transaction around all of them is committed.
+    async fn run(&mut self, piece: &str, is_last: bool) -> Outcome<()> {
+        let token = self.registration.begin();
+        let prepared = self.link.attend_or_drop(&token, self.session.prepare(piece, &[])).await??;
+        if prepared.is_empty() {
+            self.link.out.small(b'I', |_| {});
+            return self.commit_if(is_last).await;
+        }
+        let executing = self.session.execute(&prepared, Vec::new(), token.clone());
+        let response = self.link.attend(&token, executing).await;
+        match response.map_err(|error| self.failure_of(&token, error))? {
+            Response::Empty => {
+                self.link.out.small(b'I', |_| {});
+                self.commit_if(is_last).await
+            }
+            Response::Done { tag } => {
+                self.commit_if(is_last).await?;
+                self.put_done(&tag);
+                Ok(())
+            }
+            Response::Rows { schema, rows, tag } => {
+                let mut rows = RowSource::new((schema, rows, tag), None, &[])?;
+                self.put_row_description(&rows.columns, &rows.formats)?;
+                let Sent::All(count) = self.send_rows(&mut rows, u64::MAX, &token).await? else {
+                    unreachable!("nobody has that many rows")
+                };
+                let tag = rows.tag.complete(count);
+                // whatever the rows hold on to is let go before the client hears that they are complete
+                drop(rows);
+                self.commit_if(is_last).await?;
+                self.put_done(&tag);
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit_if(&mut self, is_last: bool) -> Outcome<()> {
+        if is_last {
+            self.session.end_implicit_transaction(true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An error's position counts from the start of the whole text.
+fn shift(error: Error, characters: usize) -> Error {
+    match (error.position(), u32::try_from(characters)) {
+        (Some(position), Ok(characters)) => error.at(position.saturating_add(characters)),
+        _ => error,
+    }
+}

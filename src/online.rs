@@ -12,6 +12,7 @@ mod tests;
 
 use std::fs;
 use std::io::Write as _;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +129,31 @@ impl OnlineStore {
     /// Per key: replaces the stored row unless its `(ts, arrival)` is newer. Visible at return, durable after
     /// [`OnlineStore::sync`].
     pub fn put_latest(&self, view: u64, rows: Vec<LatestRow>) -> Result<()> {
-        self.spread(rows, |row| &row.key, |shard, rows| shard.put_latest(view, rows))
+        self.spread(rows, |row| &row.key, |shard, rows| shard.put_latest(view, rows, false))
+    }
+
+    /// Afterwards the view's latest rows are `rows`, one a key, older or newer than before; a reader finds of each key
+    /// the old or the new one, never a gap. Remembers the keys while it runs. Killed and run again it ends the same.
+    pub fn replace_latest(&self, view: u64, rows: impl IntoIterator<Item = Result<LatestRow>>) -> Result<()> {
+        let mut kept = HashSet::new();
+        let mut batch: Vec<LatestRow> = Vec::new();
+        let put = |batch| self.spread(batch, |row: &LatestRow| &row.key, |shard, rows| shard.put_latest(view, rows, true));
+        for row in rows {
+            let row = row?;
+            kept.insert(row.key.clone());
+            batch.push(row);
+            if batch.len() >= BATCH_ROWS * self.shards.len() {
+                put(std::mem::take(&mut batch))?;
+            }
+        }
+        put(batch)?;
+        for key in self.reader()?.keys(view)? {
+            let key = key?;
+            if !kept.contains(&key) {
+                self.remove_key(view, &key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Upserts by (key, time, sequence, secondary). Visible at return, durable after [`OnlineStore::sync`].

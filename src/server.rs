@@ -37,6 +37,10 @@ impl Server {
     /// Opens everything; connections are accepted by the system from here on, and answered by [`Server::run`].
     pub async fn start(config: &ServerConfig) -> Result<Server> {
         let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
+        for job in warehouse.catalog.ledger().interrupted_at_open() {
+            tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
+        }
+        warehouse.sweep().await;
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, JobId, ObjectId};
+use granary_catalog::{Catalog, FeatureView, JobId, ObjectId, Table};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineConfig, NameScope, QueryPlanner, ReadStores};
+use crate::engine::{BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
 use crate::error::{Result, io_error};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
@@ -89,6 +89,26 @@ impl Warehouse {
         role.scram_verifier.as_ref().map(|verifier| verifier.expose().to_owned())
     }
 
+    /// Unlinks files that a table has given up, once no reader can be left. A failure only leaves them for the next time.
+    pub async fn vacuum(&self, table: &str) {
+        let older_than_us = Clock::system().now_us().saturating_sub(LONGEST_READ_US);
+        if let Err(error) = self.offline.vacuum(table, older_than_us).await {
+            tracing::warn!(table, error = %error, "files that are no longer needed could not be removed");
+        }
+    }
+
+    /// Unlinks what a crash left behind in the tables of this catalog.
+    pub async fn sweep(&self) {
+        let snapshot = self.catalog.snapshot();
+        let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
+        let tables = snapshot.all::<Table>().into_iter().map(table_id);
+        for table in views.map(|view| view.offline_table()).chain(tables) {
+            if let Err(error) = self.offline.sweep_orphans(&table).await {
+                tracing::warn!(table, error = %error, "files of unfinished writes could not be removed");
+            }
+        }
+    }
+
     /// Notes that a job runs here, so that it can be cancelled.
     pub fn job_started(&self, job: JobId, cancel: CancellationToken) {
         self.jobs().insert(job, cancel);
@@ -113,6 +133,9 @@ impl Warehouse {
         self.running_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Files that a commit has given up stay this long for the queries that still read them.
+const LONGEST_READ_US: i64 = 3_600_000_000;
 
 fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| io_error("create folder", path, error))

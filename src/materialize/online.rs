@@ -1,5 +1,7 @@
 //! Stored rows on their way into the online store.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
@@ -9,56 +11,128 @@ use crate::online::{ItemRow, LatestRow, OnlineStore};
 use crate::row::{Key, Value, put_values, values_of};
 use crate::tile::{Partial, states_from_arrays};
 
-/// How many rows go into one transaction of the online store.
+/// How many rows travel to the writing thread at once.
 const ROWS_AT_ONCE: usize = 10_000;
+/// How many such packs may wait for it.
+const PACKS_WAITING: usize = 2;
 
-/// Where rows for the online store gather until there are enough for a transaction.
-pub struct OnlineWriter<'a> {
-    store: &'a OnlineStore,
-    view: &'a BoundView,
-    /// rows before it can never be served again
-    useful_from_us: i64,
-    latest: Vec<LatestRow>,
-    items: Vec<ItemRow>,
-    written: u64,
+/// What becomes of rows that the online store has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// nothing of the range was ever written: newer rows stay
+    Add,
+    /// afterwards the store has of the range what is written now, and nothing else
+    Replace { start_us: i64, end_us: i64 },
 }
 
-impl<'a> OnlineWriter<'a> {
-    pub fn new(store: &'a OnlineStore, view: &'a BoundView, useful_from_us: i64) -> Self {
-        OnlineWriter { store, view, useful_from_us, latest: Vec::new(), items: Vec::new(), written: 0 }
-    }
+/// A row for one of the two kinds of views.
+enum OnlineRow {
+    Latest(LatestRow),
+    Item(ItemRow),
+}
 
-    /// Writes all rows of `groups`, which are in the view's stored layout.
-    pub async fn write_all(
-        mut self,
-        groups: &mut RowGroups,
-        cancel: &tokio_util::sync::CancellationToken,
-    ) -> Result<u64> {
-        while let Some((_, columns)) = groups.next().await? {
-            if cancel.is_cancelled() {
-                return Err(super::run::cancelled());
-            }
-            self.add_key(groups.schema(), &columns)?;
-            if self.latest.len() + self.items.len() >= ROWS_AT_ONCE {
-                self.flush()?;
-            }
-        }
-        self.flush()?;
-        self.store.sync()?;
-        Ok(self.written)
-    }
+type Pack = Result<Vec<OnlineRow>>;
 
-    fn flush(&mut self) -> Result<()> {
-        self.written += (self.latest.len() + self.items.len()) as u64;
-        if !self.latest.is_empty() {
-            self.store.put_latest(self.view.id, std::mem::take(&mut self.latest))?;
-        }
-        if !self.items.is_empty() {
-            self.store.put_items(self.view.id, std::mem::take(&mut self.items))?;
-        }
-        Ok(())
+/// Writes all rows of `groups`, which are in the view's stored layout, and makes them durable.
+/// Rows before `useful_from_us` can never be served again and are left out.
+pub async fn write_rows(
+    store: Arc<OnlineStore>,
+    view: &Arc<BoundView>,
+    groups: RowGroups,
+    useful_from_us: i64,
+    mode: Mode,
+) -> Result<()> {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Pack>(PACKS_WAITING);
+    let id = view.id;
+    let is_items = view.kind().has_aggregates();
+    // The store blocks, so it has a thread of its own; an error on its way there ends a replacement before it removes.
+    let writing = tokio::task::spawn_blocking(move || write_packs(&store, id, is_items, receiver, mode));
+    let read = send_rows(view, groups, useful_from_us, &sender).await;
+    if let Err(error) = read {
+        // If the other side has failed itself, its error is the one to tell.
+        let _ = sender.send(Err(error)).await;
     }
+    drop(sender);
+    writing.await.map_err(|error| Error::internal("the writing thread died").with_source(error))?
+}
 
+fn write_packs(
+    store: &OnlineStore,
+    view: u64,
+    is_items: bool,
+    mut packs: tokio::sync::mpsc::Receiver<Pack>,
+    mode: Mode,
+) -> Result<()> {
+    let rows = std::iter::from_fn(move || packs.blocking_recv()).flat_map(|pack| match pack {
+        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    });
+    match (is_items, mode) {
+        (true, Mode::Replace { start_us, end_us }) => {
+            store.replace_items(view, start_us..end_us, rows.map(|row| row.and_then(item)))?;
+        }
+        (false, Mode::Replace { .. }) => store.replace_latest(view, rows.map(|row| row.and_then(latest)))?,
+        (_, Mode::Add) => add_rows(store, view, rows)?,
+    }
+    store.sync()
+}
+
+fn add_rows(store: &OnlineStore, view: u64, rows: impl Iterator<Item = Result<OnlineRow>>) -> Result<()> {
+    let (mut newest, mut items) = (Vec::new(), Vec::new());
+    for row in rows {
+        match row? {
+            OnlineRow::Latest(row) => newest.push(row),
+            OnlineRow::Item(row) => items.push(row),
+        }
+        if newest.len() + items.len() >= ROWS_AT_ONCE {
+            store.put_latest(view, std::mem::take(&mut newest))?;
+            store.put_items(view, std::mem::take(&mut items))?;
+        }
+    }
+    store.put_latest(view, newest)?;
+    store.put_items(view, items)
+}
+
+fn item(row: OnlineRow) -> Result<ItemRow> {
+    match row {
+        OnlineRow::Item(row) => Ok(row),
+        OnlineRow::Latest(_) => Err(Error::internal("an attribute row among the items of a view")),
+    }
+}
+
+fn latest(row: OnlineRow) -> Result<LatestRow> {
+    match row {
+        OnlineRow::Latest(row) => Ok(row),
+        OnlineRow::Item(_) => Err(Error::internal("an item among the attribute rows of a view")),
+    }
+}
+
+async fn send_rows(
+    view: &BoundView,
+    mut groups: RowGroups,
+    useful_from_us: i64,
+    sender: &tokio::sync::mpsc::Sender<Pack>,
+) -> Result<()> {
+    let mut reader = RowReader { view, useful_from_us, rows: Vec::new() };
+    while let Some((_, columns)) = groups.next().await? {
+        reader.add_key(groups.schema(), &columns)?;
+        if reader.rows.len() >= ROWS_AT_ONCE && sender.send(Ok(std::mem::take(&mut reader.rows))).await.is_err() {
+            // The writer has ended early, with an error of its own.
+            return Ok(());
+        }
+    }
+    let _ = sender.send(Ok(reader.rows)).await;
+    Ok(())
+}
+
+/// Turns stored rows, key by key, into rows of the online store.
+struct RowReader<'a> {
+    view: &'a BoundView,
+    useful_from_us: i64,
+    rows: Vec<OnlineRow>,
+}
+
+impl RowReader<'_> {
     fn add_key(&mut self, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<()> {
         let view = self.view;
         let layout = view.stored_layout();
@@ -85,13 +159,13 @@ impl<'a> OnlineWriter<'a> {
             // Sorted by time and arrival, so the last is the newest.
             let last = times.len() - 1;
             if times[last] >= self.useful_from_us {
-                self.latest.push(LatestRow {
+                self.rows.push(OnlineRow::Latest(LatestRow {
                     key,
                     ts_us: times[last],
                     arrival: arrivals[last],
                     effective_us: view.plan.timing.effective(times[last]),
                     values: row_values(last),
-                });
+                }));
             }
             return Ok(());
         }
@@ -105,13 +179,13 @@ impl<'a> OnlineWriter<'a> {
             }
             let mut payload = Vec::new();
             put_values(&mut payload, &row_values(row));
-            self.items.push(ItemRow {
+            self.rows.push(OnlineRow::Item(ItemRow {
                 key: key.clone(),
                 time_us: times[row],
                 sequence: arrivals[row],
                 secondary: secondary.as_ref().and_then(|values| values[row].clone()),
                 payload,
-            });
+            }));
         }
         Ok(())
     }
@@ -147,13 +221,13 @@ impl<'a> OnlineWriter<'a> {
             if time_us < self.useful_from_us {
                 continue;
             }
-            self.items.push(ItemRow {
+            self.rows.push(OnlineRow::Item(ItemRow {
                 key: key.clone(),
                 time_us,
                 sequence: 0,
                 secondary: secondary.as_ref().and_then(|values| values[row].clone()),
                 payload: payload_of_tile(view, &partials, row),
-            });
+            }));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, Interval, Job, JobError, JobKind, NewJob, ObjectId, Outcome};
 use tokio_util::sync::CancellationToken;
 
-use super::online::OnlineWriter;
+use super::online::{Mode, write_rows};
 use super::range::ResolvedRange;
 use super::tiles::TileBuilder;
 use crate::engine::{BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows};
@@ -102,8 +102,9 @@ async fn write_both(
 ) -> Result<()> {
     let rows = write_offline(warehouse, planner, work, job, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, rows, rows)?;
+    warehouse.vacuum(&work.view.offline_table()).await;
     if work.online {
-        write_online(warehouse, planner, work, job, cancel).await?;
+        write_online(warehouse, planner, work, job).await?;
     }
     Ok(())
 }
@@ -165,28 +166,38 @@ async fn write_online(
     planner: &QueryPlanner,
     work: &Materialization,
     job: &Job,
-    cancel: &CancellationToken,
 ) -> Result<()> {
     let view = &work.view;
     let useful_from_us = useful_from_us(view, warehouse.clock.now_us());
-    let mut range = (work.range.start_us, work.range.end_us);
+    let mut range = (work.range.start_us.max(useful_from_us), work.range.end_us);
+    let mut mode = Mode::Add;
     if work.overwrite || was_tried_before(warehouse, work, job)? {
-        if view.kind().has_aggregates() {
-            warehouse.online.remove_items(view.id, range.0..range.1)?;
-        } else {
+        if !view.kind().has_aggregates() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
-            warehouse.online.remove_view(view.id)?;
             range = (i64::MIN, i64::MAX);
         }
+        mode = Mode::Replace { start_us: range.0, end_us: range.1 };
     }
-    range.0 = range.0.max(useful_from_us);
-    let rows = stored_rows(planner, view, range).await?;
-    let mut groups = RowGroups::new(&view.key_types(), rows)?;
-    OnlineWriter::new(&warehouse.online, view, useful_from_us).write_all(&mut groups, cancel).await?;
-    if useful_from_us != i64::MIN {
-        warehouse.online.expire(view.id, useful_from_us)?;
+    if range.0 < range.1 {
+        let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
+        write_rows(Arc::clone(&warehouse.online), view, groups, useful_from_us, mode).await?;
     }
-    warehouse.online.sync()
+    let online = Arc::clone(&warehouse.online);
+    let id = view.id;
+    run_blocking(move || {
+        if useful_from_us != i64::MIN {
+            online.expire(id, useful_from_us)?;
+        }
+        online.sync()
+    })
+    .await
+}
+
+/// Runs what blocks on a thread where it may.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a blocking task died").with_source(error))?
 }
 
 /// Rows of earlier times can never be served again: they are older than every window, or than the TTL.

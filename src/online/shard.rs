@@ -94,12 +94,13 @@ impl Shard {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn put_latest(&self, view: u64, mut rows: Vec<LatestRow>) -> Result<()> {
+    /// With `always`, also over a newer row.
+    pub(super) fn put_latest(&self, view: u64, mut rows: Vec<LatestRow>, always: bool) -> Result<()> {
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         for batch in rows.chunks(BATCH_ROWS) {
             self.write(|tables| {
                 for of_key in batch.chunk_by(|a, b| a.key == b.key) {
-                    tables.put_latest(view, of_key)?;
+                    tables.put_latest(view, of_key, always)?;
                 }
                 Ok(())
             })?;
@@ -315,7 +316,7 @@ impl std::fmt::Debug for Snapshot {
 
 impl Tables<'_> {
     /// `rows` are of one key.
-    fn put_latest(&mut self, view: u64, rows: &[LatestRow]) -> Result<()> {
+    fn put_latest(&mut self, view: u64, rows: &[LatestRow], always: bool) -> Result<()> {
         let fail = |error| storage_error(self.path, error);
         let Some(newest) = rows
             .iter()
@@ -326,7 +327,7 @@ impl Tables<'_> {
         let row_key = codec::latest_key(codec::prefix(view, &newest.key)?);
         let stored = self.rows.get(row_key.as_slice()).map_err(fail)?.map(|value| codec::latest_order(value.value()));
         match stored.transpose()? {
-            Some(stored) if stored > (newest.ts_us, newest.arrival) => return Ok(()),
+            Some(stored) if !always && stored > (newest.ts_us, newest.arrival) => return Ok(()),
             Some(_) => {}
             None => self.list(view, &newest.key)?,
         }

@@ -223,9 +223,13 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
     for object in before.objects() {
         match object.as_ref() {
             Object::FeatureView(view) => {
-                let same = after.get_as::<granary_catalog::FeatureView>(view.header.id);
-                if same.is_none_or(|same| same.header.revision != view.header.revision) {
-                    forget_view(warehouse, &BoundView::of_feature_view(view)?).await?;
+                let bound = BoundView::of_feature_view(view)?;
+                let same = match after.get_as::<granary_catalog::FeatureView>(view.header.id) {
+                    Some(now) => BoundView::of_feature_view(now)?.storage == bound.storage,
+                    None => false,
+                };
+                if !same {
+                    forget_view(warehouse, &bound).await?;
                 }
             }
             Object::Table(table) => {

@@ -2,9 +2,11 @@
 //! catalog's object alone, so that stored features can be read when their source is gone.
 
 use std::collections::HashSet;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use twox_hash::XxHash64;
 use granary_catalog::{AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, ViewKind};
 
 use crate::error::{Error, Result};
@@ -53,8 +55,9 @@ pub enum RowLayout {
 #[derive(Debug, Clone)]
 pub struct BoundView {
     pub id: u64,
-    /// the definition's revision: stored features of another one are not this view's
-    pub revision: u64,
+    /// of everything that decides what rows are stored, and in which columns: rows stored under another fingerprint
+    /// are not this view's
+    pub storage: u64,
     pub name: String,
     pub keys: Vec<Column>,
     pub timestamp: String,
@@ -91,7 +94,13 @@ impl BoundView {
         let output = output_schema(&view.join_keys, view.secondary_key.as_ref(), &view.features, &plan);
         Ok(BoundView {
             id: view.header.id.0,
-            revision: view.header.revision,
+            storage: storage_fingerprint(&[
+                format!("{:?}", view.kind),
+                view.query.clone(),
+                format!("{:?} {:?} {:?}", view.join_keys, view.timestamp, view.secondary_key),
+                format!("{:?} {} {}", view.aggregation_interval_us, view.unfiltered, view.buckets),
+                format!("{:?} {:?} {:?}", columns.inputs, plan.partials, partial_inputs),
+            ]),
             name: view.header.name.clone(),
             keys: view.join_keys.clone(),
             timestamp: view.timestamp.clone(),
@@ -124,7 +133,10 @@ impl BoundView {
         let output = output_schema(&table.join_keys, None, &table.features, &plan);
         Ok(BoundView {
             id: table.header.id.0,
-            revision: table.header.revision,
+            storage: storage_fingerprint(&[
+                format!("{:?} {:?} {}", table.columns, table.join_keys, table.timestamp),
+                table.buckets.to_string(),
+            ]),
             name: table.header.name.clone(),
             keys: table.join_keys.clone(),
             timestamp: table.timestamp.clone(),
@@ -189,7 +201,7 @@ impl BoundView {
 
     /// The name of the view's offline table.
     pub fn offline_table(&self) -> String {
-        format!("view-{}-{}", self.id, self.revision)
+        format!("view-{}-{:016x}", self.id, self.storage)
     }
 }
 
@@ -267,6 +279,16 @@ impl Columns {
         self.inputs.push(Input { name, sql, data_type: data_type.clone() });
         self.inputs.len() - 1
     }
+}
+
+/// A hash that stays the same between versions and machines.
+fn storage_fingerprint(parts: &[String]) -> u64 {
+    let mut hasher = XxHash64::with_seed(0);
+    for part in parts {
+        hasher.write_u64(part.len() as u64);
+        hasher.write(part.as_bytes());
+    }
+    hasher.finish()
 }
 
 /// A readable, unique name for the state columns of each partial: its function and its inputs.

@@ -10,9 +10,9 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,7 +137,8 @@ impl OnlineStore {
     pub fn replace_latest(&self, view: u64, rows: impl IntoIterator<Item = Result<LatestRow>>) -> Result<()> {
         let mut kept = HashSet::new();
         let mut batch: Vec<LatestRow> = Vec::new();
-        let put = |batch| self.spread(batch, |row: &LatestRow| &row.key, |shard, rows| shard.put_latest(view, rows, true));
+        let put =
+            |batch| self.spread(batch, |row: &LatestRow| &row.key, |shard, rows| shard.put_latest(view, rows, true));
         for row in rows {
             let row = row?;
             kept.insert(row.key.clone());

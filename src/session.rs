@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use futures::StreamExt;
 use granary_catalog::{ObjectId, Role, Workspace};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -218,12 +219,13 @@ impl Session {
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
         let token = cancel.child_token();
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
+        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters { values };
         let work = statement::execute(&mut context, parsed, &parameters, &token);
         let response = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
-            () = wait(timeout) => {
+            () = wait(deadline) => {
                 token.cancel();
                 Err(canceled("canceling statement due to statement timeout"))
             }
@@ -233,7 +235,12 @@ impl Session {
         self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
         let response = response?;
         self.keep(context).await?;
-        Ok(response)
+        Ok(match (response, deadline) {
+            (Response::Rows { schema, rows, tag }, Some(deadline)) => {
+                Response::Rows { schema, rows: until(rows, deadline), tag }
+            }
+            (response, _) => response,
+        })
     }
 
     /// Takes what a statement wants changed into the transaction, or commits it at once.
@@ -311,9 +318,24 @@ fn canceled(message: &str) -> Error {
     Error::new(Kind::QueryCanceled, message)
 }
 
-async fn wait(timeout: Option<std::time::Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
+async fn wait(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// The rows up to the statement's deadline, then its error.
+fn until(rows: BatchStream, deadline: tokio::time::Instant) -> BatchStream {
+    let timeout = canceled("canceling statement due to statement timeout");
+    let sleep = Box::pin(tokio::time::sleep_until(deadline));
+    let rows = futures::stream::unfold((rows, sleep, Some(timeout)), |(mut rows, mut sleep, timeout)| async move {
+        let timeout = timeout?;
+        tokio::select! {
+            biased;
+            () = sleep.as_mut() => Some((Err(timeout), (rows, sleep, None))),
+            next = rows.next() => next.map(|batch| (batch, (rows, sleep, Some(timeout)))),
+        }
+    });
+    Box::pin(rows)
 }

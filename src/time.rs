@@ -9,23 +9,37 @@ pub const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Wall time for the whole warehouse, shifted by a constant from the machine's own.
 #[derive(Debug, Clone)]
-pub struct Clock {
-    offset_us: i64,
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// the machine's clock, moved by so many microseconds
+    Running { offset_us: i64 },
+    /// always the same time: what tests need to ask two stores about one moment
+    Standing { at_us: i64 },
 }
 
 impl Clock {
     pub fn system() -> Self {
-        Clock { offset_us: 0 }
+        Clock(Source::Running { offset_us: 0 })
     }
 
     /// A clock that says `start_us` now and runs on from there.
     pub fn starting_at(start_us: i64) -> Self {
-        Clock { offset_us: start_us - system_now_us() }
+        Clock(Source::Running { offset_us: start_us - system_now_us() })
+    }
+
+    /// A clock that always says `at_us`.
+    pub fn standing_at(at_us: i64) -> Self {
+        Clock(Source::Standing { at_us })
     }
 
     /// Microseconds since 1970, UTC.
     pub fn now_us(&self) -> i64 {
-        system_now_us() + self.offset_us
+        match self.0 {
+            Source::Running { offset_us } => system_now_us() + offset_us,
+            Source::Standing { at_us } => at_us,
+        }
     }
 }
 
@@ -79,5 +93,6 @@ mod tests {
     fn a_shifted_clock_starts_where_it_was_told() {
         let clock = Clock::starting_at(0);
         assert!(clock.now_us() < 60 * MICROS_PER_SECOND);
+        assert_eq!(Clock::standing_at(5).now_us(), 5);
     }
 }

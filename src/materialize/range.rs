@@ -1,6 +1,6 @@
 //! Which range a REFRESH means: aligned to the view's schedule, ended by the last complete period.
 
-use granary_catalog::ViewKind;
+use granary_catalog::{ObjectId, StoreKind, ViewKind};
 use granary_sql::timestamp::format_timestamp;
 
 use crate::engine::{BoundView, QueryPlanner, has_rows_before};
@@ -59,13 +59,34 @@ pub async fn resolve_range(
             Some(_) => {
                 format!("no period of the range is complete yet: the last one ends at {}", format_timestamp(last_us))
             }
+            None if request.start_us.is_none() => format!(
+                "there is nothing to materialize before {}: the view needs no rows from before {}",
+                format_timestamp(end_us),
+                format_timestamp(start_us)
+            ),
             None => "the range is empty: FROM must be before TO".to_owned(),
         };
         return Err(Error::new(Kind::InvalidParameterValue, message));
     }
-    // With nothing before it, a range is as good as one without a beginning: no later question meets a gap there.
-    let unbounded = start_us != i64::MIN && !has_rows_before(planner, view, start_us).await?;
-    Ok(ResolvedRange { start_us: if unbounded { i64::MIN } else { start_us }, end_us, notice })
+    let start_us = if start_us != i64::MIN && !has_rows_before(planner, view, start_us).await? {
+        after_earlier_ranges(planner, view, start_us)
+    } else {
+        start_us
+    };
+    Ok(ResolvedRange { start_us, end_us, notice })
+}
+
+/// With no rows before it, a range is as good as one that begins where the one before it ends, or one without a
+/// beginning: no later question meets a gap there.
+fn after_earlier_ranges(planner: &QueryPlanner, view: &BoundView, start_us: i64) -> i64 {
+    let ledger = planner.catalog.ledger();
+    [StoreKind::Offline, StoreKind::Online]
+        .into_iter()
+        .flat_map(|store| ledger.ranges(ObjectId(view.id), store).iter().collect::<Vec<_>>())
+        .filter(|range| range.start_us < start_us)
+        .map(|range| range.end_us.min(start_us))
+        .max()
+        .unwrap_or(i64::MIN)
 }
 
 /// The unit that ranges of a view are made of.

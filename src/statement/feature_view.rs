@@ -514,6 +514,19 @@ fn check_window(window: &Window, times: &Times) -> Result<()> {
         }
     }
     let tiled = matches!(times.kind, ViewKind::BatchAggregates | ViewKind::StreamTiled);
+    if let (true, Window::Lifetime, None, Some(start), Some(interval)) =
+        (tiled, window, times.lifetime_start_us, times.start_us, times.interval_us)
+        && start.rem_euclid(interval) != 0
+    {
+        return Err(Error::new(
+            Kind::InvalidParameterValue,
+            format!(
+                "LIFETIME begins at start, which is not a multiple of the aggregation interval, {}",
+                format_interval(interval)
+            ),
+        )
+        .with_hint("set lifetime_start to a multiple of it"));
+    }
     if let (true, Some(interval)) = (tiled, times.interval_us)
         && let Some(length) = window.lengths_us().into_iter().find(|length| length % interval != 0)
     {

@@ -6,8 +6,9 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use twox_hash::XxHash64;
 use granary_catalog::{AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, ViewKind};
+use serde_json::json;
+use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, window_label};
@@ -94,13 +95,17 @@ impl BoundView {
         let output = output_schema(&view.join_keys, view.secondary_key.as_ref(), &view.features, &plan);
         Ok(BoundView {
             id: view.header.id.0,
-            storage: storage_fingerprint(&[
-                format!("{:?}", view.kind),
-                view.query.clone(),
-                format!("{:?} {:?} {:?}", view.join_keys, view.timestamp, view.secondary_key),
-                format!("{:?} {} {}", view.aggregation_interval_us, view.unfiltered, view.buckets),
-                format!("{:?} {:?} {:?}", columns.inputs, plan.partials, partial_inputs),
-            ]),
+            storage: storage_fingerprint(&json!({
+                "kind": view.kind,
+                "query": view.query,
+                "keys": view.join_keys,
+                "timestamp": view.timestamp,
+                "secondary": view.secondary_key,
+                "interval": view.aggregation_interval_us,
+                "unfiltered": view.unfiltered,
+                "buckets": view.buckets,
+                "inputs": stored_inputs(&view.features),
+            })),
             name: view.header.name.clone(),
             keys: view.join_keys.clone(),
             timestamp: view.timestamp.clone(),
@@ -133,10 +138,12 @@ impl BoundView {
         let output = output_schema(&table.join_keys, None, &table.features, &plan);
         Ok(BoundView {
             id: table.header.id.0,
-            storage: storage_fingerprint(&[
-                format!("{:?} {:?} {}", table.columns, table.join_keys, table.timestamp),
-                table.buckets.to_string(),
-            ]),
+            storage: storage_fingerprint(&json!({
+                "columns": table.columns,
+                "keys": table.join_keys,
+                "timestamp": table.timestamp,
+                "buckets": table.buckets,
+            })),
             name: table.header.name.clone(),
             keys: table.join_keys.clone(),
             timestamp: table.timestamp.clone(),
@@ -281,13 +288,27 @@ impl Columns {
     }
 }
 
-/// A hash that stays the same between versions and machines.
-fn storage_fingerprint(parts: &[String]) -> u64 {
-    let mut hasher = XxHash64::with_seed(0);
-    for part in parts {
-        hasher.write_u64(part.len() as u64);
-        hasher.write(part.as_bytes());
+/// What the features make the view store: functions over inputs, each once; not their names and windows.
+fn stored_inputs(features: &[Feature]) -> Vec<serde_json::Value> {
+    let mut inputs = Vec::new();
+    for feature in features {
+        let input = match &feature.definition {
+            FeatureDefinition::Attribute { column } => json!({ "column": column, "type": feature.data_type }),
+            FeatureDefinition::Aggregate { function, inputs, input_types, filter, .. } => {
+                json!({ "function": function, "inputs": inputs, "types": input_types, "filter": filter })
+            }
+        };
+        if !inputs.contains(&input) {
+            inputs.push(input);
+        }
     }
+    inputs
+}
+
+/// A hash that stays the same between versions and machines: JSON's objects print in the order of their keys.
+fn storage_fingerprint(definition: &serde_json::Value) -> u64 {
+    let mut hasher = XxHash64::with_seed(0);
+    hasher.write(definition.to_string().as_bytes());
     hasher.finish()
 }
 

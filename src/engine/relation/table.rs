@@ -11,7 +11,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use granary_catalog::{IntervalSet, ObjectId, StoreKind};
+use granary_catalog::{Interval, IntervalSet, ObjectId, StoreKind, Stream};
 
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
@@ -172,9 +172,21 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
         let plan = Box::new(rows_plan(planner, view, RowsRequest::Everything).await?);
         return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None });
     }
-    let materialized = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
+    let materialized = materialized(planner, view);
     let plan = Box::new(stored_rows_plan(planner, view).await?);
     Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized) })
+}
+
+/// The ranges that the offline store answers for. From its cut-over on a stream has no mirror, so there is nothing to
+/// materialize from it; a feature table has none at all.
+fn materialized(planner: &QueryPlanner, view: &BoundView) -> IntervalSet {
+    let mut ranges = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
+    if view.kind().is_stream() {
+        let stream = view.depends_on.iter().find_map(|id| planner.scope.snapshot.get_as::<Stream>(*id));
+        let until_us = stream.and_then(|stream| stream.backfill).map_or(i64::MIN, |backfill| backfill.until_us);
+        ranges.insert(Interval::new(until_us, i64::MAX));
+    }
+    ranges
 }
 
 #[async_trait]

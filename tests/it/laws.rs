@@ -1,0 +1,331 @@
+//! The laws, as properties over random views, windows, events and questions: the warehouse equals the brute force
+//! from the source and from the store; nothing later is ever seen; a refresh run twice is a refresh run once; and the
+//! online store answers at its time what AS OF answers.
+
+use granary::row::Value;
+
+use crate::oracle::{Event, FUNCTIONS, HOUR, Kind, View, Window};
+use crate::random::Random;
+use crate::world::{Row, World, agree};
+
+const CASES: u64 = 24;
+const KINDS: [Kind; 5] =
+    [Kind::BatchAggregates, Kind::BatchAttributes, Kind::StreamTiled, Kind::StreamContinuous, Kind::StreamAttributes];
+/// 1969-12-31 and 2024-01-01: before 1970 floors go the other way.
+const BASES: [i64; 2] = [-24 * HOUR, 1_704_067_200_000_000];
+
+struct Case {
+    view: View,
+    events: Vec<Event>,
+    questions: Vec<(Option<&'static str>, Option<i64>)>,
+    /// after everything
+    end: i64,
+}
+
+fn random_case(random: &mut Random) -> Case {
+    let base = *random.pick(&BASES);
+    let interval = *random.pick(&[HOUR, 10 * HOUR / 60, 6 * HOUR]);
+    let schedule = interval * random.between(1, 3);
+    let kind = *random.pick(&KINDS);
+    let tick = interval / 4;
+    let time = |random: &mut Random| {
+        let jitter = *random.pick(&[0, 0, 0, 1, -1]);
+        base + tick * random.between(-20, 60) + jitter
+    };
+    let events = (0..random.below(70)).map(|_| random_event(random, time)).collect();
+    let mut view = View {
+        kind,
+        interval,
+        schedule,
+        delay: if random.chance(50) { 0 } else { tick * random.between(1, 9) },
+        start: random.chance(30).then(|| time(random)),
+        lifetime_start: None,
+        ttl: random.chance(60).then(|| tick * random.between(1, 20)),
+        features: Vec::new(),
+    };
+    if matches!(kind, Kind::BatchAggregates | Kind::StreamTiled | Kind::StreamContinuous) {
+        view.ttl = None;
+        if random.chance(40) {
+            view.lifetime_start = Some((base / interval + random.between(-5, 10)) * interval);
+        }
+        for _ in 0..random.between(3, 8) {
+            let function = usize::try_from(random.below(FUNCTIONS.len() as u64)).expect("small");
+            view.features.push((function, random_window(random, interval, FUNCTIONS[function].1)));
+        }
+        // LIFETIME begins at a tile's border; without lifetime_start that is start.
+        let has_lifetime = view.features.iter().any(|(_, window)| matches!(window, Window::Lifetime));
+        if has_lifetime && kind != Kind::StreamContinuous && view.lifetime_start.is_none() {
+            view.start = view.start.map(|start| start - start.rem_euclid(interval));
+        }
+    }
+    let mut questions: Vec<_> = (0..50)
+        .map(|_| {
+            let key = *random.pick(&[Some("a"), Some("b"), Some("c"), Some("nobody"), None]);
+            let t = if random.chance(5) { None } else { Some(time(random) + view.delay * random.between(0, 1)) };
+            (key, t)
+        })
+        .collect();
+    questions.push(questions[0]);
+    Case { view, events, questions, end: base + tick * 100 + 12 * schedule }
+}
+
+fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event {
+    Event {
+        key: *random.pick(&[Some("a"), Some("a"), Some("b"), Some("c"), None]),
+        ts: time(random),
+        v: random.chance(80).then(|| random.between(-40, 40) as f64 / 4.0),
+        n: random.chance(80).then(|| random.between(-3, 5)),
+        s: random.chance(80).then(|| *random.pick(&["x", "y", "z", ""])),
+    }
+}
+
+fn random_window(random: &mut Random, interval: i64, may_be_series: bool) -> Window {
+    match random.below(10) {
+        0 | 1 => Window::Lifetime,
+        2 | 3 if may_be_series => {
+            let size = interval * random.between(1, 3);
+            let to = -interval * random.between(0, 2);
+            Window::Series {
+                from: to - size - interval * random.between(0, 4),
+                to,
+                size,
+                step: interval * random.between(1, 2),
+            }
+        }
+        _ => Window::Last {
+            size: interval * random.between(1, 9),
+            offset: -interval * random.between(0, 3).max(0) * random.between(0, 1),
+        },
+    }
+}
+
+fn literal(us: i64) -> String {
+    format!("'{}'", granary_sql::timestamp::format_timestamp(us))
+}
+
+fn interval_text(us: i64) -> String {
+    format!("'{us} microseconds'")
+}
+
+fn sql_value<T: std::fmt::Display>(value: Option<T>) -> String {
+    value.map_or("NULL".to_owned(), |value| value.to_string())
+}
+
+fn quoted(value: Option<&str>) -> String {
+    value.map_or("NULL".to_owned(), |value| format!("'{value}'"))
+}
+
+fn create_view(view: &View) -> String {
+    let mut options = vec!["buckets = 2".to_owned()];
+    let is_stream = matches!(view.kind, Kind::StreamTiled | Kind::StreamContinuous | Kind::StreamAttributes);
+    if !is_stream {
+        options.push(format!("schedule = {}", interval_text(view.schedule)));
+        options.push(format!("data_delay = {}", interval_text(view.delay)));
+    }
+    if matches!(view.kind, Kind::BatchAggregates | Kind::StreamTiled) {
+        options.push(format!("aggregation_interval = {}", interval_text(view.interval)));
+    }
+    for (name, value) in [("start", view.start), ("lifetime_start", view.lifetime_start)] {
+        options.extend(value.map(|us| format!("{name} = {}", literal(us))));
+    }
+    options.extend(view.ttl.map(|us| format!("ttl = {}", interval_text(us))));
+    let features: Vec<String> = view
+        .features
+        .iter()
+        .enumerate()
+        .map(|(index, (function, window))| {
+            let window = match *window {
+                Window::Last { size, offset: 0 } => format!("LAST {}", interval_text(size)),
+                Window::Last { size, offset } => {
+                    format!("LAST {} OFFSET {}", interval_text(size), interval_text(offset))
+                }
+                Window::Lifetime => "LIFETIME".to_owned(),
+                Window::Series { from, to, size, step } => format!(
+                    "SERIES FROM {} TO {} SIZE {} STEP {}",
+                    interval_text(from),
+                    interval_text(to),
+                    interval_text(size),
+                    interval_text(step)
+                ),
+            };
+            format!("{} OVER ({window}) AS f{index}", FUNCTIONS[*function].0)
+        })
+        .collect();
+    let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
+    let source = if is_stream { "stream" } else { "source" };
+    format!(
+        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s FROM {source}",
+        options.join(", ")
+    )
+}
+
+/// Declares the case's view over `events`; the source reads `events`, the stream's mirror is the source.
+async fn declare(world: &mut World, case: &Case, events: &[Event]) {
+    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text)").await;
+    insert(world, events).await;
+    world.run("CREATE TABLE questions (id bigint, k text, t timestamptz)").await;
+    let rows: Vec<String> = case
+        .questions
+        .iter()
+        .enumerate()
+        .map(|(id, (key, t))| format!("({id}, {}, {})", quoted(*key), t.map_or("NULL".to_owned(), literal)))
+        .collect();
+    world.run(&format!("INSERT INTO questions VALUES {}", rows.join(", "))).await;
+    world.run("CREATE ENTITY thing (k text)").await;
+    world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
+    world
+        .run(
+            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text) FROM PUSH TIMESTAMP ts \
+             BACKFILL FROM source UNTIL '2040-01-01'",
+        )
+        .await;
+    world.run(&create_view(&case.view)).await;
+}
+
+async fn insert(world: &mut World, events: &[Event]) {
+    if events.is_empty() {
+        return;
+    }
+    let rows: Vec<String> = events
+        .iter()
+        .map(|event| {
+            format!(
+                "({}, {}, {}, {}, {})",
+                quoted(event.key),
+                literal(event.ts),
+                sql_value(event.v),
+                sql_value(event.n),
+                quoted(event.s)
+            )
+        })
+        .collect();
+    world.run(&format!("INSERT INTO events VALUES {}", rows.join(", "))).await;
+}
+
+const ASK: &str =
+    "SELECT q.id, f.* FROM questions q LEFT JOIN v FOR SYSTEM_TIME AS OF q.t AS f ON f.k = q.k ORDER BY q.id";
+
+/// All questions' answers without id and key.
+async fn ask(world: &mut World, from_source: bool) -> Vec<Row> {
+    world.run(if from_source { "SET from_source = on" } else { "SET from_source = off" }).await;
+    world.run(ASK).await.into_iter().map(|row| row[2..].to_vec()).collect()
+}
+
+#[track_caller]
+fn check(case: &Case, seed: u64, what: &str, answers: &[Row], expected: &[Row]) {
+    assert_eq!(answers.len(), expected.len(), "seed {seed}: {what}: one row for every question");
+    for ((question, answer), expected) in case.questions.iter().zip(answers).zip(expected) {
+        let same = answer.len() == expected.len() && answer.iter().zip(expected).all(|(a, b)| agree(a, b));
+        assert!(
+            same,
+            "seed {seed}: {what}: {question:?}\n{}\nanswered {answer:?}\nexpected {expected:?}\nevents {:#?}",
+            create_view(&case.view),
+            case.events
+        );
+    }
+}
+
+fn expected(case: &Case) -> Vec<Row> {
+    case.questions.iter().map(|(key, t)| case.view.answer(&case.events, *key, *t)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_equal_the_brute_force_from_source_and_store_and_a_second_refresh_changes_nothing() {
+    for seed in 0..CASES {
+        let mut random = Random::new(seed);
+        let case = random_case(&mut random);
+        let mut world = World::at(case.end).await;
+        declare(&mut world, &case, &case.events).await;
+        let expected = expected(&case);
+        check(&case, seed, "from the source", &ask(&mut world, true).await, &expected);
+        refresh_in_parts(&mut world, &case, &mut random).await;
+        let stored = ask(&mut world, false).await;
+        check(&case, seed, "from the store", &stored, &expected);
+        let rows = stored_rows(&world).await;
+        world.run("REFRESH FEATURE VIEW v OVERWRITE").await;
+        assert_eq!(ask(&mut world, false).await, stored, "seed {seed}: run twice = once");
+        assert_eq!(stored_rows(&world).await, rows, "seed {seed}: run twice stores the same rows");
+    }
+}
+
+/// Two ranges that meet at a period's border.
+async fn refresh_in_parts(world: &mut World, case: &Case, random: &mut Random) {
+    let unit = case.view.schedule;
+    let border = (case.end / unit - random.between(12, 30)) * unit;
+    // Before the view's start there may be nothing to refresh.
+    let border = border.max(case.view.start.map_or(i64::MIN, |start| (start / unit + 2) * unit));
+    world.run(&format!("REFRESH FEATURE VIEW v TO {}", literal(border))).await;
+    world.run(&format!("REFRESH FEATURE VIEW v FROM {}", literal(border))).await;
+    let error = world.try_run("REFRESH FEATURE VIEW v").await.expect_err("the range is done");
+    assert_eq!(error.sqlstate(), "55000", "{error:?}");
+}
+
+async fn stored_rows(world: &World) -> u64 {
+    let snapshot = world.warehouse.catalog.snapshot();
+    let view = snapshot.all::<granary_catalog::FeatureView>()[0];
+    let table = granary::engine::BoundView::of_feature_view(view).expect("binds").offline_table();
+    let table = world.warehouse.offline.table(&table).await.expect("opens").expect("is there");
+    table.files.iter().map(|file| file.rows).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_later_than_the_asked_time_is_ever_seen() {
+    for seed in 100..100 + CASES / 2 {
+        let mut random = Random::new(seed);
+        let mut case = random_case(&mut random);
+        let mut world = World::at(case.end).await;
+        declare(&mut world, &case, &case.events).await;
+        // Only questions up to a time, and then events from after it.
+        let times: Vec<i64> = case.questions.iter().filter_map(|(_, t)| *t).collect();
+        let limit = times[times.len() / 2];
+        world.run(&format!("CREATE VIEW early AS SELECT * FROM questions WHERE t <= {}", literal(limit))).await;
+        world.run("SET from_source = on").await;
+        let ask = ASK.replace("questions", "early");
+        let before = world.run(&ask).await;
+        let later: Vec<Event> =
+            (0..40).map(|_| random_event(&mut random, |random| limit + random.between(1, 100) * HOUR / 4)).collect();
+        insert(&mut world, &later).await;
+        assert_eq!(world.run(&ask).await, before, "seed {seed}");
+        case.events.extend(later);
+        check(&case, seed, "with later events", &self::ask(&mut world, true).await, &expected(&case));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_online_store_answers_at_its_time_what_as_of_answers() {
+    for seed in 200..200 + CASES {
+        let mut random = Random::new(seed);
+        let case = random_case(&mut random);
+        // Now is among the events, so that windows are neither empty nor whole. A stream's mirror ends before now.
+        let now = case.questions.iter().find_map(|(_, t)| *t).expect("a time");
+        let mut world = World::at(now).await;
+        let events: Vec<Event> = case.events.iter().filter(|event| event.ts < now).cloned().collect();
+        declare(&mut world, &case, &events).await;
+        match world.try_run("REFRESH FEATURE VIEW v").await {
+            Ok(_) => {}
+            // Before the first complete period there is nothing to refresh.
+            Err(error) if error.sqlstate() == "22023" => continue,
+            Err(error) => panic!("seed {seed}: {error:?}"),
+        }
+        let online = world.run("SELECT * FROM v WHERE k IN ('a', 'b', 'c', 'nobody') ORDER BY k").await;
+        world.run("SET from_source = on").await;
+        let as_of = format!(
+            "SELECT * FROM v FOR SYSTEM_TIME AS OF {} WHERE k IN ('a', 'b', 'c', 'nobody') ORDER BY k",
+            literal(now)
+        );
+        let expected = world.run(&as_of).await;
+        assert_eq!(online, expected, "seed {seed} at {now}: {}", create_view(&case.view));
+        assert_eq!(online.len(), 4, "one row a key, known or not");
+        let brute: Vec<Row> = ["a", "b", "c", "nobody"]
+            .iter()
+            .map(|key| {
+                let mut row = vec![Some(Value::Text((*key).into()))];
+                row.extend(case.view.answer(&events, Some(key), Some(now)));
+                row
+            })
+            .collect();
+        for (online, brute) in online.iter().zip(&brute) {
+            assert!(online.iter().zip(brute).all(|(a, b)| agree(a, b)), "seed {seed}: {online:?} {brute:?}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests that look inside: laws against a brute force, crashes, and the tidiness of the tree.
+
+mod crash;
+mod laws;
+mod oracle;
+mod random;
+mod tidy;
+mod world;

@@ -1,0 +1,265 @@
+//! The law, done the slow way: for one asked time, look at every event and decide. Nothing here is shared with the
+//! warehouse but the words.
+
+use granary::row::Value;
+
+pub const HOUR: i64 = 3_600_000_000;
+
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub key: Option<&'static str>,
+    pub ts: i64,
+    pub v: Option<f64>,
+    pub n: Option<i64>,
+    pub s: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    BatchAggregates,
+    BatchAttributes,
+    StreamTiled,
+    StreamContinuous,
+    StreamAttributes,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Window {
+    Last { size: i64, offset: i64 },
+    Lifetime,
+    Series { from: i64, to: i64, size: i64, step: i64 },
+}
+
+#[derive(Debug, Clone)]
+pub struct View {
+    pub kind: Kind,
+    pub interval: i64,
+    pub schedule: i64,
+    pub delay: i64,
+    pub start: Option<i64>,
+    pub lifetime_start: Option<i64>,
+    pub ttl: Option<i64>,
+    /// of aggregates: the number of a function below, and its window
+    pub features: Vec<(usize, Window)>,
+}
+
+fn floor(t: i64, width: i64) -> i64 {
+    t - t.rem_euclid(width)
+}
+
+/// The functions: how they are written in SQL, and whether they give one value that a series can hold.
+pub const FUNCTIONS: [(&str, bool); 23] = [
+    ("count(*)", true),
+    ("count(v)", true),
+    ("sum(v)", true),
+    ("sum(n)", true),
+    ("avg(v)", true),
+    ("min(v)", true),
+    ("max(n)", true),
+    ("min(s)", true),
+    ("var_pop(v)", true),
+    ("stddev_samp(v)", true),
+    ("last(v)", true),
+    ("first(s)", true),
+    ("last(s, 3)", false),
+    ("first(v, 2)", false),
+    ("last_distinct(s, 2)", false),
+    ("first_distinct(s, 2)", false),
+    ("count_distinct(s)", true),
+    ("median(v)", true),
+    ("mode(s)", true),
+    ("arg_max(s, v)", true),
+    ("top_k(s, 2)", false),
+    ("sum(v) FILTER (WHERE n > 1)", true),
+    ("count(*) FILTER (WHERE s = 'x')", true),
+];
+
+impl View {
+    fn edge(&self, t: i64) -> i64 {
+        match self.kind {
+            Kind::BatchAggregates | Kind::BatchAttributes => floor(t - self.delay, self.schedule),
+            Kind::StreamTiled => floor(t, self.interval),
+            Kind::StreamContinuous | Kind::StreamAttributes => t,
+        }
+    }
+
+    fn effective(&self, ts: i64) -> i64 {
+        match self.kind {
+            Kind::BatchAttributes => floor(ts, self.schedule) + self.schedule + self.delay,
+            _ => ts,
+        }
+    }
+
+    /// The features of `key` at `t`, in the order declared; attributes v, n, s.
+    pub fn answer(&self, events: &[Event], key: Option<&str>, t: Option<i64>) -> Vec<Option<Value>> {
+        let mut own: Vec<&Event> =
+            events.iter().filter(|event| key.is_some() && event.key.is_some() && event.key == key).collect();
+        // Stable: ties stay in the order of arrival.
+        own.sort_by_key(|event| event.ts);
+        match self.kind {
+            Kind::BatchAttributes | Kind::StreamAttributes => self.attributes(&own, t),
+            _ => self.features.iter().map(|(function, window)| self.feature(&own, *function, *window, t)).collect(),
+        }
+    }
+
+    fn attributes(&self, own: &[&Event], t: Option<i64>) -> Vec<Option<Value>> {
+        let nothing = vec![None, None, None];
+        let Some(t) = t else { return nothing };
+        let chosen = own
+            .iter()
+            .filter(|event| self.start.is_none_or(|start| event.ts >= start))
+            .filter(|event| self.effective(event.ts) <= t)
+            .next_back();
+        let Some(chosen) = chosen else { return nothing };
+        if self.ttl.is_some_and(|ttl| t >= self.effective(chosen.ts + ttl)) {
+            return nothing;
+        }
+        vec![chosen.v.map(Value::Float), chosen.n.map(Value::Int), chosen.s.map(|s| Value::Text(s.into()))]
+    }
+
+    fn feature(&self, own: &[&Event], function: usize, window: Window, t: Option<i64>) -> Option<Value> {
+        // Without a time there is no window and no start: the value of an empty window.
+        let Some(t) = t else {
+            return match window {
+                Window::Series { .. } => series(window, |_, _| aggregate(function, &[])),
+                _ => aggregate(function, &[]),
+            };
+        };
+        let edge = self.edge(t);
+        if self.start.is_some_and(|start| edge < start) {
+            return None;
+        }
+        let inside = |from: i64, to: i64| -> Vec<&Event> {
+            own.iter()
+                .filter(|event| match self.kind {
+                    Kind::StreamContinuous => event.ts > edge + from && event.ts <= edge + to,
+                    _ => event.ts >= edge + from && event.ts < edge + to,
+                })
+                .copied()
+                .collect()
+        };
+        match window {
+            Window::Last { size, offset } => aggregate(function, &inside(offset - size, offset)),
+            Window::Lifetime => {
+                let from = self.lifetime_start.or(self.start).unwrap_or(i64::MIN);
+                let rows: Vec<&Event> = own
+                    .iter()
+                    .filter(|event| event.ts >= from)
+                    .filter(
+                        |event| if self.kind == Kind::StreamContinuous { event.ts <= edge } else { event.ts < edge },
+                    )
+                    .copied()
+                    .collect();
+                aggregate(function, &rows)
+            }
+            Window::Series { .. } => series(window, |from, to| aggregate(function, &inside(from, to))),
+        }
+    }
+}
+
+fn series(window: Window, value: impl Fn(i64, i64) -> Option<Value>) -> Option<Value> {
+    let Window::Series { from, to, size, step } = window else { unreachable!("asked of a series only") };
+    let mut values = Vec::new();
+    let mut start = from;
+    while start + size <= to {
+        values.push(value(start, start + size));
+        start += step;
+    }
+    Some(Value::List(values.into()))
+}
+
+fn text(s: &str) -> Value {
+    Value::Text(s.into())
+}
+
+fn list(values: impl IntoIterator<Item = Value>) -> Option<Value> {
+    Some(Value::List(values.into_iter().map(Some).collect::<Vec<_>>().into()))
+}
+
+fn aggregate(function: usize, rows: &[&Event]) -> Option<Value> {
+    let v: Vec<f64> = rows.iter().filter_map(|row| row.v).collect();
+    let n: Vec<i64> = rows.iter().filter_map(|row| row.n).collect();
+    let s: Vec<&str> = rows.iter().filter_map(|row| row.s).collect();
+    let count = |count: usize| Some(Value::Int(count as i64));
+    let mean = || v.iter().sum::<f64>() / v.len() as f64;
+    let squares = || v.iter().map(|x| (x - mean()) * (x - mean())).sum::<f64>();
+    let some = |there: bool, value: f64| there.then_some(Value::Float(value));
+    match FUNCTIONS[function].0 {
+        "count(*)" => count(rows.len()),
+        "count(v)" => count(v.len()),
+        "sum(v)" => some(!v.is_empty(), v.iter().sum()),
+        "sum(n)" => (!n.is_empty()).then(|| Value::Int(n.iter().sum())),
+        "avg(v)" => some(!v.is_empty(), mean()),
+        "min(v)" => v.iter().copied().reduce(f64::min).map(Value::Float),
+        "max(n)" => n.iter().copied().max().map(Value::Int),
+        "min(s)" => s.iter().min().map(|s| text(s)),
+        "var_pop(v)" => some(!v.is_empty(), squares() / v.len() as f64),
+        "stddev_samp(v)" => some(v.len() > 1, (squares() / (v.len() as f64 - 1.0)).sqrt()),
+        "last(v)" => v.last().copied().map(Value::Float),
+        "first(s)" => s.first().map(|s| text(s)),
+        "last(s, 3)" => list(s[s.len().saturating_sub(3)..].iter().map(|s| text(s))),
+        "first(v, 2)" => list(v.iter().take(2).copied().map(Value::Float)),
+        "last_distinct(s, 2)" => {
+            let mut newest: Vec<&str> = Vec::new();
+            for s in s.iter().rev() {
+                if !newest.contains(s) {
+                    newest.push(s);
+                }
+            }
+            newest.truncate(2);
+            newest.reverse();
+            list(newest.into_iter().map(text))
+        }
+        "first_distinct(s, 2)" => {
+            let mut oldest: Vec<&str> = Vec::new();
+            for s in &s {
+                if !oldest.contains(s) {
+                    oldest.push(s);
+                }
+            }
+            oldest.truncate(2);
+            list(oldest.into_iter().map(text))
+        }
+        "count_distinct(s)" => {
+            let mut distinct = s.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            count(distinct.len())
+        }
+        "median(v)" => {
+            let mut sorted = v.clone();
+            sorted.sort_by(f64::total_cmp);
+            let middle = sorted.len() / 2;
+            match sorted.len() {
+                0 => None,
+                length if length % 2 == 1 => Some(Value::Float(sorted[middle])),
+                _ => Some(Value::Float((sorted[middle - 1] + sorted[middle]) / 2.0)),
+            }
+        }
+        "mode(s)" => by_frequency(&s).first().map(|s| text(s)),
+        "arg_max(s, v)" => {
+            let pairs = rows.iter().filter_map(|row| Some((row.v?, row.s?)));
+            let best = pairs.fold(None, |best: Option<(f64, &str)>, pair| match best {
+                Some(best) if best.0 > pair.0 => Some(best),
+                _ => Some(pair),
+            });
+            best.map(|(_, s)| text(s))
+        }
+        "top_k(s, 2)" => list(by_frequency(&s).into_iter().take(2).map(text)),
+        "sum(v) FILTER (WHERE n > 1)" => {
+            let v: Vec<f64> = rows.iter().filter(|row| row.n.is_some_and(|n| n > 1)).filter_map(|row| row.v).collect();
+            some(!v.is_empty(), v.iter().sum())
+        }
+        "count(*) FILTER (WHERE s = 'x')" => count(rows.iter().filter(|row| row.s == Some("x")).count()),
+        other => unreachable!("{other} has no oracle"),
+    }
+}
+
+/// Most frequent first, ties in the order of values.
+fn by_frequency<'a>(s: &[&'a str]) -> Vec<&'a str> {
+    let mut distinct: Vec<&str> = s.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.sort_by_key(|value| std::cmp::Reverse(s.iter().filter(|other| *other == value).count()));
+    distinct
+}

@@ -1,0 +1,106 @@
+//! A warehouse in a temporary folder, at a time that stands still, with a session to talk to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use granary::error::Result;
+use granary::row::{Value, normalize_type, values_of};
+use granary::server::{FIRST_NAME, Server, ServerConfig};
+use granary::session::{Login, Response, Session};
+use granary::time::Clock;
+use granary::warehouse::{Warehouse, WarehouseConfig};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub type Row = Vec<Option<Value>>;
+
+pub struct World {
+    pub warehouse: Arc<Warehouse>,
+    session: Session,
+    // Last, so that the stores are closed before their folder goes.
+    _folder: TempDir,
+}
+
+pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
+    ServerConfig {
+        warehouse: WarehouseConfig {
+            data_folder: folder.to_path_buf(),
+            memory_limit_bytes: 256 << 20,
+            parallelism: 2,
+            online_shards: 2,
+            online_cache_bytes: 8 << 20,
+            clock,
+        },
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        password: Some("unused".to_owned()),
+        max_connections: 4,
+    }
+}
+
+impl World {
+    /// `now_us` is what the clock always says.
+    pub async fn at(now_us: i64) -> World {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let server = Server::start(&config(folder.path(), Clock::standing_at(now_us))).await.expect("starts");
+        let warehouse = Arc::clone(server.warehouse());
+        let login = Login {
+            user: FIRST_NAME.to_owned(),
+            database: FIRST_NAME.to_owned(),
+            options: Vec::new(),
+            process_id: 1,
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        let session = Session::start(Arc::clone(&warehouse), login).await.expect("logs in");
+        World { warehouse, session, _folder: folder }
+    }
+
+    /// Runs one statement; gives its rows, if any.
+    pub async fn try_run(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let prepared = self.session.prepare(sql, &[]).await?;
+        match self.session.execute(&prepared, Vec::new(), CancellationToken::new()).await? {
+            Response::Rows { rows, .. } => {
+                let batches: Vec<RecordBatch> = rows.try_collect().await?;
+                Ok(batches.iter().flat_map(rows_of).collect())
+            }
+            Response::Done { .. } | Response::Empty => Ok(Vec::new()),
+        }
+    }
+
+    #[track_caller]
+    pub fn run<'a>(&'a mut self, sql: &'a str) -> impl Future<Output = Vec<Row>> + 'a {
+        async move {
+            match self.try_run(sql).await {
+                Ok(rows) => rows,
+                Err(error) => panic!("{sql}\n{error:?}"),
+            }
+        }
+    }
+}
+
+fn rows_of(batch: &RecordBatch) -> Vec<Row> {
+    let columns: Vec<Vec<Option<Value>>> = batch
+        .columns()
+        .iter()
+        .map(|column| {
+            let data_type = normalize_type(column.data_type()).expect("a type that can be stored");
+            let column = arrow::compute::cast(column, &data_type).expect("casts");
+            values_of(column.as_ref()).expect("values")
+        })
+        .collect();
+    (0..batch.num_rows()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect()
+}
+
+/// Whether two answers agree, floats up to rounding.
+pub fn agree(a: &Option<Value>, b: &Option<Value>) -> bool {
+    match (a, b) {
+        (Some(Value::Float(a)), Some(Value::Float(b))) => {
+            (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+        }
+        (Some(Value::List(a)), Some(Value::List(b))) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| agree(a, b))
+        }
+        _ => a == b,
+    }
+}

@@ -7,7 +7,7 @@ mod arrays;
 mod codec;
 mod key;
 
-pub use arrays::{array_of, normalize_type, value_at, values_of};
+pub use arrays::{array_of, integers_of, normalize_type, value_at, values_of};
 pub use codec::{Reader, put_value, put_values};
 pub use key::{Key, bucket_of};
 

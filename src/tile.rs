@@ -16,6 +16,7 @@ mod evaluate;
 mod ewma;
 mod exact_sum;
 mod histogram;
+mod history;
 mod items;
 mod moments;
 mod ordered;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use arrow_state::{states_from_arrays, states_to_arrays};
 pub use evaluate::{empty_row, evaluate_aggregates, evaluate_attributes};
+pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_tiles, raw_items, tile_rows};
 pub use ordered::Order;
 pub use partial::Partial;

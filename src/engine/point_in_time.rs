@@ -4,6 +4,7 @@
 //! `join` runs it over sorted rows, `lookup` over the online store; `answer` turns one key's rows into values.
 
 mod answer;
+mod history;
 mod join;
 mod lookup;
 mod node;

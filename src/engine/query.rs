@@ -29,6 +29,8 @@ use crate::online::OnlineStore;
 
 use provider::TableSources;
 
+use system_time::ReadAt;
+
 pub use system_time::as_of_column;
 
 /// How deep views may stand on views, sources on sources.
@@ -244,7 +246,10 @@ impl QueryPlanner {
         {
             let original = with_table(reference, name);
             let object = self.find(&original)?;
-            let mode = ReadMode::AsOf { column: as_of_column(number) };
+            let mode = match &times.relations[number - 1] {
+                ReadAt::AsOf => ReadMode::AsOf { column: as_of_column(number) },
+                ReadAt::Between { start, end } => self.history_mode(start, end).await?,
+            };
             return self.feature_relation(&object, mode, times.system_columns).await;
         }
         if let Some(provider) = tables::system::table(self, reference)? {
@@ -257,6 +262,16 @@ impl QueryPlanner {
             }
             _ => Ok(provider_as_source(self.provider(&object).await?)),
         }
+    }
+
+    async fn history_mode(&self, start: &ast::Expr, end: &ast::Expr) -> Result<ReadMode> {
+        let constant = |expr: &ast::Expr| granary_sql::SqlText::new(expr.clone(), expr.to_string());
+        let start_us = super::plans::constant_time(self, &constant(start)).await?;
+        let end_us = super::plans::constant_time(self, &constant(end)).await?;
+        if start_us >= end_us {
+            return Err(Error::new(Kind::InvalidParameterValue, "FOR SYSTEM_TIME FROM must be before TO"));
+        }
+        Ok(ReadMode::History { start_us, end_us })
     }
 
     fn find(&self, reference: &TableReference) -> Result<Arc<Object>> {

@@ -13,3 +13,7 @@ pub use table::{FeatureRelation, ReadMode, RowsOrigin};
 pub const EFFECTIVE_TIME: &str = "_effective_time";
 /// System column: `PRESENT` or `MISSING_DATA`.
 pub const STATUS: &str = "_status";
+/// In a history: when a row begins to be the answer, inclusive.
+pub const VALID_FROM: &str = "_valid_from";
+/// In a history: when it ends to be, exclusive.
+pub const VALID_TO: &str = "_valid_to";

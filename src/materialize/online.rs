@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use crate::engine::{ARRIVAL, BoundView, RowGroups, RowLayout};
 use crate::error::{Error, Result};
 use crate::online::{ItemRow, LatestRow, OnlineStore};
-use crate::row::{Key, Value, put_values, values_of};
+use crate::row::{Key, Value, integers_of, put_values, values_of};
 use crate::tile::{Partial, states_from_arrays};
 
 /// How many rows travel to the writing thread at once.
@@ -136,23 +136,24 @@ impl RowReader<'_> {
     fn add_key(&mut self, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<()> {
         let view = self.view;
         let layout = view.stored_layout();
-        let values = |name: &str| -> Result<Vec<Option<Value>>> {
+        let column = |name: &str| -> Result<&ArrayRef> {
             let index = schema
                 .index_of(name)
                 .map_err(|error| Error::internal(format!("rows lack {name}")).with_source(error))?;
-            values_of(columns[index].as_ref())
+            Ok(&columns[index])
         };
+        let values = |name: &str| values_of(column(name)?.as_ref());
         let keys = columns[..view.keys.len()]
             .iter()
             .map(|column| crate::row::value_at(column.as_ref(), 0))
             .collect::<Result<Vec<_>>>()?;
         let key = Key::encode(keys.iter().map(Option::as_ref))
             .ok_or_else(|| Error::internal("a stored row has a NULL key"))?;
-        let times = integers(values(view.time_column(layout))?)?;
+        let times = integers_of(column(view.time_column(layout))?.as_ref())?;
         if layout == RowLayout::Tiles {
-            return self.add_tiles(&key, &times, schema, columns, &values);
+            return self.add_tiles(&key, &times, &column);
         }
-        let arrivals = integers(values(ARRIVAL)?)?;
+        let arrivals = integers_of(column(ARRIVAL)?.as_ref())?;
         let inputs = view.inputs.iter().map(|input| values(&input.name)).collect::<Result<Vec<_>>>()?;
         let row_values = |row: usize| -> Vec<Option<Value>> { inputs.iter().map(|input| input[row].clone()).collect() };
         if !view.kind().has_aggregates() {
@@ -190,31 +191,16 @@ impl RowReader<'_> {
         Ok(())
     }
 
-    fn add_tiles(
-        &mut self,
-        key: &Key,
-        times: &[i64],
-        schema: &SchemaRef,
-        columns: &[ArrayRef],
-        values: &dyn Fn(&str) -> Result<Vec<Option<Value>>>,
-    ) -> Result<()> {
+    fn add_tiles<'b>(&mut self, key: &Key, times: &[i64], column: &dyn Fn(&str) -> Result<&'b ArrayRef>) -> Result<()> {
         let view = self.view;
         let mut partials: Vec<Vec<Partial>> = Vec::with_capacity(view.plan.partials.len());
         for (spec, name) in view.plan.partials.iter().zip(&view.partial_names) {
-            let states = spec
-                .state_fields(name)
-                .iter()
-                .map(|field| {
-                    let index = schema
-                        .index_of(field.name())
-                        .map_err(|error| Error::internal("a state column is lost").with_source(error))?;
-                    Ok(ArrayRef::clone(&columns[index]))
-                })
-                .collect::<Result<Vec<_>>>()?;
+            let fields = spec.state_fields(name);
+            let states = fields.iter().map(|field| column(field.name()).cloned()).collect::<Result<Vec<_>>>()?;
             partials.push(states_from_arrays(spec, &states)?);
         }
         let secondary = match &view.secondary {
-            Some(column) => Some(values(&column.name)?),
+            Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
             None => None,
         };
         for (row, &time_us) in times.iter().enumerate() {
@@ -245,14 +231,4 @@ fn payload_of_tile(view: &BoundView, partials: &[Vec<Partial>], row: usize) -> V
         payload.extend_from_slice(&state);
     }
     payload
-}
-
-fn integers(values: Vec<Option<Value>>) -> Result<Vec<i64>> {
-    values
-        .into_iter()
-        .map(|value| match value {
-            Some(Value::Int(value)) => Ok(value),
-            other => Err(Error::internal(format!("a stored time or arrival is {other:?}"))),
-        })
-        .collect()
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::engine::{ARRIVAL, BUCKET, BoundView, RowLayout, time_type};
 use crate::error::{Error, Result};
-use crate::row::{Value, array_of, value_at, values_of};
+use crate::row::{Value, array_of, integers_of, value_at, values_of};
 use crate::tile::{AggregateItems, RawRows, states_to_arrays, tile_rows};
 
 /// Builds the batches of one view's offline table.
@@ -33,8 +33,8 @@ impl TileBuilder {
             Ok(&columns[index])
         };
         let rows = RawRows {
-            times: integers(column(&view.timestamp)?)?,
-            arrivals: integers(column(ARRIVAL)?)?,
+            times: integers_of(column(&view.timestamp)?.as_ref())?,
+            arrivals: integers_of(column(ARRIVAL)?.as_ref())?,
             secondary: match &view.secondary {
                 Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
                 None => None,
@@ -76,14 +76,4 @@ impl TileBuilder {
 
 fn lost(name: &str) -> Error {
     Error::internal(format!("rows lack column {name}"))
-}
-
-fn integers(array: &ArrayRef) -> Result<Vec<i64>> {
-    values_of(array.as_ref())?
-        .into_iter()
-        .map(|value| match value {
-            Some(Value::Int(value)) => Ok(value),
-            other => Err(Error::internal(format!("a row's time or arrival is {other:?}"))),
-        })
-        .collect()
 }

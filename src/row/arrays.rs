@@ -86,6 +86,15 @@ pub fn values_of(array: &dyn Array) -> Result<Vec<Option<Value>>> {
     (0..array.len()).map(|row| value_at(array, row)).collect()
 }
 
+/// All rows of an array of integers or times that has no NULL.
+pub fn integers_of(array: &dyn Array) -> Result<Vec<i64>> {
+    let integer = |value| match value {
+        Some(Value::Int(value)) => Ok(value),
+        other => Err(Error::internal(format!("a time or arrival is {other:?}"))),
+    };
+    (0..array.len()).map(|row| value_at(array, row).and_then(integer)).collect()
+}
+
 macro_rules! build {
     ($builder:expr, $values:expr, $variant:path, $convert:expr) => {{
         let mut builder = $builder;

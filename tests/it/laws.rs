@@ -329,3 +329,35 @@ async fn the_online_store_answers_at_its_time_what_as_of_answers() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_joined_on_its_validity_equals_as_of() {
+    for seed in 300..300 + CASES {
+        let mut random = Random::new(seed);
+        let case = random_case(&mut random);
+        let mut world = World::at(case.end).await;
+        declare(&mut world, &case, &case.events).await;
+        world.run("SET from_source = on").await;
+        let times: Vec<i64> = case.questions.iter().filter_map(|(_, t)| *t).collect();
+        let (first, last) = (*times.iter().min().expect("times"), *times.iter().max().expect("times"));
+        let (a, b) = (literal(first - random.between(0, 1)), literal(last + 1));
+        let history = format!("v FOR SYSTEM_TIME FROM {a} TO {b} AS h");
+        let joined = format!(
+            "SELECT q.id, h.* FROM questions q LEFT JOIN {history}
+             ON h.k = q.k AND q.t >= h._valid_from AND q.t < h._valid_to ORDER BY q.id"
+        );
+        let joined = world.run(&joined).await;
+        let expected = expected(&case);
+        assert_eq!(joined.len(), expected.len(), "seed {seed}: at most one row of the history holds");
+        for (((key, t), row), expected) in case.questions.iter().zip(&joined).zip(&expected) {
+            let answer = &row[2..row.len() - 2];
+            // Where no row holds, the answer is that of an empty window, or NULL before the start.
+            let filled = if row[1].is_none() { case.view.answer(&[], Some("nobody"), *t) } else { answer.to_vec() };
+            let same = filled.iter().zip(expected).all(|(a, b)| agree(a, b));
+            assert!(same, "seed {seed}: {key:?} {t:?}\n{}\n{row:?}\n{expected:?}", create_view(&case.view));
+        }
+        let ends =
+            world.run(&format!("SELECT count(*) FROM {history} WHERE _valid_from < {a} OR _valid_to > {b}")).await;
+        assert_eq!(ends, [[Some(Value::Int(0))]], "seed {seed}: trimmed to the range");
+    }
+}

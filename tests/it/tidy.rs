@@ -35,8 +35,9 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("clap", &["cli"]),
 ];
 
-/// Longer than this, a file has grown past its subject.
+/// Longer than this, a file has grown past its subject. Lists of cases may be longer.
 const LONGEST_FILE: usize = 800;
+const LONGEST_TEST_FILE: usize = 1000;
 const LONGEST_ARCHITECTURE: usize = 250;
 
 fn root() -> PathBuf {
@@ -132,6 +133,9 @@ fn only_the_clock_reads_the_time_and_only_the_configuration_the_environment() {
             let reads_clock =
                 line.contains("SystemTime::now") || line.contains("std::time::Instant") || line.contains("Utc::now");
             let reads_environment = line.contains("env::var");
+            if is_tests(&file) {
+                continue;
+            }
             if (reads_clock && module_of(&file) != "time") || (reads_environment && module_of(&file) != "config") {
                 wrong.push(format!("{file}: {}", line.trim()));
             }
@@ -149,8 +153,9 @@ fn files_say_what_they_are_and_keep_to_it() {
                 wrong.push(format!("{file} does not begin with //!"));
             }
             let lines = text.lines().count();
-            if lines > LONGEST_FILE {
-                wrong.push(format!("{file} has {lines} lines, more than {LONGEST_FILE}"));
+            let longest = if folder == "tests" { LONGEST_TEST_FILE } else { LONGEST_FILE };
+            if lines > longest {
+                wrong.push(format!("{file} has {lines} lines, more than {longest}"));
             }
         }
     }

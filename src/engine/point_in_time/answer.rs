@@ -8,10 +8,10 @@ use granary_catalog::ViewKind;
 
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::{Error, Result};
-use crate::row::{Reader, Value, array_of, value_at, values_of};
+use crate::row::{Reader, Value, array_of, integers_of, values_of};
 use crate::tile::{
-    AggregateItems, Order, Partial, RawRows, ViewPlan, empty_row, evaluate_aggregates, evaluate_attributes, raw_items,
-    states_from_arrays, tile_rows,
+    AggregateItems, Order, Partial, RawRows, ViewPlan, change_times, empty_row, evaluate_aggregates,
+    evaluate_attributes, raw_items, states_from_arrays, tile_rows,
 };
 
 /// One column of the answer.
@@ -25,6 +25,9 @@ pub enum Wanted {
     Status,
     /// the asked time
     AsOf,
+    /// of a history: from when on, and until when, the row is the answer
+    ValidFrom,
+    ValidTo,
 }
 
 const PRESENT: &str = "PRESENT";
@@ -136,6 +139,34 @@ impl Answerer {
             .collect();
     }
 
+    /// The times at which the answer for these rows may change inside of a range.
+    pub fn change_times(&self, rows: &KeyRows, start_us: i64, end_us: i64) -> Vec<i64> {
+        let times = match rows {
+            KeyRows::Aggregates(items) => &items.times,
+            KeyRows::Attributes { times, .. } => times,
+        };
+        change_times(&self.plan, times, start_us, end_us)
+    }
+
+    /// Whether an answer says nothing: every aggregate has its empty value, or there is no attribute row.
+    pub fn is_empty_answer(&self, rows: &KeyRows, time_us: i64, answer: &[Option<Value>]) -> bool {
+        if let KeyRows::Attributes { times, .. } = rows {
+            return evaluate_attributes(&self.plan, times, &[time_us]) == [None];
+        }
+        let empty = empty_row(&self.plan);
+        let features = self.places.iter().zip(answer).filter_map(|(place, value)| Some(((*place)?, value)));
+        self.plan.timing.is_before_start(time_us) || features.into_iter().all(|(place, value)| empty[place] == *value)
+    }
+
+    /// Which columns are features.
+    pub fn feature_columns(&self) -> Vec<bool> {
+        self.wanted.iter().map(|wanted| matches!(wanted, Wanted::Feature(_))).collect()
+    }
+
+    pub fn wanted(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
     /// How many columns an answer has.
     pub fn n_wanted(&self) -> usize {
         self.wanted.len()
@@ -187,7 +218,7 @@ impl Answerer {
                 .map_err(|error| Error::internal(format!("rows lack column {name}")).with_source(error))?;
             Ok(&columns[index])
         };
-        let times = int_values(column(view.time_column(layout))?)?;
+        let times = integers_of(column(view.time_column(layout))?.as_ref())?;
         if !view.kind().has_aggregates() {
             let values = self
                 .attributes
@@ -213,7 +244,7 @@ impl Answerer {
             }
             return Ok(KeyRows::Aggregates(AggregateItems { times, secondary, partials }));
         }
-        let arrivals = int_values(column(crate::engine::relation::ARRIVAL)?)?;
+        let arrivals = integers_of(column(crate::engine::relation::ARRIVAL)?.as_ref())?;
         let mut inputs = Vec::with_capacity(self.partials.len());
         for &partial in &self.partials {
             let taken = view.partial_inputs[partial].iter();
@@ -276,7 +307,9 @@ impl Answerer {
             for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
                 out.push(match wanted {
                     Wanted::Key(index) => asked.keys[*index].clone(),
-                    Wanted::AsOf => time.map(Value::Int),
+                    Wanted::AsOf | Wanted::ValidFrom => time.map(Value::Int),
+                    // Filled in by who knows the next time.
+                    Wanted::ValidTo => None,
                     Wanted::EffectiveTime => at.and_then(|at| answers.effective[at]).map(Value::Int),
                     Wanted::Status => {
                         let present = at.is_some_and(|at| answers.present[at]);
@@ -370,16 +403,6 @@ fn features_of(wanted: &[Wanted]) -> Vec<usize> {
         .filter_map(|wanted| match wanted {
             Wanted::Feature(index) => Some(*index),
             _ => None,
-        })
-        .collect()
-}
-
-/// Non-NULL integers or times of a column.
-pub fn int_values(array: &ArrayRef) -> Result<Vec<i64>> {
-    (0..array.len())
-        .map(|row| match value_at(array.as_ref(), row)? {
-            Some(Value::Int(value)) => Ok(value),
-            other => Err(Error::internal(format!("a row's time or arrival is {other:?}"))),
         })
         .collect()
 }

@@ -22,6 +22,7 @@ use granary_catalog::{Interval, IntervalSet};
 use granary_sql::timestamp::format_timestamp;
 
 use super::answer::{Answerer, Asked, KeyRows};
+use super::history::History;
 use super::planner::sees_whole_time;
 use super::row_groups::{RowGroups, convert, end_of_run, key_converter};
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
@@ -36,6 +37,8 @@ pub enum Spine {
     Rows { input: Arc<dyn ExecutionPlan>, width: usize },
     /// Every key that has a row by `time_us`.
     AllKeys { time_us: i64 },
+    /// Every key, at all times of `[start_us, end_us)`.
+    History { start_us: i64, end_us: i64 },
 }
 
 /// See the module.
@@ -89,10 +92,13 @@ pub fn single_partition(schema: SchemaRef) -> PlanProperties {
 impl DisplayAs for PointInTimeExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PointInTimeExec: view={}, rows from {}", self.view.name, self.origin)?;
-        if let Spine::AllKeys { time_us } = self.spine {
-            write!(f, ", all keys as of {}", format_timestamp(time_us))?;
+        match self.spine {
+            Spine::Rows { .. } => Ok(()),
+            Spine::AllKeys { time_us } => write!(f, ", all keys as of {}", format_timestamp(time_us)),
+            Spine::History { start_us, end_us } => {
+                write!(f, ", history from {} to {}", format_timestamp(start_us), format_timestamp(end_us))
+            }
         }
-        Ok(())
     }
 }
 
@@ -108,7 +114,7 @@ impl ExecutionPlan for PointInTimeExec {
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         match &self.spine {
             Spine::Rows { input, .. } => vec![input, &self.rows],
-            Spine::AllKeys { .. } => vec![&self.rows],
+            Spine::AllKeys { .. } | Spine::History { .. } => vec![&self.rows],
         }
     }
 
@@ -151,7 +157,7 @@ impl ExecutionPlan for PointInTimeExec {
         let rows = children.pop().ok_or_else(lost)?;
         let spine = match &self.spine {
             Spine::Rows { width, .. } => Spine::Rows { input: children.pop().ok_or_else(lost)?, width: *width },
-            Spine::AllKeys { time_us } => Spine::AllKeys { time_us: *time_us },
+            other => other.clone(),
         };
         Ok(Arc::new(PointInTimeExec {
             spine,
@@ -200,6 +206,18 @@ impl ExecutionPlan for PointInTimeExec {
                 futures::stream::try_unfold(state, |mut state| async move {
                     Ok(state.next_batch().await?.map(|batch| (batch, state)))
                 })
+                .left_stream()
+                .right_stream()
+            }
+            Spine::History { start_us, end_us } => {
+                let (start_us, end_us) = (*start_us, *end_us);
+                answers.check_history(start_us, end_us)?;
+                let batch_size = context.session_config().batch_size();
+                let state = History { answers, groups, start_us, end_us, batch_size };
+                futures::stream::try_unfold(state, |mut state| async move {
+                    Ok(state.next_batch().await?.map(|batch| (batch, state)))
+                })
+                .right_stream()
                 .right_stream()
             }
         };
@@ -214,7 +232,7 @@ impl ExecutionPlan for PointInTimeExec {
 }
 
 /// What both kinds of spine need to answer.
-struct Answers {
+pub struct Answers {
     answerer: Arc<Answerer>,
     view: Arc<BoundView>,
     schema: SchemaRef,
@@ -223,7 +241,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn new_columns(&self) -> Vec<Vec<Option<Value>>> {
+    pub fn new_columns(&self) -> Vec<Vec<Option<Value>>> {
         vec![Vec::new(); self.n_answers()]
     }
 
@@ -232,7 +250,7 @@ impl Answers {
     }
 
     /// `before`: columns of the spine; behind them the answers.
-    fn batch(&self, before: &[ArrayRef], answers: &[Vec<Option<Value>>], rows: usize) -> Result<RecordBatch> {
+    pub fn batch(&self, before: &[ArrayRef], answers: &[Vec<Option<Value>>], rows: usize) -> Result<RecordBatch> {
         let types: Vec<DataType> =
             self.schema.fields().iter().skip(before.len()).map(|field| field.data_type().clone()).collect();
         let mut columns = before.to_vec();
@@ -248,6 +266,27 @@ impl Answers {
         match self.answerer.plan().required_range([time_us]) {
             None => Ok(()),
             Some((start_us, end_us)) => self.check_range(materialized, start_us, end_us),
+        }
+    }
+
+    pub fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+
+    pub fn n_keys(&self) -> usize {
+        self.view.keys.len()
+    }
+
+    /// Reads the rows of one key.
+    pub fn key_rows(&self, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<KeyRows> {
+        self.answerer.key_rows(self.layout, schema, columns)
+    }
+
+    fn check_history(&self, start_us: i64, end_us: i64) -> Result<()> {
+        let Some(materialized) = &self.materialized else { return Ok(()) };
+        match self.view.plan.required_range([start_us, end_us - 1]) {
+            Some((start_us, end_us)) => self.check_range(materialized, start_us, end_us),
+            None => Ok(()),
         }
     }
 

@@ -179,6 +179,9 @@ pub async fn scan(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let fields: Vec<Field> = columns.iter().map(|&column| relation_field(relation, column)).collect();
     let schema = Arc::new(Schema::new(fields));
+    if let ReadMode::History { start_us, end_us } = relation.mode {
+        return scan_history(relation, columns, (start_us, end_us)).await;
+    }
     let time = match relation.as_of_column() {
         None => ScalarValue::TimestampMicrosecond(Some(relation.now_us), Some("UTC".into())),
         Some(column) => match bindings.get(column).map(Vec::as_slice) {
@@ -255,16 +258,50 @@ async fn scan_all(
         RowsOrigin::Online(store) => {
             Ok(Arc::new(OnlineLookupExec::over_all_keys(Arc::clone(store), answerer, relation, schema)))
         }
-        RowsOrigin::Plan { plan, layout, state, materialized } => {
+        RowsOrigin::Plan { .. } => {
             let ScalarValue::TimestampMicrosecond(Some(time_us), _) = time.cast_to(&time_type())? else {
                 return empty(schema);
             };
-            let rows = sorted_rows(&relation.view, plan, *layout, state, &answerer).await?;
-            let spine = Spine::AllKeys { time_us };
-            let exec = PointInTimeExec::new(spine, rows, *layout, answerer, relation, materialized.clone(), schema);
-            Ok(Arc::new(exec))
+            scan_every_key(relation, columns, Spine::AllKeys { time_us }, schema).await
         }
     }
+}
+
+/// A history is made of all features, whichever are asked for: they say which stretches are one row.
+async fn scan_history(
+    relation: &FeatureRelation,
+    columns: &[usize],
+    (start_us, end_us): (i64, i64),
+) -> Result<Arc<dyn ExecutionPlan>> {
+    use datafusion::datasource::TableProvider;
+    let schema = relation.schema();
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let history = scan_every_key(relation, &all, Spine::History { start_us, end_us }, Arc::clone(&schema)).await?;
+    let exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = columns
+        .iter()
+        .map(|&index| {
+            let name = schema.field(index).name();
+            let column = datafusion::physical_expr::expressions::Column::new(name, index);
+            (Arc::new(column) as Arc<dyn PhysicalExpr>, name.clone())
+        })
+        .collect();
+    Ok(Arc::new(ProjectionExec::try_new(exprs, history)?))
+}
+
+/// The relation's rows for every key, without asking for any.
+async fn scan_every_key(
+    relation: &FeatureRelation,
+    columns: &[usize],
+    spine: Spine,
+    schema: SchemaRef,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let RowsOrigin::Plan { plan, layout, state, materialized } = &relation.origin else {
+        return Err(Error::internal("the online store has no history"));
+    };
+    let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
+    let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
+    let rows = sorted_rows(&relation.view, plan, *layout, state, &answerer).await?;
+    Ok(Arc::new(PointInTimeExec::new(spine, rows, *layout, answerer, relation, materialized.clone(), schema)))
 }
 
 /// Continuous windows and attributes of streams see rows up to the asked time itself.

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use granary_sql::{SystemTime, time_of};
 use sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableAlias, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut, WildcardAdditionalOptions,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableAlias, TableFactor, TableVersion,
+    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use crate::engine::relation::{EFFECTIVE_TIME, STATUS};
@@ -21,9 +21,18 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug, Default)]
 pub struct SystemTimes {
     /// number `i + 1` stands behind the `@` of a relation's name
-    pub relations: Vec<ObjectName>,
+    pub relations: Vec<ReadAt>,
     /// the statement names a system column, so feature relations have them
     pub system_columns: bool,
+}
+
+/// How a relation with a system time is read.
+#[derive(Debug)]
+pub enum ReadAt {
+    /// as of the value that its hidden column is bound to
+    AsOf,
+    /// all of its history between two constants
+    Between { start: Expr, end: Expr },
 }
 
 /// The hidden column that binds the time of relation number `number`.
@@ -209,18 +218,12 @@ impl Rewriter<'_> {
         }
         let condition = match time {
             None => None,
-            Some(SystemTime::Between { .. }) => {
-                return Err(Error::not_supported("FOR SYSTEM_TIME FROM … TO …")
-                    .with_hint("read one time with FOR SYSTEM_TIME AS OF"));
+            Some(SystemTime::Between { start, end }) => {
+                self.number(name, version, alias, &alias_name, ReadAt::Between { start, end });
+                None
             }
             Some(SystemTime::AsOf(time)) => {
-                self.times.relations.push(name.clone());
-                let number = self.times.relations.len();
-                rename(name, number);
-                *version = None;
-                if alias.is_none() {
-                    *alias = Some(TableAlias { explicit: true, name: alias_name.clone(), columns: vec![], at: None });
-                }
+                let number = self.number(name, version, alias, &alias_name, ReadAt::AsOf);
                 let column = as_of_column(number);
                 let bound = Expr::CompoundIdentifier(vec![alias_name.clone(), Ident::with_quote('"', &column)]);
                 hidden.push(column);
@@ -233,6 +236,27 @@ impl Rewriter<'_> {
         };
         scope.found.push(Found { alias: alias_name, hidden });
         Ok(condition)
+    }
+}
+
+impl Rewriter<'_> {
+    /// Makes a relation with a time one of its own, under the name that the query calls it.
+    fn number(
+        &mut self,
+        name: &mut ObjectName,
+        version: &mut Option<TableVersion>,
+        alias: &mut Option<TableAlias>,
+        alias_name: &Ident,
+        read_at: ReadAt,
+    ) -> usize {
+        self.times.relations.push(read_at);
+        let number = self.times.relations.len();
+        rename(name, number);
+        *version = None;
+        if alias.is_none() {
+            *alias = Some(TableAlias { explicit: true, name: alias_name.clone(), columns: vec![], at: None });
+        }
+        number
     }
 }
 

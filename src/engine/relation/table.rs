@@ -15,7 +15,7 @@ use granary_catalog::{Interval, IntervalSet, ObjectId, StoreKind, Stream};
 
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
-use super::{EFFECTIVE_TIME, STATUS};
+use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
 use crate::engine::into_datafusion;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
@@ -30,6 +30,8 @@ pub enum ReadMode {
     Now,
     /// as of the value that the query binds to the hidden column
     AsOf { column: String },
+    /// all answers on `[start_us, end_us)`, each with the time for which it holds
+    History { start_us: i64, end_us: i64 },
 }
 
 /// Where the rows behind the answers come from.
@@ -86,8 +88,13 @@ impl FeatureRelation {
             fields.push(Field::new(EFFECTIVE_TIME, time_type(), true));
             fields.push(Field::new(STATUS, DataType::Utf8, false));
         }
-        if let ReadMode::AsOf { column } = &mode {
-            fields.push(Field::new(column, time_type(), true));
+        match &mode {
+            ReadMode::Now => {}
+            ReadMode::AsOf { column } => fields.push(Field::new(column, time_type(), true)),
+            ReadMode::History { .. } => {
+                fields.push(Field::new(VALID_FROM, time_type(), false));
+                fields.push(Field::new(VALID_TO, time_type(), false));
+            }
         }
         let schema = Arc::new(Schema::new(fields));
         Ok(FeatureRelation { view: Arc::new(view), mode, origin, now_us: planner.now_us, schema })
@@ -100,7 +107,7 @@ impl FeatureRelation {
     /// The hidden column of the time, if the query must bind one.
     pub fn as_of_column(&self) -> Option<&str> {
         match &self.mode {
-            ReadMode::Now => None,
+            ReadMode::Now | ReadMode::History { .. } => None,
             ReadMode::AsOf { column } => Some(column),
         }
     }
@@ -126,6 +133,8 @@ impl FeatureRelation {
         match self.schema.field(index).name().as_str() {
             EFFECTIVE_TIME => Wanted::EffectiveTime,
             STATUS => Wanted::Status,
+            VALID_FROM => Wanted::ValidFrom,
+            VALID_TO => Wanted::ValidTo,
             _ => Wanted::AsOf,
         }
     }

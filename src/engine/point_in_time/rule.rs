@@ -18,7 +18,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::node::PointInTimeJoin;
 use crate::engine::into_datafusion;
-use crate::engine::relation::{Bindings, FeatureRelation, column_of};
+use crate::engine::relation::{Bindings, FeatureRelation, ReadMode, column_of};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -67,6 +67,10 @@ fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
             let Ok(relation) = (provider as Arc<dyn std::any::Any + Send + Sync>).downcast::<FeatureRelation>() else {
                 return Ok(None);
             };
+            // A history is a relation like any other: its rows are joined on their validity.
+            if matches!(relation.mode, ReadMode::History { .. }) {
+                return Ok(None);
+            }
             let outputs = outputs_of(&scan.projected_schema, |column| Expr::Column(column));
             Ok(Some(RelationSide { relation, scan: scan.clone(), outputs, filters: Vec::new() }))
         }

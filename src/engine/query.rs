@@ -1,6 +1,8 @@
 //! From SQL text to a logical plan: names are looked up in the catalog, feature relations get their times, and
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
+mod catalog_rewrite;
+mod labels;
 mod provider;
 mod system_time;
 
@@ -22,13 +24,15 @@ use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, position_at};
 use super::relation::{BoundView, FeatureRelation, ReadMode};
-use super::{Engine, tables};
+use super::{Engine, functions, tables};
 use crate::error::{Error, Kind, Result};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 
 use provider::TableSources;
+use tables::system::{SessionFacts, SystemContext};
 
+pub use labels::Labels;
 pub use system_time::as_of_column;
 
 /// How deep views may stand on views, sources on sources.
@@ -102,6 +106,8 @@ pub struct QueryPlanner {
     pub source_range: Option<(i64, i64)>,
     /// rows that the open transaction has written to stored tables, by table
     pub pending: Arc<Vec<(String, Vec<RecordBatch>)>>,
+    /// what functions and system views are told of the session
+    facts: Arc<SessionFacts>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
     depth: usize,
@@ -129,6 +135,7 @@ impl QueryPlanner {
             from_source: FromSource::Unset,
             source_range: None,
             pending: Arc::default(),
+            facts: Arc::default(),
             parameter_types: Vec::new(),
             depth: 0,
         }
@@ -137,6 +144,20 @@ impl QueryPlanner {
     pub fn with_pending(mut self, pending: Arc<Vec<(String, Vec<RecordBatch>)>>) -> Self {
         self.pending = pending;
         self
+    }
+
+    pub fn with_facts(mut self, facts: Arc<SessionFacts>) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    pub fn system_context(&self) -> SystemContext {
+        SystemContext {
+            scope: self.scope.clone(),
+            catalog: Arc::clone(&self.catalog),
+            facts: Arc::clone(&self.facts),
+            now_us: self.now_us,
+        }
     }
 
     pub fn with_parameter_types(mut self, types: Vec<Option<DataType>>) -> Self {
@@ -182,10 +203,18 @@ impl QueryPlanner {
         }
     }
 
+    /// Plans a client's query; its columns are to be shown under the labels.
+    pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
+        let labels = Labels::take(&mut statement);
+        catalog_rewrite::rewrite(&mut statement, &self.scope.search_path);
+        Ok((self.plan(statement, text).await?, labels))
+    }
+
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
         let times = system_time::rewrite(&mut statement, &|name| self.is_feature_relation(name))?;
-        let state = self.state();
+        let mut state = self.state();
+        functions::session::register_called(&statement, &mut state, || self.system_context());
         check_functions(&statement, &state, text)?;
         let references = {
             let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement.clone()));
@@ -219,7 +248,9 @@ impl QueryPlanner {
 
     fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
         let Some(reference) = table_reference(name) else { return Ok(false) };
-        if tables::system::is_system_schema(reference.schema()) {
+        if tables::system::is_system_schema(reference.schema())
+            || tables::system::named(&self.scope.search_path, &reference).is_some()
+        {
             return Ok(false);
         }
         Ok(self.scope.relation(&reference)?.is_some_and(|object| {

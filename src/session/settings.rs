@@ -174,13 +174,12 @@ impl Settings {
 
     /// Name, value and description of all, for SHOW ALL.
     pub fn all(&self) -> Vec<(String, String, String)> {
-        SETTINGS
-            .iter()
-            .map(|setting| {
-                let value = self.get(setting.name).unwrap_or_default();
-                (setting.name.to_owned(), value, setting.description.to_owned())
-            })
-            .collect()
+        let listed = SETTINGS.iter().map(|setting| {
+            let value = self.get(setting.name).unwrap_or_default();
+            (setting.name.to_owned(), value, setting.description.to_owned())
+        });
+        let custom = self.changed.iter().filter(|(name, _)| find(name).is_none());
+        listed.chain(custom.map(|(name, value)| (name.clone(), value.clone(), String::new()))).collect()
     }
 
     pub fn from_source(&self) -> FromSource {

@@ -1,6 +1,7 @@
 //! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
 //! text → statement → plan → response; read it and you know the way of every statement.
 
+mod parameters;
 mod settings;
 mod transaction;
 mod variables;
@@ -191,8 +192,9 @@ impl Session {
         }
         let statement = match &parsed.statement {
             Statement::Query(query) => {
-                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), types).await?;
-                let parameters = crate::engine::parameter_types(&plan, types)?;
+                let types = parameters::declared(query.ast.as_ref(), types);
+                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &types).await?;
+                let parameters = crate::engine::parameter_types(&plan, &types)?;
                 return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
             }
             Statement::Postgres(statement) => match statement.ast.as_ref() {

@@ -32,7 +32,7 @@ use crate::online::OnlineStore;
 use provider::TableSources;
 use tables::system::{SessionFacts, SystemContext};
 
-pub use labels::Labels;
+pub use labels::{Labels, type_label};
 pub use system_time::as_of_column;
 
 /// How deep views may stand on views, sources on sources.

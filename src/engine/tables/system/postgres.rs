@@ -22,6 +22,8 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_class") => catalog::pg_class,
         ("pg_catalog", "pg_database") => server::pg_database,
         ("pg_catalog", "pg_description") => catalog::pg_description,
+        ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
+        ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
         ("pg_catalog", "pg_matviews") => catalog::pg_matviews,
         ("pg_catalog", "pg_namespace") => catalog::pg_namespace,
         ("pg_catalog", "pg_roles" | "pg_authid" | "pg_user" | "pg_shadow") => server::pg_roles,

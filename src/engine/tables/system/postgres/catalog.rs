@@ -224,6 +224,13 @@ pub fn feature_comment<'a>(object: &'a Object, column: &str) -> Option<&'a Strin
     feature?.comment.as_ref()
 }
 
+pub fn pg_foreign_table(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (object, _) in context.relations().filter(|(_, kind)| *kind == "f") {
+        row!(rows, ftrelid: oid_of(object.id()), ftserver: super::server::FOREIGN_SERVER);
+    }
+    Ok(())
+}
+
 pub fn pg_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for relation in relations().iter().filter(|relation| relation.schema != "information_schema") {
         row!(rows, schemaname: relation.schema, tablename: relation.name, tableowner: &context.facts.user);

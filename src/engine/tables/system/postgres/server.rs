@@ -101,6 +101,15 @@ pub fn pg_tablespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// Sources and streams are foreign tables, and psql wants to know of which server.
+pub const FOREIGN_SERVER: i64 = 14_600;
+
+pub fn pg_foreign_server(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let owner = context.role_oid(&context.facts.user);
+    row!(rows, oid: FOREIGN_SERVER, srvname: "outside", srvowner: owner);
+    Ok(())
+}
+
 impl SystemContext {
     /// A role's OID; an owner need not be a role, and has none then.
     pub fn role_oid(&self, name: &str) -> i64 {

@@ -90,7 +90,6 @@ fn psql_shows_labels_and_where_an_error_is() {
     assert!(errors.contains("42P01") && errors.contains("LINE 2: FROM nowhere"), "{errors}");
     for (statement, state) in [
         ("SELECT 1/0", "22012"),
-        ("SELECT 9223372036854775807 + 1", "22003"),
         ("SELECT 'x'::int", "22P02"),
         ("SELECT 'x'::timestamptz", "22007"),
     ] {
@@ -166,7 +165,7 @@ fn psycopg_works() {
     let server = with_objects();
     let port = server.address.port();
     let dsn = format!("host=127.0.0.1 port={port} user={USER} password='{PASSWORD}' dbname={USER}");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/psycopg.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/with_psycopg.py");
     run(Command::new(tools().join("venv/bin/python")).arg(script).arg(dsn));
 }
 

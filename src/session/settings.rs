@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::FromSource;
+use crate::engine::{FromSource, is_system_schema};
 use crate::error::{Error, Kind, Result};
 
 /// How a value is checked and normalized.
@@ -196,6 +196,8 @@ impl Settings {
         text.split(',')
             .map(|part| part.trim().trim_matches('"').to_owned())
             .filter(|part| !part.is_empty())
+            // A role may be named as a system schema is; that does not make the schema its own.
+            .filter(|part| part != "$user" || !is_system_schema(Some(user)))
             .map(|part| if part == "$user" { user.to_owned() } else { part })
             .collect()
     }

@@ -370,7 +370,7 @@ fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
 
 /// A relation's name, with its schema where the search path does not lead to it.
 fn class_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value> {
-    let oid = int(arguments, 0)?;
+    let oid = oid(context, arguments, 0)?;
     if let Some(relation) = system::of_oid(oid) {
         let qualified = format!("{}.{}", relation.schema, relation.name);
         return text(if relation.schema == "pg_catalog" { relation.name } else { &qualified });

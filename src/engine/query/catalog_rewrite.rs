@@ -243,6 +243,19 @@ impl VisitorMut for Rewriter<'_> {
                 first_of(query);
                 None
             }
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+                if let Some(escape) = escape_char.take()
+                    && let Some(plain) = parse(&format!("replace({pattern}, {escape}, '\\')"))
+                {
+                    **pattern = plain;
+                }
+                None
+            }
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("coalesce") => {
+                // An empty array written as text, which only says that there is nothing.
+                let text = expr.to_string();
+                text.strip_suffix(", '{}')").and_then(|rest| parse(rest.split_once('(')?.1))
+            }
             _ => None,
         };
         if let Some(replaced) = replaced {
@@ -405,7 +418,8 @@ impl Rewriter<'_> {
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => is_aggregate(expr),
             _ => false,
         });
-        if aggregates {
+        let is_grouped = matches!(&select.group_by, ast::GroupByExpr::Expressions(keys, _) if !keys.is_empty());
+        if aggregates && !is_grouped {
             return false;
         }
         select.from.iter().any(|from| {

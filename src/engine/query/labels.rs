@@ -100,6 +100,8 @@ fn label_items(projection: &mut [SelectItem], ordered_by: &HashSet<String>, item
     let is_wildcard = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let has_wildcard = projection.iter().any(is_wildcard);
     let mut seen = HashSet::new();
+    // DataFusion's name of a cast is that of what is cast.
+    let mut cores = HashSet::new();
     for item in projection.iter_mut() {
         let position = items.len();
         let rename = |expr: &Expr, name: &str| SelectItem::ExprWithAlias {
@@ -111,7 +113,7 @@ fn label_items(projection: &mut [SelectItem], ordered_by: &HashSet<String>, item
             SelectItem::UnnamedExpr(expr) => {
                 let (_, label) = figure(expr);
                 let label = label.unwrap_or_else(|| UNNAMED.to_owned());
-                let is_new = seen.insert(label.clone());
+                let is_new = cores.insert(core(expr).to_string().to_lowercase()) & seen.insert(label.clone());
                 let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                 items.push(Item::Column(Some(label.clone())));
                 if !is_new || has_wildcard {
@@ -130,6 +132,14 @@ fn label_items(projection: &mut [SelectItem], ordered_by: &HashSet<String>, item
             }
             _ => items.push(Item::Wildcard),
         }
+    }
+}
+
+/// What is under the casts of an expression.
+fn core(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => core(expr),
+        other => other,
     }
 }
 

@@ -26,7 +26,8 @@ at = datetime.datetime(2024, 1, 1, 10, tzinfo=datetime.timezone.utc)
 assert rows("SELECT id FROM rides WHERE at = %s", (at,)) == [(1,)]
 assert rows("SELECT id FROM rides WHERE driver = %s ORDER BY id", ("ann",), binary=True) == [(1,), (3,)]
 
-# a lookup, and a point-in-time join
+# a lookup, and a point-in-time join; nothing is materialized, so it is computed from the source
+connection.execute("SET from_source = on")
 assert rows("SELECT fares_1d FROM driver_fares WHERE driver = %s", ("nobody",)) in ([], [(None,)])
 spine = rows(
     "SELECT s.driver, f.fares_1d FROM rides AS s LEFT JOIN driver_fares FOR SYSTEM_TIME AS OF s.at AS f"

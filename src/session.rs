@@ -1,6 +1,7 @@
 //! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
 //! text → statement → plan → response; read it and you know the way of every statement.
 
+mod parameters;
 mod settings;
 mod transaction;
 mod variables;
@@ -15,7 +16,7 @@ use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::output_schema;
+use crate::engine::{SessionFacts, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
@@ -97,6 +98,7 @@ pub struct Session {
     database: String,
     workspace: ObjectId,
     process_id: i32,
+    client: String,
     settings: Settings,
     transaction: Transaction,
     notices: Vec<Notice>,
@@ -128,6 +130,7 @@ impl Session {
             database: login.database,
             workspace: workspace.header.id,
             process_id: login.process_id,
+            client: login.peer.ip().to_string(),
             settings,
             transaction: Transaction::default(),
             notices: Vec::new(),
@@ -188,10 +191,15 @@ impl Session {
         if let Some(columns) = variables::columns(&parsed.statement) {
             return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
         }
-        let (statement, returns_rows) = match &parsed.statement {
-            Statement::Query(query) => (ast::Statement::Query(query.ast.clone()), true),
+        let statement = match &parsed.statement {
+            Statement::Query(query) => {
+                let types = parameters::declared(query.ast.as_ref(), types);
+                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &types).await?;
+                let parameters = crate::engine::parameter_types(&plan, &types)?;
+                return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
+            }
             Statement::Postgres(statement) => match statement.ast.as_ref() {
-                ast::Statement::Insert(insert) => (ast::Statement::Insert(insert.clone()), false),
+                ast::Statement::Insert(insert) => ast::Statement::Insert(insert.clone()),
                 _ => return Ok(Description { parameters: Vec::new(), columns: None }),
             },
             Statement::Explain(_) => return Ok(text_column("QUERY PLAN")),
@@ -200,7 +208,7 @@ impl Session {
         };
         let plan = statement::plan_query(&context, statement, types).await?;
         let parameters = crate::engine::parameter_types(&plan, types)?;
-        Ok(Description { parameters, columns: returns_rows.then(|| output_schema(&plan)) })
+        Ok(Description { parameters, columns: None })
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
@@ -272,7 +280,19 @@ impl Session {
             writes: Vec::new(),
             pending: self.transaction.pending(),
             notices: Vec::new(),
+            facts: self.facts(),
         }
+    }
+
+    fn facts(&self) -> Arc<SessionFacts> {
+        let settings = self.settings.clone();
+        Arc::new(SessionFacts {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            process_id: self.process_id,
+            client: self.client.clone(),
+            settings: Arc::new(move || settings.all()),
+        })
     }
 
     fn check_not_failed(&self, statement: &Statement) -> Result<()> {

@@ -21,5 +21,5 @@ mod workspace;
 
 pub use context::{StatementContext, TableWrite};
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
-pub use select::plan_query;
+pub use select::{plan_labeled, plan_query};
 pub use table::schema_of_table;

@@ -1,6 +1,8 @@
 //! From SQL text to a logical plan: names are looked up in the catalog, feature relations get their times, and
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
+mod catalog_rewrite;
+mod labels;
 mod provider;
 mod system_time;
 
@@ -22,15 +24,17 @@ use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, position_at};
 use super::relation::{BoundView, FeatureRelation, ReadMode};
-use super::{Engine, tables};
+use super::{Engine, functions, tables};
 use crate::error::{Error, Kind, Result};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 
 use provider::TableSources;
+use tables::system::{SessionFacts, SystemContext};
 
 use system_time::ReadAt;
 
+pub use labels::{Labels, type_label};
 pub use system_time::as_of_column;
 
 /// How deep views may stand on views, sources on sources.
@@ -104,6 +108,8 @@ pub struct QueryPlanner {
     pub source_range: Option<(i64, i64)>,
     /// rows that the open transaction has written to stored tables, by table
     pub pending: Arc<Vec<(String, Vec<RecordBatch>)>>,
+    /// what functions and system views are told of the session
+    facts: Arc<SessionFacts>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
     depth: usize,
@@ -131,6 +137,7 @@ impl QueryPlanner {
             from_source: FromSource::Unset,
             source_range: None,
             pending: Arc::default(),
+            facts: Arc::default(),
             parameter_types: Vec::new(),
             depth: 0,
         }
@@ -139,6 +146,20 @@ impl QueryPlanner {
     pub fn with_pending(mut self, pending: Arc<Vec<(String, Vec<RecordBatch>)>>) -> Self {
         self.pending = pending;
         self
+    }
+
+    pub fn with_facts(mut self, facts: Arc<SessionFacts>) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    pub fn system_context(&self) -> SystemContext {
+        SystemContext {
+            scope: self.scope.clone(),
+            catalog: Arc::clone(&self.catalog),
+            facts: Arc::clone(&self.facts),
+            now_us: self.now_us,
+        }
     }
 
     pub fn with_parameter_types(mut self, types: Vec<Option<DataType>>) -> Self {
@@ -184,10 +205,18 @@ impl QueryPlanner {
         }
     }
 
+    /// Plans a client's query; its columns are to be shown under the labels.
+    pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
+        let labels = Labels::take(&mut statement);
+        catalog_rewrite::rewrite(&mut statement, &self.scope.search_path);
+        Ok((self.plan(statement, text).await?, labels))
+    }
+
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
         let times = system_time::rewrite(&mut statement, &|name| self.is_feature_relation(name))?;
-        let state = self.state();
+        let mut state = self.state();
+        functions::session::register_called(&statement, &mut state, || self.system_context());
         check_functions(&statement, &state, text)?;
         let references = {
             let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement.clone()));
@@ -195,6 +224,12 @@ impl QueryPlanner {
         };
         let mut tables = HashMap::with_capacity(references.len());
         for reference in references {
+            // A function in FROM is listed like a relation.
+            let is_function =
+                reference.schema().is_none() && state.table_functions().contains_key(reference.table());
+            if is_function && self.scope.relation(&reference)?.is_none() {
+                continue;
+            }
             let source = self.resolve(&reference, &times).await.map_err(|error| locate(error, &reference, text))?;
             tables.insert(reference, source);
         }
@@ -221,7 +256,9 @@ impl QueryPlanner {
 
     fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
         let Some(reference) = table_reference(name) else { return Ok(false) };
-        if tables::system::is_system_schema(reference.schema()) {
+        if tables::system::is_system_schema(reference.schema())
+            || tables::system::named(&self.scope.search_path, &reference).is_some()
+        {
             return Ok(false);
         }
         Ok(self.scope.relation(&reference)?.is_some_and(|object| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::FromSource;
+use crate::engine::{FromSource, is_system_schema};
 use crate::error::{Error, Kind, Result};
 
 /// How a value is checked and normalized.
@@ -174,13 +174,12 @@ impl Settings {
 
     /// Name, value and description of all, for SHOW ALL.
     pub fn all(&self) -> Vec<(String, String, String)> {
-        SETTINGS
-            .iter()
-            .map(|setting| {
-                let value = self.get(setting.name).unwrap_or_default();
-                (setting.name.to_owned(), value, setting.description.to_owned())
-            })
-            .collect()
+        let listed = SETTINGS.iter().map(|setting| {
+            let value = self.get(setting.name).unwrap_or_default();
+            (setting.name.to_owned(), value, setting.description.to_owned())
+        });
+        let custom = self.changed.iter().filter(|(name, _)| find(name).is_none());
+        listed.chain(custom.map(|(name, value)| (name.clone(), value.clone(), String::new()))).collect()
     }
 
     pub fn from_source(&self) -> FromSource {
@@ -197,6 +196,8 @@ impl Settings {
         text.split(',')
             .map(|part| part.trim().trim_matches('"').to_owned())
             .filter(|part| !part.is_empty())
+            // A role may be named as a system schema is; that does not make the schema its own.
+            .filter(|part| part != "$user" || !is_system_schema(Some(user)))
             .map(|part| if part == "$user" { user.to_owned() } else { part })
             .collect()
     }

@@ -7,7 +7,7 @@ use granary_catalog::{Change, Header, Home, NameSpace, Object, ObjectId, ObjectK
 use granary_sql::QualifiedName;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
-use crate::engine::{FromSource, NameScope, QueryPlanner, position_at};
+use crate::engine::{FromSource, NameScope, QueryPlanner, SessionFacts, position_at};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::Warehouse;
 
@@ -34,6 +34,8 @@ pub struct StatementContext {
     /// rows that the open transaction has written before
     pub pending: Arc<Vec<TableWrite>>,
     pub notices: Vec<Error>,
+    /// what functions and system views are told of the session
+    pub facts: Arc<SessionFacts>,
 }
 
 impl StatementContext {
@@ -42,6 +44,7 @@ impl StatementContext {
             .planner(self.scope.clone(), self.now_us)
             .with_from_source(self.from_source)
             .with_pending(Arc::clone(&self.pending_batches()))
+            .with_facts(Arc::clone(&self.facts))
     }
 
     fn pending_batches(&self) -> Arc<Vec<(String, Vec<RecordBatch>)>> {

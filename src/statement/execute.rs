@@ -17,7 +17,7 @@ use super::{
     alter, comment, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table, view,
     workspace,
 };
-use crate::engine::{BoundView, LogicalPlan, bind_parameters, output_schema, run, table_id};
+use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
 use crate::error::{Error, Result};
 use crate::row::Value;
 use crate::warehouse::Warehouse;
@@ -95,9 +95,8 @@ pub async fn execute(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
-            let plan =
-                select::plan_query(context, ast::Statement::Query(query.ast.clone()), &parameters.types()).await?;
-            rows(context, bind_parameters(plan, &parameters.values)?, RowsTag::Select).await
+            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+            rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
         }
         Statement::Explain(explain) => explain_query(context, explain, parameters).await,
         Statement::Refresh(statement) => {
@@ -205,17 +204,17 @@ async fn explain_query(
     if explain.format != granary_sql::statement::ExplainFormat::Text {
         return Err(Error::not_supported("EXPLAIN in a format other than text"));
     }
-    let plan = select::plan_query(context, ast::Statement::Query(query.ast.clone()), &parameters.types()).await?;
+    let (plan, _) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
     let plan = bind_parameters(plan, &parameters.values)?;
     let lines = crate::engine::explain(&context.planner().state(), &plan, explain.analyze).await?;
     let batch = show::text_rows("QUERY PLAN", lines.iter().map(String::as_str))?;
     Ok(Response::batch(batch, RowsTag::Explain))
 }
 
-async fn rows(context: &StatementContext, plan: LogicalPlan, tag: RowsTag) -> Result<Response> {
-    let schema = output_schema(&plan);
+async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) -> Result<Response> {
+    let schema = labels.apply(&output_schema(&plan));
     let rows = run(&context.planner().state(), &plan).await?;
-    Ok(Response::Rows { schema, rows: rows.map_err(Error::from).boxed(), tag })
+    Ok(Response::Rows { schema, rows: rows.map_err(Error::from).boxed(), tag: RowsTag::Select })
 }
 
 /// Frees what the stores hold of objects that a commit has dropped or redefined.

@@ -9,7 +9,7 @@ use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
-use crate::engine::{LogicalPlan, is_system_schema, table_reference};
+use crate::engine::{Labels, LogicalPlan, is_system_schema, table_reference};
 use crate::error::{Error, Result};
 
 /// A query as it was typed.
@@ -55,6 +55,16 @@ pub async fn plan_query(
     parameter_types: &[Option<DataType>],
 ) -> Result<LogicalPlan> {
     context.planner().with_parameter_types(parameter_types.to_vec()).plan(statement, &context.text).await
+}
+
+/// Plans a client's query, with the labels that its columns are shown under.
+pub async fn plan_labeled(
+    context: &StatementContext,
+    query: Box<Query>,
+    parameter_types: &[Option<DataType>],
+) -> Result<(LogicalPlan, Labels)> {
+    let planner = context.planner().with_parameter_types(parameter_types.to_vec());
+    planner.plan_labeled(ast::Statement::Query(query), &context.text).await
 }
 
 /// The catalog's objects that a query reads, each once.

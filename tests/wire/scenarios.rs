@@ -498,7 +498,7 @@ async fn simple_statements_are_answered_one_by_one(target: Target) {
     assert_eq!(client.query("SELECT 1; SELECT 1/0; SELECT 3").await[..2], expected[..2]);
     let replies = client.query("SELECT 1; SELECT 2").await;
     assert_eq!(replies, ["T", "D 1", "C SELECT 1", "T", "D 2", "C SELECT 1", "Z I"]);
-    let replies = client.query("SELECT 10/(5-g) FROM generate_series(1,10) g").await;
+    let replies = client.query("SELECT 10/(5-g) FROM generate_series(1,10) AS t(g)").await;
     assert_eq!(replies.first().map(String::as_str), Some("T"));
     assert_eq!(replies[replies.len() - 2..], ["E 22012", "Z I"]);
 }

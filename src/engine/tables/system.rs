@@ -1,23 +1,119 @@
-//! The system views of schema `granary`, computed from the catalog and the ledger when a query is planned.
+//! Relations that are not objects of the catalog: the system views of schema `granary`, and PostgreSQL's
+//! `pg_catalog` and `information_schema`, so that its clients find their way. All are computed from the catalog's
+//! snapshot and the ledger when a query is planned.
+//!
+//! `layout` says which relations there are and what columns they have, `rows` builds them, `granary` and `postgres`
+//! fill them. A relation that nothing fills is always empty; `always_empty` tells the planner of catalog queries so.
+
+mod granary;
+mod layout;
+pub mod names;
+mod postgres;
+mod rows;
 
 use std::sync::Arc;
 
 use datafusion::common::TableReference;
-use datafusion::datasource::TableProvider;
+use datafusion::datasource::{MemTable, TableProvider};
+use granary_catalog::Catalog;
 
-use crate::engine::query::QueryPlanner;
+use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
+
+pub use layout::{Relation, relation};
+pub use postgres::feature_comment;
+
+/// All settings: name, value, description.
+pub type SettingsReader = Arc<dyn Fn() -> Vec<(String, String, String)> + Send + Sync>;
+
+/// What is asked of the session by functions and system views.
+#[derive(Clone)]
+pub struct SessionFacts {
+    pub user: String,
+    pub database: String,
+    pub process_id: i32,
+    /// the client's address
+    pub client: String,
+    pub settings: SettingsReader,
+}
+
+impl std::fmt::Debug for SessionFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionFacts").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Default for SessionFacts {
+    fn default() -> Self {
+        SessionFacts {
+            user: String::new(),
+            database: String::new(),
+            process_id: 0,
+            client: String::new(),
+            settings: Arc::new(Vec::new),
+        }
+    }
+}
+
+/// Everything that system relations and functions are computed from.
+#[derive(Clone)]
+pub struct SystemContext {
+    pub scope: NameScope,
+    pub catalog: Arc<Catalog>,
+    pub facts: Arc<SessionFacts>,
+    pub now_us: i64,
+}
+
+impl std::fmt::Debug for SystemContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SystemContext").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
 
 /// Schemas whose relations are not objects of the catalog.
 pub fn is_system_schema(schema: Option<&str>) -> bool {
     matches!(schema, Some("granary" | "pg_catalog" | "information_schema"))
 }
 
-/// The system view of that name; None for a name outside of the system schemas.
-pub fn table(_planner: &QueryPlanner, reference: &TableReference) -> Result<Option<Arc<dyn TableProvider>>> {
-    if !is_system_schema(reference.schema()) {
-        return Ok(None);
+/// The schema and name of the system relation that a name means, if it means one. Names without a schema are looked
+/// for in `pg_catalog` first, as PostgreSQL does.
+pub fn named(search_path: &[String], reference: &TableReference) -> Option<&'static Relation> {
+    match reference.schema() {
+        Some(schema) => relation(schema, reference.table()),
+        None => relation("pg_catalog", reference.table()).or_else(|| {
+            search_path
+                .iter()
+                .filter(|schema| is_system_schema(Some(schema)))
+                .find_map(|schema| relation(schema, reference.table()))
+        }),
     }
-    let name = format!("{}.{}", reference.schema().unwrap_or_default(), reference.table());
-    Err(Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist")))
+}
+
+/// The system relation of an OID.
+pub fn of_oid(oid: i64) -> Option<&'static Relation> {
+    layout::relations().iter().find(|relation| relation.oid == oid)
+}
+
+/// Whether nothing ever stands in the relation.
+pub fn always_empty(relation: &Relation) -> bool {
+    relation.schema != "granary" && !postgres::is_filled(relation)
+}
+
+/// The system relation of that name; None for a name outside of the system schemas.
+pub fn table(planner: &QueryPlanner, reference: &TableReference) -> Result<Option<Arc<dyn TableProvider>>> {
+    let Some(relation) = named(&planner.scope.search_path, reference) else {
+        if !is_system_schema(reference.schema()) {
+            return Ok(None);
+        }
+        let name = format!("{}.{}", reference.schema().unwrap_or_default(), reference.table());
+        return Err(Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist")));
+    };
+    let context = planner.system_context();
+    let mut rows = rows::Rows::new(relation);
+    match relation.schema {
+        "granary" => granary::fill(&context, &mut rows)?,
+        _ => postgres::fill(&context, &mut rows)?,
+    }
+    let batch = rows.finish()?;
+    Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }

@@ -1,0 +1,60 @@
+//! The views of schema `granary`: only what belongs to the connected workspace.
+
+mod audit;
+mod definitions;
+mod features;
+mod jobs;
+
+use granary_catalog::{Header, Object};
+
+use super::SystemContext;
+use super::rows::{Rows, row};
+use crate::error::{Error, Result};
+
+pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    match rows.relation.name {
+        "audit_log" => audit::audit_log(context, rows),
+        "entities" => definitions::entities(context, rows),
+        "feature_tables" => features::feature_tables(context, rows),
+        "feature_views" => features::feature_views(context, rows),
+        "features" => features::features(context, rows),
+        "job_attempts" => jobs::job_attempts(context, rows),
+        "jobs" => jobs::jobs(context, rows),
+        "materialized_ranges" => jobs::materialized_ranges(context, rows),
+        "services" => definitions::services(context, rows),
+        "settings" => {
+            for (name, setting, description) in (context.facts.settings)() {
+                row!(rows, name: name, setting: setting, description: description);
+            }
+            Ok(())
+        }
+        "sources" => definitions::sources(context, rows),
+        "streams" => definitions::streams(context, rows),
+        "tables" => definitions::tables(context, rows),
+        "views" => definitions::views(context, rows),
+        other => Err(Error::internal(format!("granary.{other} is listed but not filled"))),
+    }
+}
+
+impl SystemContext {
+    /// The workspace's own objects, in the order they were made.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        let workspace = self.scope.workspace;
+        let own = move |object: &&Object| object.home().workspace() == Some(workspace);
+        self.scope.snapshot.objects().map(AsRef::as_ref).filter(own)
+    }
+
+    /// The name of the schema that an object lives in.
+    fn schema_of(&self, header: &Header) -> String {
+        let schema = header.home.schema().and_then(|schema| self.scope.snapshot.get(schema));
+        schema.map_or_else(String::new, |schema| schema.name().to_owned())
+    }
+
+    fn names_of(&self, ids: &[granary_catalog::ObjectId]) -> Vec<String> {
+        ids.iter().filter_map(|id| self.scope.snapshot.get(*id)).map(|object| object.name().to_owned()).collect()
+    }
+}
+
+fn column_names(columns: &[granary_catalog::Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name.clone()).collect()
+}

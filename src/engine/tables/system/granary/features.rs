@@ -1,0 +1,113 @@
+//! Feature views, feature tables, and the features of both.
+
+use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Trigger, ViewKind};
+
+use super::super::names::type_name;
+use super::{Rows, SystemContext, column_names, row};
+use crate::error::Result;
+use crate::tile::window_label;
+
+pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let ledger = context.catalog.ledger();
+    for object in context.objects() {
+        let Object::FeatureView(view) = object else { continue };
+        let until = |store| ledger.ranges(view.header.id, store).iter().last().map(|range| range.end_us);
+        row!(rows,
+            schema: context.schema_of(&view.header),
+            name: &view.header.name,
+            kind: kind_name(view.kind),
+            entities: context.names_of(&view.entities),
+            keys: column_names(&view.join_keys),
+            timestamp: &view.timestamp,
+            schedule: view.schedule_us,
+            aggregation_interval: view.aggregation_interval_us,
+            data_delay: view.data_delay_us,
+            start: view.start_us,
+            lifetime_start: view.lifetime_start_us,
+            ttl: view.ttl_us,
+            online: view.online,
+            offline: view.offline,
+            trigger: trigger_name(view.trigger),
+            owner: &view.header.owner,
+            description: view.header.comment.clone(),
+            materialized_offline_until: until(StoreKind::Offline),
+            materialized_online_until: until(StoreKind::Online),
+            features: view.features.len(),
+            revision: view.header.revision,
+        );
+    }
+    Ok(())
+}
+
+fn kind_name(kind: ViewKind) -> &'static str {
+    match kind {
+        ViewKind::BatchAttributes => "batch",
+        ViewKind::BatchAggregates => "batch aggregates",
+        ViewKind::StreamAttributes => "stream",
+        ViewKind::StreamTiled => "stream tiled",
+        ViewKind::StreamContinuous => "stream continuous",
+    }
+}
+
+fn trigger_name(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Scheduled => "scheduled",
+        Trigger::Manual => "manual",
+        Trigger::None => "none",
+    }
+}
+
+pub fn feature_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::FeatureTable(table) = object else { continue };
+        row!(rows,
+            schema: context.schema_of(&table.header),
+            name: &table.header.name,
+            entities: context.names_of(&table.entities),
+            keys: column_names(&table.join_keys),
+            timestamp: &table.timestamp,
+            start: table.start_us,
+            ttl: table.ttl_us,
+            online: table.online,
+            offline: table.offline,
+            owner: &table.header.owner,
+            description: table.header.comment.clone(),
+        );
+    }
+    Ok(())
+}
+
+pub fn features(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        match object {
+            Object::FeatureView(view) => features_of(context, &view.header, &view.features, rows),
+            Object::FeatureTable(table) => features_of(context, &table.header, &table.features, rows),
+            Object::RealtimeView(view) => features_of(context, &view.header, &view.features, rows),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn features_of(context: &SystemContext, header: &Header, features: &[Feature], rows: &mut Rows) {
+    for (position, feature) in features.iter().enumerate() {
+        let (function, window, expression, filter) = match &feature.definition {
+            FeatureDefinition::Attribute { column } => (None, None, column.clone(), None),
+            FeatureDefinition::Aggregate { function, inputs, filter, window, .. } => {
+                (Some(function.name()), Some(window_label(window)), inputs.join(", "), filter.clone())
+            }
+        };
+        row!(rows,
+            schema: context.schema_of(header),
+            view: &header.name,
+            name: &feature.name,
+            position: position + 1,
+            type: type_name(&feature.data_type),
+            function: function,
+            window: window,
+            expression: expression,
+            filter: filter,
+            description: feature.comment.clone(),
+        );
+    }
+}

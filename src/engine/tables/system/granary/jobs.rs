@@ -1,0 +1,82 @@
+//! Jobs, their attempts, and what is materialized because of them.
+
+use granary_catalog::{Job, JobFilter, JobKind, Object, StoreKind};
+
+use super::{Rows, SystemContext, row};
+use crate::error::Result;
+
+/// Newest first.
+fn jobs_of(context: &SystemContext) -> Result<Vec<Job>> {
+    let filter = JobFilter { workspace: Some(context.scope.workspace), ..JobFilter::default() };
+    Ok(context.catalog.ledger().list(&filter)?)
+}
+
+/// A time that may be "from ever" or "for ever", which is NULL.
+fn bounded(time_us: i64) -> Option<i64> {
+    (time_us != i64::MIN && time_us != i64::MAX).then_some(time_us)
+}
+
+pub fn jobs(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for job in jobs_of(context)? {
+        let kind = match job.request.kind {
+            JobKind::Refresh => "refresh",
+        };
+        row!(rows,
+            id: job.id.0,
+            kind: kind,
+            feature_view: &job.request.view_name,
+            state: job.state.as_str(),
+            range_start: bounded(job.request.range.start_us),
+            range_end: bounded(job.request.range.end_us),
+            online: job.request.online,
+            offline: job.request.offline,
+            overwrite: job.request.overwrite,
+            created_at: job.created_at_us(),
+            started_at: job.started_at_us,
+            finished_at: job.finished_at_us,
+            rows_read: job.rows_read,
+            rows_written: job.rows_written,
+            error_sqlstate: job.error.as_ref().map(|error| &error.sqlstate),
+            error_message: job.error.as_ref().map(|error| &error.message),
+            attempts: job.attempts,
+            role: &job.request.author.role,
+            statement: &job.request.author.statement,
+        );
+    }
+    Ok(())
+}
+
+pub fn job_attempts(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for job in jobs_of(context)? {
+        for attempt in context.catalog.ledger().attempts(job.id)? {
+            row!(rows,
+                job: job.id.0,
+                attempt: attempt.attempt,
+                state: attempt.state.as_str(),
+                started_at: attempt.started_at_us,
+                finished_at: attempt.finished_at_us,
+                error_sqlstate: attempt.error.as_ref().map(|error| &error.sqlstate),
+                error_message: attempt.error.as_ref().map(|error| &error.message),
+            );
+        }
+    }
+    Ok(())
+}
+
+pub fn materialized_ranges(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let (Object::FeatureView(_) | Object::FeatureTable(_)) = object else { continue };
+        for store in StoreKind::ALL {
+            for range in context.catalog.ledger().ranges(object.id(), store).iter() {
+                row!(rows,
+                    schema: context.schema_of(object.header()),
+                    view: object.name(),
+                    store: store.as_str(),
+                    start: bounded(range.start_us),
+                    end: range.end_us,
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Which system relations there are, and their columns. Those of PostgreSQL are listed as version 15 has them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// One line a relation: schema, name, OID, then `column type` with `!` for NOT NULL, apart by commas.
+const POSTGRES: &str = include_str!("postgres_relations.tsv");
+
+/// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
+const GRANARY: &[(&str, &str)] = &[
+    ("audit_log", "version int8!,at timestamptz!,role text!,action text!,kind text!,name text!,statement text"),
+    ("entities", "schema name!,name name!,join_keys _text!,types _text!,owner text!,description text"),
+    (
+        "feature_tables",
+        "schema name!,name name!,entities _text!,keys _text!,timestamp text!,start timestamptz,ttl interval,\
+         online bool!,offline bool!,owner text!,description text",
+    ),
+    (
+        "feature_views",
+        "schema name!,name name!,kind text!,entities _text!,keys _text!,timestamp text!,schedule interval,\
+         aggregation_interval interval,data_delay interval!,start timestamptz,lifetime_start timestamptz,\
+         ttl interval,online bool!,offline bool!,trigger text!,owner text!,description text,\
+         materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!",
+    ),
+    (
+        "features",
+        "schema name!,view name!,name name!,position int4!,type text!,function text,window text,expression text,\
+         filter text,description text",
+    ),
+    (
+        "job_attempts",
+        "job int8!,attempt int4!,state text!,started_at timestamptz!,finished_at timestamptz,error_sqlstate text,\
+         error_message text",
+    ),
+    (
+        "jobs",
+        "id int8!,kind text!,feature_view text!,state text!,range_start timestamptz,range_end timestamptz,\
+         online bool!,offline bool!,overwrite bool!,created_at timestamptz!,started_at timestamptz,\
+         finished_at timestamptz,rows_read int8!,rows_written int8!,error_sqlstate text,error_message text,\
+         attempts int4!,role text!,statement text",
+    ),
+    ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
+    (
+        "services",
+        "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text",
+    ),
+    ("settings", "name text!,setting text!,description text!"),
+    (
+        "sources",
+        "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\
+         columns int4!,owner text!,description text",
+    ),
+    (
+        "streams",
+        "schema name!,name name!,type text!,timestamp text!,deduplicate_by _text!,backfill_source text,\
+         backfill_until timestamptz,columns int4!,owner text!,description text",
+    ),
+    ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
+    ("views", "schema name!,name name!,query text!,owner text!,description text"),
+];
+
+/// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
+const FIRST_GRANARY_OID: i64 = 14_500;
+
+/// One system relation.
+#[derive(Debug)]
+pub struct Relation {
+    pub schema: &'static str,
+    pub name: &'static str,
+    pub oid: i64,
+    pub columns: Vec<SystemColumn>,
+    pub arrow: SchemaRef,
+}
+
+#[derive(Debug)]
+pub struct SystemColumn {
+    pub name: &'static str,
+    /// `pg_type.typname`; arrays begin with an underscore
+    pub type_name: &'static str,
+    pub not_null: bool,
+}
+
+static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
+    let postgres = POSTGRES.lines().map(|line| {
+        let mut parts = line.split('\t');
+        let mut next = || parts.next().unwrap_or_default();
+        let (schema, name, oid, columns) = (next(), next(), next(), next());
+        new(schema, name, oid.parse().expect("the list is ours"), columns)
+    });
+    let granary = GRANARY.iter().zip(FIRST_GRANARY_OID..);
+    postgres.chain(granary.map(|((name, columns), oid)| new("granary", name, oid, columns))).collect()
+});
+
+static BY_NAME: LazyLock<HashMap<&'static str, HashMap<&'static str, &'static Relation>>> = LazyLock::new(|| {
+    let mut schemas: HashMap<_, HashMap<_, _>> = HashMap::new();
+    for relation in RELATIONS.iter() {
+        schemas.entry(relation.schema).or_default().insert(relation.name, relation);
+    }
+    schemas
+});
+
+/// All of them.
+pub fn relations() -> &'static [Relation] {
+    &RELATIONS
+}
+
+pub fn relation(schema: &str, name: &str) -> Option<&'static Relation> {
+    BY_NAME.get(schema)?.get(name).copied()
+}
+
+fn new(schema: &'static str, name: &'static str, oid: i64, columns: &'static str) -> Relation {
+    let columns: Vec<SystemColumn> = columns
+        .split(',')
+        .map(|column| {
+            let (name, type_name) = column.trim().split_once(' ').expect("a column has a name and a type");
+            SystemColumn {
+                name: name.trim_matches('"'),
+                type_name: type_name.trim_end_matches('!'),
+                not_null: type_name.ends_with('!'),
+            }
+        })
+        .collect();
+    let arrow = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+    Relation { schema, name, oid, columns, arrow }
+}
+
+/// The metadata that makes the wire show another type than the Arrow type's natural one.
+const SHOWN_AS: &str = "pg.type";
+const SHOWN: [&str; 8] = ["oid", "name", "char", "xid", "int2vector", "oidvector", "regproc", "varchar"];
+
+fn field(column: &SystemColumn) -> Field {
+    // Nullable also where PostgreSQL has NOT NULL: the promise would only let the optimizer cut corners.
+    let field = Field::new(column.name, data_type(column.type_name), true);
+    let item = column.type_name.trim_start_matches('_');
+    if !SHOWN.contains(&item) {
+        return field;
+    }
+    let shown = if item == column.type_name { item.to_owned() } else { format!("{item}[]") };
+    field.with_metadata([(SHOWN_AS.to_owned(), shown)].into())
+}
+
+/// The Arrow type of a column of a type of PostgreSQL.
+pub fn data_type(type_name: &str) -> DataType {
+    if let Some(item) = type_name.strip_prefix('_') {
+        return DataType::new_list(data_type(item), true);
+    }
+    match type_name {
+        "bool" => DataType::Boolean,
+        "int2" => DataType::Int16,
+        "int4" => DataType::Int32,
+        "int8" | "oid" | "xid" => DataType::Int64,
+        "float4" => DataType::Float32,
+        "float8" => DataType::Float64,
+        "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "interval" => DataType::Duration(TimeUnit::Microsecond),
+        "int2vector" => DataType::new_list(DataType::Int16, true),
+        "oidvector" => DataType::new_list(DataType::Int64, true),
+        _ => DataType::Utf8,
+    }
+}

@@ -1,0 +1,62 @@
+//! `pg_catalog` and `information_schema`, as far as clients ask for what a feature warehouse has.
+
+mod catalog;
+mod information;
+mod server;
+
+use super::SystemContext;
+use super::layout::{Relation, relations};
+use super::names::{self, GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID};
+use super::rows::Rows;
+use crate::error::Result;
+
+pub use catalog::feature_comment;
+
+type Fill = fn(&SystemContext, &mut Rows) -> Result<()>;
+
+/// The relations that have rows.
+fn filler(relation: &Relation) -> Option<Fill> {
+    Some(match (relation.schema, relation.name) {
+        ("pg_catalog", "pg_am") => server::pg_am,
+        ("pg_catalog", "pg_attribute") => catalog::pg_attribute,
+        ("pg_catalog", "pg_class") => catalog::pg_class,
+        ("pg_catalog", "pg_database") => server::pg_database,
+        ("pg_catalog", "pg_description") => catalog::pg_description,
+        ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
+        ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
+        ("pg_catalog", "pg_matviews") => catalog::pg_matviews,
+        ("pg_catalog", "pg_namespace") => catalog::pg_namespace,
+        ("pg_catalog", "pg_roles" | "pg_authid" | "pg_user" | "pg_shadow") => server::pg_roles,
+        ("pg_catalog", "pg_settings") => server::pg_settings,
+        ("pg_catalog", "pg_stat_activity") => server::pg_stat_activity,
+        ("pg_catalog", "pg_tables") => catalog::pg_tables,
+        ("pg_catalog", "pg_tablespace") => server::pg_tablespace,
+        ("pg_catalog", "pg_type") => catalog::pg_type,
+        ("pg_catalog", "pg_views") => catalog::pg_views,
+        ("information_schema", "columns") => information::columns,
+        ("information_schema", "schemata") => information::schemata,
+        ("information_schema", "tables") => information::tables,
+        ("information_schema", "views") => information::views,
+        _ => return None,
+    })
+}
+
+pub fn is_filled(relation: &Relation) -> bool {
+    filler(relation).is_some()
+}
+
+pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    match filler(rows.relation) {
+        Some(fill) => fill(context, rows),
+        None => Ok(()),
+    }
+}
+
+/// The OID of a system schema.
+fn system_schema_oid(schema: &str) -> i64 {
+    match schema {
+        "pg_catalog" => PG_CATALOG_OID,
+        "information_schema" => INFORMATION_SCHEMA_OID,
+        _ => GRANARY_OID,
+    }
+}

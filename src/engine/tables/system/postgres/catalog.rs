@@ -1,0 +1,272 @@
+//! Schemas, relations, columns, types, comments.
+
+use granary_catalog::{Object, Schema};
+
+use super::super::rows::{Rows, row};
+use super::names::{self, columns, oid_of, relation_kind, type_of};
+use super::{GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, relations, system_schema_oid};
+use crate::error::Result;
+
+/// The access method of a table, "heap".
+const HEAP: i64 = 2;
+/// `pg_class` and `pg_namespace`, whose comments `pg_description` holds.
+const CLASS_OF_RELATIONS: i64 = 1259;
+const CLASS_OF_SCHEMAS: i64 = 2615;
+
+impl SystemContext {
+    /// The workspace's relations with their kinds.
+    pub fn relations(&self) -> impl Iterator<Item = (&Object, &'static str)> {
+        self.objects().filter_map(|object| Some((object, relation_kind(object)?)))
+    }
+
+    pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
+        self.objects().filter_map(|object| object.downcast::<Schema>())
+    }
+
+    pub fn schema_oid(&self, object: &Object) -> i64 {
+        object.home().schema().map_or(0, oid_of)
+    }
+
+    pub fn schema_name(&self, object: &Object) -> String {
+        self.scope.snapshot.schema_of(object).map_or_else(String::new, |schema| schema.header.name.clone())
+    }
+}
+
+pub fn pg_namespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let own = context.role_oid(&context.facts.user);
+    for (name, oid) in
+        [("pg_catalog", PG_CATALOG_OID), ("information_schema", INFORMATION_SCHEMA_OID), ("granary", GRANARY_OID)]
+    {
+        row!(rows, oid: oid, nspname: name, nspowner: own);
+    }
+    for schema in context.schemas() {
+        row!(rows,
+            oid: oid_of(schema.header.id),
+            nspname: &schema.header.name,
+            nspowner: context.role_oid(&schema.header.owner),
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let own = context.role_oid(&context.facts.user);
+    for relation in relations() {
+        // Those of granary can be listed with \dt granary.*
+        let kind = if relation.schema == "information_schema" { "v" } else { "r" };
+        row!(rows,
+            oid: relation.oid,
+            relname: relation.name,
+            relnamespace: system_schema_oid(relation.schema),
+            relowner: own,
+            relam: if kind == "r" { HEAP } else { 0 },
+            relpersistence: "p",
+            relkind: kind,
+            relnatts: relation.columns.len(),
+            relispopulated: true,
+            relreplident: "n",
+        );
+    }
+    for (object, kind) in context.relations() {
+        row!(rows,
+            oid: oid_of(object.id()),
+            relname: object.name(),
+            relnamespace: context.schema_oid(object),
+            relowner: context.role_oid(&object.header().owner),
+            relam: if kind == "r" { HEAP } else { 0 },
+            // Neither pages nor ctids exist here: zero keeps clients from splitting reads by them.
+            relpages: 0,
+            reltuples: -1.0,
+            relpersistence: "p",
+            relkind: kind,
+            relnatts: columns(&context.scope.snapshot, object).len(),
+            relispopulated: true,
+            relreplident: "n",
+        );
+    }
+    Ok(())
+}
+
+struct ColumnRow<'a> {
+    relation: i64,
+    number: usize,
+    name: &'a str,
+    type_oid: i64,
+    modifier: i64,
+    not_null: bool,
+}
+
+fn add_column(rows: &mut Rows, column: &ColumnRow<'_>) {
+    let row = names::types().find(|row| row.oid == column.type_oid);
+    let field = |n: usize| row.and_then(|row| row.line.split('\t').nth(n)).unwrap_or_default();
+    row!(rows,
+        attrelid: column.relation,
+        attname: column.name,
+        atttypid: column.type_oid,
+        attstattarget: -1,
+        attlen: field(2).parse::<i64>().unwrap_or(-1),
+        attnum: column.number,
+        attcacheoff: -1,
+        atttypmod: column.modifier,
+        attbyval: field(3) == "t",
+        attalign: field(14),
+        attstorage: field(15),
+        attnotnull: column.not_null,
+        attislocal: true,
+        attcollation: field(16).parse::<i64>().unwrap_or(0),
+    );
+}
+
+pub fn pg_attribute(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for relation in relations() {
+        for (index, column) in relation.columns.iter().enumerate() {
+            let type_oid = names::type_oid(&spelled(column.type_name)).unwrap_or(25);
+            add_column(
+                rows,
+                &ColumnRow {
+                    relation: relation.oid,
+                    number: index + 1,
+                    name: column.name,
+                    type_oid,
+                    modifier: -1,
+                    not_null: column.not_null,
+                },
+            );
+        }
+    }
+    for (object, _) in context.relations() {
+        for (index, column) in columns(&context.scope.snapshot, object).iter().enumerate() {
+            let (type_oid, modifier) = type_of(&column.data_type);
+            add_column(
+                rows,
+                &ColumnRow {
+                    relation: oid_of(object.id()),
+                    number: index + 1,
+                    name: &column.name,
+                    type_oid,
+                    modifier,
+                    not_null: !column.nullable,
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+fn spelled(type_name: &str) -> String {
+    type_name.strip_prefix('_').map_or_else(|| type_name.to_owned(), |item| format!("{item}[]"))
+}
+
+pub fn pg_type(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let own = context.role_oid(&context.facts.user);
+    for row in names::types() {
+        let field = |n: usize| row.line.split('\t').nth(n).unwrap_or_default();
+        let number = |n: usize| field(n).parse::<i64>().unwrap_or(0);
+        row!(rows,
+            oid: row.oid,
+            typname: row.name,
+            typnamespace: PG_CATALOG_OID,
+            typowner: own,
+            typlen: number(2),
+            typbyval: field(3) == "t",
+            typtype: field(4),
+            typcategory: field(5),
+            typispreferred: field(6) == "t",
+            typisdefined: true,
+            typdelim: field(7),
+            typelem: row.element,
+            typsubscript: if row.name.starts_with('_') { "array_subscript_handler" } else { "-" },
+            typarray: row.array,
+            typinput: field(10),
+            typoutput: field(11),
+            typreceive: field(12),
+            typsend: field(13),
+            typmodin: "-",
+            typmodout: "-",
+            typanalyze: "-",
+            typalign: field(14),
+            typstorage: field(15),
+            typtypmod: -1,
+            typcollation: number(16),
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_description(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Some(comment) = &object.header().comment else { continue };
+        let class = if object.downcast::<Schema>().is_some() { CLASS_OF_SCHEMAS } else { CLASS_OF_RELATIONS };
+        row!(rows, objoid: oid_of(object.id()), classoid: class, objsubid: 0, description: comment);
+    }
+    for (object, _) in context.relations() {
+        for (index, column) in columns(&context.scope.snapshot, object).iter().enumerate() {
+            let Some(comment) = feature_comment(object, &column.name) else { continue };
+            row!(rows,
+                objoid: oid_of(object.id()),
+                classoid: CLASS_OF_RELATIONS,
+                objsubid: index + 1,
+                description: comment,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What is said about a column: only features have comments.
+pub fn feature_comment<'a>(object: &'a Object, column: &str) -> Option<&'a String> {
+    let feature = match object {
+        Object::FeatureView(view) => view.feature(column),
+        Object::FeatureTable(table) => table.feature(column),
+        Object::RealtimeView(view) => view.feature(column),
+        _ => None,
+    };
+    feature?.comment.as_ref()
+}
+
+pub fn pg_foreign_table(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (object, _) in context.relations().filter(|(_, kind)| *kind == "f") {
+        row!(rows, ftrelid: oid_of(object.id()), ftserver: super::server::FOREIGN_SERVER);
+    }
+    Ok(())
+}
+
+pub fn pg_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for relation in relations().iter().filter(|relation| relation.schema != "information_schema") {
+        row!(rows, schemaname: relation.schema, tablename: relation.name, tableowner: &context.facts.user);
+    }
+    for (object, _) in context.relations().filter(|(_, kind)| *kind == "r") {
+        row!(rows,
+            schemaname: context.schema_name(object),
+            tablename: object.name(),
+            tableowner: &object.header().owner,
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (object, _) in context.relations().filter(|(_, kind)| *kind == "v") {
+        row!(rows,
+            schemaname: context.schema_name(object),
+            viewname: object.name(),
+            viewowner: &object.header().owner,
+            definition: object.query(),
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_matviews(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (object, _) in context.relations().filter(|(_, kind)| *kind == "m") {
+        row!(rows,
+            schemaname: context.schema_name(object),
+            matviewname: object.name(),
+            matviewowner: &object.header().owner,
+            hasindexes: false,
+            ispopulated: true,
+            definition: object.query(),
+        );
+    }
+    Ok(())
+}

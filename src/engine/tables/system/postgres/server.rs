@@ -1,0 +1,118 @@
+//! What belongs to the server: databases, roles, settings, the session.
+
+use granary_catalog::{Role, Workspace};
+
+use super::super::rows::{Rows, row};
+use super::SystemContext;
+use super::names::oid_of;
+use crate::error::Result;
+
+const UTF8: i64 = 6;
+const DEFAULT_TABLESPACE: i64 = 1663;
+
+/// A database is a workspace.
+pub fn pg_database(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for workspace in context.scope.snapshot.all::<Workspace>() {
+        row!(rows,
+            oid: oid_of(workspace.header.id),
+            datname: &workspace.header.name,
+            datdba: context.role_oid(&workspace.header.owner),
+            encoding: UTF8,
+            datlocprovider: "c",
+            datallowconn: true,
+            datconnlimit: -1,
+            dattablespace: DEFAULT_TABLESPACE,
+            datcollate: "C.UTF-8",
+            datctype: "C.UTF-8",
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for role in context.scope.snapshot.all::<Role>() {
+        row!(rows,
+            oid: oid_of(role.header.id),
+            rolname: &role.header.name,
+            rolsuper: role.superuser,
+            rolinherit: true,
+            rolcreaterole: role.superuser,
+            rolcreatedb: role.superuser,
+            rolcanlogin: role.login,
+            rolreplication: false,
+            rolbypassrls: role.superuser,
+            rolconnlimit: -1,
+            // pg_user and pg_shadow
+            usename: &role.header.name,
+            usesysid: oid_of(role.header.id),
+            usecreatedb: role.superuser,
+            usesuper: role.superuser,
+        );
+    }
+    Ok(())
+}
+
+pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (name, setting, description) in (context.facts.settings)() {
+        row!(rows,
+            name: name,
+            setting: &setting,
+            category: "Granary",
+            short_desc: description,
+            context: "user",
+            vartype: "string",
+            source: "default",
+            boot_val: &setting,
+            reset_val: &setting,
+            pending_restart: false,
+        );
+    }
+    Ok(())
+}
+
+/// Only the session that asks.
+pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let facts = &context.facts;
+    let name = (facts.settings)().into_iter().find(|(name, ..)| name == "application_name");
+    row!(rows,
+        datid: oid_of(context.scope.workspace),
+        datname: &facts.database,
+        pid: facts.process_id,
+        usesysid: context.role_oid(&facts.user),
+        usename: &facts.user,
+        application_name: name.map(|(_, value, _)| value),
+        client_addr: &facts.client,
+        query_start: context.now_us,
+        state_change: context.now_us,
+        state: "active",
+        backend_type: "client backend",
+    );
+    Ok(())
+}
+
+pub fn pg_am(_: &SystemContext, rows: &mut Rows) -> Result<()> {
+    row!(rows, oid: 2_i64, amname: "heap", amhandler: "heap_tableam_handler", amtype: "t");
+    Ok(())
+}
+
+pub fn pg_tablespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let owner = context.role_oid(&context.facts.user);
+    row!(rows, oid: DEFAULT_TABLESPACE, spcname: "pg_default", spcowner: owner);
+    Ok(())
+}
+
+/// Sources and streams are foreign tables, and psql wants to know of which server.
+pub const FOREIGN_SERVER: i64 = 14_600;
+
+pub fn pg_foreign_server(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let owner = context.role_oid(&context.facts.user);
+    row!(rows, oid: FOREIGN_SERVER, srvname: "outside", srvowner: owner);
+    Ok(())
+}
+
+impl SystemContext {
+    /// A role's OID; an owner need not be a role, and has none then.
+    pub fn role_oid(&self, name: &str) -> i64 {
+        self.scope.snapshot.role(name).map_or(10, |role| oid_of(role.header.id))
+    }
+}

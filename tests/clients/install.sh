@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs what the client tests need besides Rust: psycopg in a venv, pgjdbc and a JDK from Debian.
+# Usage: tests/clients/install.sh [folder]; default $GRANARY_TEST_CACHE, else target/test-tools
+set -eu
+cache=${1:-${GRANARY_TEST_CACHE:-target/test-tools}}
+mkdir -p "$cache"
+
+if ! "$cache/venv/bin/python" -c 'import psycopg; assert psycopg.__version__ == "3.3.9"' 2>/dev/null; then
+    python3 -m venv "$cache/venv"
+    "$cache/venv/bin/pip" install --quiet 'psycopg[binary]==3.3.9'
+fi
+
+missing=
+command -v psql >/dev/null || missing="$missing postgresql-client"
+command -v javac >/dev/null || missing="$missing default-jdk-headless"
+[ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "install these packages and try again:$missing" >&2
+        exit 1
+    fi
+    # shellcheck disable=SC2086
+    apt-get install -y --no-install-recommends $missing >/dev/null
+fi

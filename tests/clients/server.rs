@@ -1,0 +1,51 @@
+//! A real server in its own process and folder, for tests that only know it by its address.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+pub const USER: &str = "granary";
+pub const PASSWORD: &str = "let me in";
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts the binary on a free port and waits until it says that it is ready.
+    pub fn start(arguments: &[&str]) -> Server {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path())
+            .args(arguments)
+            .env("GRANARY_PASSWORD", PASSWORD)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let port = loop {
+            let line = lines.next().expect("the server says that it is ready").expect("text");
+            if let Some((_, rest)) = line.split_once(" -p ") {
+                break rest.split_whitespace().next().expect("a port").parse().expect("a port");
+            }
+        };
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder }
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

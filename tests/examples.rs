@@ -166,12 +166,59 @@ fn a_taken_port_does_not_swallow_the_first_password() {
 }
 
 #[test]
-fn afolder_has_one_server() {
+fn a_folder_has_one_server() {
     let server = Server::start();
     let folder = server.folder.path().join("data");
     let second = granary().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder).output();
     let second = second.expect("the program starts");
     assert_eq!(second.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(errors.contains("another process"), "{errors}");
+    assert!(errors.contains("is in use by another server"), "{errors}");
+}
+
+/// Runs the quickstart until it says how to go on, then stops it with SIGTERM; gives what it printed.
+fn quickstart(folder: &Path) -> String {
+    let mut process = granary()
+        .args(["quickstart", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut printed = String::new();
+    let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    for line in lines.by_ref() {
+        let line = line.expect("text");
+        printed.push_str(&line);
+        printed.push('\n');
+        if line == "The server runs until Ctrl-C." {
+            let signal = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+            assert!(signal.expect("kill").success());
+        }
+    }
+    assert!(process.wait().expect("it ends").success(), "{printed}");
+    printed
+}
+
+#[test]
+fn the_quickstart_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = quickstart(folder.path());
+    for expected in
+        ["clock        2014-01-01 08:00:00+00", "SELECT 10000", "median", "PGPASSWORD='only for this test' psql"]
+    {
+        assert!(first.contains(expected), "no {expected:?} in {first}");
+    }
+    let second = quickstart(folder.path());
+    assert_eq!(second.matches("materialized by an earlier run").count(), 6, "{second}");
+    assert!(second.contains("10000 |"), "{second}");
+}
+
+#[test]
+fn the_quickstart_leaves_other_folders_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("mine.txt"), "mine").expect("a file");
+    let refused = granary().args(["quickstart", "--data"]).arg(folder.path()).output().expect("the program starts");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it is left as it is"));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
 }

@@ -1,6 +1,8 @@
 //! The command line: words and flags into a configuration, and the three commands.
 
+mod client;
 mod quickstart;
+mod script;
 mod serve;
 mod sql;
 

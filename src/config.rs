@@ -51,8 +51,8 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|error| io_error("read", path, error))?;
         toml::from_str(&text).map_err(|error| {
-            Error::new(Kind::InvalidParameterValue, format!("\"{}\": {}", path.display(), error.message()))
-                .with_detail(error.to_string())
+            Error::new(Kind::InvalidParameterValue, format!("\"{}\" is not a settings file", path.display()))
+                .with_detail(error.to_string().trim_end().replace('\n', "\n  "))
         })
     }
 
@@ -99,6 +99,11 @@ fn machine_memory_bytes() -> Option<usize> {
 /// `GRANARY_PASSWORD`: the superuser's password at the first start, and the client's in `granary sql`.
 pub fn password() -> Option<String> {
     std::env::var("GRANARY_PASSWORD").ok()
+}
+
+/// `PGPASSWORD`: the client's password in `granary sql`, if GRANARY_PASSWORD does not set it.
+pub fn postgres_password() -> Option<String> {
+    std::env::var("PGPASSWORD").ok()
 }
 
 /// What to log: `GRANARY_LOG`, in the syntax of tracing's filters.

@@ -41,13 +41,14 @@ impl Server {
             tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
         }
         warehouse.sweep().await;
-        let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
             Error::new(kind, format!("could not listen on {}: {error}", config.listen))
                 .with_hint("another server may use the address: choose one with --listen")
         })?;
         let mock_secret = mock_secret(&config.warehouse.data_folder)?;
+        // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
+        let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
         let limits = WireLimits {
             max_connections: config.max_connections,
             mock_secret: Some(mock_secret),

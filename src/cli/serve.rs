@@ -13,13 +13,19 @@ use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::Clock;
 use crate::warehouse::WarehouseConfig;
 
+const AFTER_HELP: &str = "\
+The first start on a data folder makes the superuser \"granary\" and the database \"granary\". Its password is that of
+the environment variable GRANARY_PASSWORD; without one a random password is made, and printed this once.
+GRANARY_LOG sets what is logged, such as debug or warn,granary=info.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct ServeArguments {
-    /// Folder of the data; made if it does not exist
+    /// Folder of the data; made if it does not exist [default: granary-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address for Postgres clients
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address for Postgres clients; port 0 is any free one [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Address for HTTP clients: a later release, refused in this one
     #[arg(long, value_name = "ADDRESS")]
@@ -27,10 +33,10 @@ pub struct ServeArguments {
     /// Settings file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Memory that queries may hold before they spill to disk, such as 4GiB; default: half of the machine's
+    /// Memory that queries may hold before they spill to disk, such as 4GiB [default: half of the machine's]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
-    /// Run as if it were this time now, to serve data of the past, such as 2014-01-01; default: the machine's clock
+    /// Run as if it were this time now, to serve data of the past, such as 2014-01-01 [default: the machine's clock]
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<String>,
 }
@@ -110,8 +116,13 @@ fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
     Ok(())
 }
 
+/// An address as typed after `--listen`.
+pub fn parse_address(text: &str) -> std::result::Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is an IP address and a port, such as 127.0.0.1:5433".to_owned())
+}
+
 /// SIGTERM or Ctrl-C.
-async fn stop_signal() {
+pub async fn stop_signal() {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,
         Err(error) => {

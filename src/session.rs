@@ -190,7 +190,9 @@ impl Session {
         let (statement, returns_rows) = match &parsed.statement {
             Statement::Query(query) => (ast::Statement::Query(query.ast.clone()), true),
             Statement::Postgres(statement) => match statement.ast.as_ref() {
-                ast::Statement::Insert(insert) => (ast::Statement::Insert(insert.clone()), false),
+                ast::Statement::Insert(insert) => {
+                    (ast::Statement::Insert(statement::checked_insert(&context, insert)?), false)
+                }
                 _ => return Ok(Description { parameters: Vec::new(), columns: None }),
             },
             Statement::Explain(_) => return Ok(text_column("QUERY PLAN")),

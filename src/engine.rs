@@ -6,6 +6,7 @@
 mod context;
 mod error;
 mod functions;
+mod literals;
 mod plans;
 mod point_in_time;
 mod query;

@@ -199,7 +199,7 @@ impl Session {
                 return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
             }
             Statement::Postgres(statement) => match statement.ast.as_ref() {
-                ast::Statement::Insert(insert) => ast::Statement::Insert(insert.clone()),
+                ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(&context, insert)?),
                 _ => return Ok(Description { parameters: Vec::new(), columns: None }),
             },
             Statement::Explain(_) => return Ok(text_column("QUERY PLAN")),

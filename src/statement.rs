@@ -22,4 +22,4 @@ mod workspace;
 pub use context::{StatementContext, TableWrite};
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
 pub use select::{plan_labeled, plan_query};
-pub use table::schema_of_table;
+pub use table::{checked_insert, schema_of_table};

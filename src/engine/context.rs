@@ -14,6 +14,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
 use super::functions;
+use super::literals::TextLiterals;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
 use crate::error::Result;
 
@@ -71,6 +72,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(Arc::new(GranaryQueryPlanner))
+            .with_analyzer_rule(Arc::new(TextLiterals))
             .with_optimizer_rule(Arc::new(PointInTimeRule));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build() })

@@ -130,9 +130,45 @@ pub async fn insert(context: &mut StatementContext, insert: &ast::Insert, parame
         }
     }
     let table = writable(context, name)?;
-    let plan = select::plan_query(context, ast::Statement::Insert(insert.clone()), &parameters.types()).await?;
+    let insert = ast::Statement::Insert(with_columns(context, insert, &table)?);
+    let plan = select::plan_query(context, insert, &parameters.types()).await?;
     let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
     fill(context, &table, plan).await
+}
+
+/// An INSERT as it is to be planned. Errors: its target cannot be written to.
+pub fn checked_insert(context: &StatementContext, insert: &ast::Insert) -> Result<ast::Insert> {
+    match &insert.table {
+        ast::TableObject::TableName(name) => with_columns(context, insert, &writable(context, name)?),
+        _ => Ok(insert.clone()),
+    }
+}
+
+/// Rows of VALUES may be shorter than the table: its last columns are NULL then.
+fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table) -> Result<ast::Insert> {
+    let mut insert = insert.clone();
+    let Some(ast::SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
+        return Ok(insert);
+    };
+    let Some(longest) = values.rows.iter().max_by_key(|row| row.content.len()) else { return Ok(insert) };
+    let n_values = longest.content.len();
+    let n_columns = if insert.columns.is_empty() { table.columns.len() } else { insert.columns.len() };
+    if n_values > n_columns {
+        let error = Error::new(Kind::Syntax, "INSERT has more expressions than target columns");
+        return Err(context.at(&longest.content[n_columns], error));
+    }
+    if values.rows.iter().any(|row| row.content.len() != n_values) {
+        return Err(Error::new(Kind::Syntax, "VALUES lists must all be the same length"));
+    }
+    if n_values < n_columns && !insert.columns.is_empty() {
+        let error = Error::new(Kind::Syntax, "INSERT has more target columns than expressions");
+        return Err(context.at(&insert.columns[n_values], error));
+    }
+    if n_values < n_columns {
+        let named = |column: &Column| ast::ObjectName::from(ast::Ident::with_quote('"', &column.name));
+        insert.columns = table.columns[..n_values].iter().map(named).collect();
+    }
+    Ok(insert)
 }
 
 /// The table of that name; an error that says what else it is.

@@ -1,0 +1,105 @@
+//! A server as a process of its own. It is stopped by its process id, and never outlives its test.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+const PASSWORD: &str = "granary";
+
+pub struct Server {
+    folder: TempDir,
+    now: Option<String>,
+    child: Child,
+    port: u16,
+}
+
+/// A connection and the notices that came over it.
+pub struct Connection {
+    pub client: Client,
+    notices: Arc<Mutex<Vec<String>>>,
+}
+
+impl Connection {
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().expect("nobody panics while holding it"))
+    }
+}
+
+impl Server {
+    /// A server on an empty folder. `now`: what it takes for the time.
+    pub fn start(now: Option<&str>) -> Server {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (child, port) = launch(folder.path(), now);
+        Server { folder, now: now.map(str::to_owned), child, port }
+    }
+
+    /// Stops it with SIGTERM and starts it on the same folder.
+    pub fn restart(&mut self) {
+        self.stop();
+        (self.child, self.port) = launch(self.folder.path(), self.now.as_deref());
+    }
+
+    fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM to process {pid}");
+        let status = self.child.wait().expect("the server ends");
+        assert!(status.success(), "the server ended with {status}");
+    }
+
+    pub async fn connect(&self, workspace: &str) -> Connection {
+        let config = format!(
+            "host=127.0.0.1 port={} user=granary password={PASSWORD} dbname={workspace} connect_timeout=30",
+            self.port
+        );
+        let (client, mut connection) = tokio_postgres::connect(&config, NoTls).await.expect("a connection");
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&notices);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notice(notice) = message {
+                    kept.lock().expect("nobody panics while holding it").push(notice.message().to_owned());
+                }
+            }
+        });
+        Connection { client, notices }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Also after a failed test; one that has been stopped already is not harmed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the program and reads its port from the line that says it is ready.
+fn launch(folder: &Path, now: Option<&str>) -> (Child, u16) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_granary"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--memory-limit", "1GiB", "--data"]).arg(folder.join("data"));
+    if let Some(now) = now {
+        command.args(["--now", now]);
+    }
+    command.env("GRANARY_PASSWORD", PASSWORD).env("GRANARY_LOG", "error");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let mut said = String::new();
+    for line in &mut lines {
+        let line = line.expect("text");
+        if let (true, Some((_, rest))) = (line.contains(" is ready: "), line.split_once(" -p ")) {
+            let port = rest.split_whitespace().next().and_then(|port| port.parse().ok()).expect("a port");
+            // What it says later goes to the test's own output; the pipe must not fill up.
+            std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
+            return (child, port);
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    panic!("the server did not start:\n{said}");
+}

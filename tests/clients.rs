@@ -45,7 +45,8 @@ fn tools() -> &'static PathBuf {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
     TOOLS.get_or_init(|| {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let cache = std::env::var_os("GRANARY_TEST_CACHE").map_or_else(|| root.join("target/test-tools"), PathBuf::from);
+        let cache =
+            std::env::var_os("GRANARY_TEST_CACHE").map_or_else(|| root.join("target/test-tools"), PathBuf::from);
         let output = Command::new(root.join("tests/clients/install.sh")).arg(&cache).output().expect("a shell");
         assert!(output.status.success(), "install.sh: {}", String::from_utf8_lossy(&output.stderr));
         cache
@@ -69,7 +70,9 @@ fn psql_describes_what_there_is() {
     assert!(view.contains("fares of a day") && view.contains("View definition"), "{view}");
     let table = shown(&server, "\\d rides");
     assert!(table.contains("timestamp with time zone"), "{table}");
-    for command in ["\\d ride_source", "\\d ride_stream", "\\d fares", "\\d+ rides", "\\dt+", "\\conninfo", "\\df", "\\di"] {
+    for command in
+        ["\\d ride_source", "\\d ride_stream", "\\d fares", "\\d+ rides", "\\dt+", "\\conninfo", "\\df", "\\di"]
+    {
         shown(&server, command);
     }
     assert!(shown(&server, "\\l").contains("granary"));
@@ -88,11 +91,9 @@ fn psql_shows_labels_and_where_an_error_is() {
     let output = psql(&server, &["-c", "SELECT *\nFROM nowhere"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("42P01") && errors.contains("LINE 2: FROM nowhere"), "{errors}");
-    for (statement, state) in [
-        ("SELECT 1/0", "22012"),
-        ("SELECT 'x'::int", "22P02"),
-        ("SELECT 'x'::timestamptz", "22007"),
-    ] {
+    for (statement, state) in
+        [("SELECT 1/0", "22012"), ("SELECT 'x'::int", "22P02"), ("SELECT 'x'::timestamptz", "22007")]
+    {
         let output = psql(&server, &["-c", statement]);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.contains(state), "{statement}: {errors}");
@@ -146,7 +147,10 @@ async fn tokio_postgres_works() {
         counts.push(transaction.query_portal(&portal, 2).await.expect("rows").len());
     }
     assert_eq!(counts, [2, 2, 1]);
-    transaction.execute("INSERT INTO rides VALUES ($1, $2, $3, $4)", &[&9_i64, &"eve", &1.0_f64, &at]).await.expect("in");
+    transaction
+        .execute("INSERT INTO rides VALUES ($1, $2, $3, $4)", &[&9_i64, &"eve", &1.0_f64, &at])
+        .await
+        .expect("in");
     transaction.rollback().await.expect("ROLLBACK");
     let row = client.query_one("SELECT count(*) FROM rides WHERE driver = 'eve'", &[]).await.expect("a row");
     assert_eq!((row.columns()[0].name(), row.get::<_, i64>(0)), ("count", 0));

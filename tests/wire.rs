@@ -1,9 +1,9 @@
 //! The protocol scenarios, against the real server.
 
-#[path = "clients/server.rs"]
-mod server;
 #[path = "wire/scenarios.rs"]
 mod scenarios;
+#[path = "clients/server.rs"]
+mod server;
 
 use scenarios::{SCENARIOS, Target};
 use server::{PASSWORD, Server, USER};

@@ -225,8 +225,7 @@ impl QueryPlanner {
         let mut tables = HashMap::with_capacity(references.len());
         for reference in references {
             // A function in FROM is listed like a relation.
-            let is_function =
-                reference.schema().is_none() && state.table_functions().contains_key(reference.table());
+            let is_function = reference.schema().is_none() && state.table_functions().contains_key(reference.table());
             if is_function && self.scope.relation(&reference)?.is_none() {
                 continue;
             }

@@ -24,7 +24,9 @@ impl Casts {
         let Expr::Value(value) = expr else { return };
         let ast::Value::Placeholder(name) = &value.value else { return };
         let number: Option<usize> = name.strip_prefix('$').and_then(|number| number.parse().ok());
-        let Some(index) = number.and_then(|number| number.checked_sub(1)).filter(|index| *index < 65_535) else { return };
+        let Some(index) = number.and_then(|number| number.checked_sub(1)).filter(|index| *index < 65_535) else {
+            return;
+        };
         if self.types.len() <= index {
             self.types.resize(index + 1, None);
         }

@@ -430,7 +430,9 @@ fn current_setting(context: &SystemContext, arguments: Arguments<'_>) -> Result<
 
 fn quote_ident(name: &str) -> String {
     let is_plain = name.chars().next().is_some_and(|first| first.is_ascii_lowercase() || first == '_')
-        && name.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_');
+        && name
+            .chars()
+            .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_');
     if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 

@@ -289,10 +289,17 @@ fn operator(word: &str) -> Option<BinaryOperator> {
 fn cast(inner: &Expr, data_type: &DataType) -> Option<Expr> {
     if let DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) = data_type {
         if let Some(items) = array_literal(inner) {
-            let items: Vec<String> = items
-                .iter()
-                .map(|item| if item.parse::<f64>().is_ok() { item.clone() } else { format!("'{}'", item.replace('\'', "''")) })
-                .collect();
+            let items: Vec<String> =
+                items
+                    .iter()
+                    .map(|item| {
+                        if item.parse::<f64>().is_ok() {
+                            item.clone()
+                        } else {
+                            format!("'{}'", item.replace('\'', "''"))
+                        }
+                    })
+                    .collect();
             return parse(&format!("ARRAY[{}]", items.join(", ")));
         }
         return custom_name(item).map(|_| inner.clone());
@@ -454,9 +461,10 @@ impl Rewriter<'_> {
     fn empty_set(&self, body: &mut SetExpr) -> bool {
         match body {
             SetExpr::Select(select) => {
-                let can_list = select.projection.iter().all(|item| {
-                    matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
-                });
+                let can_list = select
+                    .projection
+                    .iter()
+                    .all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
                 let is_empty = can_list && self.is_empty_select(select);
                 if is_empty {
                     self.empty_select(select);

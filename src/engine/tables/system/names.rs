@@ -54,7 +54,9 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
                 .collect(),
             Err(_) => Vec::new(),
         },
-        Object::RealtimeView(view) => view.request.iter().cloned().chain(view.features.iter().map(of_feature)).collect(),
+        Object::RealtimeView(view) => {
+            view.request.iter().cloned().chain(view.features.iter().map(of_feature)).collect()
+        }
         Object::FeatureService(service) => {
             let mut all = Vec::new();
             for member in &service.members {

@@ -5,6 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use granary_sql::timestamp::{TimestampError, parse_timestamp};
@@ -19,7 +20,19 @@ pub struct TextLiterals;
 
 impl AnalyzerRule for TextLiterals {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let read = |plan: LogicalPlan| plan.map_expressions(|expr| expr.transform_up(read_cast));
+        let read = |plan: LogicalPlan| {
+            let has_names =
+                matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
+            if !has_names {
+                return plan.map_expressions(|expr| expr.transform_up(read_cast));
+            }
+            // A column without AS is named after its expression, and keeps that name.
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(expr.transform_up(read_cast)?.update_data(|expr| name.restore(expr)))
+            })
+        };
         plan.transform_up_with_subqueries(read).map(|transformed| transformed.data)
     }
 

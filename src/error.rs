@@ -349,7 +349,7 @@ impl From<granary_catalog::Error> for Error {
             .with_detail(format!("These depend on it: {}.", quoted(&dependents)))
             .with_hint("use DROP … CASCADE to drop the dependent objects too"),
             Catalog::PreventDestroy { object } => {
-                Error::new(Kind::ObjectNotInPrerequisiteState, format!("{object} has prevent_destroy set"))
+                Error::new(Kind::ObjectInUse, format!("{object} has prevent_destroy set"))
                     .with_hint("ALTER … SET (prevent_destroy = false) first")
             }
             Catalog::EmptyRange { .. } => Error::new(Kind::InvalidParameterValue, "the range is empty"),

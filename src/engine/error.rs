@@ -108,6 +108,13 @@ fn by_variant(error: &DataFusionError) -> Error {
 fn by_schema(error: &SchemaError) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(relation) = &field.relation
+                && valid_fields.iter().any(|valid| valid.relation.is_some())
+                && valid_fields.iter().all(|valid| valid.relation.as_ref() != Some(relation))
+            {
+                let message = format!("missing FROM-clause entry for table {}", quoted(relation.table()));
+                return Error::new(Kind::UndefinedTable, message);
+            }
             let mut result =
                 Error::new(Kind::UndefinedColumn, format!("column {} does not exist", quoted(&field.flat_name())));
             let nearest = valid_fields
@@ -210,8 +217,15 @@ fn by_object_store(error: &(dyn StdError + 'static)) -> Error {
 
 fn by_plan_message(message: &str) -> Error {
     let line = first_line(message);
-    let kind = if message.contains("must appear in the GROUP BY clause") || message.contains("in GROUP BY") {
+    let kind = if message.contains("must appear in the GROUP BY clause")
+        || message.contains("in GROUP BY")
+        || message.starts_with("Aggregate functions are not allowed")
+    {
         Kind::GroupingError
+    } else if message.contains("different number of columns") {
+        Kind::Syntax
+    } else if message.starts_with("Invalid placeholder") {
+        Kind::UndefinedParameter
     } else if message.starts_with("Invalid function") {
         Kind::UndefinedFunction
     } else if message.contains("No function matches")
@@ -232,6 +246,10 @@ fn by_plan_message(message: &str) -> Error {
 }
 
 fn by_execution_message(message: &str) -> Error {
+    if message.contains("Scalar subquery returned more than one row") {
+        let message = "more than one row returned by a subquery used as an expression";
+        return Error::new(Kind::CardinalityViolation, message);
+    }
     let kind = if message.contains("Placeholder") { Kind::UndefinedParameter } else { Kind::InvalidParameterValue };
     Error::new(kind, first_line(message))
 }

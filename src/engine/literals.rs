@@ -5,6 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use granary_sql::timestamp::{TimestampError, parse_timestamp};
@@ -19,7 +20,19 @@ pub struct TextLiterals;
 
 impl AnalyzerRule for TextLiterals {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let read = |plan: LogicalPlan| plan.map_expressions(|expr| expr.transform_up(read_cast));
+        let read = |plan: LogicalPlan| {
+            let has_names =
+                matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
+            if !has_names {
+                return plan.map_expressions(|expr| expr.transform_up(read_cast));
+            }
+            // A column without AS is named after its expression, and keeps that name.
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(expr.transform_up(read_cast)?.update_data(|expr| name.restore(expr)))
+            })
+        };
         plan.transform_up_with_subqueries(read).map(|transformed| transformed.data)
     }
 
@@ -59,6 +72,14 @@ fn read(text: &str, scalar: &ScalarValue, data_type: &DataType) -> Result<Scalar
             TimeUnit::Nanosecond => ScalarValue::TimestampNanosecond(time, zone),
         });
     }
+    if data_type.is_binary()
+        && let Some(digits) = text.strip_prefix("\\x")
+    {
+        let bytes = hex(digits).ok_or_else(|| {
+            Error::new(Kind::InvalidTextRepresentation, format!("invalid hexadecimal data: \"{text}\""))
+        })?;
+        return Ok(ScalarValue::Binary(Some(bytes)).cast_to(data_type)?);
+    }
     let trimmed = if data_type.is_numeric() { ScalarValue::from(text.trim()) } else { scalar.clone() };
     trimmed.cast_to(data_type).map_err(|error| {
         let kind = match data_type {
@@ -69,13 +90,21 @@ fn read(text: &str, scalar: &ScalarValue, data_type: &DataType) -> Result<Scalar
             _ => Kind::InvalidTextRepresentation,
         };
         let whole_number = text.trim().trim_start_matches(['-', '+']);
-        if data_type.is_integer() && !whole_number.is_empty() && whole_number.bytes().all(|byte| byte.is_ascii_digit()) {
+        if data_type.is_integer() && !whole_number.is_empty() && whole_number.bytes().all(|byte| byte.is_ascii_digit())
+        {
             let message = format!("value \"{text}\" is out of range for type {}", type_name(data_type));
             return Error::new(Kind::NumericValueOutOfRange, message);
         }
         Error::new(kind, format!("invalid input syntax for type {}: \"{text}\"", type_name(data_type)))
             .with_source(error)
     })
+}
+
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.is_ascii() || digits.len() % 2 == 1 {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
 fn time_error(text: &str, data_type: &DataType, error: &TimestampError) -> Error {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
 use datafusion::physical_plan::execute_stream;
 
 use crate::error::{Error, Kind, Result};
@@ -17,7 +19,10 @@ use crate::row::{Value, array_of};
 
 /// The types of `$1, $2, …`: those declared, else as DataFusion infers them, else text.
 pub fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let inferred: HashMap<String, Option<DataType>> = plan.get_parameter_types()?;
+    let mut inferred: HashMap<String, Option<DataType>> = plan.get_parameter_types()?;
+    for (name, data_type) in array_parameters(plan)? {
+        inferred.insert(name, Some(data_type));
+    }
     let mut count = declared.len();
     for name in inferred.keys() {
         let number: usize = name
@@ -33,6 +38,29 @@ pub fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Res
             declared.or_else(inferred).unwrap_or(DataType::Utf8)
         })
         .collect())
+}
+
+/// The parameters in `x = ANY($1)`, which DataFusion plans as `array_has($1, x)` without a type for them.
+fn array_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        let inputs = merge_schema(&node.inputs());
+        let schema = if node.inputs().is_empty() { node.schema().as_ref() } else { &inputs };
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.name() == "array_has"
+                    && let [Expr::Placeholder(placeholder), item] = call.args.as_slice()
+                    && placeholder.field.is_none()
+                    && let Ok(item) = item.get_type(schema)
+                {
+                    found.push((placeholder.id.clone(), DataType::new_list(item, true)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// The plan with values for its parameters.

@@ -40,6 +40,9 @@ pub use system_time::as_of_column;
 /// How deep views may stand on views, sources on sources.
 const NESTING_LIMIT: usize = 64;
 
+/// Table functions of the dialect that a later release has.
+const LATER_FUNCTIONS: [&str; 2] = ["transformation", "partial_aggregates"];
+
 /// Which objects names can mean: a snapshot of the catalog, a workspace in it, and a search path.
 #[derive(Debug, Clone)]
 pub struct NameScope {
@@ -291,9 +294,13 @@ impl QueryPlanner {
         if let Some(provider) = tables::system::table(self, reference)? {
             return Ok(provider_as_source(provider));
         }
+        if LATER_FUNCTIONS.contains(&reference.table()) && self.scope.relation(reference)?.is_none() {
+            return Err(Error::not_supported(format!("{}(…)", reference.table())));
+        }
         let object = self.find(reference)?;
         match object.kind() {
             ObjectKind::FeatureView | ObjectKind::FeatureTable => {
+                self.check_online(&object)?;
                 self.feature_relation(&object, ReadMode::Now, times.system_columns).await
             }
             _ => Ok(provider_as_source(self.provider(&object).await?)),
@@ -308,6 +315,22 @@ impl QueryPlanner {
             return Err(Error::new(Kind::InvalidParameterValue, "FOR SYSTEM_TIME FROM must be before TO"));
         }
         Ok(ReadMode::History { start_us, end_us })
+    }
+
+    /// A relation that is not kept online has no answer as of now, and must not look as if it had no data.
+    fn check_online(&self, object: &Object) -> Result<()> {
+        let (online, kind) = match object {
+            Object::FeatureView(view) => (view.online, "FEATURE VIEW"),
+            Object::FeatureTable(table) => (table.online, "FEATURE TABLE"),
+            _ => return Ok(()),
+        };
+        if online || !self.scope.is_live() || self.from_source == FromSource::On {
+            return Ok(());
+        }
+        let name = object.name();
+        let message = format!("\"{name}\" is not kept in the online store, which answers as of now");
+        Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+            .with_hint(format!("ALTER {kind} {name} SET (online = true), or read it FOR SYSTEM_TIME AS OF a time")))
     }
 
     fn find(&self, reference: &TableReference) -> Result<Arc<Object>> {

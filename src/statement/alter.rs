@@ -24,7 +24,14 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
     match &alter.action {
         AlterAction::RenameTo(name) => rename(context, &object, &fold(name)),
         AlterAction::OwnerTo(owner) => {
-            context.changes.push(Change::SetOwner { id: object.id(), owner: fold(owner) });
+            let owner = match fold(owner) {
+                current if owner.quote_style.is_none() && current == "current_user" => context.role.clone(),
+                named => named,
+            };
+            if context.snapshot().role(&owner).is_none() {
+                return Err(Error::new(Kind::UndefinedObject, format!("role \"{owner}\" does not exist")));
+            }
+            context.changes.push(Change::SetOwner { id: object.id(), owner });
             Ok(())
         }
         AlterAction::Set(options) => {

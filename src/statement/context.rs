@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use granary_catalog::{Change, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
+use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
 use granary_sql::QualifiedName;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
@@ -115,7 +115,12 @@ impl StatementContext {
     /// The object that an existing name means, which must be of `kind`.
     pub fn find(&self, kind: ObjectKind, name: &ObjectName) -> Result<Arc<Object>> {
         let missing = |what: &str| {
-            let undefined = if kind.is_relation() { Kind::UndefinedTable } else { Kind::UndefinedObject };
+            let undefined = match kind {
+                ObjectKind::Workspace => Kind::InvalidCatalogName,
+                ObjectKind::Schema => Kind::InvalidSchemaName,
+                _ if kind.is_relation() => Kind::UndefinedTable,
+                _ => Kind::UndefinedObject,
+            };
             Error::new(undefined, format!("{} \"{what}\" does not exist", kind.as_str()))
         };
         let qualified = self.qualified(name)?;
@@ -148,6 +153,29 @@ impl StatementContext {
         ))
     }
 
+    /// Refuses a replacement that takes columns away, or their types, from an object that others read.
+    pub fn check_replaced_columns(&self, old: &Object, old_columns: &[Column], new_columns: &[Column]) -> Result<()> {
+        let kept = |column: &Column| {
+            new_columns.iter().any(|new| new.name == column.name && new.data_type == column.data_type)
+        };
+        let Some(lost) = old_columns.iter().find(|column| !kept(column)) else { return Ok(()) };
+        let dependents = self.snapshot().dependents(old.id());
+        if dependents.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> =
+            dependents.iter().map(|object| format!("{} \"{}\"", object.kind().as_str(), object.name())).collect();
+        let message = format!(
+            "cannot take away or retype column \"{}\" of {} \"{}\" because other objects depend on it",
+            lost.name,
+            old.kind().as_str(),
+            old.name()
+        );
+        Err(Error::new(Kind::DependentObjectsStillExist, message)
+            .with_detail(format!("These depend on it: {}.", names.join(", ")))
+            .with_hint("drop them first, or make a new object under another name"))
+    }
+
     /// What to do about a name that may be taken: the header of the new object, or None if nothing is to be done.
     pub fn new_header(&mut self, request: NewObject<'_>) -> Result<Option<Header>> {
         let (schema, name) = self.new_name(request.name)?;
@@ -172,7 +200,11 @@ impl StatementContext {
             // A taken name is refused by the catalog, which knows all of them.
             _ => Header::new(self.snapshot().next_id(), self.home(schema), name, self.role.clone()),
         };
-        header.statement = request.statement;
+        // What is kept makes the object anew, so it does not replace.
+        header.statement = match request.statement.strip_prefix("CREATE OR REPLACE ") {
+            Some(rest) => format!("CREATE {rest}"),
+            None => request.statement,
+        };
         if let Some(comment) = request.comment {
             header.comment = Some(comment);
         }

@@ -44,13 +44,27 @@ fn drop_all(
                     return Err(Error::new(Kind::ObjectInUse, "cannot drop the currently open workspace")
                         .with_hint("connect to another one first"));
                 }
-                context.changes.push(Change::Drop { id: object.id(), cascade });
+                // A workspace that holds nothing but its schemas is empty.
+                let is_empty = object.kind() == ObjectKind::Workspace
+                    && context
+                        .snapshot()
+                        .dependents(object.id())
+                        .iter()
+                        .all(|inner| inner.kind() == ObjectKind::Schema);
+                context.changes.push(Change::Drop { id: object.id(), cascade: cascade || is_empty });
             }
-            Err(error) if if_exists && matches!(error.kind(), Kind::UndefinedTable | Kind::UndefinedObject) => {
+            Err(error) if if_exists && is_undefined(&error) => {
                 context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+fn is_undefined(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::UndefinedTable | Kind::UndefinedObject | Kind::InvalidCatalogName | Kind::InvalidSchemaName
+    )
 }

@@ -18,6 +18,16 @@ pub fn create(context: &mut StatementContext, create: &CreateEntity) -> Result<(
             return Err(context.at_ident(&column.name, error));
         }
     }
+    if create.or_replace
+        && let Ok(object) = context.find(ObjectKind::Entity, &create.name)
+        && let Some(existing) = object.downcast::<Entity>()
+    {
+        context.check_replaced_columns(&object, &existing.join_keys, &join_keys)?;
+        if existing.join_keys != join_keys {
+            // A key more is as much of a change as a key less.
+            context.check_replaced_columns(&object, &join_keys, &existing.join_keys)?;
+        }
+    }
     let header = context.new_header(NewObject {
         kind: ObjectKind::Entity,
         name: &create.name,

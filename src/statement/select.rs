@@ -10,7 +10,7 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
 use crate::engine::{Labels, LogicalPlan, is_system_schema, table_reference};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.
 pub type QueryText = SqlText<Box<Query>>;
@@ -22,11 +22,14 @@ pub struct PlannedQuery {
     pub depends_on: Vec<ObjectId>,
 }
 
-/// Plans the query of a source, view or feature view. Errors: as the query's own; 0A000 for one with parameters.
+/// Plans the query of a source, view or feature view. Errors: as the query's own; 42P02 for one with parameters.
 pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> Result<PlannedQuery> {
     // The stored text is planned, not the tree, so that what works now works when it is read again.
     let plan = context.planner().plan_query_text(&query.text).await.map_err(|error| shift(context, query, error))?;
     crate::engine::check_names(&plan)?;
+    if !crate::engine::parameter_types(&plan, &[])?.is_empty() {
+        return Err(Error::new(Kind::UndefinedParameter, "a definition cannot have parameters, such as $1"));
+    }
     let columns = plan
         .schema()
         .fields()

@@ -47,6 +47,12 @@ pub async fn create(context: &mut StatementContext, create: &CreateSource) -> Re
                 .map_err(|error| context.at_ident(ident, error))?,
         }
     }
+    if create.or_replace
+        && let Ok(object) = context.find(ObjectKind::Source, &create.name)
+        && let Some(existing) = object.downcast::<Source>()
+    {
+        context.check_replaced_columns(&object, &existing.columns, &columns)?;
+    }
     let header = context.new_header(NewObject {
         kind: ObjectKind::Source,
         name: &create.name,

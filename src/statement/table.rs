@@ -122,13 +122,6 @@ pub async fn insert(context: &mut StatementContext, insert: &ast::Insert, parame
     let ast::TableObject::TableName(name) = &insert.table else {
         return Err(Error::not_supported("INSERT into something other than a table"));
     };
-    for (unsupported, what) in
-        [(insert.on.is_some(), "INSERT … ON CONFLICT"), (insert.returning.is_some(), "INSERT … RETURNING")]
-    {
-        if unsupported {
-            return Err(Error::not_supported(what));
-        }
-    }
     let table = writable(context, name)?;
     let insert = ast::Statement::Insert(with_columns(context, insert, &table)?);
     let plan = select::plan_query(context, insert, &parameters.types()).await?;
@@ -146,6 +139,13 @@ pub fn checked_insert(context: &StatementContext, insert: &ast::Insert) -> Resul
 
 /// Rows of VALUES may be shorter than the table: its last columns are NULL then.
 fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table) -> Result<ast::Insert> {
+    for (unsupported, what) in
+        [(insert.on.is_some(), "INSERT … ON CONFLICT"), (insert.returning.is_some(), "INSERT … RETURNING")]
+    {
+        if unsupported {
+            return Err(Error::not_supported(what));
+        }
+    }
     let mut insert = insert.clone();
     let Some(ast::SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
         return Ok(insert);

@@ -22,6 +22,12 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateView, st
     }
     let query = SqlText::new(create.query.clone(), query_text(statement, &create.query));
     let planned = select::plan_definition(context, &query).await?;
+    if create.or_replace
+        && let Ok(object) = context.find(ObjectKind::View, &create.name)
+        && let Some(existing) = object.downcast::<View>()
+    {
+        context.check_replaced_columns(&object, &existing.columns, &planned.columns)?;
+    }
     let header = context.new_header(NewObject {
         kind: ObjectKind::View,
         name: &create.name,

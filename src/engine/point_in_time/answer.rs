@@ -70,7 +70,8 @@ pub struct Asked<'a> {
 impl Answerer {
     pub fn new(view: &Arc<BoundView>, wanted: &[Wanted]) -> Answerer {
         // Whether a key is known depends on all windows, not only on those of the features asked for.
-        let all = view.kind().has_aggregates() && wanted.contains(&Wanted::Status);
+        let about_data = |wanted: &Wanted| matches!(wanted, Wanted::Status | Wanted::EffectiveTime);
+        let all = view.kind().has_aggregates() && wanted.iter().any(about_data);
         let n_features = view.output.fields().len() - view.keys.len();
         let features: Vec<usize> = if all { (0..n_features).collect() } else { features_of(wanted) };
         let mut answerer = Answerer {
@@ -310,7 +311,9 @@ impl Answerer {
                     Wanted::AsOf | Wanted::ValidFrom => time.map(Value::Int),
                     // Filled in by who knows the next time.
                     Wanted::ValidTo => None,
-                    Wanted::EffectiveTime => at.and_then(|at| answers.effective[at]).map(Value::Int),
+                    Wanted::EffectiveTime => {
+                        at.filter(|&at| answers.present[at]).and_then(|at| answers.effective[at]).map(Value::Int)
+                    }
                     Wanted::Status => {
                         let present = at.is_some_and(|at| answers.present[at]);
                         Some(Value::Text(if present { PRESENT } else { MISSING }.into()))

@@ -12,7 +12,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, TableScan, cast, lit, when};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast, lit, when,
+};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -156,9 +159,12 @@ impl RelationSide {
 fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<LogicalPlan>> {
     let (side, spine) = if relation_on_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
     let Some(side) = relation_side(side)? else { return Ok(None) };
+    // What WHERE binds is pushed into the join's filter, and becomes a join key in a later pass only.
+    let (equalities, filter) = equalities(join);
     let pairs: Vec<(Expr, Expr)> = join
         .on
         .iter()
+        .chain(&equalities)
         .map(
             |(left, right)| {
                 if relation_on_left { (right.clone(), left.clone()) } else { (left.clone(), right.clone()) }
@@ -176,7 +182,34 @@ fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<Logi
     let joined = Arc::new(spine.schema().join(&side.scan.projected_schema)?);
     let node = PointInTimeJoin { spine, relation: Arc::clone(&side.relation), bindings, columns, schema: joined };
     let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-    finish(join, relation_on_left, &side, plan).map(Some)
+    let join = Join { filter, ..join.clone() };
+    finish(&join, relation_on_left, &side, plan).map(Some)
+}
+
+/// The conditions `left = right` of a join's filter, as (left, right), and what else the filter says.
+fn equalities(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
+    let within = |expr: &Expr, side: &LogicalPlan| {
+        let columns = expr.column_refs();
+        !columns.is_empty() && columns.into_iter().all(|column| side.schema().has_column(column))
+    };
+    let mut pairs = Vec::new();
+    let mut rest = Vec::new();
+    for part in join.filter.clone().map_or_else(Vec::new, split_conjunction_owned) {
+        match part {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
+                if within(&left, &join.left) && within(&right, &join.right) =>
+            {
+                pairs.push((*left, *right));
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
+                if within(&right, &join.left) && within(&left, &join.right) =>
+            {
+                pairs.push((*right, *left));
+            }
+            other => rest.push(other),
+        }
+    }
+    (pairs, conjunction(rest))
 }
 
 fn scan_columns(scan: &TableScan) -> Vec<usize> {

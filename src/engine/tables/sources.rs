@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
-use granary_catalog::{Source, SourceDefinition, Stream};
+use granary_catalog::{FileFormat, Source, SourceDefinition, Stream};
 
 use super::files;
 use crate::engine::query::QueryPlanner;
@@ -37,6 +39,11 @@ async fn source_plan(planner: &QueryPlanner, source: &Source) -> Result<LogicalP
                 declared: declared.then(|| source.columns.clone()),
                 timestamp: source.timestamp.clone(),
             };
+            if *format == FileFormat::Csv
+                && let Some((_, null)) = format_options.iter().find(|(name, _)| *name == "null")
+            {
+                return with_null_text(planner, source, &request, null);
+            }
             let table = files::listing_table(&planner.state(), &request, &source.columns)?;
             Ok(LogicalPlanBuilder::scan(source.header.name.as_str(), provider_as_source(table), None)?.build()?)
         }
@@ -46,6 +53,25 @@ async fn source_plan(planner: &QueryPlanner, source: &Source) -> Result<LogicalP
         }
         SourceDefinition::Postgres { .. } => Err(Error::not_supported("reading a source FROM POSTGRES")),
     }
+}
+
+/// A CSV source with a text of its own for NULL, which DataFusion's reader does not know: the columns are read as
+/// text, and cast when the NULLs are out.
+fn with_null_text(
+    planner: &QueryPlanner,
+    source: &Source,
+    request: &files::FileSourceRequest,
+    null: &str,
+) -> Result<LogicalPlan> {
+    let texts: Vec<_> =
+        source.columns.iter().map(|column| granary_catalog::Column::new(&column.name, DataType::Utf8, true)).collect();
+    let table = files::listing_table(&planner.state(), request, &texts)?;
+    let columns = source.columns.iter().map(|column| {
+        let text = nullif(Expr::Column(Column::from_name(&column.name)), lit(null));
+        cast(text, column.data_type.clone()).alias(&column.name)
+    });
+    let scan = LogicalPlanBuilder::scan(source.header.name.as_str(), provider_as_source(table), None)?;
+    Ok(scan.project(columns)?.build()?)
 }
 
 /// A stream's rows as far as its mirror has them: those before the cut-over, in the stream's columns, once each.

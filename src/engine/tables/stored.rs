@@ -31,7 +31,8 @@ pub async fn table(planner: &QueryPlanner, table: &Table) -> Result<Arc<dyn Tabl
     let fields: Vec<_> = table
         .columns
         .iter()
-        .map(|column| datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable))
+        // NOT NULL is checked where rows are written, which knows the column's and the table's name.
+        .map(|column| datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), true))
         .collect();
     let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
     offline_table(planner, &table_id(table), schema).await

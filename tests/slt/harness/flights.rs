@@ -27,8 +27,7 @@ fn empty_value(feature: &Json) -> String {
         None => plain(name).to_owned(),
         Some(series) => {
             let number = |field: &str| series[field].as_i64().expect("seconds");
-            let windows =
-                (number("end_s") - number("window_s") - number("start_s")).div_euclid(number("step_s")) + 1;
+            let windows = (number("end_s") - number("window_s") - number("start_s")).div_euclid(number("step_s")) + 1;
             let values: Vec<&str> = (0..windows).map(|_| plain(name)).collect();
             format!("{{{}}}", values.join(","))
         }
@@ -70,8 +69,7 @@ fn views() -> Vec<View> {
             (text(&feature["name"]), function, float, empty_value(feature))
         });
         let attributes = view["attributes"].as_array().into_iter().flatten();
-        let attributes =
-            attributes.map(|name| (text(name), "attribute".to_owned(), is_float(name), "NULL".to_owned()));
+        let attributes = attributes.map(|name| (text(name), "attribute".to_owned(), is_float(name), "NULL".to_owned()));
         let features = aggregates.chain(attributes).collect();
         View { name: text(&view["fv"]), key: text(&view["keys"][0]), features }
     };
@@ -93,7 +91,10 @@ async fn row(client: &Client, sql: &str) -> Vec<(String, Option<String>)> {
 async fn compare(client: &Client, view: &View, store: &str) -> Vec<String> {
     let View { name, key, features } = view;
     let count = |(feature, function, is_float, _): &(String, String, bool, String)| {
-        format!("count(*) FILTER (WHERE e.{key} IS NOT NULL AND {}) AS {feature}", differs(feature, function, *is_float))
+        format!(
+            "count(*) FILTER (WHERE e.{key} IS NOT NULL AND {}) AS {feature}",
+            differs(feature, function, *is_float)
+        )
     };
     let counts: Vec<String> = features.iter().map(count).collect();
     let sql = format!(
@@ -152,8 +153,11 @@ async fn ten_thousand_flights_from_source_and_from_the_offline_store() {
     let views = views();
     assert_eq!(views.iter().map(|view| view.features.len()).sum::<usize>(), 80);
     for View { name, .. } in &views {
-        execute(client, &format!("CREATE SOURCE expected_{name} FROM PARQUET 'tests/data/flights/expected_{name}.parquet'"))
-            .await;
+        execute(
+            client,
+            &format!("CREATE SOURCE expected_{name} FROM PARQUET 'tests/data/flights/expected_{name}.parquet'"),
+        )
+        .await;
     }
     let mut failures = Vec::new();
     execute(client, "SET from_source = on").await;

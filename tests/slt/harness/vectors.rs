@@ -89,9 +89,12 @@ fn definitions(case: &Json) -> Vec<String> {
         ));
     }
     let mut options = vec!["trigger = manual".to_owned(), "online = false".to_owned()];
-    for (option, key) in
-        [("aggregation_interval", "interval_s"), ("schedule", "schedule_s"), ("data_delay", "delay_s"), ("ttl", "ttl_s")]
-    {
+    for (option, key) in [
+        ("aggregation_interval", "interval_s"),
+        ("schedule", "schedule_s"),
+        ("data_delay", "delay_s"),
+        ("ttl", "ttl_s"),
+    ] {
         if let Some(value) = spec.get(key).filter(|value| value.as_i64() != Some(0)) {
             options.push(format!("{option} = {}", seconds(value)));
         }

@@ -1,5 +1,8 @@
 //! The examples and the SQL of the READMEs, run as a stranger would: with the built program, over the wire.
 
+#[path = "support/ready.rs"]
+mod ready;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +12,7 @@ const PASSWORD: &str = "only for this test";
 /// A server on a folder of its own, stopped when dropped.
 struct Server {
     process: Child,
-    port: String,
+    port: u16,
     folder: tempfile::TempDir,
 }
 
@@ -22,16 +25,8 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
-        let port = loop {
-            let line = lines.next().expect("it says that it is ready").expect("text");
-            if let Some((_, rest)) = line.split_once(" -p ") {
-                break rest.split(' ').next().expect("a port").to_owned();
-            }
-        };
-        // The pipe is read on, so that the server never waits for it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { process, port, folder: folder }
+        let port = ready::port_when_ready(&mut process);
+        Server { process, port, folder }
     }
 
     fn sql(&self, files: &[PathBuf], standard_input: &str) -> Output {

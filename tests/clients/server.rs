@@ -1,7 +1,9 @@
 //! A real server in its own process and folder, for tests that only know it by its address.
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader};
+#[path = "../support/ready.rs"]
+mod ready;
+
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -26,15 +28,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let port = loop {
-            let line = lines.next().expect("the server says that it is ready").expect("text");
-            if let Some((_, rest)) = line.split_once(" -p ") {
-                break rest.split_whitespace().next().expect("a port").parse().expect("a port");
-            }
-        };
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let port = ready::port_when_ready(&mut child);
         Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder }
     }
 

@@ -1,7 +1,6 @@
 //! kill -9 in the middle of refreshes and catalog commits, many times. What was acknowledged is there after the next
 //! start; no answer is ever wrong; and running an interrupted refresh again gives what an undisturbed one gives.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
 use crate::random::Random;
+use crate::ready::port_when_ready;
 
 const KILLS: u64 = 50;
 const PASSWORD: &str = "crash";
@@ -31,15 +31,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let port = loop {
-            let line = lines.next().expect("the server says that it is ready").expect("text");
-            if let Some((_, rest)) = line.split_once("is ready: psql -h 127.0.0.1 -p ") {
-                break rest.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
-            }
-        };
-        // Keep reading, so that the server never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
+        let port = port_when_ready(&mut child);
         Process { child, port }
     }
 

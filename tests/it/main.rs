@@ -4,5 +4,7 @@ mod crash;
 mod laws;
 mod oracle;
 mod random;
+#[path = "../support/ready.rs"]
+mod ready;
 mod tidy;
 mod world;

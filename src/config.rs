@@ -15,6 +15,8 @@ pub struct Config {
     pub data: PathBuf,
     /// address for Postgres clients
     pub listen: SocketAddr,
+    /// address for HTTP clients; default: no such door
+    pub http: Option<SocketAddr>,
     /// memory that queries may hold, with a unit: "4GiB"; default: half of the machine's
     pub memory_limit: Option<String>,
     /// tasks of one query side by side; default: the machine's cores
@@ -36,6 +38,7 @@ impl Default for Config {
         Config {
             data: PathBuf::from("granary-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            http: None,
             memory_limit: None,
             parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             max_connections: 100,

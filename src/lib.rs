@@ -24,6 +24,8 @@ pub mod session;
 
 pub mod wire;
 
+pub mod http;
+
 pub mod server;
 
 pub mod cli;

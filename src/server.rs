@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
+use crate::http;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
 
@@ -18,7 +19,10 @@ pub const FIRST_NAME: &str = "granary";
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     pub warehouse: WarehouseConfig,
+    /// for Postgres clients
     pub listen: SocketAddr,
+    /// for HTTP clients; None: no such door
+    pub http: Option<SocketAddr>,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
     pub max_connections: usize,
@@ -28,6 +32,7 @@ pub struct ServerConfig {
 pub struct Server {
     warehouse: Arc<Warehouse>,
     listener: TcpListener,
+    http: Option<TcpListener>,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -41,11 +46,11 @@ impl Server {
             tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
         }
         warehouse.sweep().await;
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
-            Error::new(kind, format!("could not listen on {}: {error}", config.listen))
-                .with_hint("another server may use the address: choose one with --listen")
-        })?;
+        let listener = listen(config.listen, "--listen").await?;
+        let http = match config.http {
+            Some(address) => Some(listen(address, "--http").await?),
+            None => None,
+        };
         let mock_secret = mock_secret(&config.warehouse.data_folder)?;
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
@@ -54,11 +59,15 @@ impl Server {
             mock_secret: Some(mock_secret),
             ..WireLimits::default()
         };
-        Ok(Server { warehouse, listener, limits, new_password })
+        Ok(Server { warehouse, listener, http, limits, new_password })
     }
 
     pub fn address(&self) -> Result<SocketAddr> {
-        self.listener.local_addr().map_err(|error| Error::internal("a listener without address").with_source(error))
+        address_of(&self.listener)
+    }
+
+    pub fn http_address(&self) -> Result<Option<SocketAddr>> {
+        self.http.as_ref().map(address_of).transpose()
     }
 
     pub fn warehouse(&self) -> &Arc<Warehouse> {
@@ -67,8 +76,28 @@ impl Server {
 
     /// Serves until `shutdown` is cancelled, then drains and stops.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        wire::serve(self.listener, self.warehouse, shutdown, self.limits).await
+        let stopped = CancellationToken::new();
+        let http = self.http.map(|listener| tokio::spawn(http::serve(listener, shutdown.clone(), stopped.clone())));
+        let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
+        stopped.cancel();
+        if let Some(http) = http {
+            http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))??;
+        }
+        served
     }
+}
+
+/// Takes the address that `flag` chose.
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
+        Error::new(kind, format!("could not listen on {address}: {error}"))
+            .with_hint(format!("another server may use the address: choose one with {flag}"))
+    })
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::internal("a listener without address").with_source(error))
 }
 
 /// At the first start: the workspace `granary` with its schema, and the superuser. Gives a password that was made up.

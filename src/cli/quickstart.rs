@@ -167,6 +167,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
             clock: Clock::starting_at(now_us),
         },
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),
+        http: None,
         password: Some(password.to_owned()),
         max_connections: config.max_connections,
     })

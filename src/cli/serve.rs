@@ -27,8 +27,8 @@ pub struct ServeArguments {
     /// Address for Postgres clients; port 0 is any free one [default: 127.0.0.1:5433]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// Address for HTTP clients: a later release, refused in this one
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address for HTTP: /health and /ready, for load balancers; without it there is no HTTP
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     http: Option<SocketAddr>,
     /// Settings file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
@@ -58,11 +58,6 @@ pub async fn serve(arguments: ServeArguments) -> Result<()> {
 }
 
 fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
-    if arguments.http.is_some() {
-        return Err(
-            Error::not_supported("--http").with_hint("leave it out: applications connect with a Postgres driver")
-        );
-    }
     let mut config = match &arguments.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
@@ -72,6 +67,9 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     }
     if let Some(listen) = arguments.listen {
         config.listen = listen;
+    }
+    if arguments.http.is_some() {
+        config.http = arguments.http;
     }
     if let Some(size) = &arguments.memory_limit {
         config.memory_limit_bytes = Some(parse_size(size)?);
@@ -93,6 +91,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             clock,
         },
         listen: config.listen,
+        http: config.http,
         password: crate::config::password(),
         max_connections: config.max_connections,
     })
@@ -103,10 +102,14 @@ fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
     if let Some(password) = &server.new_password {
         eprintln!("superuser \"{FIRST_NAME}\" has the password {password} (shown once; GRANARY_PASSWORD sets another)");
     }
-    if !address.ip().is_loopback() {
-        eprintln!("warning: {address} is reachable from other machines, and connections are not encrypted");
+    let http = server.http_address()?;
+    for open in [Some(address), http].into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
+        eprintln!("warning: {open} is reachable from other machines, and connections are not encrypted");
     }
     eprintln!("data folder: {}", config.warehouse.data_folder.display());
+    if let Some(http) = http {
+        eprintln!("http: http://{http}/health");
+    }
     eprintln!(
         "granary {} is ready: psql -h {} -p {} -U {FIRST_NAME} {FIRST_NAME}",
         env!("CARGO_PKG_VERSION"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "error",
     "time",
     "config",
@@ -18,13 +18,14 @@ const LAYERS: [&str; 16] = [
     "statement",
     "session",
     "wire",
+    "http",
     "server",
     "cli",
     "main",
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 9] = [
     ("pgwire", &["wire"]),
     ("redb", &["online"]),
     ("deltalake", &["offline"]),
@@ -32,6 +33,7 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("object_store", &["offline", "engine"]),
     ("datafusion", &["engine"]),
     ("datasketches", &["tile"]),
+    ("axum", &["http"]),
     ("clap", &["cli"]),
 ];
 

@@ -34,6 +34,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
             clock,
         },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        http: None,
         password: Some("unused".to_owned()),
         max_connections: 4,
     }

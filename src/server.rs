@@ -40,7 +40,6 @@ impl Server {
         for job in warehouse.catalog.ledger().interrupted_at_open() {
             tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
         }
-        warehouse.sweep().await;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
             Error::new(kind, format!("could not listen on {}: {error}", config.listen))
@@ -67,7 +66,12 @@ impl Server {
 
     /// Serves until `shutdown` is cancelled, then drains and stops.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        wire::serve(self.listener, self.warehouse, shutdown, self.limits).await
+        let (warehouse, stop) = (Arc::clone(&self.warehouse), shutdown.clone());
+        // Beside the clients: what it removes, nobody can see.
+        let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
+        let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
+        sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
+        served
     }
 }
 
@@ -91,7 +95,10 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
     let workspace = snapshot.next_id();
     let header = |id, home, name: &str| Header::new(id, home, name, FIRST_NAME);
     let changes = vec![
-        Change::put(Workspace { header: header(workspace, Home::Server, FIRST_NAME), live: true }),
+        Change::put(Workspace {
+            header: header(workspace, Home::Server, FIRST_NAME).with_statement("CREATE WORKSPACE granary LIVE"),
+            live: true,
+        }),
         Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
         Change::put(Role {
             header: header(workspace.after(2), Home::Server, FIRST_NAME),

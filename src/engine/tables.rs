@@ -2,5 +2,6 @@
 
 pub mod files;
 pub mod sources;
+pub mod pending;
 pub mod stored;
 pub mod system;

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
 use crate::tile::{FeatureInput, Timing, ViewPlan, window_label};
 
-const OPTIONS: [&str; 14] = [
+pub const OPTIONS: [&str; 14] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -68,7 +68,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateFeatureView { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     let Some(header) = header else { return Ok(()) };
     let options = &create.options;

@@ -41,9 +41,15 @@ impl Server {
             tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
         }
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
+            let (kind, hint) = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    (Kind::ObjectInUse, "another program listens there: choose another port")
+                }
+                std::io::ErrorKind::PermissionDenied => (Kind::InsufficientPrivilege, "choose a port from 1024 on"),
+                _ => (Kind::IoError, "choose an address of this machine"),
+            };
             Error::new(kind, format!("could not listen on {}: {error}", config.listen))
-                .with_hint("another server may use the address: choose one with --listen")
+                .with_hint(format!("{hint} with --listen"))
         })?;
         let mock_secret = mock_secret(&config.warehouse.data_folder)?;
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.

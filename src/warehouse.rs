@@ -8,7 +8,7 @@ use granary_catalog::{Catalog, FeatureView, JobId, ObjectId, Table};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
-use crate::error::{Result, io_error};
+use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
@@ -166,5 +166,11 @@ fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
 }
 
 fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| io_error("create folder", path, error))
+    if path.exists() && !path.is_dir() {
+        let message = format!("\"{}\" is a file, not a folder", path.display());
+        return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("name a folder with --data"));
+    }
+    std::fs::create_dir_all(path).map_err(|error| {
+        io_error("create the folder", path, error).with_hint("name a folder that can be written to with --data")
+    })
 }

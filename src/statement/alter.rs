@@ -65,7 +65,8 @@ fn own_options(kind: ObjectKind) -> &'static [&'static str] {
 
 /// Gives options their defaults; those that every object has are parts of its header.
 async fn reset(context: &mut StatementContext, object: &Object, names: &[String]) -> Result<()> {
-    let asked = names.iter().map(|name| OptionEntry { name: name.clone(), value: OptionValue::Bool(false), position: None });
+    let asked =
+        names.iter().map(|name| OptionEntry { name: name.clone(), value: OptionValue::Bool(false), position: None });
     check_options(&Options { entries: asked.collect() }, own_options(object.kind()))?;
     let forget = |own: &mut Options| own.entries.retain(|entry| !names.contains(&entry.name));
     if names.iter().all(|name| COMMON_OPTIONS.contains(&name.as_str())) {
@@ -181,9 +182,16 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
 }
 
 /// Says in a feature view's own statement what a feature is about.
-pub fn reword_feature(context: &mut StatementContext, view: &Object, name: &str, comment: Option<&String>) -> Result<()> {
+pub fn reword_feature(
+    context: &mut StatementContext,
+    view: &Object,
+    name: &str,
+    comment: Option<&String>,
+) -> Result<()> {
     reword(context, view, |statement| {
-        let Statement::CreateFeatureView(CreateFeatureView { features: Some(features), .. }) = statement else { return };
+        let Statement::CreateFeatureView(CreateFeatureView { features: Some(features), .. }) = statement else {
+            return;
+        };
         if let Some(feature) = features.iter_mut().find(|feature| fold(&feature.alias) == name) {
             feature.comment = comment.cloned();
         }

@@ -19,8 +19,8 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::warehouse::STAGED;
 use crate::row::normalize_type;
+use crate::warehouse::STAGED;
 
 /// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
 pub async fn create(

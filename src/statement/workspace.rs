@@ -33,11 +33,7 @@ pub fn create(context: &mut StatementContext, create: &CreateWorkspace) -> Resul
     Ok(())
 }
 
-pub fn create_schema(
-    context: &mut StatementContext,
-    name: &ast::SchemaName,
-    if_not_exists: bool,
-) -> Result<()> {
+pub fn create_schema(context: &mut StatementContext, name: &ast::SchemaName, if_not_exists: bool) -> Result<()> {
     let name = match name {
         ast::SchemaName::Simple(name) => context.qualified(name)?.name,
         _ => return Err(Error::not_supported("CREATE SCHEMA AUTHORIZATION")),

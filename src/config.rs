@@ -53,10 +53,22 @@ impl Default for Config {
 impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|error| io_error("read", path, error))?;
-        toml::from_str(&text).map_err(|error| {
-            Error::new(Kind::InvalidParameterValue, format!("\"{}\" is not a settings file", path.display()))
+        let config: Config = toml::from_str(&text).map_err(|error| {
+            Error::new(Kind::InvalidParameterValue, format!("\"{}\" has a wrong setting", path.display()))
                 .with_detail(error.to_string().trim_end().replace('\n', "\n  "))
-        })
+        })?;
+        let counts = [
+            ("parallelism", config.parallelism),
+            ("max_connections", config.max_connections),
+            ("online_shards", config.online_shards as usize),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            None => Ok(config),
+            Some((name, _)) => {
+                let message = format!("\"{}\" has a wrong setting: {name} must be at least 1", path.display());
+                Err(Error::new(Kind::InvalidParameterValue, message))
+            }
+        }
     }
 
     /// Bytes that all queries together may hold.

@@ -26,7 +26,8 @@ pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
-pub use tables::stored::table_id;
+pub use tables::pending::{Staged, TableWrite};
+pub use tables::stored::{rows_in_order, table_id};
 pub use tables::system::{SessionFacts, is_system_schema};
 
 pub use datafusion::logical_expr::LogicalPlan;

@@ -10,6 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, in PostgreSQL's terms. Each kind has exactly one SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    // 00: of notices
+    SuccessfulCompletion,
     // 0A
     FeatureNotSupported,
     // 08
@@ -85,6 +87,7 @@ impl Kind {
     /// The five-character SQLSTATE, as PostgreSQL 15 gives it (Appendix A of its manual).
     pub const fn sqlstate(self) -> &'static str {
         match self {
+            Kind::SuccessfulCompletion => "00000",
             Kind::FeatureNotSupported => "0A000",
             Kind::ProtocolViolation => "08P01",
             Kind::CardinalityViolation => "21000",
@@ -349,7 +352,7 @@ impl From<granary_catalog::Error> for Error {
             .with_detail(format!("These depend on it: {}.", quoted(&dependents)))
             .with_hint("use DROP … CASCADE to drop the dependent objects too"),
             Catalog::PreventDestroy { object } => {
-                Error::new(Kind::ObjectInUse, format!("{object} has prevent_destroy set"))
+                Error::new(Kind::ObjectNotInPrerequisiteState, format!("{object} has prevent_destroy set"))
                     .with_hint("ALTER … SET (prevent_destroy = false) first")
             }
             Catalog::EmptyRange { .. } => Error::new(Kind::InvalidParameterValue, "the range is empty"),

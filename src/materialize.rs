@@ -9,4 +9,4 @@ mod run;
 mod tiles;
 
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
-pub use run::{Materialization, materialize};
+pub use run::{Materialization, register, run};

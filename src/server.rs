@@ -45,7 +45,6 @@ impl Server {
         for job in warehouse.catalog.ledger().interrupted_at_open() {
             tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
         }
-        warehouse.sweep().await;
         let listener = listen(config.listen, "--listen").await?;
         let http = match config.http {
             Some(address) => Some(listen(address, "--http").await?),
@@ -78,8 +77,12 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let stopped = CancellationToken::new();
         let http = self.http.map(|listener| tokio::spawn(http::serve(listener, shutdown.clone(), stopped.clone())));
+        let (warehouse, stop) = (Arc::clone(&self.warehouse), shutdown.clone());
+        // Beside the clients: what it removes, nobody can see.
+        let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         stopped.cancel();
+        sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))??;
         }
@@ -90,9 +93,14 @@ impl Server {
 /// Takes the address that `flag` chose.
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::AddrInUse { Kind::ObjectInUse } else { Kind::IoError };
-        Error::new(kind, format!("could not listen on {address}: {error}"))
-            .with_hint(format!("another server may use the address: choose one with {flag}"))
+        let (kind, hint) = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                (Kind::ObjectInUse, "another program listens there: choose another port")
+            }
+            std::io::ErrorKind::PermissionDenied => (Kind::InsufficientPrivilege, "choose a port from 1024 on"),
+            _ => (Kind::IoError, "choose an address of this machine"),
+        };
+        Error::new(kind, format!("could not listen on {address}: {error}")).with_hint(format!("{hint} with {flag}"))
     })
 }
 
@@ -120,7 +128,10 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
     let workspace = snapshot.next_id();
     let header = |id, home, name: &str| Header::new(id, home, name, FIRST_NAME);
     let changes = vec![
-        Change::put(Workspace { header: header(workspace, Home::Server, FIRST_NAME), live: true }),
+        Change::put(Workspace {
+            header: header(workspace, Home::Server, FIRST_NAME).with_statement("CREATE WORKSPACE granary LIVE"),
+            live: true,
+        }),
         Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
         Change::put(Role {
             header: header(workspace.after(2), Home::Server, FIRST_NAME),

@@ -223,6 +223,9 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
+        if matches!(parsed.statement, Statement::Refresh(_)) {
+            self.leave_transaction("REFRESH FEATURE VIEW").await?;
+        }
         let mut context = self.context(&prepared.0.text);
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
         let token = cancel.child_token();
@@ -251,9 +254,26 @@ impl Session {
         })
     }
 
+    /// Makes way for a job, whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
+    /// before it in the same message is committed.
+    async fn leave_transaction(&mut self, statement: &str) -> Result<()> {
+        if self.transaction.is_explicit() {
+            let message = format!("{statement} cannot run inside a transaction block");
+            return Err(Error::new(Kind::ActiveTransaction, message).with_hint("COMMIT first"));
+        }
+        let was_open = self.transaction.is_open();
+        self.transaction.commit(&self.warehouse, &self.user).await?;
+        if was_open {
+            self.transaction.begin_implicit();
+        }
+        Ok(())
+    }
+
     /// Takes what a statement wants changed into the transaction, or commits it at once.
     async fn keep(&mut self, context: StatementContext) -> Result<()> {
-        let StatementContext { scope, changes, writes, text, .. } = context;
+        let StatementContext { scope, changes, writes, text, pending, .. } = context;
+        // so that adding to it copies nothing
+        drop(pending);
         if changes.is_empty() && writes.is_empty() {
             return Ok(());
         }

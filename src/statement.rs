@@ -19,7 +19,7 @@ mod types;
 mod view;
 mod workspace;
 
-pub use context::{StatementContext, TableWrite};
+pub use context::StatementContext;
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
 pub use select::{plan_labeled, plan_query};
 pub use table::{checked_insert, schema_of_table};

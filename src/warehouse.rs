@@ -1,6 +1,6 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use granary_catalog::{Catalog, FeatureView, JobId, ObjectId, Table};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
-use crate::error::{Result, io_error};
+use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
@@ -32,7 +32,12 @@ pub struct Warehouse {
     pub engine: Arc<Engine>,
     pub clock: Clock,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
+    /// stored tables that a crash has left without a name
+    nameless: Vec<String>,
 }
+
+/// Begins the name of a stored table whose rows wait for a COMMIT.
+pub const STAGED: &str = "staged-";
 
 impl std::fmt::Debug for Warehouse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,6 +56,7 @@ impl Warehouse {
         let catalog = Catalog::open(&folder.join("catalog.redb"))?;
         let online = OnlineStore::open(&folder.join("online"), config.online_shards, config.online_cache_bytes)?;
         let offline = OfflineStore::open(&folder.join("offline"))?;
+        let nameless = nameless_tables(&catalog, &folder.join("offline"))?;
         let engine = Engine::new(&EngineConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             spill_folder,
@@ -63,6 +69,7 @@ impl Warehouse {
             engine: Arc::new(engine),
             clock: config.clock.clone(),
             running_jobs: Mutex::default(),
+            nameless,
         })
     }
 
@@ -97,8 +104,13 @@ impl Warehouse {
         }
     }
 
-    /// Unlinks what a crash left behind in the tables of this catalog.
+    /// Unlinks what a crash left behind. It may run beside everything else: only what is older than the opening goes.
     pub async fn sweep(&self) {
+        for table in &self.nameless {
+            if let Err(error) = self.offline.drop_table(table).await {
+                tracing::warn!(table, error = %error, "rows that were never committed could not be removed");
+            }
+        }
         let snapshot = self.catalog.snapshot();
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
         let tables = snapshot.all::<Table>().into_iter().map(table_id);
@@ -137,6 +149,28 @@ impl Warehouse {
 /// Files that a commit has given up stay this long for the queries that still read them.
 const LONGEST_READ_US: i64 = 3_600_000_000;
 
+/// Stored tables that hold rows of transactions which did not end. No catalog will ever name them: the numbers of
+/// tables are drawn.
+fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
+    let snapshot = catalog.snapshot();
+    let named: HashSet<String> = snapshot.all::<Table>().into_iter().map(table_id).collect();
+    let failed = |error| io_error("list the folder", offline, error);
+    let mut nameless = Vec::new();
+    for entry in std::fs::read_dir(offline).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with(STAGED) || name.starts_with("table-") && !named.contains(&name) {
+            nameless.push(name);
+        }
+    }
+    Ok(nameless)
+}
+
 fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| io_error("create folder", path, error))
+    if path.exists() && !path.is_dir() {
+        let message = format!("\"{}\" is a file, not a folder", path.display());
+        return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("name a folder with --data"));
+    }
+    std::fs::create_dir_all(path).map_err(|error| {
+        io_error("create the folder", path, error).with_hint("name a folder that can be written to with --data")
+    })
 }

@@ -1,5 +1,7 @@
 //! The protocol scenarios, against the real server.
 
+#[path = "wire/large.rs"]
+mod large;
 #[path = "wire/scenarios.rs"]
 mod scenarios;
 #[path = "clients/server.rs"]

@@ -53,7 +53,13 @@ pub async fn connect(config: &Config, notices: Notices) -> Result<Client> {
 
 fn could_not_connect(config: &Config, error: &tokio_postgres::Error) -> Error {
     if let Some(refused) = error.as_db_error() {
-        return database_error(refused, refused.message().to_owned());
+        let error = database_error(refused, refused.message().to_owned());
+        return match refused.code().code() {
+            "28P01" => {
+                error.with_hint("the password is that of GRANARY_PASSWORD, else of PGPASSWORD, or write it into --dsn")
+            }
+            _ => error,
+        };
     }
     let hosts: Vec<String> = config
         .get_hosts()

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::TableReference;
@@ -30,6 +29,7 @@ use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 
 use provider::TableSources;
+use tables::pending::TableWrite;
 use tables::system::{SessionFacts, SystemContext};
 
 use system_time::ReadAt;
@@ -109,8 +109,8 @@ pub struct QueryPlanner {
     pub from_source: FromSource,
     /// while a job runs: sources give only the rows of this range `[start, end)`
     pub source_range: Option<(i64, i64)>,
-    /// rows that the open transaction has written to stored tables, by table
-    pub pending: Arc<Vec<(String, Vec<RecordBatch>)>>,
+    /// rows that the open transaction has written, one entry a table
+    pub pending: Arc<Vec<TableWrite>>,
     /// what functions and system views are told of the session
     facts: Arc<SessionFacts>,
     /// types of $1, $2, … as far as the client has said them
@@ -146,7 +146,7 @@ impl QueryPlanner {
         }
     }
 
-    pub fn with_pending(mut self, pending: Arc<Vec<(String, Vec<RecordBatch>)>>) -> Self {
+    pub fn with_pending(mut self, pending: Arc<Vec<TableWrite>>) -> Self {
         self.pending = pending;
         self
     }
@@ -467,8 +467,13 @@ impl Visitor for FunctionCheck<'_> {
         if known {
             return ControlFlow::Continue(());
         }
-        let error = Error::new(Kind::UndefinedFunction, format!("function {name} does not exist"))
-            .with_hint("check the name and the types of its arguments");
+        let in_granary = table_reference(&function.name).is_some_and(|name| name.schema() == Some("granary"));
+        let error = if in_granary && tables::system::LATER.contains(&name.as_str()) {
+            Error::not_supported(format!("granary.{name}"))
+        } else {
+            Error::new(Kind::UndefinedFunction, format!("function {name} does not exist"))
+                .with_hint("check the name and the types of its arguments")
+        };
         let start = function.name.span().start;
         ControlFlow::Break(match position_at(self.text, start.line, start.column) {
             Some(position) => error.at(position),

@@ -1,6 +1,7 @@
 //! What names in a FROM can mean besides feature relations: sources, stored tables, system views.
 
 pub mod files;
+pub mod pending;
 pub mod sources;
 pub mod stored;
 pub mod system;

@@ -33,7 +33,7 @@ enum OnlineRow {
 
 type Pack = Result<Vec<OnlineRow>>;
 
-/// Writes all rows of `groups`, which are in the view's stored layout, and makes them durable.
+/// Writes all rows of `groups`, which are in the view's stored layout; to make them durable is the caller's.
 /// Rows before `useful_from_us` can never be served again and are left out.
 pub async fn write_rows(
     store: Arc<OnlineStore>,
@@ -74,7 +74,7 @@ fn write_packs(
         (false, Mode::Replace { .. }) => store.replace_latest(view, rows.map(|row| row.and_then(latest)))?,
         (_, Mode::Add) => add_rows(store, view, rows)?,
     }
-    store.sync()
+    Ok(())
 }
 
 fn add_rows(store: &OnlineStore, view: u64, rows: impl Iterator<Item = Result<OnlineRow>>) -> Result<()> {

@@ -34,20 +34,9 @@ pub fn cancelled() -> Error {
     Error::new(Kind::QueryCanceled, "the job was cancelled")
 }
 
-/// Registers the job and runs it to its end. The job is in the ledger before anything is written.
-/// Errors: the job's own; `ObjectNotInPrerequisiteState` for a range that is done already.
-pub async fn materialize(
-    warehouse: &Arc<Warehouse>,
-    planner: QueryPlanner,
-    work: Materialization,
-    cancel: CancellationToken,
-) -> Result<Job> {
-    let job = register(warehouse, &work)?;
-    run(warehouse, planner, work, job, cancel).await
-}
-
-/// Puts the job into the ledger as queued.
-fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
+/// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
+/// range that is done already, `ObjectInUse` while another job works on it.
+pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
     Ok(warehouse.catalog.ledger().create_job(NewJob {
         kind: JobKind::Refresh,
         workspace: work.workspace,
@@ -61,13 +50,14 @@ fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
     })?)
 }
 
-async fn run(
+/// Runs a registered job to its end. Errors: the job's own.
+pub async fn run(
     warehouse: &Arc<Warehouse>,
     planner: QueryPlanner,
     work: Materialization,
     job: Job,
     cancel: CancellationToken,
-) -> Result<Job> {
+) -> Result<()> {
     let ledger = warehouse.catalog.ledger();
     ledger.start_attempt(job.id, warehouse.clock.now_us())?;
     warehouse.job_started(job.id, cancel.clone());
@@ -84,13 +74,10 @@ async fn run(
         }
     };
     let ended = ledger.finish(job.id, outcome, warehouse.clock.now_us())?;
-    match result {
-        Ok(()) => Ok(ended),
-        Err(error) => {
-            let detail = format!("Job {} ended as {}.", ended.id, ended.state);
-            Err(if error.detail().is_none() { error.with_detail(detail) } else { error })
-        }
-    }
+    result.map_err(|error| {
+        let detail = format!("Job {} ended as {}.", ended.id, ended.state);
+        if error.detail().is_none() { error.with_detail(detail) } else { error }
+    })
 }
 
 async fn write_both(

@@ -1,14 +1,17 @@
 //! The session's transaction: changes of the catalog and rows of tables, kept until COMMIT makes all of them or none.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use granary_catalog::{Author, Change, Snapshot, Version};
+use futures::{StreamExt, TryStreamExt};
+use granary_catalog::{Author, Change, Snapshot, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
-use crate::error::Result;
+use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
+use crate::error::{Error, Kind, Result};
 use crate::offline::{Layout, Write, WriteKind};
-use crate::statement::{TableWrite, after_commit, schema_of_table};
+use crate::statement::{after_commit, schema_of_table};
 use crate::warehouse::Warehouse;
 
 /// As ReadyForQuery says it.
@@ -39,7 +42,8 @@ pub struct Transaction {
     /// the catalog as the transaction's own statements see it
     working: Option<Arc<Snapshot>>,
     changes: Vec<Change>,
-    writes: Vec<TableWrite>,
+    /// one a table
+    writes: Arc<Vec<TableWrite>>,
     texts: Vec<String>,
     /// `now()` of all its statements
     now_us: Option<i64>,
@@ -102,7 +106,7 @@ impl Transaction {
     }
 
     pub fn pending(&self) -> Arc<Vec<TableWrite>> {
-        Arc::new(self.writes.clone())
+        Arc::clone(&self.writes)
     }
 
     /// Adds a statement's changes, made on `snapshot`. Errors: those of the changes, seen at once.
@@ -116,7 +120,10 @@ impl Transaction {
         self.base.get_or_insert(snapshot.version());
         self.working = Some(Arc::new(snapshot.apply(&changes)?));
         self.changes.extend(changes);
-        self.writes.extend(writes);
+        if !writes.is_empty() {
+            let known = Arc::make_mut(&mut self.writes);
+            writes.into_iter().for_each(|write| add_write(known, write));
+        }
         self.texts.push(text);
         Ok(())
     }
@@ -126,51 +133,72 @@ impl Transaction {
     }
 
     /// Makes everything durable, or nothing. Rows of new tables are written first: nobody sees them until the catalog
-    /// has the table. Rows of tables that exist follow, one atomic append a table.
+    /// has the table. Rows of tables that exist follow, one atomic append a table; those that were staged are copied.
     pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
         let Transaction { base, working, changes, writes, texts, .. } = std::mem::take(self);
         let Some(base) = base else { return Ok(()) };
         let before = warehouse.catalog.snapshot();
-        let (new, existing): (Vec<_>, Vec<_>) =
-            merged(writes).into_iter().partition(|write| schema_of_table(&before, &write.table).is_none());
-        if let Some(working) = &working {
-            for write in new {
-                append(warehouse, working, write).await?;
-            }
+        let working = working.unwrap_or_else(|| Arc::clone(&before));
+        let made: HashSet<String> = changes.iter().filter_map(table_made).collect();
+        // A table that the transaction has dropped needs no rows.
+        let writes = Arc::unwrap_or_clone(writes).into_iter();
+        let writes = writes.filter(|write| schema_of_table(&working, &write.table).is_some());
+        let (new, existing): (Vec<_>, Vec<_>) = writes.partition(|write| made.contains(&write.table));
+        let mut kept = Vec::new();
+        for mut write in new {
+            // The table goes again if this is not committed.
+            let staged = write.staged.take();
+            kept.push(staged.unwrap_or_else(|| Arc::new(Staged::new(&warehouse.offline, write.table.clone()))));
+            append(warehouse, &working, write).await?;
         }
+        let mut after = Arc::clone(&before);
         if !changes.is_empty() {
             let author =
                 Author { role: role.to_owned(), at_us: warehouse.clock.now_us(), statement: texts.join(";\n") };
-            let after = warehouse.catalog.commit(base, &author, changes)?;
-            for write in existing {
-                append(warehouse, &after, write).await?;
-            }
-            return after_commit(warehouse, &before, &after).await;
+            after = warehouse.catalog.commit(base, &author, changes)?;
+            kept.iter().for_each(|table| table.keep());
         }
         for write in existing {
-            append(warehouse, &before, write).await?;
+            append(warehouse, &after, write).await?;
         }
-        Ok(())
+        after_commit(warehouse, &before, &after).await
     }
 }
 
-/// One write a table.
-fn merged(writes: Vec<TableWrite>) -> Vec<TableWrite> {
-    let mut merged: Vec<TableWrite> = Vec::new();
-    for write in writes {
-        match merged.iter_mut().find(|known| known.table == write.table) {
-            Some(known) => known.batches.extend(write.batches),
-            None => merged.push(write),
+fn add_write(known: &mut Vec<TableWrite>, write: TableWrite) {
+    match known.iter_mut().find(|known| known.table == write.table) {
+        None => known.push(write),
+        Some(known) if write.staged.is_some() => *known = write,
+        Some(known) => {
+            known.batches.extend(write.batches);
+            known.held_bytes += write.held_bytes;
         }
     }
-    merged
 }
 
+/// The stored table that a change makes.
+fn table_made(change: &Change) -> Option<String> {
+    match change {
+        Change::Put(object) => object.downcast::<Table>().map(table_id),
+        _ => None,
+    }
+}
+
+/// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
 async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWrite) -> Result<()> {
-    // A table that the same transaction dropped again has no schema, and needs no rows.
-    let Some(schema) = schema_of_table(snapshot, &write.table) else { return Ok(()) };
-    warehouse.offline.create_table(&write.table, schema, Layout::Plain).await?;
-    let batches = Box::pin(futures::stream::iter(write.batches.into_iter().map(Ok)));
-    warehouse.offline.write(&write.table, Write::new(WriteKind::Append, batches)).await?;
+    let Some(schema) = schema_of_table(snapshot, &write.table) else {
+        let message = "could not commit: another session dropped a table that this one has written to";
+        return Err(Error::new(Kind::SerializationFailure, message));
+    };
+    let held = futures::stream::iter(write.batches.into_iter().map(Ok));
+    warehouse.offline.create_table(&write.table, Arc::clone(&schema), Layout::Plain).await?;
+    let rows = match &write.staged {
+        None => held.boxed(),
+        Some(staged) => {
+            let staged = rows_in_order(&warehouse.engine, &warehouse.offline, staged.table(), schema).await?;
+            staged.map_err(Error::from).chain(held).boxed()
+        }
+    };
+    warehouse.offline.write(&write.table, Write::new(WriteKind::Append, rows)).await?;
     Ok(())
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
-use granary_sql::statement::{Alter, AlterAction};
-use granary_sql::{Options, Statement};
+use granary_sql::statement::{
+    Alter, AlterAction, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateSource,
+    CreateStream, CreateWorkspace,
+};
+use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 
-use super::context::{COMMON_OPTIONS, StatementContext};
+use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
+use super::{feature_table, feature_view, source};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
@@ -28,11 +32,12 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
                 current if owner.quote_style.is_none() && current == "current_user" => context.role.clone(),
                 named => named,
             };
-            if context.snapshot().role(&owner).is_none() {
-                return Err(Error::new(Kind::UndefinedObject, format!("role \"{owner}\" does not exist")));
-            }
-            context.changes.push(Change::SetOwner { id: object.id(), owner });
-            Ok(())
+            set_owner(context, &object, &owner)?;
+            reword(context, &object, |statement| {
+                if let Some(entry) = own_option(statement, "owner") {
+                    entry.value = OptionValue::String(owner);
+                }
+            })
         }
         AlterAction::Set(options) => {
             if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
@@ -43,15 +48,55 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         }
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
-            redefine(context, &object, |own| own.entries.retain(|entry| !names.contains(&entry.name))).await
+            reset(context, &object, &names).await
         }
     }
+}
+
+/// Options that only objects of this kind have.
+fn own_options(kind: ObjectKind) -> &'static [&'static str] {
+    match kind {
+        ObjectKind::Source => &source::OPTIONS,
+        ObjectKind::FeatureView => &feature_view::OPTIONS,
+        ObjectKind::FeatureTable => &feature_table::OPTIONS,
+        _ => &[],
+    }
+}
+
+/// Gives options their defaults; those that every object has are parts of its header.
+async fn reset(context: &mut StatementContext, object: &Object, names: &[String]) -> Result<()> {
+    let asked =
+        names.iter().map(|name| OptionEntry { name: name.clone(), value: OptionValue::Bool(false), position: None });
+    check_options(&Options { entries: asked.collect() }, own_options(object.kind()))?;
+    let forget = |own: &mut Options| own.entries.retain(|entry| !names.contains(&entry.name));
+    if names.iter().all(|name| COMMON_OPTIONS.contains(&name.as_str())) {
+        reword(context, object, |statement| options_of(statement).into_iter().for_each(forget))?;
+    } else {
+        redefine(context, object, forget).await?;
+    }
+    let id = object.id();
+    context.changes.extend(names.iter().filter_map(|name| match name.as_str() {
+        "owner" => Some(Change::SetOwner { id, owner: context.role.clone() }),
+        "tags" => Some(Change::SetTags { id, tags: BTreeMap::new() }),
+        "description" => Some(Change::SetComment { id, comment: None }),
+        "prevent_destroy" => Some(Change::SetPreventDestroy { id, prevent_destroy: false }),
+        _ => None,
+    }));
+    Ok(())
+}
+
+fn set_owner(context: &mut StatementContext, object: &Object, owner: &str) -> Result<()> {
+    if context.snapshot().role(owner).is_none() {
+        return Err(Error::new(Kind::UndefinedObject, format!("role \"{owner}\" does not exist")));
+    }
+    context.changes.push(Change::SetOwner { id: object.id(), owner: owner.to_owned() });
+    Ok(())
 }
 
 fn set_common(context: &mut StatementContext, object: &Object, options: &Options) -> Result<()> {
     let id = object.id();
     if let Some(owner) = options.string("owner")? {
-        context.changes.push(Change::SetOwner { id, owner });
+        set_owner(context, object, &owner)?;
     }
     if let Some(tags) = options.pairs("tags")? {
         context.changes.push(Change::SetTags { id, tags: tags.into_iter().collect::<BTreeMap<_, _>>() });
@@ -83,10 +128,12 @@ async fn redefine(context: &mut StatementContext, object: &Object, change: impl 
         .ok_or_else(|| Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase())))?;
     change(options);
     match &mut statement {
-        Statement::CreateFeatureView(create) => create.or_replace = true,
-        Statement::CreateSource(create) => create.or_replace = true,
-        Statement::CreateStream(create) => create.or_replace = true,
-        Statement::CreateFeatureTable(create) => create.or_replace = true,
+        Statement::CreateFeatureView(CreateFeatureView { or_replace, if_not_exists, .. })
+        | Statement::CreateSource(CreateSource { or_replace, if_not_exists, .. })
+        | Statement::CreateStream(CreateStream { or_replace, if_not_exists, .. })
+        | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. }) => {
+            (*or_replace, *if_not_exists) = (true, false);
+        }
         _ => return Err(Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase()))),
     }
     Box::pin(super::execute::define(context, &statement)).await
@@ -109,6 +156,46 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         _ => None,
     }
+}
+
+fn own_option<'a>(statement: &'a mut Statement, name: &str) -> Option<&'a mut OptionEntry> {
+    options_of(statement)?.entries.iter_mut().find(|entry| entry.name == name)
+}
+
+/// Says a comment in the object's own statement, instead of what was said there.
+pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: Option<&String>) -> Result<()> {
+    reword(context, object, |statement| {
+        if let Some(options) = options_of(statement) {
+            options.entries.retain(|entry| entry.name != "description");
+        }
+        match statement {
+            Statement::CreateEntity(CreateEntity { comment: own, .. })
+            | Statement::CreateSource(CreateSource { comment: own, .. })
+            | Statement::CreateStream(CreateStream { comment: own, .. })
+            | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
+            | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
+            | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
+            | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
+            _ => {}
+        }
+    })
+}
+
+/// Says in a feature view's own statement what a feature is about.
+pub fn reword_feature(
+    context: &mut StatementContext,
+    view: &Object,
+    name: &str,
+    comment: Option<&String>,
+) -> Result<()> {
+    reword(context, view, |statement| {
+        let Statement::CreateFeatureView(CreateFeatureView { features: Some(features), .. }) = statement else {
+            return;
+        };
+        if let Some(feature) = features.iter_mut().find(|feature| fold(&feature.alias) == name) {
+            feature.comment = comment.cloned();
+        }
+    })
 }
 
 fn reword(context: &mut StatementContext, object: &Object, change: impl FnOnce(&mut Statement)) -> Result<()> {

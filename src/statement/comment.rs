@@ -4,6 +4,7 @@ use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{CommentOn, CommentTarget};
 
+use super::alter::{reword_comment, reword_feature};
 use super::context::StatementContext;
 use super::workspace::kind_of;
 use crate::error::{Error, Kind, Result};
@@ -33,8 +34,9 @@ fn set(
     name: &sqlparser::ast::ObjectName,
     comment: Option<String>,
 ) -> Result<()> {
-    let id = context.find(kind, name)?.id();
-    context.changes.push(Change::SetComment { id, comment });
+    let object = context.find(kind, name)?;
+    reword_comment(context, &object, comment.as_ref())?;
+    context.changes.push(Change::SetComment { id: object.id(), comment });
     Ok(())
 }
 
@@ -64,5 +66,5 @@ fn column_comment(
     })?;
     feature.comment.clone_from(comment);
     context.changes.push(Change::put(view));
-    Ok(())
+    reword_feature(context, &object, &name, comment.as_ref())
 }

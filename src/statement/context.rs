@@ -2,21 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
 use granary_sql::QualifiedName;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
-use crate::engine::{FromSource, NameScope, QueryPlanner, SessionFacts, position_at};
+use crate::engine::{FromSource, NameScope, QueryPlanner, SessionFacts, TableWrite, position_at};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::Warehouse;
-
-/// Rows that a transaction will append to a stored table.
-#[derive(Debug, Clone)]
-pub struct TableWrite {
-    pub table: String,
-    pub batches: Vec<RecordBatch>,
-}
 
 /// One statement's surroundings. Made by the session, for one statement.
 pub struct StatementContext {
@@ -30,8 +22,9 @@ pub struct StatementContext {
     pub text: String,
     /// changes in the order in which they are to be made
     pub changes: Vec<Change>,
+    /// rows to append; a write with staged rows is instead of what is pending for its table, and has all of it
     pub writes: Vec<TableWrite>,
-    /// rows that the open transaction has written before
+    /// rows that the open transaction has written before, one entry a table
     pub pending: Arc<Vec<TableWrite>>,
     pub notices: Vec<Error>,
     /// what functions and system views are told of the session
@@ -43,12 +36,8 @@ impl StatementContext {
         self.warehouse
             .planner(self.scope.clone(), self.now_us)
             .with_from_source(self.from_source)
-            .with_pending(Arc::clone(&self.pending_batches()))
+            .with_pending(Arc::clone(&self.pending))
             .with_facts(Arc::clone(&self.facts))
-    }
-
-    fn pending_batches(&self) -> Arc<Vec<(String, Vec<RecordBatch>)>> {
-        Arc::new(self.pending.iter().map(|write| (write.table.clone(), write.batches.clone())).collect())
     }
 
     pub fn snapshot(&self) -> &Arc<Snapshot> {
@@ -200,11 +189,7 @@ impl StatementContext {
             // A taken name is refused by the catalog, which knows all of them.
             _ => Header::new(self.snapshot().next_id(), self.home(schema), name, self.role.clone()),
         };
-        // What is kept makes the object anew, so it does not replace.
-        header.statement = match request.statement.strip_prefix("CREATE OR REPLACE ") {
-            Some(rest) => format!("CREATE {rest}"),
-            None => request.statement,
-        };
+        header.statement = request.statement;
         if let Some(comment) = request.comment {
             header.comment = Some(comment);
         }
@@ -221,6 +206,7 @@ pub struct NewObject<'a> {
     pub if_not_exists: bool,
     pub options: &'a granary_sql::Options,
     pub comment: Option<String>,
+    /// what makes the object anew: without OR REPLACE and IF NOT EXISTS
     pub statement: String,
 }
 

@@ -35,7 +35,7 @@ pub fn create(context: &mut StatementContext, create: &CreateEntity) -> Result<(
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateEntity { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     if let Some(header) = header {
         context.changes.push(Change::put(Entity { header, join_keys }));

@@ -108,10 +108,10 @@ pub async fn execute(
             Ok(Response::done("CANCEL JOB"))
         }
         Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
-        Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters).await,
+        Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters, cancel).await,
         other => {
             define(context, other).await?;
-            Ok(Response::done(definition_tag(other)))
+            Ok(Response::done(definition_tag(other, &parsed.text)))
         }
     }
 }
@@ -147,16 +147,22 @@ fn first_words(text: &str) -> String {
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
 }
 
-fn definition_tag(statement: &Statement) -> String {
+/// The command tag. A workspace is a database if the client says so.
+fn definition_tag(statement: &Statement, text: &str) -> String {
+    let is_database = text.split_whitespace().nth(1).is_some_and(|word| word.eq_ignore_ascii_case("database"));
+    let kind = |kind: granary_sql::ObjectKind| match kind {
+        granary_sql::ObjectKind::Workspace if is_database => "DATABASE".to_owned(),
+        kind => kind.to_string(),
+    };
     match statement {
         Statement::CreateEntity(_) => "CREATE ENTITY".to_owned(),
         Statement::CreateSource(_) => "CREATE SOURCE".to_owned(),
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
-        Statement::CreateWorkspace(_) => "CREATE WORKSPACE".to_owned(),
-        Statement::Drop(drop) => format!("DROP {}", drop.kind),
-        Statement::Alter(alter) => format!("ALTER {}", alter.kind),
+        Statement::CreateWorkspace(_) => format!("CREATE {}", kind(granary_sql::ObjectKind::Workspace)),
+        Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
+        Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),
         Statement::CommentOn(_) => "COMMENT".to_owned(),
         other => first_words(&other.to_string()),
     }
@@ -167,10 +173,11 @@ async fn postgres(
     statement: &ast::Statement,
     text: &str,
     parameters: &Parameters,
+    cancel: &CancellationToken,
 ) -> Result<Response> {
     match statement {
         ast::Statement::CreateTable(create) => {
-            let rows = table::create(context, create, text).await?;
+            let rows = table::create(context, create, text, cancel).await?;
             Ok(Response::done(rows.map_or_else(|| "CREATE TABLE".to_owned(), |rows| format!("SELECT {rows}"))))
         }
         ast::Statement::CreateView(create) => {
@@ -178,18 +185,21 @@ async fn postgres(
             Ok(Response::done("CREATE VIEW"))
         }
         ast::Statement::CreateSchema { schema_name, if_not_exists, .. } => {
-            workspace::create_schema(context, schema_name, *if_not_exists, text)?;
+            workspace::create_schema(context, schema_name, *if_not_exists)?;
             Ok(Response::done("CREATE SCHEMA"))
         }
         ast::Statement::Insert(insert) => {
-            let rows = table::insert(context, insert, parameters).await?;
+            let rows = table::insert(context, insert, parameters, cancel).await?;
             Ok(Response::done(format!("INSERT 0 {rows}")))
         }
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
             drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;
             Ok(Response::done(format!("DROP {object_type}")))
         }
-        other => Err(Error::not_supported(first_words(&other.to_string()))),
+        other => {
+            table::check_written(context, other)?;
+            Err(Error::not_supported(first_words(&other.to_string())))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{feature_view, types};
 use crate::engine::check_time_type;
 use crate::error::{Error, Kind, Result};
 
-const OPTIONS: [&str; 5] = ["ttl", "start", "online", "offline", "buckets"];
+pub const OPTIONS: [&str; 5] = ["ttl", "start", "online", "offline", "buckets"];
 
 pub fn create(context: &mut StatementContext, create: &CreateFeatureTable) -> Result<()> {
     check_options(&create.options, &OPTIONS)?;
@@ -56,7 +56,7 @@ pub fn create(context: &mut StatementContext, create: &CreateFeatureTable) -> Re
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateFeatureTable { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     let options = &create.options;
     if let Some(header) = header {

@@ -1,15 +1,18 @@
 //! `CREATE FEATURE VIEW`: everything that the law says of a definition is checked here, once.
 
+mod aggregate;
+mod times;
+mod window;
+
 use arrow::datatypes::DataType;
 use granary_catalog::{
     AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, LeadingEdge, ObjectId,
-    ObjectKind, Stream, Trigger, ViewKind, Window,
+    ObjectKind, Stream, Trigger, Window,
 };
-use granary_sql::interval::format_interval;
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureView;
-use granary_sql::{AggregateCall, Arguments, FeatureItem, Options, WindowRef};
-use sqlparser::ast::{Expr, ObjectName, UnaryOperator, Value};
+use granary_sql::{FeatureItem, Options};
+use sqlparser::ast::ObjectName;
 
 use super::context::{NewObject, StatementContext, check_options};
 use super::select::{self, PlannedQuery};
@@ -18,9 +21,12 @@ use super::types::type_name;
 use crate::engine::{BoundView, RowsRequest, argument_type, check_time_type, rows_plan};
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
-use crate::tile::{FeatureInput, Timing, ViewPlan, window_label};
+use crate::tile::{FeatureInput, ViewPlan, window_label};
+use aggregate::function;
+use times::Times;
+use window::window;
 
-const OPTIONS: [&str; 14] = [
+pub const OPTIONS: [&str; 14] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -37,16 +43,9 @@ const OPTIONS: [&str; 14] = [
     "known_at",
 ];
 
-/// The schedule of a batch view that does not name one.
-const DEFAULT_SCHEDULE_US: i64 = 86_400_000_000;
 /// How many files a period of a view is cut into, unless it says so itself.
 const DEFAULT_BUCKETS: u32 = 4;
 const MAX_BUCKETS: i64 = 1024;
-/// The precision of approx_count_distinct without one.
-const DEFAULT_HLL_PRECISION: u8 = 8;
-const DEFAULT_PERCENTILE_PRECISION: u32 = 100;
-const MAX_LIST_LENGTH: u64 = 1000;
-const MAX_HISTOGRAM_BUCKETS: u64 = 1000;
 
 pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) -> Result<()> {
     check_options(&create.options, &OPTIONS)?;
@@ -68,7 +67,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateFeatureView { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     let Some(header) = header else { return Ok(()) };
     let options = &create.options;
@@ -217,109 +216,6 @@ fn reads_stream(context: &StatementContext, depends_on: &[ObjectId]) -> Result<b
     Ok(streams == 1 || depends_on.iter().any(|id| context.snapshot().get_as::<Stream>(*id).is_some()))
 }
 
-/// Everything about time that the options say.
-struct Times {
-    kind: ViewKind,
-    schedule_us: Option<i64>,
-    interval_us: Option<i64>,
-    delay_us: i64,
-    start_us: Option<i64>,
-    lifetime_start_us: Option<i64>,
-    ttl_us: Option<i64>,
-}
-
-impl Times {
-    fn of(
-        context: &StatementContext,
-        create: &CreateFeatureView,
-        query: &PlannedQuery,
-        is_stream: bool,
-    ) -> Result<Times> {
-        let options = &create.options;
-        for later in ["compaction", "known_at"] {
-            if options.get(later).is_some() {
-                return Err(Error::not_supported(format!("option {later}")));
-            }
-        }
-        if options.choice("leading_edge", &["wall_clock", "latest_event"])? == Some("latest_event") {
-            return Err(Error::not_supported("leading_edge = latest_event"));
-        }
-        let schedule_us = positive_interval(options, "schedule")?;
-        let interval_us = positive_interval(options, "aggregation_interval")?;
-        let ttl_us = positive_interval(options, "ttl")?;
-        let has_features = create.features.is_some();
-        let kind = match (is_stream, has_features) {
-            (false, false) => ViewKind::BatchAttributes,
-            (false, true) => ViewKind::BatchAggregates,
-            (true, false) => ViewKind::StreamAttributes,
-            (true, true) if interval_us.is_some() => ViewKind::StreamTiled,
-            (true, true) => ViewKind::StreamContinuous,
-        };
-        let schedule_us = if is_stream { schedule_us } else { Some(schedule_us.unwrap_or(DEFAULT_SCHEDULE_US)) };
-        let interval_us = if kind == ViewKind::BatchAggregates { interval_us.or(schedule_us) } else { interval_us };
-        if !has_features && interval_us.is_some() {
-            return Err(misplaced("aggregation_interval", "a view with FEATURES"));
-        }
-        if has_features && ttl_us.is_some() {
-            return Err(misplaced("ttl", "a view without FEATURES, since windows end by themselves"));
-        }
-        if let (ViewKind::BatchAggregates, Some(interval), Some(schedule)) = (kind, interval_us, schedule_us)
-            && schedule % interval != 0
-        {
-            return Err(not_a_multiple("schedule", schedule, "the aggregation interval", interval));
-        }
-        let lifetime_start_us = options.timestamp_us("lifetime_start")?;
-        if let (Some(start), Some(interval)) = (lifetime_start_us, interval_us)
-            && start.rem_euclid(interval) != 0
-        {
-            return Err(Error::new(
-                Kind::InvalidParameterValue,
-                format!("lifetime_start is not a multiple of the aggregation interval, {}", format_interval(interval)),
-            ));
-        }
-        let delay_us = match options.interval("data_delay")? {
-            Some(delay) if delay.microseconds < 0 => {
-                return Err(Error::new(Kind::InvalidParameterValue, "data_delay must not be negative"));
-            }
-            Some(delay) => delay.microseconds,
-            None => super::source::longest_delay(context, &query.depends_on),
-        };
-        Ok(Times {
-            kind,
-            schedule_us,
-            interval_us,
-            delay_us: if is_stream { 0 } else { delay_us },
-            start_us: options.timestamp_us("start")?,
-            lifetime_start_us,
-            ttl_us,
-        })
-    }
-
-    fn timing(&self) -> Timing {
-        Timing {
-            kind: self.kind,
-            interval_us: self.interval_us.unwrap_or(0),
-            schedule_us: self.schedule_us.unwrap_or(0),
-            delay_us: self.delay_us,
-            start_us: self.start_us,
-            lifetime_start_us: self.lifetime_start_us,
-            ttl_us: self.ttl_us,
-            compaction: false,
-        }
-    }
-}
-
-fn misplaced(option: &str, place: &str) -> Error {
-    Error::new(Kind::InvalidParameterValue, format!("option {option} is for {place}"))
-}
-
-fn not_a_multiple(what: &str, length_us: i64, of: &str, unit_us: i64) -> Error {
-    Error::new(
-        Kind::InvalidParameterValue,
-        format!("{what} {} is not a multiple of {of}, {}", format_interval(length_us), format_interval(unit_us)),
-    )
-}
-
 /// An option that must be longer than nothing.
 pub fn positive_interval(options: &Options, name: &str) -> Result<Option<i64>> {
     match options.interval(name)? {
@@ -458,84 +354,6 @@ fn in_feature(context: &StatementContext, item: &FeatureItem, error: Error) -> E
     context.at_ident(&item.function.name, error.without_position())
 }
 
-fn window(context: &StatementContext, create: &CreateFeatureView, item: &FeatureItem, times: &Times) -> Result<Window> {
-    let declared = match &item.window {
-        WindowRef::Inline(window) => window,
-        WindowRef::Named(name) => {
-            let found = create.windows.iter().find(|window| fold(&window.name) == fold(name));
-            &found
-                .ok_or_else(|| {
-                    let error = Error::new(Kind::UndefinedObject, format!("window \"{}\" does not exist", fold(name)))
-                        .with_hint(format!("declare it: WINDOW {} AS (LAST '7 days')", fold(name)));
-                    context.at_ident(name, error)
-                })?
-                .window
-        }
-    };
-    let window = match declared {
-        granary_sql::Window::Last { size, offset } => Window::Last {
-            size_us: size.microseconds,
-            offset_us: offset.as_ref().map_or(0, |offset| offset.microseconds),
-        },
-        granary_sql::Window::Lifetime => Window::Lifetime,
-        granary_sql::Window::Series { from, to, size, step } => Window::Series {
-            from_us: from.microseconds,
-            to_us: to.microseconds,
-            size_us: size.microseconds,
-            step_us: step.microseconds,
-        },
-    };
-    check_window(&window, times).map_err(|error| context.at_ident(&item.function.name, error))?;
-    Ok(window)
-}
-
-fn check_window(window: &Window, times: &Times) -> Result<()> {
-    let wrong = |message: String| Err(Error::new(Kind::InvalidParameterValue, message));
-    match *window {
-        Window::Last { size_us, offset_us } => {
-            if size_us <= 0 {
-                return wrong("a window must be longer than zero".to_owned());
-            }
-            if offset_us > 0 {
-                return wrong("a window's OFFSET must not be positive: it moves the window into the past".to_owned());
-            }
-        }
-        Window::Lifetime => {}
-        Window::Series { from_us, to_us, size_us, step_us } => {
-            if size_us <= 0 || step_us <= 0 {
-                return wrong("SIZE and STEP of a series must be longer than zero".to_owned());
-            }
-            if from_us >= to_us || to_us > 0 {
-                return wrong("a series goes FROM an earlier TO a later time, both at or before now".to_owned());
-            }
-            if window.series_len() == 0 {
-                return wrong("a series must be long enough for one window: SIZE is longer than FROM … TO".to_owned());
-            }
-        }
-    }
-    let tiled = matches!(times.kind, ViewKind::BatchAggregates | ViewKind::StreamTiled);
-    if let (true, Window::Lifetime, None, Some(start), Some(interval)) =
-        (tiled, window, times.lifetime_start_us, times.start_us, times.interval_us)
-        && start.rem_euclid(interval) != 0
-    {
-        return Err(Error::new(
-            Kind::InvalidParameterValue,
-            format!(
-                "LIFETIME begins at start, which is not a multiple of the aggregation interval, {}",
-                format_interval(interval)
-            ),
-        )
-        .with_hint("set lifetime_start to a multiple of it"));
-    }
-    if let (true, Some(interval)) = (tiled, times.interval_us)
-        && let Some(length) = window.lengths_us().into_iter().find(|length| length % interval != 0)
-    {
-        return Err(not_a_multiple("window length or offset", length, "the aggregation interval", interval)
-            .with_hint("use multiples of aggregation_interval, or set a smaller one"));
-    }
-    Ok(())
-}
-
 fn check_names(
     context: &StatementContext,
     create: &CreateFeatureView,
@@ -572,169 +390,4 @@ fn check_names(
         names.push(feature.name.clone());
     }
     Ok(())
-}
-
-/// The function that a call names, with its parameters, and the texts of its column arguments.
-fn function(call: &AggregateCall) -> Result<(AggregateFunction, Vec<String>)> {
-    let name = fold(&call.name);
-    let arguments = match &call.arguments {
-        Arguments::Star if name == "count" && !call.distinct => return Ok((AggregateFunction::Count, Vec::new())),
-        Arguments::Star => return Err(no_function(&format!("{name}(*)"))),
-        Arguments::List(arguments) => arguments,
-    };
-    if call.distinct && name != "count" {
-        return Err(Error::not_supported(format!("{name}(DISTINCT …)")));
-    }
-    let parameters = Parameters { name: &name, arguments };
-    let plain = |function| parameters.exactly(1).map(|()| (function, 1));
-    let (function, columns) = match name.as_str() {
-        "count" if call.distinct => plain(AggregateFunction::CountDistinct)?,
-        "count" => plain(AggregateFunction::Count)?,
-        "sum" => plain(AggregateFunction::Sum)?,
-        "avg" | "mean" => plain(AggregateFunction::Avg)?,
-        "min" => plain(AggregateFunction::Min)?,
-        "max" => plain(AggregateFunction::Max)?,
-        "var_pop" => plain(AggregateFunction::VarPop)?,
-        "var_samp" | "variance" => plain(AggregateFunction::VarSamp)?,
-        "stddev_pop" => plain(AggregateFunction::StddevPop)?,
-        "stddev_samp" | "stddev" => plain(AggregateFunction::StddevSamp)?,
-        "last" if arguments.len() == 1 => (AggregateFunction::Last, 1),
-        "first" if arguments.len() == 1 => (AggregateFunction::First, 1),
-        "last" => (AggregateFunction::LastN { n: parameters.length()? }, 1),
-        "first" => (AggregateFunction::FirstN { n: parameters.length()? }, 1),
-        "last_distinct" => (AggregateFunction::LastDistinct { n: parameters.length()? }, 1),
-        "first_distinct" => (AggregateFunction::FirstDistinct { n: parameters.length()? }, 1),
-        "count_distinct" => plain(AggregateFunction::CountDistinct)?,
-        "approx_count_distinct" => {
-            let precision = parameters.optional_integer(1, 4, 16)?;
-            let precision = precision.map_or(Ok(DEFAULT_HLL_PRECISION), u8::try_from);
-            let precision = precision.map_err(|_| Error::internal("a checked number does not fit"))?;
-            (AggregateFunction::ApproxCountDistinct { precision }, 1)
-        }
-        "approx_percentile" => (parameters.percentile()?, 1),
-        "median" => {
-            parameters.exactly(1)?;
-            (AggregateFunction::ApproxPercentile { p: 0.5, precision: DEFAULT_PERCENTILE_PRECISION }, 1)
-        }
-        "bool_and" | "every" => plain(AggregateFunction::BoolAnd)?,
-        "bool_or" => plain(AggregateFunction::BoolOr)?,
-        "mode" => plain(AggregateFunction::Mode)?,
-        "arg_max" | "max_by" => parameters.exactly(2).map(|()| (AggregateFunction::ArgMax, 2))?,
-        "arg_min" | "min_by" => parameters.exactly(2).map(|()| (AggregateFunction::ArgMin, 2))?,
-        "entropy" => plain(AggregateFunction::Entropy)?,
-        "skewness" => plain(AggregateFunction::Skewness)?,
-        "kurtosis" => plain(AggregateFunction::Kurtosis)?,
-        "ewma" => (AggregateFunction::Ewma { half_life_us: parameters.half_life()? }, 1),
-        "top_k" => (AggregateFunction::TopK { k: parameters.length()? }, 1),
-        "histogram" => (parameters.histogram()?, 1),
-        _ => return Err(no_function(&name)),
-    };
-    Ok((function, arguments[..columns].iter().map(|argument| argument.text.clone()).collect()))
-}
-
-fn no_function(name: &str) -> Error {
-    Error::new(Kind::UndefinedFunction, format!("feature aggregate {name} does not exist"))
-        .with_hint("see the list of aggregates: count, sum, avg, min, max, stddev, last, first, approx_percentile, …")
-}
-
-/// Constants among the arguments of a call.
-struct Parameters<'a> {
-    name: &'a str,
-    arguments: &'a [granary_sql::SqlText<Expr>],
-}
-
-impl Parameters<'_> {
-    fn exactly(&self, n: usize) -> Result<()> {
-        if self.arguments.len() == n { Ok(()) } else { Err(self.wrong(&format!("takes {n} argument(s)"))) }
-    }
-
-    fn wrong(&self, what: &str) -> Error {
-        Error::new(Kind::InvalidParameterValue, format!("{} {what}", self.name))
-    }
-
-    fn number(&self, index: usize) -> Result<Option<f64>> {
-        let Some(argument) = self.arguments.get(index) else { return Ok(None) };
-        match number_of(&argument.ast) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.wrong(&format!("takes a number as argument {}, not {argument}", index + 1))),
-        }
-    }
-
-    fn optional_integer(&self, index: usize, least: u64, most: u64) -> Result<Option<u64>> {
-        if self.arguments.is_empty() || self.arguments.len() > index + 1 {
-            return Err(self.wrong(&format!("takes up to {} arguments", index + 1)));
-        }
-        let Some(number) = self.number(index)? else { return Ok(None) };
-        let is_whole = number.fract() == 0.0 && number >= least as f64 && number <= most as f64;
-        if !is_whole {
-            return Err(self.wrong(&format!("takes a whole number from {least} to {most} as argument {}", index + 1)));
-        }
-        Ok(Some(number as u64))
-    }
-
-    /// `n` of the n-forms.
-    fn length(&self) -> Result<u32> {
-        self.exactly(2)?;
-        let n = self.optional_integer(1, 1, MAX_LIST_LENGTH)?.unwrap_or(1);
-        u32::try_from(n).map_err(|_| Error::internal("a checked number does not fit"))
-    }
-
-    fn percentile(&self) -> Result<AggregateFunction> {
-        if !(2..=3).contains(&self.arguments.len()) {
-            return Err(self.wrong("takes a column, a number from 0 to 1, and perhaps a precision"));
-        }
-        let p = self.number(1)?.filter(|p| (0.0..=1.0).contains(p));
-        let p = p.ok_or_else(|| self.wrong("takes a number from 0 to 1 as argument 2"))?;
-        let precision = self.optional_integer(2, 20, 10_000)?;
-        let precision = precision.and_then(|precision| u32::try_from(precision).ok());
-        Ok(AggregateFunction::ApproxPercentile { p, precision: precision.unwrap_or(DEFAULT_PERCENTILE_PRECISION) })
-    }
-
-    fn half_life(&self) -> Result<i64> {
-        self.exactly(2)?;
-        let text = self.arguments.get(1).and_then(|argument| text_of(&argument.ast));
-        let text = text.ok_or_else(|| self.wrong("takes an interval as argument 2, such as '1 day'"))?;
-        let interval = granary_sql::interval::parse_interval(&text)
-            .map_err(|error| self.wrong(&format!("takes an interval as argument 2: {error}")))?;
-        if interval.microseconds <= 0 {
-            return Err(self.wrong("takes a half-life longer than zero"));
-        }
-        Ok(interval.microseconds)
-    }
-
-    fn histogram(&self) -> Result<AggregateFunction> {
-        self.exactly(4)?;
-        let (low, high) = (self.number(1)?, self.number(2)?);
-        let buckets = self.optional_integer(3, 1, MAX_HISTOGRAM_BUCKETS)?;
-        match (low, high, buckets.and_then(|buckets| u32::try_from(buckets).ok())) {
-            (Some(low), Some(high), Some(buckets)) if low < high => {
-                Ok(AggregateFunction::Histogram { low, high, buckets })
-            }
-            _ => Err(self.wrong("takes a low bound below its high bound")),
-        }
-    }
-}
-
-fn number_of(expr: &Expr) -> Option<f64> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) => text.to_string().parse().ok(),
-            _ => None,
-        },
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Some(-number_of(expr)?),
-        Expr::UnaryOp { op: UnaryOperator::Plus, expr } | Expr::Nested(expr) => number_of(expr),
-        _ => None,
-    }
-}
-
-fn text_of(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        },
-        Expr::Interval(interval) => text_of(&interval.value),
-        Expr::Nested(expr) => text_of(expr),
-        _ => None,
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use granary_catalog::{Author, FeatureView, Job, JobId, ObjectKind, Trigger};
+use granary_catalog::{Author, FeatureView, JobId, ObjectKind, Trigger};
 use granary_sql::SqlText;
 use granary_sql::statement::{CancelJob, Refresh, RefreshStores};
 use granary_sql::timestamp::parse_timestamp;
@@ -12,14 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use crate::engine::{BoundView, constant_time};
 use crate::error::{Error, Kind, Result};
-use crate::materialize::{Materialization, RangeRequest, materialize, resolve_range};
+use crate::materialize::{self, Materialization, RangeRequest, resolve_range};
 
-/// Runs the refresh as a job and waits for its end, unless NOWAIT. Gives the job.
-pub async fn refresh(
-    context: &mut StatementContext,
-    refresh: &Refresh,
-    cancel: &CancellationToken,
-) -> Result<Option<Job>> {
+/// Runs the refresh as a job and waits for its end; with NOWAIT only a notice tells its number.
+pub async fn refresh(context: &mut StatementContext, refresh: &Refresh, cancel: &CancellationToken) -> Result<()> {
     let object = context.find(ObjectKind::FeatureView, &refresh.view)?;
     let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
     check(context, view, refresh)?;
@@ -43,13 +39,17 @@ pub async fn refresh(
         author: Author { role: context.role.clone(), at_us: context.now_us, statement: context.text.clone() },
     };
     let warehouse = Arc::clone(&context.warehouse);
+    let job = materialize::register(&warehouse, &work)?;
+    let started = job.id;
     // The job has a task of its own, so that it ends in the ledger whatever becomes of the session.
     let token = if refresh.nowait { CancellationToken::new() } else { cancel.child_token() };
-    let task = tokio::spawn(async move { materialize(&warehouse, planner, work, token).await });
+    let task = tokio::spawn(async move { materialize::run(&warehouse, planner, work, job, token).await });
     if refresh.nowait {
-        return Ok(None);
+        let started = Error::new(Kind::SuccessfulCompletion, format!("job {started} has started"));
+        context.notices.push(started.with_hint("granary.jobs tells what becomes of it"));
+        return Ok(());
     }
-    task.await.map_err(|error| Error::internal("a job's task died").with_source(error))?.map(Some)
+    task.await.map_err(|error| Error::internal("a job's task died").with_source(error))?
 }
 
 fn check(context: &StatementContext, view: &FeatureView, refresh: &Refresh) -> Result<()> {

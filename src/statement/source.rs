@@ -9,7 +9,7 @@ use super::{select, types};
 use crate::engine::{FileSourceRequest, check_time_type, infer_file_source};
 use crate::error::{Error, Kind, Result};
 
-const OPTIONS: [&str; 10] =
+pub const OPTIONS: [&str; 10] =
     ["data_delay", "header", "delimiter", "quote", "escape", "comment", "null", "region", "endpoint", "compression"];
 
 pub async fn create(context: &mut StatementContext, create: &CreateSource) -> Result<()> {
@@ -60,7 +60,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateSource) -> Re
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateSource { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     if let Some(header) = header {
         context.changes.push(Change::put(Source { header, definition, columns, timestamp, data_delay_us, depends_on }));

@@ -57,7 +57,7 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: create.to_string(),
+        statement: CreateStream { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
     })?;
     if let Some(header) = header {
         let stream = Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, depends_on: Vec::new() };

@@ -4,21 +4,31 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Change, Column, ObjectKind, Table};
 use granary_sql::SqlText;
 use granary_sql::name::fold;
 use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
 
-use super::context::{NewObject, StatementContext, TableWrite};
+use super::context::{NewObject, StatementContext};
 use super::execute::Parameters;
 use super::{select, types, view};
-use crate::engine::{LogicalPlan, bind_parameters, cast_batches, insert_input, run, table_id};
+use crate::engine::{
+    LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, insert_input, is_system_schema, run, table_id,
+};
 use crate::error::{Error, Kind, Result};
+use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::row::normalize_type;
+use crate::warehouse::STAGED;
 
 /// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
-pub async fn create(context: &mut StatementContext, create: &ast::CreateTable, statement: &str) -> Result<Option<u64>> {
+pub async fn create(
+    context: &mut StatementContext,
+    create: &ast::CreateTable,
+    statement: &str,
+    cancel: &CancellationToken,
+) -> Result<Option<u64>> {
     if create.temporary {
         return Err(Error::not_supported("CREATE TEMPORARY TABLE"));
     }
@@ -48,6 +58,10 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateTable, s
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0])));
     }
+    let anew = match &create.query {
+        Some(query) => format!("CREATE TABLE {} AS {}", create.name, view::query_text(statement, query)),
+        None => ast::CreateTable { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
+    };
     let header = context.new_header(NewObject {
         kind: ObjectKind::Table,
         name: &create.name,
@@ -55,16 +69,17 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateTable, s
         if_not_exists: create.if_not_exists,
         options: &granary_sql::Options::default(),
         comment: None,
-        statement: statement.to_owned(),
+        statement: anew,
     })?;
     let Some(header) = header else { return Ok(None) };
     let table = Table { header, columns, storage_id: new_storage_id()? };
-    let rows = match query {
-        None => None,
-        Some(query) => Some(fill(context, &table, query.plan).await?),
-    };
-    context.changes.push(Change::put(table));
-    Ok(rows)
+    context.changes.push(Change::put(table.clone()));
+    // a taken name is refused before there are rows
+    context.snapshot().apply(&context.changes)?;
+    match query {
+        None => Ok(None),
+        Some(query) => fill(context, &table, query.plan, cancel).await.map(Some),
+    }
 }
 
 /// A number that no table has had: drawn, because tables of concurrent transactions must not meet.
@@ -106,33 +121,101 @@ pub fn schema_of_table(snapshot: &granary_catalog::Snapshot, stored: &str) -> Op
     snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored).map(schema_of)
 }
 
-async fn fill(context: &mut StatementContext, table: &Table, plan: LogicalPlan) -> Result<u64> {
+/// What a transaction holds of one table's new rows; more are staged in the offline store.
+const HELD_BYTES: usize = 16 << 20;
+
+/// Leaves the plan's rows in the context, as rows of `table`; gives their number.
+async fn fill(
+    context: &mut StatementContext,
+    table: &Table,
+    plan: LogicalPlan,
+    cancel: &CancellationToken,
+) -> Result<u64> {
     let schema = schema_of(table);
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &schema)?).await?;
-    let batches: Vec<RecordBatch> = rows.try_collect().await?;
-    check_nulls(table, &batches)?;
-    let n_rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    context.writes.push(TableWrite { table: table_id(table), batches });
-    Ok(n_rows)
+    let checked = table.clone();
+    let check = move |batch| std::future::ready(check_nulls(&checked, &batch).map(|()| batch));
+    let mut rows = rows.map_err(Error::from).and_then(check).boxed();
+    let id = table_id(table);
+    let pending = Arc::clone(&context.pending);
+    let before = pending.iter().find(|write| write.table == id);
+    let mut write = TableWrite { table: id, staged: None, batches: Vec::new(), held_bytes: 0 };
+    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= HELD_BYTES {
+        let Some(batch) = rows.try_next().await? else {
+            let n_rows = count(&write.batches);
+            context.writes.push(write);
+            return Ok(n_rows);
+        };
+        write.held_bytes += batch.get_array_memory_size();
+        write.batches.push(batch);
+    }
+    let held = before.map_or_else(Vec::new, |before| before.batches.clone());
+    let n_held = count(&held);
+    let held = held.into_iter().chain(std::mem::take(&mut write.batches));
+    let rows = futures::stream::iter(held.map(Ok)).chain(rows).boxed();
+    let staged = match before.and_then(|before| before.staged.clone()) {
+        Some(staged) => staged,
+        None => Arc::new(new_staged(context, &write.table)?),
+    };
+    write.held_bytes = 0;
+    write.staged = Some(Arc::clone(&staged));
+    let n_written = stage(context, staged, schema, rows, cancel).await?;
+    context.writes.push(write);
+    Ok(n_written - n_held)
+}
+
+fn count(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+/// A new table can take its rows at once, since nobody can name it. Rows of one that others see wait beside it.
+fn new_staged(context: &StatementContext, table: &str) -> Result<Staged> {
+    let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), table).is_none();
+    let name = if is_new { table.to_owned() } else { format!("{STAGED}{}", new_storage_id()?) };
+    Ok(Staged::new(&context.warehouse.offline, name))
+}
+
+async fn stage(
+    context: &StatementContext,
+    staged: Arc<Staged>,
+    schema: SchemaRef,
+    rows: BatchStream,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    let offline = Arc::clone(&context.warehouse.offline);
+    let stop = cancel.child_token();
+    let write = Write::new(WriteKind::Append, rows).with_cancel(stop.clone());
+    let _stop = stop.drop_guard();
+    // In a task of its own, so that it takes away what it has begun also if nobody waits for it any more.
+    let task = tokio::spawn(async move {
+        offline.create_table(staged.table(), schema, Layout::Plain).await?;
+        Ok(offline.write(staged.table(), write).await?.rows_written)
+    });
+    task.await.map_err(|error| Error::internal("a task that writes rows died").with_source(error))?
 }
 
 /// `INSERT INTO t …`; gives the number of rows.
-pub async fn insert(context: &mut StatementContext, insert: &ast::Insert, parameters: &Parameters) -> Result<u64> {
+pub async fn insert(
+    context: &mut StatementContext,
+    insert: &ast::Insert,
+    parameters: &Parameters,
+    cancel: &CancellationToken,
+) -> Result<u64> {
     let ast::TableObject::TableName(name) = &insert.table else {
         return Err(Error::not_supported("INSERT into something other than a table"));
     };
-    let table = writable(context, name)?;
+    let table = writable(context, name, INSERT)?;
     let insert = ast::Statement::Insert(with_columns(context, insert, &table)?);
     let plan = select::plan_query(context, insert, &parameters.types()).await?;
     let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-    fill(context, &table, plan).await
+    fill(context, &table, plan, cancel).await
 }
 
 /// An INSERT as it is to be planned. Errors: its target cannot be written to.
 pub fn checked_insert(context: &StatementContext, insert: &ast::Insert) -> Result<ast::Insert> {
     match &insert.table {
-        ast::TableObject::TableName(name) => with_columns(context, insert, &writable(context, name)?),
+        ast::TableObject::TableName(name) => with_columns(context, insert, &writable(context, name, INSERT)?),
         _ => Ok(insert.clone()),
     }
 }
@@ -171,10 +254,43 @@ fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table)
     Ok(insert)
 }
 
+const INSERT: &str = "INSERT into";
+const COPY: &str = "COPY to";
+const DELETE: &str = "DELETE from";
+
+/// Refuses to write to what cannot be written to, for the statements that write to nothing yet.
+pub fn check_written(context: &StatementContext, statement: &ast::Statement) -> Result<()> {
+    let (verb, name) = match statement {
+        ast::Statement::Copy { source: ast::CopySource::Table { table_name, .. }, to: false, .. } => {
+            (COPY, Some(table_name))
+        }
+        ast::Statement::Update(update) => ("UPDATE", table_name(&update.table.relation)),
+        ast::Statement::Delete(delete) => {
+            let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
+            (DELETE, from.first().and_then(|from| table_name(&from.relation)))
+        }
+        ast::Statement::Merge(merge) => ("MERGE into", table_name(&merge.table)),
+        ast::Statement::Truncate(truncate) => ("TRUNCATE", truncate.table_names.first().map(|table| &table.name)),
+        _ => return Ok(()),
+    };
+    name.map_or(Ok(()), |name| writable(context, name, verb).map(|_| ()))
+}
+
+fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {
+    match factor {
+        ast::TableFactor::Table { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
 /// The table of that name; an error that says what else it is.
-pub fn writable(context: &StatementContext, name: &ast::ObjectName) -> Result<Table> {
+fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> Result<Table> {
     let reference = crate::engine::table_reference(name)
         .ok_or_else(|| Error::new(Kind::InvalidName, format!("\"{name}\" is not a table's name")))?;
+    if is_system_schema(reference.schema()) {
+        let message = format!("permission denied: \"{name}\" is a system relation");
+        return Err(context.at(name, Error::new(Kind::InsufficientPrivilege, message)));
+    }
     let found = context.scope.relation(&reference)?;
     let object = found.ok_or_else(|| {
         let error = Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
@@ -182,19 +298,27 @@ pub fn writable(context: &StatementContext, name: &ast::ObjectName) -> Result<Ta
     })?;
     match object.as_ref() {
         granary_catalog::Object::Table(table) => Ok(table.clone()),
-        other if matches!(other.kind(), ObjectKind::Stream | ObjectKind::FeatureTable) => {
-            Err(context.at(name, Error::not_supported(format!("writing to a {}", other.kind().as_str()))))
-        }
         other => {
-            let message = format!("cannot write to the {} \"{}\"", other.kind().as_str(), other.name());
-            Err(context.at(name, Error::new(Kind::WrongObjectType, message)))
+            let target = format!("{} \"{}\"", other.kind().as_str(), other.name());
+            let is_later = match other.kind() {
+                ObjectKind::FeatureTable => true,
+                ObjectKind::Stream => verb == INSERT || verb == COPY || verb == DELETE,
+                ObjectKind::FeatureView => verb == DELETE,
+                _ => false,
+            };
+            let error = if is_later {
+                Error::not_supported(format!("{verb} {target}"))
+            } else {
+                Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()))
+            };
+            Err(context.at(name, error))
         }
     }
 }
 
-fn check_nulls(table: &Table, batches: &[RecordBatch]) -> Result<()> {
+fn check_nulls(table: &Table, batch: &RecordBatch) -> Result<()> {
     for (index, column) in table.columns.iter().enumerate() {
-        if !column.nullable && batches.iter().any(|batch| batch.column(index).null_count() > 0) {
+        if !column.nullable && batch.column(index).null_count() > 0 {
             return Err(Error::new(
                 Kind::NotNullViolation,
                 format!(

@@ -35,7 +35,7 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateView, st
         if_not_exists: create.if_not_exists,
         options: &granary_sql::Options::default(),
         comment: None,
-        statement: statement.to_owned(),
+        statement: format!("CREATE VIEW {} AS {}", create.name, query.text),
     })?;
     if let Some(header) = header {
         context.changes.push(Change::put(View {

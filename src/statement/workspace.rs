@@ -23,7 +23,8 @@ pub fn create(context: &mut StatementContext, create: &CreateWorkspace) -> Resul
         return Err(Error::not_supported("CREATE OR REPLACE WORKSPACE"));
     }
     let id = context.snapshot().next_id();
-    let mut header = Header::new(id, Home::Server, &name, &context.role).with_statement(create.to_string());
+    let anew = CreateWorkspace { if_not_exists: false, ..create.clone() };
+    let mut header = Header::new(id, Home::Server, &name, &context.role).with_statement(anew.to_string());
     header.comment.clone_from(&create.comment);
     apply_common_options(&mut header, &create.options)?;
     let schema = Header::new(id.after(1), Home::Workspace(id), PUBLIC, &context.role);
@@ -32,12 +33,7 @@ pub fn create(context: &mut StatementContext, create: &CreateWorkspace) -> Resul
     Ok(())
 }
 
-pub fn create_schema(
-    context: &mut StatementContext,
-    name: &ast::SchemaName,
-    if_not_exists: bool,
-    statement: &str,
-) -> Result<()> {
+pub fn create_schema(context: &mut StatementContext, name: &ast::SchemaName, if_not_exists: bool) -> Result<()> {
     let name = match name {
         ast::SchemaName::Simple(name) => context.qualified(name)?.name,
         _ => return Err(Error::not_supported("CREATE SCHEMA AUTHORIZATION")),
@@ -50,6 +46,7 @@ pub fn create_schema(
         return Ok(());
     }
     let home = Home::Workspace(context.scope.workspace);
+    let statement = format!("CREATE SCHEMA {}", ast::Ident::with_quote('"', &name));
     let header = Header::new(context.snapshot().next_id(), home, name, &context.role).with_statement(statement);
     context.changes.push(Change::put(Schema { header }));
     Ok(())

@@ -13,7 +13,7 @@ pub const PASSWORD: &str = "let me in";
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -29,7 +29,11 @@ impl Server {
             .spawn()
             .expect("the binary starts");
         let port = ready::port_when_ready(&mut child);
-        Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder }
+        Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)), folder }
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub fn process_id(&self) -> u32 {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -12,19 +11,22 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use granary_catalog::Table;
 
+use super::pending::TableWrite;
+use crate::engine::Engine;
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Result};
-use crate::offline::OfflineTable;
+use crate::offline::{OfflineStore, OfflineTable};
 
 /// An ordinary table.
 pub async fn table(planner: &QueryPlanner, table: &Table) -> Result<Arc<dyn TableProvider>> {
@@ -45,19 +47,36 @@ pub fn table_id(table: &Table) -> String {
 
 /// The newest version of a table of the offline store; empty if nothing was ever written to it.
 pub async fn offline_table(planner: &QueryPlanner, id: &str, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
-    let version = planner.offline.table(id).await?;
-    let pending = planner.pending.iter().filter(|(table, _)| table == id);
-    let pending = pending.flat_map(|(_, batches)| batches.clone()).collect();
-    Ok(Arc::new(StoredTable { schema, version, pending }))
+    let mut versions = Vec::from_iter(planner.offline.table(id).await?);
+    let staged = planner.pending.iter().find(|write| write.table == id).and_then(|write| write.staged.as_ref());
+    if let Some(staged) = staged.filter(|staged| staged.table() != id) {
+        versions.extend(planner.offline.table(staged.table()).await?);
+    }
+    Ok(Arc::new(StoredTable { id: id.to_owned(), schema, versions, pending: Arc::clone(&planner.pending) }))
+}
+
+/// The rows of an ordinary table of the offline store, in the order in which they were written.
+pub async fn rows_in_order(
+    engine: &Engine,
+    offline: &OfflineStore,
+    id: &str,
+    schema: SchemaRef,
+) -> Result<SendableRecordBatchStream> {
+    let versions = Vec::from_iter(offline.table(id).await?);
+    let table = StoredTable { id: id.to_owned(), schema, versions, pending: Arc::default() };
+    let state = engine.ordered_state(0);
+    Ok(execute_stream(table.scan(&state, None, &[], None).await?, state.task_ctx())?)
 }
 
 /// One version of a stored table.
 #[derive(Debug)]
 struct StoredTable {
+    id: String,
     schema: SchemaRef,
-    version: Option<Arc<OfflineTable>>,
-    /// rows of the open transaction, behind the stored ones
-    pending: Vec<RecordBatch>,
+    /// the table's own, and rows that the open transaction has staged
+    versions: Vec<Arc<OfflineTable>>,
+    /// rows that the open transaction holds, behind the stored ones
+    pending: Arc<Vec<TableWrite>>,
 }
 
 #[async_trait]
@@ -81,24 +100,30 @@ impl TableProvider for StoredTable {
             Some(columns) => columns.clone(),
             None => (0..self.schema.fields().len()).collect(),
         };
-        let stored = self.stored_rows(&columns, limit)?;
-        if self.pending.is_empty() {
-            return Ok(stored);
+        let mut parts = Vec::with_capacity(self.versions.len() + 1);
+        for version in self.versions.iter().filter(|version| !version.files.is_empty()) {
+            parts.push(self.stored_rows(version, &columns, limit)?);
         }
-        let pending = MemorySourceConfig::try_new_exec(
-            std::slice::from_ref(&self.pending),
-            Arc::clone(&self.schema),
-            Some(columns),
-        )?;
-        UnionExec::try_new(vec![stored, pending])
+        let held = self.pending.iter().filter(|write| write.table == self.id && !write.batches.is_empty());
+        for write in held {
+            let (rows, schema) = (std::slice::from_ref(&write.batches), Arc::clone(&self.schema));
+            parts.push(MemorySourceConfig::try_new_exec(rows, schema, Some(columns.clone()))?);
+        }
+        match parts.len() {
+            0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&columns)?)))),
+            1 => Ok(parts.remove(0)),
+            _ => UnionExec::try_new(parts),
+        }
     }
 }
 
 impl StoredTable {
-    fn stored_rows(&self, columns: &[usize], limit: Option<usize>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let Some(version) = self.version.as_ref().filter(|version| !version.files.is_empty()) else {
-            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(columns)?))));
-        };
+    fn stored_rows(
+        &self,
+        version: &OfflineTable,
+        columns: &[usize],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let files: Vec<PartitionedFile> = version
             .files
             .iter()

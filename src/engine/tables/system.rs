@@ -20,7 +20,7 @@ use granary_catalog::Catalog;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 
-pub use layout::{Relation, relation};
+pub use layout::{LATER, Relation, relation};
 pub use postgres::feature_comment;
 
 /// All settings: name, value, description.
@@ -106,6 +106,9 @@ pub fn table(planner: &QueryPlanner, reference: &TableReference) -> Result<Optio
             return Ok(None);
         }
         let name = format!("{}.{}", reference.schema().unwrap_or_default(), reference.table());
+        if reference.schema() == Some("granary") && LATER.contains(&reference.table()) {
+            return Err(Error::not_supported(name));
+        }
         return Err(Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist")));
     };
     let context = planner.system_context();

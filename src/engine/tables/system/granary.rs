@@ -55,6 +55,20 @@ impl SystemContext {
     }
 }
 
+/// `row!` with what every object has in its header.
+macro_rules! object_row {
+    ($context:expr, $rows:expr, $header:expr, $($name:ident : $value:expr),* $(,)?) => {
+        row!($rows,
+            schema: $context.schema_of($header),
+            name: &$header.name,
+            owner: &$header.owner,
+            description: $header.comment.clone(),
+            $($name: $value),*
+        )
+    };
+}
+use object_row;
+
 fn column_names(columns: &[granary_catalog::Column]) -> Vec<String> {
     columns.iter().map(|column| column.name.clone()).collect()
 }

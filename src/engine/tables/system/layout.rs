@@ -61,6 +61,10 @@ const GRANARY: &[(&str, &str)] = &[
     ("views", "schema name!,name name!,query text!,owner text!,description text"),
 ];
 
+/// Relations and functions of schema `granary` that a later release has.
+pub const LATER: [&str; 10] =
+    ["apply", "consistency", "drift", "freshness", "lineage", "metrics", "plan", "plans", "quality", "request_log"];
+
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;
 

@@ -3,19 +3,15 @@
 use granary_catalog::{FileFormat, Object, SourceDefinition, StreamIngest};
 
 use super::super::names::type_name;
-use super::{Rows, SystemContext, column_names, row};
+use super::{Rows, SystemContext, column_names, object_row, row};
 use crate::error::Result;
 
 pub fn entities(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::Entity(entity) = object else { continue };
-        row!(rows,
-            schema: context.schema_of(&entity.header),
-            name: &entity.header.name,
+        object_row!(context, rows, &entity.header,
             join_keys: column_names(&entity.join_keys),
             types: entity.join_keys.iter().map(|key| type_name(&key.data_type)).collect::<Vec<_>>(),
-            owner: &entity.header.owner,
-            description: entity.header.comment.clone(),
         );
     }
     Ok(())
@@ -29,9 +25,7 @@ pub fn sources(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             SourceDefinition::Query { sql } => ("query", None, None, Some(sql)),
             SourceDefinition::Postgres { .. } => ("postgres", None, None, None),
         };
-        row!(rows,
-            schema: context.schema_of(&source.header),
-            name: &source.header.name,
+        object_row!(context, rows, &source.header,
             type: kind,
             format: format,
             paths: paths.cloned(),
@@ -39,8 +33,6 @@ pub fn sources(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             timestamp: source.timestamp.clone(),
             data_delay: source.data_delay_us,
             columns: source.columns.len(),
-            owner: &source.header.owner,
-            description: source.header.comment.clone(),
         );
     }
     Ok(())
@@ -64,17 +56,13 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             StreamIngest::Postgres { .. } => "postgres",
         };
         let source = stream.backfill.and_then(|backfill| context.scope.snapshot.get(backfill.source));
-        row!(rows,
-            schema: context.schema_of(&stream.header),
-            name: &stream.header.name,
+        object_row!(context, rows, &stream.header,
             type: kind,
             timestamp: &stream.timestamp,
             deduplicate_by: stream.deduplicate_by.clone(),
             backfill_source: source.map(|source| source.name()),
             backfill_until: stream.backfill.map(|backfill| backfill.until_us),
             columns: stream.columns.len(),
-            owner: &stream.header.owner,
-            description: stream.header.comment.clone(),
         );
     }
     Ok(())
@@ -83,12 +71,8 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::Table(table) = object else { continue };
-        row!(rows,
-            schema: context.schema_of(&table.header),
-            name: &table.header.name,
+        object_row!(context, rows, &table.header,
             columns: table.columns.len(),
-            owner: &table.header.owner,
-            description: table.header.comment.clone(),
         );
     }
     Ok(())
@@ -97,12 +81,8 @@ pub fn tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::View(view) = object else { continue };
-        row!(rows,
-            schema: context.schema_of(&view.header),
-            name: &view.header.name,
+        object_row!(context, rows, &view.header,
             query: &view.query,
-            owner: &view.header.owner,
-            description: view.header.comment.clone(),
         );
     }
     Ok(())
@@ -111,14 +91,10 @@ pub fn views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn services(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::FeatureService(service) = object else { continue };
-        row!(rows,
-            schema: context.schema_of(&service.header),
-            name: &service.header.name,
+        object_row!(context, rows, &service.header,
             members: service.members.iter().map(|member| member.alias.clone()).collect::<Vec<_>>(),
             cache: service.cache_us,
             log_sample: service.log_sample,
-            owner: &service.header.owner,
-            description: service.header.comment.clone(),
         );
     }
     Ok(())

@@ -3,7 +3,7 @@
 use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Trigger, ViewKind};
 
 use super::super::names::type_name;
-use super::{Rows, SystemContext, column_names, row};
+use super::{Rows, SystemContext, column_names, object_row, row};
 use crate::error::Result;
 use crate::tile::window_label;
 
@@ -12,9 +12,7 @@ pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::FeatureView(view) = object else { continue };
         let until = |store| ledger.ranges(view.header.id, store).iter().last().map(|range| range.end_us);
-        row!(rows,
-            schema: context.schema_of(&view.header),
-            name: &view.header.name,
+        object_row!(context, rows, &view.header,
             kind: kind_name(view.kind),
             entities: context.names_of(&view.entities),
             keys: column_names(&view.join_keys),
@@ -28,8 +26,6 @@ pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             online: view.online,
             offline: view.offline,
             trigger: trigger_name(view.trigger),
-            owner: &view.header.owner,
-            description: view.header.comment.clone(),
             materialized_offline_until: until(StoreKind::Offline),
             materialized_online_until: until(StoreKind::Online),
             features: view.features.len(),
@@ -60,9 +56,7 @@ fn trigger_name(trigger: Trigger) -> &'static str {
 pub fn feature_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::FeatureTable(table) = object else { continue };
-        row!(rows,
-            schema: context.schema_of(&table.header),
-            name: &table.header.name,
+        object_row!(context, rows, &table.header,
             entities: context.names_of(&table.entities),
             keys: column_names(&table.join_keys),
             timestamp: &table.timestamp,
@@ -70,8 +64,6 @@ pub fn feature_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             ttl: table.ttl_us,
             online: table.online,
             offline: table.offline,
-            owner: &table.header.owner,
-            description: table.header.comment.clone(),
         );
     }
     Ok(())

@@ -1,0 +1,70 @@
+//! Results larger than the memory of the server: they go through it, and nothing is left of what is not committed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::server::{PASSWORD, Server, USER};
+
+/// A result of more than 600 MB.
+const LARGE: &str = "SELECT i, repeat('x', 100) || i AS t FROM generate_series(1, 6000000) AS g(i)";
+const ROWS: u64 = 6_000_000;
+const MOST_KIB: u64 = 400 << 10;
+
+async fn connect(server: &Server) -> Client {
+    let dsn = format!("host=127.0.0.1 port={} user={USER} dbname={USER} password='{PASSWORD}'", server.address.port());
+    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    client
+}
+
+/// The most memory that the server has had.
+fn peak_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process_id())).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+fn stored_tables(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("offline")).expect("the offline store").count()
+}
+
+/// Removal goes on behind the answer.
+async fn wait_for_tables(folder: &Path, count: usize) {
+    let begun = Instant::now();
+    while stored_tables(folder) != count {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} stored tables, not {count}", stored_tables(folder));
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_larger_than_memory_is_written_as_it_comes() {
+    let server = Server::start(&["--memory-limit", "64MiB"]);
+    let client = connect(&server).await;
+    let run = async |sql: &str| client.execute(sql, &[]).await;
+
+    let error = run(&format!("CREATE TABLE t AS {LARGE} WHERE 1 / (i - 5900000) <> 2")).await.expect_err("fails");
+    assert_eq!(error.code().map(|code| code.code()), Some("22012"), "{error}");
+    wait_for_tables(server.folder(), 0).await;
+
+    assert_eq!(run(&format!("CREATE TABLE t AS {LARGE}")).await.expect("writes"), ROWS);
+    assert_eq!(run("INSERT INTO t SELECT i + 6000000, t FROM t").await.expect("writes"), ROWS);
+    wait_for_tables(server.folder(), 1).await;
+
+    let cancel = client.cancel_token();
+    let (written, cancelled) = tokio::join!(run("INSERT INTO t SELECT * FROM t"), async {
+        // not before it writes
+        wait_for_tables(server.folder(), 2).await;
+        cancel.cancel_query(NoTls).await
+    });
+    cancelled.expect("asks to cancel");
+    let error = written.expect_err("is cancelled");
+    assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error}");
+    wait_for_tables(server.folder(), 1).await;
+
+    let row = client.query_one("SELECT count(*), count(DISTINCT i % 1000) FROM t", &[]).await.expect("reads");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (12_000_000, 1000));
+    assert!(peak_kib(&server) < MOST_KIB, "the server took {} KiB", peak_kib(&server));
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use granary_catalog::{Change, Column, ObjectKind, Table};
@@ -13,7 +13,7 @@ use sqlparser::ast;
 use super::context::{NewObject, StatementContext, TableWrite};
 use super::execute::Parameters;
 use super::{select, types, view};
-use crate::engine::{LogicalPlan, bind_parameters, cast_batches, insert_input, run, table_id};
+use crate::engine::{LogicalPlan, bind_parameters, cast_batches, insert_input, max_length, run, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
 
@@ -91,7 +91,8 @@ fn declared(context: &StatementContext, columns: &[ast::ColumnDef]) -> Result<Ve
                     }
                 }
             }
-            Ok(Column::new(fold(&column.name), data_type, nullable))
+            let max_length = max_length(&column.data_type);
+            Ok(Column { max_length, ..Column::new(fold(&column.name), data_type, nullable) })
         })
         .collect()
 }
@@ -112,6 +113,7 @@ async fn fill(context: &mut StatementContext, table: &Table, plan: LogicalPlan) 
     let rows = run(&state, &cast_batches(plan, &schema)?).await?;
     let batches: Vec<RecordBatch> = rows.try_collect().await?;
     check_nulls(table, &batches)?;
+    let batches = batches.into_iter().map(|batch| fit_lengths(table, batch)).collect::<Result<Vec<_>>>()?;
     let n_rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     context.writes.push(TableWrite { table: table_id(table), batches });
     Ok(n_rows)
@@ -190,6 +192,30 @@ pub fn writable(context: &StatementContext, name: &ast::ObjectName) -> Result<Ta
             Err(context.at(name, Error::new(Kind::WrongObjectType, message)))
         }
     }
+}
+
+/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
+fn fit_lengths(table: &Table, batch: RecordBatch) -> Result<RecordBatch> {
+    let mut columns = batch.columns().to_vec();
+    for (column, array) in table.columns.iter().zip(&mut columns) {
+        let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
+        let end_of = |text: &str| usize::try_from(max_length).ok().and_then(|end| text.char_indices().nth(end));
+        let is_long = |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some());
+        if !texts.iter().any(is_long) {
+            continue;
+        }
+        let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
+            None => Ok(text.map(str::to_owned)),
+            Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
+            Some(_) => Err(Error::new(
+                Kind::StringTooLong,
+                format!("value too long for type character varying({max_length})"),
+            )),
+        };
+        *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
+    }
+    RecordBatch::try_new(batch.schema(), columns)
+        .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
 
 fn check_nulls(table: &Table, batches: &[RecordBatch]) -> Result<()> {

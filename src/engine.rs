@@ -3,6 +3,8 @@
 //! `query` turns SQL into a plan, `tables` gives names a meaning, `relation` is a feature view as a table,
 //! `point_in_time` the operator behind `FOR SYSTEM_TIME AS OF`, `rows` the view's own query.
 
+mod arithmetic;
+mod array_text;
 mod context;
 mod error;
 mod functions;
@@ -20,7 +22,7 @@ pub use plans::{
     bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
 };
 pub use point_in_time::RowGroups;
-pub use query::{FromSource, Labels, NameScope, QueryPlanner, ReadStores, table_reference, type_label};
+pub use query::{FromSource, Labels, NameScope, QueryPlanner, ReadStores, max_length, table_reference, type_label};
 pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
@@ -28,6 +30,6 @@ pub use rows::{
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::stored::{rows_in_order, table_id};
-pub use tables::system::{SessionFacts, is_system_schema};
+pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 
 pub use datafusion::logical_expr::LogicalPlan;

@@ -132,6 +132,27 @@ fn parse_bare_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
     }))
 }
 
+/// Whether `IS [NOT] DISTINCT FROM` comes next, and if so whether with NOT.
+fn distinct_from(parser: &Parser) -> Option<bool> {
+    let tokens: [_; 4] = parser.peek_tokens_ref();
+    let is = |index: usize, word| is_word(&tokens[index].token, word);
+    if !is(0, "is") {
+        return None;
+    }
+    let negated = is(1, "not");
+    let at = usize::from(negated);
+    (is(at + 1, "distinct") && is(at + 2, "from")).then_some(negated)
+}
+
+/// sqlparser would take all that follows for the right side: `a IS DISTINCT FROM b OR c` as `a IS DISTINCT FROM (b OR c)`.
+fn parse_distinct_from(parser: &mut Parser, left: &Expr, precedence: u8, negated: bool) -> Result<Expr, ParserError> {
+    for _ in 0..3 + usize::from(negated) {
+        parser.advance_token();
+    }
+    let (left, right) = (Box::new(left.clone()), Box::new(parser.parse_subexpr(precedence)?));
+    Ok(if negated { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) })
+}
+
 impl Dialect for GranaryDialect {
     /// sqlparser asks "is this PostgreSQL?" in many places.
     fn dialect(&self) -> TypeId {
@@ -171,6 +192,9 @@ impl Dialect for GranaryDialect {
     fn parse_infix(&self, parser: &mut Parser, expression: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
         if left_depth(expression) >= MAX_CHAIN {
             return Some(Err(ParserError::RecursionLimitExceeded));
+        }
+        if let Some(negated) = distinct_from(parser) {
+            return Some(parse_distinct_from(parser, expression, precedence, negated));
         }
         self.postgres.parse_infix(parser, expression, precedence)
     }
@@ -370,6 +394,20 @@ mod tests {
             let ours = parse(&GranaryDialect::new(true, 100), text);
             assert!(ours.is_ok(), "{text}: {ours:?}");
             assert_eq!(ours, parse(&PostgreSqlDialect {}, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn distinct_from_ends_before_or() {
+        for text in ["SELECT a IS DISTINCT FROM b OR c", "SELECT a is not distinct from b + 1 AND c"] {
+            let parsed = parse(&GranaryDialect::new(false, 100), text).expect("parses");
+            let Statement::Query(query) = &parsed[0] else { panic!("a query") };
+            let expression = query.body.as_select().and_then(|select| match &select.projection[0] {
+                sqlparser::ast::SelectItem::UnnamedExpr(expression) => Some(expression),
+                _ => None,
+            });
+            let Some(Expr::BinaryOp { left, .. }) = expression else { panic!("{text}: {expression:?}") };
+            assert!(matches!(**left, Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..)), "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
+use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::literals::TextLiterals;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
@@ -73,6 +74,7 @@ impl Engine {
             .with_default_features()
             .with_query_planner(Arc::new(GranaryQueryPlanner))
             .with_analyzer_rule(Arc::new(TextLiterals))
+            .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_optimizer_rule(Arc::new(PointInTimeRule));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build() })

@@ -175,6 +175,15 @@ fn by_arrow(error: &ArrowError) -> Error {
             _ => Error::new(Kind::IoError, first_line(message)),
         },
         ArrowError::NotYetImplemented(message) => Error::new(Kind::FeatureNotSupported, first_line(message)),
+        // As `abs` says it: "Int16Array overflow on abs(-32768)".
+        ArrowError::ComputeError(message) if message.contains("Array overflow on abs(") => {
+            let name = match message.split_once("Array").map(|(name, _)| name) {
+                Some("Int16") => "smallint",
+                Some("Int32") => "integer",
+                _ => "bigint",
+            };
+            Error::new(Kind::NumericValueOutOfRange, format!("{name} out of range"))
+        }
         ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
             Error::new(Kind::InvalidParameterValue, first_line(message))
         }
@@ -186,7 +195,16 @@ fn by_arrow(error: &ArrowError) -> Error {
     }
 }
 
+const CAST_TARGETS: [(&str, &str); 3] = [("Int16", "smallint"), ("Int32", "integer"), ("Int64", "bigint")];
+
 fn by_cast_message(message: &str) -> Error {
+    // "Can't cast value 40000 to type Int16"
+    let target = message.strip_prefix("Can't cast value ").and_then(|rest| rest.rsplit_once(" to type "));
+    if let Some((_, target)) = target
+        && let Some((_, name)) = CAST_TARGETS.iter().find(|(arrow, _)| *arrow == target)
+    {
+        return Error::new(Kind::NumericValueOutOfRange, format!("{name} out of range"));
+    }
     let kind = if message.contains("timestamp") || message.contains("Timestamp") || message.contains("date") {
         Kind::InvalidDatetimeFormat
     } else if message.contains("overflow") || message.contains("Can't cast value") {

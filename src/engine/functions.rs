@@ -3,11 +3,12 @@
 mod bucket;
 mod safe_divide;
 pub mod session;
+mod sum;
 
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use bucket::bucket_expr;
 
@@ -17,4 +18,7 @@ pub fn register(builder: &mut SessionStateBuilder) {
     let functions = [safe_divide::safe_divide(), random];
     let known: &mut Option<Vec<Arc<ScalarUDF>>> = builder.scalar_functions();
     known.get_or_insert_default().extend(functions.map(Arc::new));
+    let known: &mut Option<Vec<Arc<AggregateUDF>>> = builder.aggregate_functions();
+    // The last of a name is the one that is called.
+    known.get_or_insert_default().push(Arc::new(sum::sum()));
 }

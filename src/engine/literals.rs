@@ -1,15 +1,17 @@
 //! Text constants that become another type are read as PostgreSQL reads them, before DataFusion would fold them.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use granary_sql::timestamp::{TimestampError, parse_timestamp};
 
+use super::array_text::array_items;
 use super::into_datafusion;
 use crate::error::{Error, Kind};
 use crate::row::type_name;
@@ -21,6 +23,11 @@ pub struct TextLiterals;
 impl AnalyzerRule for TextLiterals {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let read = |plan: LogicalPlan| {
+            let schema = match plan.inputs().as_slice() {
+                [] => plan.schema().as_ref().clone(),
+                inputs => merge_schema(inputs),
+            };
+            let read_cast = |expr: Expr| read_cast(expr, &schema);
             let has_names =
                 matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
             if !has_names {
@@ -41,9 +48,15 @@ impl AnalyzerRule for TextLiterals {
     }
 }
 
-fn read_cast(expr: Expr) -> Result<Transformed<Expr>> {
+fn read_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = &expr else { return Ok(Transformed::no(expr)) };
-    let Expr::Literal(scalar, metadata) = inner.as_ref() else { return Ok(Transformed::no(expr)) };
+    let Expr::Literal(scalar, metadata) = inner.as_ref() else {
+        // DataFusion would make an array of one item, the text as it is.
+        if matches!(field.data_type(), DataType::List(_)) && inner.get_type(schema).is_ok_and(|from| from.is_string()) {
+            return Err(into_datafusion(Error::not_supported("a cast of text that is not a constant to an array")));
+        }
+        return Ok(Transformed::no(expr));
+    };
     let (ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text))) =
         scalar
     else {
@@ -80,6 +93,20 @@ fn read(text: &str, scalar: &ScalarValue, data_type: &DataType) -> Result<Scalar
         })?;
         return Ok(ScalarValue::Binary(Some(bytes)).cast_to(data_type)?);
     }
+    if let DataType::List(item) = data_type {
+        let items = array_items(text)?;
+        let read_item = |item_text: &Option<String>| match item_text {
+            Some(text) => read(text, &ScalarValue::from(text.as_str()), item.data_type()),
+            None => Ok(ScalarValue::try_from(item.data_type())?),
+        };
+        let values = items.iter().map(read_item).collect::<Result<Vec<_>, Error>>()?;
+        let list = ScalarValue::List(ScalarValue::new_list(&values, item.data_type(), true));
+        return Ok(list.cast_to(data_type)?);
+    }
+    if data_type.is_floating() && is_too_large(text, data_type) {
+        let message = format!("\"{text}\" is out of range for type {}", type_name(data_type));
+        return Err(Error::new(Kind::NumericValueOutOfRange, message));
+    }
     let trimmed = if data_type.is_numeric() { ScalarValue::from(text.trim()) } else { scalar.clone() };
     trimmed.cast_to(data_type).map_err(|error| {
         let kind = match data_type {
@@ -98,6 +125,15 @@ fn read(text: &str, scalar: &ScalarValue, data_type: &DataType) -> Result<Scalar
         Error::new(kind, format!("invalid input syntax for type {}: \"{text}\"", type_name(data_type)))
             .with_source(error)
     })
+}
+
+/// Whether digits make a number that the type only has as an infinity.
+fn is_too_large(text: &str, data_type: &DataType) -> bool {
+    let is_infinite = match data_type {
+        DataType::Float32 => text.trim().parse::<f32>().is_ok_and(f32::is_infinite),
+        _ => text.trim().parse::<f64>().is_ok_and(f64::is_infinite),
+    };
+    is_infinite && text.contains(|character: char| character.is_ascii_digit())
 }
 
 fn hex(digits: &str) -> Option<Vec<u8>> {

@@ -2,7 +2,9 @@
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
 mod catalog_rewrite;
+mod distinct;
 mod labels;
+mod lengths;
 mod provider;
 mod system_time;
 
@@ -11,22 +13,24 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::DFSchema;
-use datafusion::common::TableReference;
+use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
 use granary_catalog::{Catalog, Object, ObjectId, ObjectKind, Snapshot};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, position_at};
+use super::plans::output_schema;
 use super::relation::{BoundView, FeatureRelation, ReadMode};
+use super::rows::check_distinct;
 use super::{Engine, functions, tables};
 use crate::error::{Error, Kind, Result};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
+use crate::row::type_name;
 
 use provider::TableSources;
 use tables::pending::TableWrite;
@@ -35,6 +39,7 @@ use tables::system::{SessionFacts, SystemContext};
 use system_time::ReadAt;
 
 pub use labels::{Labels, type_label};
+pub use lengths::max_length;
 pub use system_time::as_of_column;
 
 /// How deep views may stand on views, sources on sources.
@@ -197,12 +202,14 @@ impl QueryPlanner {
         Ok(nested)
     }
 
-    /// Plans a stored query text.
+    /// Plans a stored query text; its columns have the names that a client would see.
     pub async fn plan_query_text(&self, sql: &str) -> Result<LogicalPlan> {
         let mut parsed = granary_sql::parse(sql)?;
         match (parsed.pop(), parsed.is_empty()) {
             (Some(granary_sql::Parsed { statement: granary_sql::Statement::Query(query), .. }), true) => {
-                self.plan(ast::Statement::Query(query.ast), sql).await
+                let mut statement = ast::Statement::Query(query.ast);
+                let labels = Labels::take(&mut statement);
+                named(self.plan(statement, sql).await?, &labels)
             }
             _ => Err(Error::internal("a stored query is not one query").with_detail(sql)),
         }
@@ -218,6 +225,13 @@ impl QueryPlanner {
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
         let times = system_time::rewrite(&mut statement, &|name| self.is_feature_relation(name))?;
+        for relation in &times.relations {
+            if let ReadAt::AsOf { time } = relation {
+                self.check_time(time, text)?;
+            }
+        }
+        distinct::rewrite(&mut statement);
+        lengths::rewrite(&mut statement);
         let mut state = self.state();
         functions::session::register_called(&statement, &mut state, || self.system_context());
         check_functions(&statement, &state, text)?;
@@ -256,6 +270,30 @@ impl QueryPlanner {
             .map_err(|error| convert(error, Some(text)))
     }
 
+    /// Refuses a constant that is no time. One that stands on columns gets its type with them, in the plan.
+    fn check_time(&self, time: &ast::Expr, text: &str) -> Result<()> {
+        let schema = DFSchema::empty();
+        let planned = self.plan_expression(time.clone(), &schema, text);
+        let Some(data_type) = planned.ok().and_then(|planned| planned.get_type(&schema).ok()) else { return Ok(()) };
+        let is_time = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+        if is_time || data_type.is_string() || data_type.is_null() {
+            return Ok(());
+        }
+        let error = Error::new(
+            Kind::DatatypeMismatch,
+            format!(
+                "argument of FOR SYSTEM_TIME AS OF must be type timestamp with time zone, not type {}",
+                type_name(&data_type)
+            ),
+        )
+        .with_hint("write a time, such as '2024-01-31 10:00' or now(), or name a column of times");
+        let start = time.span().start;
+        Err(match position_at(text, start.line, start.column) {
+            Some(position) => error.at(position),
+            None => error,
+        })
+    }
+
     fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
         let Some(reference) = table_reference(name) else { return Ok(false) };
         if tables::system::is_system_schema(reference.schema())
@@ -286,7 +324,7 @@ impl QueryPlanner {
             let original = with_table(reference, name);
             let object = self.find(&original)?;
             let mode = match &times.relations[number - 1] {
-                ReadAt::AsOf => ReadMode::AsOf { column: as_of_column(number) },
+                ReadAt::AsOf { .. } => ReadMode::AsOf { column: as_of_column(number) },
                 ReadAt::Between { start, end } => self.history_mode(start, end).await?,
             };
             return self.feature_relation(&object, mode, times.system_columns).await;
@@ -374,6 +412,22 @@ impl QueryPlanner {
     pub(super) async fn plan_nested(&self, sql: &str) -> Result<LogicalPlan> {
         Box::pin(self.nested()?.plan_query_text(sql)).await
     }
+}
+
+/// The plan with its columns under their labels.
+fn named(plan: LogicalPlan, labels: &Labels) -> Result<LogicalPlan> {
+    let schema = labels.apply(&output_schema(&plan));
+    let fields = || plan.schema().iter().zip(schema.fields());
+    if fields().all(|((_, field), labeled)| field.name() == labeled.name()) {
+        return Ok(plan);
+    }
+    check_distinct(schema.fields().iter().map(|field| field.name().as_str()).collect())?;
+    let columns: Vec<Expr> = fields()
+        .map(|((qualifier, field), labeled)| {
+            Expr::Column(Column::new(qualifier.cloned(), field.name())).alias(labeled.name())
+        })
+        .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
 }
 
 fn parser_options(state: &SessionState) -> ParserOptions {

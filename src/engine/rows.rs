@@ -42,7 +42,10 @@ pub async fn query_plan(planner: &QueryPlanner, sql: &str) -> Result<LogicalPlan
 
 /// Refuses a query whose result has two columns of one name.
 pub fn check_names(plan: &LogicalPlan) -> Result<()> {
-    let mut names: Vec<&str> = plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    check_distinct(plan.schema().fields().iter().map(|field| field.name().as_str()).collect())
+}
+
+pub fn check_distinct(mut names: Vec<&str>) -> Result<()> {
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::new(

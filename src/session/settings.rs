@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{FromSource, is_system_schema};
+use crate::engine::{FromSource, ShownSetting, is_system_schema};
 use crate::error::{Error, Kind, Result};
 
 /// How a value is checked and normalized.
@@ -96,6 +96,12 @@ fn unknown(name: &str) -> Error {
 }
 
 impl Settings {
+    /// A setting as SHOW prints it.
+    pub fn shown(&self, name: &str) -> Result<String> {
+        let value = self.get(name)?;
+        Ok(find(name).map_or(value.clone(), |setting| shown(setting, value)))
+    }
+
     /// The value of a setting. Custom ones (`a.b`) exist once they are set.
     pub fn get(&self, name: &str) -> Result<String> {
         let key = name.to_ascii_lowercase();
@@ -172,14 +178,26 @@ impl Settings {
         std::mem::take(&mut self.to_report)
     }
 
-    /// Name, value and description of all, for SHOW ALL.
-    pub fn all(&self) -> Vec<(String, String, String)> {
+    /// All that there are, for SHOW ALL and the system views.
+    pub fn all(&self) -> Vec<ShownSetting> {
         let listed = SETTINGS.iter().map(|setting| {
-            let value = self.get(setting.name).unwrap_or_default();
-            (setting.name.to_owned(), value, setting.description.to_owned())
+            let stored = self.get(setting.name).unwrap_or_default();
+            ShownSetting {
+                name: setting.name.to_owned(),
+                shown: shown(setting, stored.clone()),
+                stored,
+                unit: matches!(setting.check, Check::Milliseconds).then_some("ms"),
+                description: setting.description.to_owned(),
+            }
         });
-        let custom = self.changed.iter().filter(|(name, _)| find(name).is_none());
-        listed.chain(custom.map(|(name, value)| (name.clone(), value.clone(), String::new()))).collect()
+        let custom = self.changed.iter().filter(|(name, _)| find(name).is_none()).map(|(name, value)| ShownSetting {
+            name: name.clone(),
+            shown: value.clone(),
+            stored: value.clone(),
+            unit: None,
+            description: String::new(),
+        });
+        listed.chain(custom).collect()
     }
 
     pub fn from_source(&self) -> FromSource {
@@ -242,7 +260,9 @@ fn checked(setting: &Setting, value: &str) -> Result<String> {
             Some(false) => Ok("off".to_owned()),
             None => Err(wrong().with_hint("on or off")),
         },
-        (_, Check::Milliseconds) => milliseconds(value).map(|ms| ms.to_string()).ok_or_else(wrong),
+        (_, Check::Milliseconds) => milliseconds(value).map(|ms| ms.to_string()).ok_or_else(|| {
+            wrong().with_hint("a number of milliseconds up to 2147483647, or one of us, ms, s, min, h or d, as in '5s'")
+        }),
         (_, Check::Only(only)) if only.eq_ignore_ascii_case(value) => Ok(only.to_owned()),
         (_, Check::Only(only)) => {
             Err(Error::not_supported(format!("{} = \"{value}\"", setting.name)).with_hint(format!("use {only}")))
@@ -261,20 +281,32 @@ fn bool_of(value: &str) -> Option<bool> {
     }
 }
 
-/// `500`, `500ms`, `5s`, `2min`, `1h`.
+/// Units of times, the largest first, in milliseconds.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
+
+/// `500`, `500ms`, `1.5s`, `2min`, `1h`.
 fn milliseconds(value: &str) -> Option<u64> {
     let value = value.trim();
-    let digits = value.find(|character: char| !character.is_ascii_digit()).unwrap_or(value.len());
-    let number: u64 = value[..digits].parse().ok()?;
-    let unit = match value[digits..].trim() {
-        "" | "ms" => 1,
-        "s" => 1000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
+    let end = value.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(value.len());
+    let number: f64 = value[..end].parse().ok()?;
+    let unit_ms = match value[end..].trim() {
+        "" => 1.0,
+        "us" => 0.001,
+        unit => UNITS.iter().find(|(name, _)| *name == unit)?.1 as f64,
     };
-    number.checked_mul(unit)
+    let rounded = (number * unit_ms).round_ties_even();
+    (rounded <= f64::from(i32::MAX)).then_some(rounded as u64)
+}
+
+/// A time in the largest unit that it is a multiple of, as PostgreSQL shows it.
+fn shown(setting: &Setting, value: String) -> String {
+    match (setting.check, value.parse::<u64>()) {
+        (Check::Milliseconds, Ok(ms)) if ms > 0 => {
+            let (unit, unit_ms) = UNITS.iter().find(|(_, unit_ms)| ms % unit_ms == 0).expect("1 ms divides all");
+            format!("{}{unit}", ms / unit_ms)
+        }
+        _ => value,
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +324,11 @@ mod tests {
         assert_eq!(settings.get("my.own").expect("set"), "1");
         settings.set("statement_timeout", "2s").expect("unit");
         assert_eq!(settings.statement_timeout_ms(), Some(2000));
+        for (set, shown) in [("1.5s", "1500ms"), ("120000", "2min"), ("36h", "36h"), ("100us", "0"), ("2000", "2s")] {
+            settings.set("statement_timeout", set).expect("a time");
+            assert_eq!(settings.shown("statement_timeout").expect("set"), shown);
+        }
+        settings.set("statement_timeout", "25d").expect_err("too long");
         settings.set_local("statement_timeout", "5").expect("local");
         settings.end_transaction();
         assert_eq!(settings.statement_timeout_ms(), Some(2000));

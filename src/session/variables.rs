@@ -9,6 +9,7 @@ use granary_sql::name::parts;
 use sqlparser::ast;
 
 use super::{Deallocated, Notice, Session};
+use crate::engine::ShownSetting;
 use crate::error::{Error, Kind, Result};
 use crate::statement::{Response, RowsTag};
 
@@ -149,13 +150,13 @@ impl Session {
         let name = shown_name(variable);
         if name == "all" {
             let rows = self.settings.all();
-            let column = |pick: fn(&(String, String, String)) -> &String| -> ArrayRef {
+            let column = |pick: fn(&ShownSetting) -> &String| -> ArrayRef {
                 Arc::new(StringArray::from_iter_values(rows.iter().map(pick)))
             };
-            let arrays = vec![column(|row| &row.0), column(|row| &row.1), column(|row| &row.2)];
+            let arrays = vec![column(|row| &row.name), column(|row| &row.shown), column(|row| &row.description)];
             return rows_of(text_schema(&["name", "setting", "description"]), arrays);
         }
-        let value = self.settings.get(&name)?;
+        let value = self.settings.shown(&name)?;
         rows_of(text_schema(&[&name]), vec![Arc::new(StringArray::from(vec![value]))])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Change, Column, ObjectKind, Table};
@@ -15,7 +15,8 @@ use super::context::{NewObject, StatementContext};
 use super::execute::Parameters;
 use super::{select, types, view};
 use crate::engine::{
-    LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, insert_input, is_system_schema, run, table_id,
+    LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, insert_input, is_system_schema, max_length, run,
+    table_id,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
@@ -106,7 +107,8 @@ fn declared(context: &StatementContext, columns: &[ast::ColumnDef]) -> Result<Ve
                     }
                 }
             }
-            Ok(Column::new(fold(&column.name), data_type, nullable))
+            let max_length = max_length(&column.data_type);
+            Ok(Column { max_length, ..Column::new(fold(&column.name), data_type, nullable) })
         })
         .collect()
 }
@@ -135,7 +137,7 @@ async fn fill(
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &schema)?).await?;
     let checked = table.clone();
-    let check = move |batch| std::future::ready(check_nulls(&checked, &batch).map(|()| batch));
+    let check = move |batch| std::future::ready(check_nulls(&checked, &batch).and_then(|()| fit_lengths(&checked, batch)));
     let mut rows = rows.map_err(Error::from).and_then(check).boxed();
     let id = table_id(table);
     let pending = Arc::clone(&context.pending);
@@ -314,6 +316,30 @@ fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> R
             Err(context.at(name, error))
         }
     }
+}
+
+/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
+fn fit_lengths(table: &Table, batch: RecordBatch) -> Result<RecordBatch> {
+    let mut columns = batch.columns().to_vec();
+    for (column, array) in table.columns.iter().zip(&mut columns) {
+        let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
+        let end_of = |text: &str| usize::try_from(max_length).ok().and_then(|end| text.char_indices().nth(end));
+        let is_long = |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some());
+        if !texts.iter().any(is_long) {
+            continue;
+        }
+        let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
+            None => Ok(text.map(str::to_owned)),
+            Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
+            Some(_) => Err(Error::new(
+                Kind::StringTooLong,
+                format!("value too long for type character varying({max_length})"),
+            )),
+        };
+        *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
+    }
+    RecordBatch::try_new(batch.schema(), columns)
+        .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
 
 fn check_nulls(table: &Table, batch: &RecordBatch) -> Result<()> {

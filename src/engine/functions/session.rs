@@ -419,8 +419,8 @@ fn schema_name(context: &SystemContext, oid: i64) -> Option<Value> {
 fn current_setting(context: &SystemContext, arguments: Arguments<'_>) -> Result<Option<Value>> {
     let Some(name) = string(arguments, 0) else { return Ok(None) };
     let settings = (context.facts.settings)();
-    if let Some((_, value, _)) = settings.into_iter().find(|(known, ..)| known.eq_ignore_ascii_case(&name)) {
-        return Ok(text(&value));
+    if let Some(setting) = settings.into_iter().find(|setting| setting.name.eq_ignore_ascii_case(&name)) {
+        return Ok(text(&setting.shown));
     }
     if matches!(arguments.get(1), Some(Some(Value::Bool(true)))) {
         return Ok(None);

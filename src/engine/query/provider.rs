@@ -16,6 +16,8 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use crate::engine::arithmetic::checked;
+
 /// Tables by the name under which the statement mentions them.
 pub struct TableSources<'a> {
     pub state: &'a SessionState,
@@ -42,7 +44,7 @@ impl ContextProvider for TableSources<'_> {
         let schema = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .map(|arg| simplifier.simplify(checked(simplifier.coerce(arg, &schema)?, &schema)?.data))
             .collect::<Result<Vec<_>>>()?;
         let arguments = datafusion::catalog::TableFunctionArgs::new(&args, self.state);
         Ok(provider_as_source(function.create_table_provider_with_args(arguments)?))

@@ -30,7 +30,7 @@ pub struct SystemTimes {
 #[derive(Debug)]
 pub enum ReadAt {
     /// as of the value that its hidden column is bound to
-    AsOf,
+    AsOf { time: Expr },
     /// all of its history between two constants
     Between { start: Expr, end: Expr },
 }
@@ -223,7 +223,7 @@ impl Rewriter<'_> {
                 None
             }
             Some(SystemTime::AsOf(time)) => {
-                let number = self.number(name, version, alias, &alias_name, ReadAt::AsOf);
+                let number = self.number(name, version, alias, &alias_name, ReadAt::AsOf { time: time.clone() });
                 let column = as_of_column(number);
                 let bound = Expr::CompoundIdentifier(vec![alias_name.clone(), Ident::with_quote('"', &column)]);
                 hidden.push(column);

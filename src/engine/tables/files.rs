@@ -47,9 +47,10 @@ pub async fn infer_file_source(state: &SessionState, request: &FileSourceRequest
         let store = state.runtime_env().object_store(&url)?;
         let files = list(state, store.as_ref(), &url, path, request.format).await?;
         for file in &files {
-            let schema = file_schema(state, &store, file, request).await?;
-            check_timestamp(request, &schema, file)?;
-            merge(&mut known, &schema, file)?;
+            let path = shown_path(&url, file);
+            let schema = file_schema(state, &store, file, request, &path).await?;
+            check_timestamp(request, &schema, &path)?;
+            merge(&mut known, &schema, &path)?;
         }
         n_files += files.len();
     }
@@ -120,6 +121,12 @@ async fn list(
     let mut files = listed.await.map_err(|error| unreadable(path, Error::from(error)))?;
     files.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(files)
+}
+
+/// Where a file is, as a user would write it: the store's own name for it begins below its root.
+fn shown_path(url: &ListingTableUrl, file: &ObjectMeta) -> String {
+    let root = if url.scheme() == "file" { "/".to_owned() } else { url.object_store().as_str().to_owned() };
+    format!("{}/{}", root.trim_end_matches('/'), file.location)
 }
 
 fn unreadable(path: &str, error: Error) -> Error {
@@ -200,8 +207,8 @@ async fn file_schema(
     store: &Arc<dyn ObjectStore>,
     file: &ObjectMeta,
     request: &FileSourceRequest,
+    path: &str,
 ) -> Result<SchemaRef> {
-    let path = file.location.as_ref();
     let format = file_format(request, path)?;
     let inferred = format
         .infer_schema(state, store, std::slice::from_ref(file))
@@ -269,9 +276,8 @@ fn missing_column(column: &str, path: &str, schema: &Schema) -> Error {
         .with_detail(format!("Its columns are: {}.", names.join(", ")))
 }
 
-fn check_timestamp(request: &FileSourceRequest, schema: &Schema, file: &ObjectMeta) -> Result<()> {
+fn check_timestamp(request: &FileSourceRequest, schema: &Schema, path: &str) -> Result<()> {
     let Some(timestamp) = &request.timestamp else { return Ok(()) };
-    let path = file.location.as_ref();
     let Ok(field) = schema.field_with_name(timestamp) else {
         return Err(missing_column(timestamp, path, schema)
             .with_hint("name the column that holds the event time with TIMESTAMP"));
@@ -293,12 +299,12 @@ pub fn check_time_type(column: &str, data_type: &DataType, place: &str) -> Resul
     )))
 }
 
-fn merge(known: &mut Vec<(Field, String)>, schema: &Schema, file: &ObjectMeta) -> Result<()> {
+fn merge(known: &mut Vec<(Field, String)>, schema: &Schema, path: &str) -> Result<()> {
     let places: HashMap<String, usize> =
         known.iter().enumerate().map(|(place, (field, _))| (field.name().clone(), place)).collect();
     for field in schema.fields() {
         match places.get(field.name()) {
-            None => known.push((field.as_ref().clone(), file.location.to_string())),
+            None => known.push((field.as_ref().clone(), path.to_owned())),
             Some(&place) => {
                 let (earlier, earlier_file) = &known[place];
                 if earlier.data_type() == &DataType::Null {
@@ -307,11 +313,10 @@ fn merge(known: &mut Vec<(Field, String)>, schema: &Schema, file: &ObjectMeta) -
                     return Err(Error::new(
                         Kind::DatatypeMismatch,
                         format!(
-                            "column \"{}\" has type {} in file \"{earlier_file}\" and {} in file \"{}\"",
+                            "column \"{}\" has type {} in file \"{earlier_file}\" and {} in file \"{path}\"",
                             field.name(),
                             earlier.data_type(),
                             field.data_type(),
-                            file.location
                         ),
                     )
                     .with_hint("declare the columns with their types in CREATE SOURCE"));

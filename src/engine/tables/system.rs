@@ -23,8 +23,20 @@ use crate::error::{Error, Kind, Result};
 pub use layout::{LATER, Relation, relation};
 pub use postgres::feature_comment;
 
-/// All settings: name, value, description.
-pub type SettingsReader = Arc<dyn Fn() -> Vec<(String, String, String)> + Send + Sync>;
+/// One setting of a session.
+#[derive(Debug, Clone)]
+pub struct ShownSetting {
+    pub name: String,
+    /// the value as SHOW prints it: a time has a unit
+    pub shown: String,
+    /// the value as it is kept, in `unit` if there is one
+    pub stored: String,
+    pub unit: Option<&'static str>,
+    pub description: String,
+}
+
+/// All settings.
+pub type SettingsReader = Arc<dyn Fn() -> Vec<ShownSetting> + Send + Sync>;
 
 /// What is asked of the session by functions and system views.
 #[derive(Clone)]

@@ -23,8 +23,8 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
-            for (name, setting, description) in (context.facts.settings)() {
-                row!(rows, name: name, setting: setting, description: description);
+            for setting in (context.facts.settings)() {
+                row!(rows, name: setting.name, setting: setting.shown, description: setting.description);
             }
             Ok(())
         }

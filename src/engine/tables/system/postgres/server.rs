@@ -53,17 +53,18 @@ pub fn pg_roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 }
 
 pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for (name, setting, description) in (context.facts.settings)() {
+    for setting in (context.facts.settings)() {
         row!(rows,
-            name: name,
-            setting: &setting,
+            name: setting.name,
+            setting: &setting.stored,
+            unit: setting.unit,
             category: "Granary",
-            short_desc: description,
+            short_desc: setting.description,
             context: "user",
-            vartype: "string",
+            vartype: if setting.unit.is_some() { "integer" } else { "string" },
             source: "default",
-            boot_val: &setting,
-            reset_val: &setting,
+            boot_val: &setting.stored,
+            reset_val: &setting.stored,
             pending_restart: false,
         );
     }
@@ -73,14 +74,14 @@ pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 /// Only the session that asks.
 pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let facts = &context.facts;
-    let name = (facts.settings)().into_iter().find(|(name, ..)| name == "application_name");
+    let name = (facts.settings)().into_iter().find(|setting| setting.name == "application_name");
     row!(rows,
         datid: oid_of(context.scope.workspace),
         datname: &facts.database,
         pid: facts.process_id,
         usesysid: context.role_oid(&facts.user),
         usename: &facts.user,
-        application_name: name.map(|(_, value, _)| value),
+        application_name: name.map(|setting| setting.stored),
         client_addr: &facts.client,
         query_start: context.now_us,
         state_change: context.now_us,

@@ -20,6 +20,10 @@ pub struct Config {
     /// tasks of one query side by side; default: the machine's cores
     pub parallelism: usize,
     pub max_connections: usize,
+    /// how long a client may take to log in
+    pub login_timeout_seconds: u64,
+    /// how long running statements may go on when the server stops
+    pub drain_timeout_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     pub online_cache_bytes: usize,
@@ -39,6 +43,8 @@ impl Default for Config {
             memory_limit: None,
             parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             max_connections: 100,
+            login_timeout_seconds: 60,
+            drain_timeout_seconds: 30,
             online_shards: 4,
             online_cache_bytes: 256 * MIB,
             now: None,

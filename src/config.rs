@@ -112,6 +112,16 @@ pub fn postgres_password() -> Option<String> {
     std::env::var("PGPASSWORD").ok()
 }
 
+/// The variables `AWS_…`, in lower case: credentials, region and endpoint of sources on `s3://`.
+pub fn aws_settings() -> Vec<(String, String)> {
+    let readable =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    readable
+        .filter(|(name, _)| name.starts_with("AWS_"))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect()
+}
+
 /// What to log: `GRANARY_LOG`, in the syntax of tracing's filters.
 pub fn log_filter() -> String {
     std::env::var("GRANARY_LOG").unwrap_or_else(|_| "warn,granary=info".to_owned())

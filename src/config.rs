@@ -22,6 +22,10 @@ pub struct Config {
     /// tasks of one query side by side; default: the machine's cores
     pub parallelism: usize,
     pub max_connections: usize,
+    /// how long a client may take to log in
+    pub login_timeout_seconds: u64,
+    /// how long running statements may go on when the server stops
+    pub drain_timeout_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     pub online_cache_bytes: usize,
@@ -42,6 +46,8 @@ impl Default for Config {
             memory_limit: None,
             parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             max_connections: 100,
+            login_timeout_seconds: 60,
+            drain_timeout_seconds: 30,
             online_shards: 4,
             online_cache_bytes: 256 * MIB,
             now: None,
@@ -119,6 +125,16 @@ pub fn password() -> Option<String> {
 /// `PGPASSWORD`: the client's password in `granary sql`, if GRANARY_PASSWORD does not set it.
 pub fn postgres_password() -> Option<String> {
     std::env::var("PGPASSWORD").ok()
+}
+
+/// The variables `AWS_…`, in lower case: credentials, region and endpoint of sources on `s3://`.
+pub fn aws_settings() -> Vec<(String, String)> {
+    let readable =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    readable
+        .filter(|(name, _)| name.starts_with("AWS_"))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect()
 }
 
 /// What to log: `GRANARY_LOG`, in the syntax of tracing's filters.

@@ -3,6 +3,7 @@
 //! `query` turns SQL into a plan, `tables` gives names a meaning, `relation` is a feature view as a table,
 //! `point_in_time` the operator behind `FOR SYSTEM_TIME AS OF`, `rows` the view's own query.
 
+mod activity;
 mod arithmetic;
 mod array_text;
 mod context;
@@ -16,6 +17,7 @@ mod relation;
 mod rows;
 mod tables;
 
+pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, position_at};
 pub use plans::{

@@ -16,7 +16,7 @@ use crate::wire::{self, MockSecret, WireLimits};
 pub const FIRST_NAME: &str = "granary";
 
 /// How a server is to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     pub warehouse: WarehouseConfig,
     /// for Postgres clients
@@ -25,7 +25,8 @@ pub struct ServerConfig {
     pub http: Option<SocketAddr>,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
-    pub max_connections: usize,
+    /// without the log-in secret, which is the data folder's
+    pub limits: WireLimits,
 }
 
 /// A server that listens.
@@ -53,11 +54,7 @@ impl Server {
         let mock_secret = mock_secret(&config.warehouse.data_folder)?;
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
-        let limits = WireLimits {
-            max_connections: config.max_connections,
-            mock_secret: Some(mock_secret),
-            ..WireLimits::default()
-        };
+        let limits = WireLimits { mock_secret: Some(mock_secret), ..config.limits.clone() };
         Ok(Server { warehouse, listener, http, limits, new_password })
     }
 

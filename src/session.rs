@@ -16,7 +16,7 @@ use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{SessionFacts, output_schema};
+use crate::engine::{ActivityEntry, ClientActivity, SessionFacts, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
@@ -103,6 +103,7 @@ pub struct Session {
     transaction: Transaction,
     notices: Vec<Notice>,
     deallocated: Vec<Deallocated>,
+    activity: ActivityEntry,
 }
 
 impl Session {
@@ -125,16 +126,34 @@ impl Session {
             settings.set(name, value)?;
         }
         settings.take_changed();
+        let now_us = warehouse.clock.now_us();
+        let client = login.peer.ip().to_string();
+        let activity = warehouse.activity.enter(
+            login.process_id,
+            ClientActivity {
+                workspace: workspace.header.id,
+                database: login.database.clone(),
+                user: login.user.clone(),
+                client: client.clone(),
+                application_name: settings.application_name().to_owned(),
+                state: "idle",
+                query: String::new(),
+                connected_us: now_us,
+                query_start_us: None,
+                state_change_us: now_us,
+            },
+        );
         Ok(Session {
             user: login.user,
             database: login.database,
             workspace: workspace.header.id,
             process_id: login.process_id,
-            client: login.peer.ip().to_string(),
+            client,
             settings,
             transaction: Transaction::default(),
             notices: Vec::new(),
             deallocated: Vec::new(),
+            activity,
             warehouse,
         })
     }
@@ -160,6 +179,16 @@ impl Session {
         self.transaction.status()
     }
 
+    /// The client gets all that it asked for: `pg_stat_activity` shows it waiting.
+    pub fn rest(&self) {
+        let state = match self.transaction.status() {
+            TransactionStatus::Idle => "idle",
+            TransactionStatus::InTransaction => "idle in transaction",
+            TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
+        self.activity.rest(state, self.settings.application_name(), self.warehouse.clock.now_us());
+    }
+
     /// The statements of a text. More than one make up an implicit transaction.
     pub fn split(&mut self, sql: &str) -> Result<Vec<String>> {
         let pieces: Vec<String> = granary_sql::parse(sql)?.into_iter().map(|parsed| parsed.text).collect();
@@ -171,6 +200,7 @@ impl Session {
 
     /// Parses and describes one statement. Errors: `Syntax` for several.
     pub async fn prepare(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        self.activity.begin(sql, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
@@ -219,6 +249,7 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Response> {
         let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
+        self.activity.begin(&prepared.0.text, self.warehouse.clock.now_us());
         self.check_not_failed(&parsed.statement)?;
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
@@ -312,6 +343,7 @@ impl Session {
             process_id: self.process_id,
             client: self.client.clone(),
             settings: Arc::new(move || settings.all()),
+            activity: Arc::clone(&self.warehouse.activity),
         })
     }
 

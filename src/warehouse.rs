@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use granary_catalog::{Catalog, FeatureView, JobId, ObjectId, Table};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
+use crate::engine::{Activity, BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
@@ -31,6 +31,7 @@ pub struct Warehouse {
     pub online: Arc<OnlineStore>,
     pub engine: Arc<Engine>,
     pub clock: Clock,
+    pub activity: Arc<Activity>,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// stored tables that a crash has left without a name
     nameless: Vec<String>,
@@ -68,6 +69,7 @@ impl Warehouse {
             online: Arc::new(online),
             engine: Arc::new(engine),
             clock: config.clock.clone(),
+            activity: Arc::default(),
             running_jobs: Mutex::default(),
             nameless,
         })

@@ -1,6 +1,8 @@
 //! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc. `tests/clients/install.sh` gets
 //! those that are not Rust; without them the tests fail, they do not skip.
 
+#[path = "clients/s3.rs"]
+mod s3;
 #[path = "clients/server.rs"]
 mod server;
 

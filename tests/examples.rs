@@ -2,11 +2,15 @@
 
 #[path = "support/ready.rs"]
 mod ready;
+#[path = "examples/reference.rs"]
+mod reference;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+/// Shortly after the example's last flight.
+const NOW: &str = "2014-01-01 08:00:00";
 const PASSWORD: &str = "only for this test";
 
 /// A server on a folder of its own, stopped when dropped.
@@ -17,11 +21,13 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    /// `now`: what it takes for the time.
+    fn start(now: &str) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let mut process = granary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--now", "2014-01-01 08:00:00", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--now", now, "--data"])
             .arg(folder.path().join("data"))
+            .env("GRANARY_LOG", "error")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -30,7 +36,11 @@ impl Server {
     }
 
     fn sql(&self, files: &[PathBuf], standard_input: &str) -> Output {
-        let dsn = format!("postgres://granary@127.0.0.1:{}/granary", self.port);
+        self.sql_in("granary", files, standard_input)
+    }
+
+    fn sql_in(&self, workspace: &str, files: &[PathBuf], standard_input: &str) -> Output {
+        let dsn = format!("postgres://granary@127.0.0.1:{}/{workspace}", self.port);
         let mut process = granary()
             .args(["sql", "--dsn", &dsn])
             .args(files)
@@ -96,7 +106,7 @@ fn sql_blocks(page: &Path) -> Vec<String> {
 
 #[test]
 fn the_flights_example_and_the_readmes_run() {
-    let server = Server::start();
+    let server = Server::start(NOW);
     let example = root().join("examples/flights");
     let files = numbered(&example);
     assert_eq!(files.len(), 6);
@@ -119,7 +129,7 @@ fn the_flights_example_and_the_readmes_run() {
 
 #[test]
 fn sql_prints_rows_tags_and_places() {
-    let server = Server::start();
+    let server = Server::start(NOW);
     let printed = server.answer("CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x'), (20, NULL);");
     assert_eq!(printed, "CREATE TABLE\nINSERT 0 2\n");
     let printed = server.answer("SELECT * FROM t ORDER BY a;");
@@ -162,7 +172,7 @@ fn a_taken_port_does_not_swallow_the_first_password() {
 
 #[test]
 fn a_folder_has_one_server() {
-    let server = Server::start();
+    let server = Server::start(NOW);
     let folder = server.folder.path().join("data");
     let second = granary().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder).output();
     let second = second.expect("the program starts");

@@ -6,6 +6,8 @@
 
 #[path = "slt/harness/flights.rs"]
 mod flights;
+#[path = "support/ready.rs"]
+mod ready;
 #[path = "slt/harness/record.rs"]
 mod record;
 #[path = "slt/harness/runner.rs"]

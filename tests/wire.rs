@@ -1,34 +1,126 @@
-//! The protocol scenarios, against the real server.
+//! The wire protocol from a client's side, over raw sockets, against the real server. What is expected holds of
+//! PostgreSQL too: a scenario knows no more than an address and who may log in.
 
+#[path = "wire/cancel.rs"]
+mod cancel;
+#[path = "wire/client.rs"]
+mod client;
+#[path = "wire/hostile.rs"]
+mod hostile;
 #[path = "wire/large.rs"]
 mod large;
-#[path = "wire/scenarios.rs"]
-mod scenarios;
+#[path = "wire/limits.rs"]
+mod limits;
+#[path = "wire/login.rs"]
+mod login;
+#[path = "wire/queries.rs"]
+mod queries;
 #[path = "clients/server.rs"]
 mod server;
+#[path = "wire/transactions.rs"]
+mod transactions;
 
-use scenarios::{SCENARIOS, Target};
+use client::Target;
 use server::{PASSWORD, Server, USER};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_speaks_the_protocol() {
-    let server = Server::start(&[]);
-    let target = Target {
-        address: server.address,
-        user: USER.to_owned(),
-        password: PASSWORD.to_owned(),
-        database: USER.to_owned(),
-        slow_statement: "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 10000000) b \
-                         WHERE (a.value * b.value) % 7 = 3"
-            .to_owned(),
-        short_statement: "SELECT count(*) FROM generate_series(1, 20000000)".to_owned(),
+fn target(server: &Server) -> Target {
+    Target { address: server.address, user: USER.to_owned(), password: PASSWORD.to_owned(), database: USER.to_owned() }
+}
+
+/// One test a file: its scenarios, one after the other, against one server.
+macro_rules! scenarios {
+    ($($subject:ident: $($name:ident),*;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $subject() {
+            let server = Server::start(&[]);
+            let mut failed = Vec::new();
+            $(if tokio::spawn($subject::$name(target(&server))).await.is_err() {
+                failed.push(stringify!($name));
+            })*
+            assert!(failed.is_empty(), "failed: {failed:#?}");
+        })*
     };
-    let mut failed = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        let run = tokio::spawn(scenario(target.clone()));
-        if run.await.is_err() {
-            failed.push(*name);
-        }
-    }
-    assert!(failed.is_empty(), "{} of {} scenarios failed: {failed:#?}", failed.len(), SCENARIOS.len());
+}
+
+scenarios! {
+    login:
+        encryption_is_refused_and_the_login_goes_on,
+        a_newer_minor_protocol_is_negotiated,
+        an_older_major_protocol_is_refused,
+        a_startup_without_user_is_refused,
+        a_wrong_password_and_an_unknown_user_look_the_same,
+        an_unknown_users_salt_does_not_change,
+        a_huge_message_before_the_login_is_refused,
+        an_unknown_sasl_mechanism_is_refused;
+    queries:
+        simple_statements_are_answered_one_by_one,
+        an_error_position_counts_from_the_start_of_the_text,
+        an_empty_query_has_its_own_answer,
+        any_max_rows_is_safe,
+        a_portal_goes_on_where_it_stopped,
+        a_portal_lives_as_long_as_its_transaction,
+        a_finished_portal_gives_no_more,
+        a_pipeline_goes_on_after_its_sync,
+        after_an_error_messages_are_discarded,
+        an_error_is_sent_without_waiting_for_sync,
+        names_must_exist_and_be_new,
+        formats_must_fit,
+        parameters_must_fit,
+        closing_is_always_complete,
+        deallocate_forgets_statements,
+        long_pipelines_and_long_texts_are_answered,
+        described_statements_tell_their_types;
+    hostile:
+        malformed_bodies_are_errors,
+        malformed_frames_end_the_connection,
+        an_unknown_message_type_ends_the_connection,
+        copy_messages_outside_of_copy_are_ignored,
+        function_calls_are_answered;
+    transactions:
+        transaction_status_is_shown,
+        a_failed_transaction_refuses,
+        settings_are_reported;
+    cancel:
+        a_running_statement_can_be_cancelled,
+        streaming_rows_can_be_cancelled,
+        a_cancel_needs_the_secret,
+        a_late_cancel_hits_nothing,
+        a_terminate_after_a_statement_lets_it_end;
+}
+
+/// A server with settings of its own.
+fn server_with(settings: &str) -> Server {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), settings).expect("it can be written");
+    Server::start(&["--config", file.path().to_str().expect("a plain path")])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_ends_the_idle_and_lets_the_running_finish() {
+    let server = server_with("");
+    limits::stopping_ends_the_idle_and_lets_the_running_finish(target(&server), || server.terminate()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_cancels_what_runs_too_long() {
+    let server = server_with("drain_timeout_seconds = 1");
+    limits::stopping_cancels_what_runs_too_long(target(&server), || server.terminate()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_client_too_many_is_told_so_and_cancels_still_work() {
+    let server = server_with("max_connections = 2");
+    limits::one_client_too_many_is_told_so_and_cancels_still_work(target(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_has_its_time() {
+    let server = server_with("login_timeout_seconds = 1");
+    limits::a_login_has_its_time(target(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_million_rows_need_little_memory() {
+    let server = server_with("");
+    limits::three_million_rows_need_little_memory(target(&server), || server.memory_kb()).await;
 }

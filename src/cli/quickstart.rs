@@ -21,6 +21,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::{Clock, Stopwatch};
 use crate::warehouse::WarehouseConfig;
+use crate::wire::WireLimits;
 
 #[derive(Debug, Args)]
 pub struct QuickstartArguments {
@@ -169,7 +170,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),
         http: None,
         password: Some(password.to_owned()),
-        max_connections: config.max_connections,
+        limits: WireLimits::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use granary_sql::timestamp::parse_timestamp;
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::Clock;
 use crate::warehouse::WarehouseConfig;
+use crate::wire::WireLimits;
 
 const AFTER_HELP: &str = "\
 The first start on a data folder makes the superuser \"granary\" and the database \"granary\". Its password is that of
@@ -93,7 +95,12 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         listen: config.listen,
         http: config.http,
         password: crate::config::password(),
-        max_connections: config.max_connections,
+        limits: WireLimits {
+            max_connections: config.max_connections,
+            startup_timeout: Duration::from_secs(config.login_timeout_seconds),
+            drain_timeout: Duration::from_secs(config.drain_timeout_seconds),
+            ..WireLimits::default()
+        },
     })
 }
 

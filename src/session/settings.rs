@@ -111,6 +111,10 @@ impl Settings {
         find(name).map(|setting| setting.default.to_owned()).ok_or_else(|| unknown(name))
     }
 
+    pub fn application_name(&self) -> &str {
+        self.changed.get("application_name").map_or("", String::as_str)
+    }
+
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let key = name.to_ascii_lowercase();
         let Some(setting) = find(name) else {

@@ -185,6 +185,7 @@ impl Connection {
             TransactionStatus::InTransaction => b'T',
             TransactionStatus::Failed => b'E',
         };
+        self.session.rest();
         self.link.out.small(b'Z', |body| body.put_u8(status));
     }
 

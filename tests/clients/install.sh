@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the client tests need besides Rust: psycopg in a venv, pgjdbc and a JDK from Debian.
+# Installs what the client tests need besides Rust: psycopg and a stand-in for S3 in a venv, pgjdbc and a JDK from Debian.
 # Usage: tests/clients/install.sh [folder]; default $GRANARY_TEST_CACHE, else target/test-tools
 set -eu
 cache=${1:-${GRANARY_TEST_CACHE:-target/test-tools}}
@@ -8,6 +8,10 @@ mkdir -p "$cache"
 if ! "$cache/venv/bin/python" -c 'import psycopg; assert psycopg.__version__ == "3.3.9"' 2>/dev/null; then
     python3 -m venv "$cache/venv"
     "$cache/venv/bin/pip" install --quiet 'psycopg[binary]==3.3.9'
+fi
+
+if ! "$cache/venv/bin/python" -c 'import boto3, moto.server; assert moto.__version__ == "5.2.5"' 2>/dev/null; then
+    "$cache/venv/bin/pip" install --quiet 'moto[server]==5.2.5' 'boto3==1.44.5'
 fi
 
 missing=

@@ -19,12 +19,19 @@ pub struct Server {
 impl Server {
     /// Starts the binary on a free port and waits until it says that it is ready.
     pub fn start(arguments: &[&str]) -> Server {
+        Server::start_with(arguments, &[])
+    }
+
+    /// With more in its environment.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path())
             .args(arguments)
+            .envs(environment.iter().copied())
             .env("GRANARY_PASSWORD", PASSWORD)
+            .env("GRANARY_LOG", "error")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -36,8 +43,17 @@ impl Server {
         self.folder.path()
     }
 
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// The memory that it holds now.
+    pub fn memory_kb(&self) -> u64 {
+        let output = Command::new("ps").args(["-o", "rss=", "-p", &self.child.id().to_string()]).output();
+        let text = String::from_utf8(output.expect("ps runs").stdout).expect("text");
+        text.trim().parse().expect("a number of kilobytes")
     }
 }
 

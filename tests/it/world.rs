@@ -11,6 +11,7 @@ use granary::server::{FIRST_NAME, Server, ServerConfig};
 use granary::session::{Login, Response, Session};
 use granary::time::Clock;
 use granary::warehouse::{Warehouse, WarehouseConfig};
+use granary::wire::WireLimits;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
         password: Some("unused".to_owned()),
-        max_connections: 4,
+        limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }
 }
 

@@ -68,7 +68,16 @@ pub async fn infer_file_source(state: &SessionState, request: &FileSourceRequest
 }
 
 fn parse_path(path: &str) -> Result<ListingTableUrl> {
-    ListingTableUrl::parse(path).map_err(|error| {
+    // DataFusion itself looks for a pattern in local paths only.
+    let pattern = if path.contains("://") { path.find(['*', '?', '[']) } else { None };
+    let parsed = match pattern {
+        Some(at) => {
+            let (folder, pattern) = path.split_at(path[..at].rfind('/').map_or(0, |slash| slash + 1));
+            ListingTableUrl::parse(folder).and_then(|url| url.with_glob(pattern))
+        }
+        None => ListingTableUrl::parse(path),
+    };
+    parsed.map_err(|error| {
         Error::new(Kind::InvalidParameterValue, format!("\"{path}\" is not a path or URL")).with_source(error)
     })
 }
@@ -79,7 +88,12 @@ fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(Strin
         "file" => Ok(()),
         "s3" | "s3a" => {
             let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-            let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
+            let mut builder = AmazonS3Builder::new().with_url(url.as_str());
+            for (name, value) in crate::config::aws_settings() {
+                if let Ok(key) = name.parse() {
+                    builder = builder.with_config(key, value);
+                }
+            }
             if let Some(region) = option("region") {
                 builder = builder.with_region(region);
             }
@@ -88,7 +102,7 @@ fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(Strin
             }
             let store = builder.build().map_err(|error| {
                 Error::new(Kind::InvalidParameterValue, format!("\"{}\" cannot be reached: {error}", url.as_str()))
-                    .with_hint("set AWS_REGION and the credentials in the server's environment")
+                    .with_hint(S3_HINT)
             })?;
             state.runtime_env().register_object_store(url.object_store().as_ref(), Arc::new(store));
             Ok(())
@@ -98,6 +112,8 @@ fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(Strin
         }
     }
 }
+
+const S3_HINT: &str = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION in the server's environment";
 
 fn extension(format: FileFormat) -> &'static str {
     match format {
@@ -130,12 +146,27 @@ fn shown_path(url: &ListingTableUrl, file: &ObjectMeta) -> String {
 }
 
 fn unreadable(path: &str, error: Error) -> Error {
-    let kind = match error.kind() {
-        Kind::UndefinedFile | Kind::InsufficientPrivilege => error.kind(),
-        _ => Kind::IoError,
-    };
-    Error::new(kind, format!("could not read \"{path}\": {error}"))
-        .with_hint("paths are read by the server: absolute, or relative to its working folder")
+    let text = error.to_string();
+    if !path.contains("://") {
+        let kind = match error.kind() {
+            Kind::UndefinedFile | Kind::InsufficientPrivilege => error.kind(),
+            _ => Kind::IoError,
+        };
+        return Error::new(kind, format!("could not read \"{path}\": {text}"))
+            .with_hint("paths are read by the server: absolute, or relative to its working folder");
+    }
+    // The words of S3's own answer; object_store keeps no more of it than its text.
+    if text.contains("<Code>NoSuchBucket</Code>") {
+        return Error::new(Kind::UndefinedFile, format!("could not read \"{path}\": the bucket does not exist"));
+    }
+    if text.contains("403 Forbidden") || text.contains("401 Unauthorized") {
+        return Error::new(
+            Kind::InsufficientPrivilege,
+            format!("could not read \"{path}\": the server's credentials do not allow it"),
+        )
+        .with_hint(S3_HINT);
+    }
+    Error::new(Kind::IoError, format!("could not read \"{path}\": {text}")).with_hint(S3_HINT)
 }
 
 fn file_format(request: &FileSourceRequest, path: &str) -> Result<Arc<dyn DataFusionFormat>> {

@@ -17,6 +17,7 @@ use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, TableProvider};
 use granary_catalog::Catalog;
 
+use crate::engine::activity::Activity;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 
@@ -47,6 +48,8 @@ pub struct SessionFacts {
     /// the client's address
     pub client: String,
     pub settings: SettingsReader,
+    /// all clients, this one too
+    pub activity: Arc<Activity>,
 }
 
 impl std::fmt::Debug for SessionFacts {
@@ -63,6 +66,7 @@ impl Default for SessionFacts {
             process_id: 0,
             client: String::new(),
             settings: Arc::new(Vec::new),
+            activity: Arc::default(),
         }
     }
 }

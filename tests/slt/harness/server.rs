@@ -1,12 +1,13 @@
 //! A server as a process of its own. It is stopped by its process id, and never outlives its test.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use crate::ready::port_when_ready;
 
 const PASSWORD: &str = "granary";
 
@@ -88,18 +89,6 @@ fn launch(folder: &Path, now: Option<&str>) -> (Child, u16) {
     command.env("GRANARY_PASSWORD", PASSWORD).env("GRANARY_LOG", "error");
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let mut said = String::new();
-    for line in &mut lines {
-        let line = line.expect("text");
-        if let (true, Some((_, rest))) = (line.contains(" is ready: "), line.split_once(" -p ")) {
-            let port = rest.split_whitespace().next().and_then(|port| port.parse().ok()).expect("a port");
-            // What it says later goes to the test's own output; the pipe must not fill up.
-            std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
-            return (child, port);
-        }
-        said.push_str(&line);
-        said.push('\n');
-    }
-    panic!("the server did not start:\n{said}");
+    let port = port_when_ready(&mut child);
+    (child, port)
 }

@@ -71,23 +71,25 @@ pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Only the session that asks.
+/// Every connected client.
 pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let facts = &context.facts;
-    let name = (facts.settings)().into_iter().find(|setting| setting.name == "application_name");
-    row!(rows,
-        datid: oid_of(context.scope.workspace),
-        datname: &facts.database,
-        pid: facts.process_id,
-        usesysid: context.role_oid(&facts.user),
-        usename: &facts.user,
-        application_name: name.map(|setting| setting.stored),
-        client_addr: &facts.client,
-        query_start: context.now_us,
-        state_change: context.now_us,
-        state: "active",
-        backend_type: "client backend",
-    );
+    for (process_id, client) in context.facts.activity.all() {
+        row!(rows,
+            datid: oid_of(client.workspace),
+            datname: &client.database,
+            pid: process_id,
+            usesysid: context.role_oid(&client.user),
+            usename: &client.user,
+            application_name: &client.application_name,
+            client_addr: &client.client,
+            backend_start: client.connected_us,
+            query_start: client.query_start_us,
+            state_change: client.state_change_us,
+            state: client.state,
+            query: &client.query,
+            backend_type: "client backend",
+        );
+    }
     Ok(())
 }
 

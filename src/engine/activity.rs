@@ -1,0 +1,85 @@
+//! What every connected client does now: kept by the sessions, read by `pg_stat_activity`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use granary_catalog::ObjectId;
+
+/// As much of a statement's text as is kept, in characters.
+const MOST_OF_A_QUERY: usize = 1024;
+
+/// The connected clients by process id.
+#[derive(Debug, Default)]
+pub struct Activity(Mutex<BTreeMap<i32, ClientActivity>>);
+
+/// A client and its statement: the running one, or the last.
+#[derive(Debug, Clone)]
+pub struct ClientActivity {
+    pub workspace: ObjectId,
+    pub database: String,
+    pub user: String,
+    /// the client's address
+    pub client: String,
+    pub application_name: String,
+    /// as PostgreSQL names it, such as `active`
+    pub state: &'static str,
+    pub query: String,
+    pub connected_us: i64,
+    pub query_start_us: Option<i64>,
+    pub state_change_us: i64,
+}
+
+/// A client's entry; it is gone with its session.
+#[derive(Debug)]
+pub struct ActivityEntry {
+    activity: Arc<Activity>,
+    process_id: i32,
+}
+
+impl Activity {
+    pub fn enter(self: &Arc<Self>, process_id: i32, client: ClientActivity) -> ActivityEntry {
+        self.clients().insert(process_id, client);
+        ActivityEntry { activity: Arc::clone(self), process_id }
+    }
+
+    pub fn all(&self) -> Vec<(i32, ClientActivity)> {
+        self.clients().iter().map(|(process_id, client)| (*process_id, client.clone())).collect()
+    }
+
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<i32, ClientActivity>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ActivityEntry {
+    /// A statement begins.
+    pub fn begin(&self, query: &str, now_us: i64) {
+        self.change("active", now_us, |client| {
+            client.query = query.chars().take(MOST_OF_A_QUERY).collect();
+            client.query_start_us = Some(now_us);
+        });
+    }
+
+    /// The client has its answer, and the next word.
+    pub fn rest(&self, state: &'static str, application_name: &str, now_us: i64) {
+        self.change(state, now_us, |client| {
+            if client.application_name != application_name {
+                application_name.clone_into(&mut client.application_name);
+            }
+        });
+    }
+
+    fn change(&self, state: &'static str, now_us: i64, change: impl FnOnce(&mut ClientActivity)) {
+        if let Some(client) = self.activity.clients().get_mut(&self.process_id) {
+            client.state = state;
+            client.state_change_us = now_us;
+            change(client);
+        }
+    }
+}
+
+impl Drop for ActivityEntry {
+    fn drop(&mut self) {
+        self.activity.clients().remove(&self.process_id);
+    }
+}

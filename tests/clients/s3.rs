@@ -1,0 +1,129 @@
+//! Sources on `s3://`, read from a stand-in for S3 that checks keys.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::server::Server;
+use crate::{connect, tools};
+
+/// The stand-in, with bucket `lake`. Stopped when dropped.
+struct Store {
+    process: Child,
+    endpoint: String,
+    key: String,
+    secret: String,
+}
+
+impl Store {
+    fn start(files: &[(&str, &str)]) -> Store {
+        let mut process = Command::new(tools().join("venv/bin/python"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/s3.py"))
+            .args(files.iter().map(|(key, path)| format!("{key}={path}")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the stand-in starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("text");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [endpoint, key, secret] = words[..] else { panic!("the stand-in says {line:?}") };
+        Store { process, endpoint: endpoint.to_owned(), key: key.to_owned(), secret: secret.to_owned() }
+    }
+
+    /// A server that may read it, if the secret is the right one.
+    fn reader(&self, secret: &str) -> Server {
+        let environment = [
+            ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", self.key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+        ];
+        Server::start_with(&["--now", "2024-01-10"], &environment)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The rows as text, values apart by spaces.
+async fn rows(client: &Client, sql: &str) -> Vec<String> {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {:?}", error.as_db_error()));
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|index| row.get(index).unwrap_or("NULL")).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    messages.into_iter().filter_map(row).collect()
+}
+
+/// SQLSTATE and message.
+async fn refused(client: &Client, sql: &str) -> (String, String) {
+    let error = client.simple_query(sql).await.expect_err(sql);
+    let error = error.as_db_error().expect("an answer");
+    (error.code().code().to_owned(), error.message().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_on_s3_work() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let one = file("one.csv", "user_id,ts,amount\nu1,2024-01-01 10:00:00,5\n");
+    let two = file("two.csv", "user_id,ts,amount\nu1,2024-01-03 10:00:00,7\nu2,2024-01-03 11:00:00,1\n");
+    let labels = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flights/data/labels.parquet");
+    let store = Store::start(&[("tx/one.csv", &one), ("tx/two.csv", &two), ("labels/a.parquet", labels)]);
+    let server = store.reader(&store.secret);
+    let client = connect(&server).await;
+    let endpoint = &store.endpoint;
+    for sql in [
+        "CREATE SOURCE tx FROM CSV 's3://lake/tx/*.csv' TIMESTAMP ts",
+        "CREATE SOURCE one FROM CSV 's3://lake/tx/one.csv' TIMESTAMP ts",
+        "CREATE SOURCE folder FROM CSV 's3://lake/tx/' TIMESTAMP ts",
+        "CREATE SOURCE labels FROM PARQUET 's3://lake/labels/*.parquet'",
+        &format!(
+            "CREATE SOURCE said FROM CSV 's3://lake/tx/t*.csv' WITH (endpoint = '{endpoint}', region = 'us-east-1')"
+        ),
+        "CREATE ENTITY customer (user_id text)",
+        "CREATE FEATURE VIEW spend ENTITY customer TIMESTAMP ts FEATURES (sum(amount) OVER (LAST '7 days') AS spend_7d)
+         WITH (schedule = '1 day', start = '2024-01-01', trigger = manual) AS SELECT user_id, ts, amount FROM tx",
+        "REFRESH FEATURE VIEW spend",
+    ] {
+        rows(&client, sql).await;
+    }
+    assert_eq!(rows(&client, "SELECT count(*), sum(amount) FROM tx").await, ["3 13"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM one").await, ["1"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM folder").await, ["3"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM said").await, ["2"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM labels").await, ["10000"]);
+    let as_of = "SELECT spend_7d FROM spend FOR SYSTEM_TIME AS OF '2024-01-05' WHERE user_id = 'u1'";
+    assert_eq!(rows(&client, as_of).await, ["12"]);
+    assert_eq!(rows(&client, "SELECT spend_7d FROM spend WHERE user_id = 'u1'").await, ["7"]);
+
+    for (path, message) in [
+        ("s3://lake/tx/three.csv", "no file matches \"s3://lake/tx/three.csv\""),
+        ("s3://lake/none/*.csv", "no file matches \"s3://lake/none/*.csv\""),
+        ("s3://nolake/tx/*.csv", "could not read \"s3://nolake/tx/*.csv\": the bucket does not exist"),
+    ] {
+        let answer = refused(&client, &format!("CREATE SOURCE missing FROM CSV '{path}'")).await;
+        assert_eq!(answer, ("58P01".to_owned(), message.to_owned()));
+    }
+    let stranger = store.reader("not the secret");
+    let client = connect(&stranger).await;
+    for path in ["s3://lake/tx/*.csv", "s3://lake/tx/one.csv"] {
+        let answer = refused(&client, &format!("CREATE SOURCE tx FROM CSV '{path}'")).await;
+        let message = format!("could not read \"{path}\": the server's credentials do not allow it");
+        assert_eq!(answer, ("42501".to_owned(), message));
+    }
+}

@@ -91,9 +91,7 @@ impl Server {
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let (kind, hint) = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                (Kind::ObjectInUse, "another program listens there: choose another port")
-            }
+            std::io::ErrorKind::AddrInUse => (Kind::ObjectInUse, "another program listens there: choose another port"),
             std::io::ErrorKind::PermissionDenied => (Kind::InsufficientPrivilege, "choose a port from 1024 on"),
             _ => (Kind::IoError, "choose an address of this machine"),
         };

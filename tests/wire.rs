@@ -5,8 +5,12 @@
 mod cancel;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "wire/full_disk.rs"]
+mod full_disk;
 #[path = "wire/hostile.rs"]
 mod hostile;
+#[path = "wire/http.rs"]
+mod http;
 #[path = "wire/large.rs"]
 mod large;
 #[path = "wire/limits.rs"]
@@ -105,6 +109,18 @@ async fn stopping_ends_the_idle_and_lets_the_running_finish() {
 async fn stopping_cancels_what_runs_too_long() {
     let server = server_with("drain_timeout_seconds = 1");
     limits::stopping_cancels_what_runs_too_long(target(&server), || server.terminate()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_balancers_learn_when_the_server_drains() {
+    let server = Server::start(&["--http", "127.0.0.1:0"]);
+    http::load_balancers_learn_when_the_server_drains(target(&server), server.http_address(), || server.terminate())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_an_error_and_not_the_end() {
+    full_disk::a_full_disk_is_an_error_and_not_the_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -137,7 +137,8 @@ async fn fill(
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &schema)?).await?;
     let checked = table.clone();
-    let check = move |batch| std::future::ready(check_nulls(&checked, &batch).and_then(|()| fit_lengths(&checked, batch)));
+    let check =
+        move |batch| std::future::ready(check_nulls(&checked, &batch).and_then(|()| fit_lengths(&checked, batch)));
     let mut rows = rows.map_err(Error::from).and_then(check).boxed();
     let id = table_id(table);
     let pending = Arc::clone(&context.pending);
@@ -331,10 +332,9 @@ fn fit_lengths(table: &Table, batch: RecordBatch) -> Result<RecordBatch> {
         let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
             None => Ok(text.map(str::to_owned)),
             Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
-            Some(_) => Err(Error::new(
-                Kind::StringTooLong,
-                format!("value too long for type character varying({max_length})"),
-            )),
+            Some(_) => {
+                Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({max_length})")))
+            }
         };
         *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
     }

@@ -4,6 +4,7 @@
 #[path = "../support/ready.rs"]
 mod ready;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -13,11 +14,13 @@ pub const PASSWORD: &str = "let me in";
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// what the server said before it was ready
+    said: String,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts the binary on a free port and waits until it says that it is ready.
+    /// Starts the binary on a free port, on a folder of its own unless told another, and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Server {
         Server::start_with(arguments, &[])
     }
@@ -25,22 +28,34 @@ impl Server {
     /// With more in its environment.
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let own = [OsStr::new("--data"), folder.path().as_os_str()];
+        let data: &[&OsStr] = if arguments.contains(&"--data") { &[] } else { &own };
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.path())
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .env("GRANARY_LOG", "error")
+            .args(data)
             .args(arguments)
             .envs(environment.iter().copied())
             .env("GRANARY_PASSWORD", PASSWORD)
-            .env("GRANARY_LOG", "error")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let port = ready::port_when_ready(&mut child);
-        Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)), folder }
+        let (port, said) = ready::when_ready(&mut child);
+        Server { child, said, address: SocketAddr::from(([127, 0, 0, 1], port)), folder }
     }
 
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where HTTP is served, if it was asked for.
+    pub fn http_address(&self) -> &str {
+        let url = self.said.lines().find_map(|line| line.strip_prefix("http: http://")).expect("an HTTP address");
+        url.trim_end_matches("/health")
     }
 
     /// Asks it to stop.

@@ -330,6 +330,9 @@ impl From<granary_catalog::Error> for Error {
                 Error::new(Kind::DataCorrupted, message).with_source(error)
             }
             Catalog::Storage { .. } | Catalog::File { .. } => storage_error(message, error),
+            Catalog::Unusable { .. } => {
+                Error::new(Kind::IoError, message).with_hint("restart the server once the disk is well")
+            }
             Catalog::Conflict { .. } => {
                 Error::new(Kind::SerializationFailure, "could not commit: another session changed the same objects")
                     .with_hint("run the transaction again")

@@ -35,6 +35,9 @@ pub enum Error {
     Storage { path: PathBuf, action: &'static str, source: Box<redb::Error> },
     #[error("cannot {action} catalog {path:?}")]
     File { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// An I/O error was met before; what is on disk is whole, but must be opened anew.
+    #[error("catalog {path:?} met an I/O error before")]
+    Unusable { path: PathBuf },
     #[error("cannot {action} a record of catalog {path:?}")]
     Record { path: PathBuf, action: &'static str, source: serde_json::Error },
 

@@ -333,7 +333,12 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 }
 
 fn storage_error(path: &Path, action: &'static str, error: impl Into<redb::Error>) -> Error {
-    Error::Storage { path: path.to_owned(), action, source: Box::new(error.into()) }
+    let path = path.to_owned();
+    match error.into() {
+        redb::Error::Io(source) => Error::File { path, action, source },
+        redb::Error::PreviousIo => Error::Unusable { path },
+        error => Error::Storage { path, action, source: Box::new(error) },
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A disk that is full: what cannot be kept is refused, what was kept stays, and when there is room again all goes on.
+//! A disk that is full: what cannot be kept is refused, what was kept stays, and after a restart with room all goes on.
 //! The disk is a small tmpfs, which only root may mount: for others the test says so and ends.
 
 use std::path::Path;
@@ -99,7 +99,12 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     assert_eq!(number(&client, "SELECT count(*) FROM events").await, 20_000);
     assert_eq!(number(&client, as_of).await, 50);
 
+    // a store that has met the full disk wants to be opened anew
+    drop(client);
+    drop(server);
     disk.free();
+    let server = server_on(&data);
+    let client = connect(&server).await;
     client.batch_execute("INSERT INTO events VALUES (1, '2024-01-01', 1)").await.expect("inserts");
     client.batch_execute(SECOND_DAY).await.expect("refreshes");
     let as_of = "SELECT count(*) FROM v FOR SYSTEM_TIME AS OF '2024-01-03' WHERE n > 0";

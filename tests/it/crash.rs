@@ -114,10 +114,10 @@ async fn what_was_acknowledged_survives_kill_and_what_was_not_can_be_run_again()
         let work = (refresh(process.connect().await, done), create(process.connect().await, round));
         let (refreshed, created) = disturbed(work, run, process).await;
         done += refreshed;
-        if refreshed == 0 || created.is_empty() {
+        tables.extend(created);
+        if done == 0 || tables.is_empty() {
             longest_run_ms = MOST_PATIENT_RUN_MS.min(longest_run_ms + longest_run_ms / 4);
         }
-        tables.extend(created);
     }
     assert!(done > 0 && !tables.is_empty(), "the kills left no time for any work");
     finish(folder.path(), done).await;

@@ -4,6 +4,7 @@
 mod alter;
 mod comment;
 mod context;
+mod copy;
 mod drop;
 mod entity;
 mod execute;

@@ -10,6 +10,7 @@
 
 mod arg_extreme;
 mod arrow_state;
+mod block;
 mod codec;
 mod distinct;
 mod evaluate;
@@ -31,6 +32,7 @@ mod window;
 mod tests;
 
 pub use arrow_state::{states_from_arrays, states_to_arrays};
+pub use block::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run, evaluate_block};
 pub use evaluate::{empty_row, evaluate_aggregates, evaluate_attributes};
 pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_tiles, raw_items, tile_rows};

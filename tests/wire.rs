@@ -21,6 +21,8 @@ mod login;
 mod queries;
 #[path = "clients/server.rs"]
 mod server;
+#[path = "wire/spill.rs"]
+mod spill;
 #[path = "wire/transactions.rs"]
 mod transactions;
 
@@ -121,6 +123,11 @@ async fn load_balancers_learn_when_the_server_drains() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_an_error_and_not_the_end() {
     full_disk::a_full_disk_is_an_error_and_not_the_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
+    spill::a_join_beyond_its_memory_goes_to_disk_and_answers_the_same().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

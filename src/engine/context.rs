@@ -88,6 +88,13 @@ impl Engine {
         state
     }
 
+    /// A state whose plans keep the order of what they read, part by part, as long as they go row by row.
+    pub fn split_state(&self, now_us: i64) -> SessionState {
+        let mut state = self.state(now_us);
+        state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+        state
+    }
+
     /// A state whose plans have one partition, so that rows come in the order of the files that hold them.
     /// That order is what breaks ties between events of the same time.
     pub fn ordered_state(&self, now_us: i64) -> SessionState {

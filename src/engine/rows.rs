@@ -21,6 +21,9 @@ use super::tables::stored::offline_table;
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
 
+/// The number of a row before it is the arrival.
+const ARRIVAL_NUMBER: &str = "_arrival_number";
+
 /// Which of a view's rows a plan gives.
 #[derive(Debug, Clone, Copy)]
 pub enum RowsRequest {
@@ -59,6 +62,37 @@ pub fn check_distinct(mut names: Vec<&str>) -> Result<()> {
 
 /// The rows of `view`, in the columns of `row_schema(RowLayout::Events)`.
 pub async fn rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<LogicalPlan> {
+    let rows = rows_without_arrival(planner, view, request).await?;
+    let mut columns: Vec<Expr> = rows.schema().fields().iter().map(|field| column(field.name())).collect();
+    let number = column(ARRIVAL_NUMBER);
+    let arrival = cast(number, datafusion::arrow::datatypes::DataType::Int64).alias(ARRIVAL);
+    columns.insert(view.keys.len() + usize::from(view.secondary.is_some()) + 1, arrival);
+    let numbered = LogicalPlanBuilder::from(rows).window([row_number().alias(ARRIVAL_NUMBER)])?;
+    Ok(numbered.project(columns)?.build()?)
+}
+
+/// Whether a plan gives its rows one for one, in the order of what it reads: then it may be run in parts, whose order
+/// is that of the whole.
+pub fn is_row_by_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => match datafusion::datasource::source_as_provider(&scan.source) {
+            // what stands behind a view is a plan of its own
+            Ok(provider) => provider.get_logical_plan().is_none_or(|plan| is_row_by_row(&plan)),
+            Err(_) => false,
+        },
+        LogicalPlan::Projection(projection) => is_row_by_row(&projection.input),
+        LogicalPlan::Filter(filter) => is_row_by_row(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => is_row_by_row(&alias.input),
+        _ => false,
+    }
+}
+
+/// The rows of `view` in the columns of `row_schema(RowLayout::Events)` but for the arrival, which is their order.
+pub async fn rows_without_arrival(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    request: RowsRequest,
+) -> Result<LogicalPlan> {
     let Some(query) = &view.query else {
         return Err(Error::not_supported("computing a feature table from a source"));
     };
@@ -77,20 +111,16 @@ pub async fn rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRe
     if let Some((start_us, end_us)) = range {
         filter = filter.and(in_range(time.clone(), start_us, end_us));
     }
-    let arrival = row_number().alias(ARRIVAL);
     let mut outputs: Vec<Expr> = Vec::new();
     for key in view.keys.iter().chain(&view.secondary) {
         let column = Expr::Column(Column::from_name(&key.name));
         outputs.push(cast(column, key.data_type.clone()).alias(&key.name));
     }
     outputs.push(time.alias(&view.timestamp));
-    outputs.push(
-        cast(Expr::Column(Column::from_name(ARRIVAL)), datafusion::arrow::datatypes::DataType::Int64).alias(ARRIVAL),
-    );
     for input in &view.inputs {
         outputs.push(input_expr(&planner, input, &schema)?.alias(&input.name));
     }
-    Ok(LogicalPlanBuilder::from(base).filter(filter)?.window([arrival])?.project(outputs)?.build()?)
+    Ok(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?)
 }
 
 /// `start_us <= time < end_us`; `i64::MIN` and `i64::MAX` are no limit.

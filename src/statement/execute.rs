@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table, view,
-    workspace,
+    alter, comment, copy, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table,
+    view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
 use crate::error::{Error, Result};
@@ -191,6 +191,10 @@ async fn postgres(
         ast::Statement::Insert(insert) => {
             let rows = table::insert(context, insert, parameters, cancel).await?;
             Ok(Response::done(format!("INSERT 0 {rows}")))
+        }
+        ast::Statement::Copy { to: true, .. } => {
+            let rows = copy::copy_to(context, statement).await?;
+            Ok(Response::done(format!("COPY {rows}")))
         }
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
             drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;

@@ -106,7 +106,7 @@ fn resolve(plan: &ViewPlan, window: &Window, item_times: &[i64], asked_us: i64) 
 }
 
 /// The features that use `window`, grouped by the state they share.
-fn features_by_partial(plan: &ViewPlan, window: &Window) -> BTreeMap<usize, Vec<usize>> {
+pub(super) fn features_by_partial(plan: &ViewPlan, window: &Window) -> BTreeMap<usize, Vec<usize>> {
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, feature) in plan.features.iter().enumerate() {
         if feature.window == *window {

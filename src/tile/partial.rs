@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 
 use super::AggregateFunction;
 use super::arg_extreme::{self, ArgEntry};
+use super::block::{bigint_out_of_range, numeric_out_of_range};
 use super::distinct::{self, ValueCounts, ValueSet, canonical};
 use super::ewma::Ewma;
 use super::exact_sum::{FloatSum, IntegerSum};
@@ -17,7 +18,7 @@ use super::ordered::{Entry, Order};
 use super::quantile::Quantile;
 use super::sketch::Sketch;
 use super::spec::{PartialSpec, StateKind, empty_value};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::row::Value;
 
 /// The state of one [`PartialSpec`] over a multiset of rows. Merging is commutative and associative: bit for bit,
@@ -237,15 +238,12 @@ fn integer_sum(sum: &IntegerSum, spec: &PartialSpec) -> Result<Option<Value>> {
     if sum.count == 0 {
         return Ok(None);
     }
-    let out_of_range = |message| Error::new(Kind::NumericValueOutOfRange, message);
     if matches!(spec.input_type(), DataType::Decimal128(_, _)) {
-        let total = sum.sum().ok_or_else(|| out_of_range("numeric sum has more than 38 digits"))?;
+        let total = sum.sum().ok_or_else(numeric_out_of_range)?;
         return Ok(Some(Value::Decimal(total)));
     }
     let total = sum.sum().and_then(|total| i64::try_from(total).ok());
-    let total = total.ok_or_else(|| {
-        out_of_range("bigint out of range").with_hint("sum a wider type, such as sum(x::numeric) or sum(x::float8)")
-    })?;
+    let total = total.ok_or_else(bigint_out_of_range)?;
     Ok(Some(Value::Int(total)))
 }
 

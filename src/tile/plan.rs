@@ -1,5 +1,7 @@
 //! What a feature view computes, as plain data: its timing, the states it keeps, and its features over them.
 
+use std::ops::Range;
+
 use arrow::datatypes::DataType;
 
 use super::spec::{PartialSpec, is_list_valued, output_type};
@@ -114,6 +116,18 @@ impl ViewPlan {
             OutputColumn::Keys { .. } => key_type.map(|key_type| DataType::new_list(key_type.clone(), true)),
         };
         self.attributes.iter().cloned().chain(self.output_columns().into_iter().filter_map(type_of)).collect()
+    }
+
+    /// Beyond these event times (or tile anchors) nothing is read to answer at `[first_us, last_us]`.
+    pub fn reach(&self, first_us: i64, last_us: i64) -> Range<i64> {
+        let timing = &self.timing;
+        if !timing.kind.has_aggregates() {
+            return timing.attribute_bounds(first_us).start_us..timing.attribute_bounds(last_us).end_us;
+        }
+        let windows = self.windows();
+        let start_us = windows.iter().map(|window| timing.bounds(window, first_us).start_us).min();
+        let end_us = windows.iter().map(|window| timing.bounds(window, last_us).end_us).max();
+        start_us.unwrap_or(i64::MAX)..end_us.unwrap_or(i64::MIN)
     }
 
     /// The event times `[start, end)` that must be materialized to answer at `asked`: [`Timing::required_range`].

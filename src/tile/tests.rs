@@ -1,5 +1,6 @@
 //! The algebra against the law's own examples, and against brute forces that a reader can check by eye.
 
+mod block;
 mod brute;
 mod exact_sum;
 mod functions;

@@ -1,17 +1,17 @@
 //! From the rows of one key to the values of the columns that a query wants, by the rules of `tile`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use granary_catalog::ViewKind;
+use datafusion::arrow::datatypes::DataType;
 
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::{Error, Result};
-use crate::row::{Reader, Value, array_of, integers_of, values_of};
+use crate::row::{Reader, Value, array_of};
 use crate::tile::{
-    AggregateItems, Order, Partial, RawRows, ViewPlan, change_times, empty_row, evaluate_aggregates,
-    evaluate_attributes, raw_items, states_from_arrays, tile_rows,
+    AggregateItems, AskedBlock, BlockAnswers, ItemBlock, Order, Partial, ViewPlan, change_times, empty_row,
+    evaluate_aggregates, evaluate_attributes, evaluate_block,
 };
 
 /// One column of the answer.
@@ -30,8 +30,8 @@ pub enum Wanted {
     ValidTo,
 }
 
-const PRESENT: &str = "PRESENT";
-const MISSING: &str = "MISSING_DATA";
+pub const PRESENT: &str = "PRESENT";
+pub const MISSING: &str = "MISSING_DATA";
 
 /// The rows of one key, as the evaluators read them.
 #[derive(Debug)]
@@ -140,28 +140,9 @@ impl Answerer {
             .collect();
     }
 
-    /// The times at which the answer for these rows may change inside of a range.
-    pub fn change_times(&self, rows: &KeyRows, start_us: i64, end_us: i64) -> Vec<i64> {
-        let times = match rows {
-            KeyRows::Aggregates(items) => &items.times,
-            KeyRows::Attributes { times, .. } => times,
-        };
-        change_times(&self.plan, times, start_us, end_us)
-    }
-
-    /// Whether an answer says nothing: every aggregate has its empty value, or there is no attribute row.
-    pub fn is_empty_answer(&self, rows: &KeyRows, time_us: i64, answer: &[Option<Value>]) -> bool {
-        if let KeyRows::Attributes { times, .. } = rows {
-            return evaluate_attributes(&self.plan, times, &[time_us]) == [None];
-        }
-        let empty = empty_row(&self.plan);
-        let features = self.places.iter().zip(answer).filter_map(|(place, value)| Some(((*place)?, value)));
-        self.plan.timing.is_before_start(time_us) || features.into_iter().all(|(place, value)| empty[place] == *value)
-    }
-
-    /// Which columns are features.
-    pub fn feature_columns(&self) -> Vec<bool> {
-        self.wanted.iter().map(|wanted| matches!(wanted, Wanted::Feature(_))).collect()
+    /// The times of a range at which the answer of a key with rows at `times` may change.
+    pub fn change_times(&self, times: &[i64], range: &Range<i64>) -> Vec<i64> {
+        change_times(&self.plan, times, range.start, range.end)
     }
 
     pub fn wanted(&self) -> &[Wanted] {
@@ -177,86 +158,62 @@ impl Answerer {
         &self.plan
     }
 
-    /// The columns of the view's rows in `layout` that the answers need, by their place in the row schema.
-    pub fn row_columns(&self, layout: RowLayout) -> Vec<usize> {
+    /// The columns of the view's rows in `layout` that the answers need: keys and time first.
+    pub fn row_columns(&self, layout: RowLayout) -> Vec<String> {
         let view = &self.view;
-        let schema = view.row_schema(layout);
-        let fixed = view.keys.len() + usize::from(view.secondary.is_some()) + 1;
-        let fixed = if layout == RowLayout::Events { fixed + 1 } else { fixed };
-        let mut columns: Vec<usize> = (0..fixed).collect();
-        let mut named = |name: &str| {
-            let index = schema.index_of(name).expect("the row schema has every input and state");
-            if !columns.contains(&index) {
-                columns.push(index);
-            }
-        };
-        match layout {
-            RowLayout::Events if view.kind().has_aggregates() => {
-                for &partial in &self.partials {
-                    for &input in &view.partial_inputs[partial] {
-                        named(&view.inputs[input].name);
-                    }
-                }
-            }
-            RowLayout::Events => self.attributes.iter().for_each(|&attribute| named(&view.inputs[attribute].name)),
-            RowLayout::Tiles => {
-                for &partial in &self.partials {
-                    for field in view.plan.partials[partial].state_fields(&view.partial_names[partial]) {
-                        named(field.name());
-                    }
-                }
+        let mut columns: Vec<String> = view.keys.iter().map(|key| key.name.clone()).collect();
+        columns.push(view.time_column(layout).to_owned());
+        columns.extend(view.secondary.iter().map(|key| key.name.clone()));
+        for column in self.item_columns(layout).into_iter().flatten() {
+            if !columns.contains(&column) {
+                columns.push(column);
             }
         }
         columns
     }
 
-    /// Reads the rows of one key, in order of time and arrival, out of columns that `schema` names.
-    pub fn key_rows(&self, layout: RowLayout, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<KeyRows> {
+    /// For each of the plan's partials or attributes, the columns of its rows in `layout`.
+    pub fn item_columns(&self, layout: RowLayout) -> Vec<Vec<String>> {
         let view = &self.view;
-        let column = |name: &str| -> Result<&ArrayRef> {
-            let index = schema
-                .index_of(name)
-                .map_err(|error| Error::internal(format!("rows lack column {name}")).with_source(error))?;
-            Ok(&columns[index])
-        };
-        let times = integers_of(column(view.time_column(layout))?.as_ref())?;
         if !view.kind().has_aggregates() {
-            let values = self
-                .attributes
-                .iter()
-                .map(|&attribute| values_of(column(&view.inputs[attribute].name)?.as_ref()))
-                .collect::<Result<_>>()?;
-            return Ok(KeyRows::Attributes { times, values });
+            return self.attributes.iter().map(|&attribute| vec![view.inputs[attribute].name.clone()]).collect();
         }
-        let secondary = match &view.secondary {
-            Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
-            None => None,
-        };
-        if layout == RowLayout::Tiles {
-            let mut partials = Vec::with_capacity(self.partials.len());
-            for &partial in &self.partials {
-                let spec = &view.plan.partials[partial];
-                let states = spec
-                    .state_fields(&view.partial_names[partial])
-                    .iter()
-                    .map(|field| column(field.name()).cloned())
-                    .collect::<Result<Vec<_>>>()?;
-                partials.push(states_from_arrays(spec, &states)?);
+        let of_partial = |&partial: &usize| match layout {
+            RowLayout::Events => {
+                view.partial_inputs[partial].iter().map(|&input| view.inputs[input].name.clone()).collect()
             }
-            return Ok(KeyRows::Aggregates(AggregateItems { times, secondary, partials }));
+            RowLayout::Tiles => {
+                let fields = view.plan.partials[partial].state_fields(&view.partial_names[partial]);
+                fields.iter().map(|field| field.name().clone()).collect()
+            }
+        };
+        self.partials.iter().map(of_partial).collect()
+    }
+
+    /// The features of many keys, by the evaluators' places.
+    pub fn answer_block(&self, items: &ItemBlock<'_>, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
+        evaluate_block(&self.plan, items, asked)
+    }
+
+    /// When what answers took effect; only where there is data.
+    pub fn effective_times(&self, answers: &BlockAnswers, asked: &[i64], row_times: &[i64]) -> Vec<i64> {
+        let timing = &self.plan.timing;
+        match &answers.chosen {
+            None => asked.iter().map(|time_us| timing.leading_edge(*time_us)).collect(),
+            Some(chosen) => {
+                chosen.iter().map(|row| row.map_or(0, |row| timing.effective(row_times[row as usize]))).collect()
+            }
         }
-        let arrivals = integers_of(column(crate::engine::relation::ARRIVAL)?.as_ref())?;
-        let mut inputs = Vec::with_capacity(self.partials.len());
-        for &partial in &self.partials {
-            let taken = view.partial_inputs[partial].iter();
-            inputs.push(taken.map(|&input| column(&view.inputs[input].name).cloned()).collect::<Result<Vec<_>>>()?);
-        }
-        let rows = RawRows { times, arrivals, secondary, inputs };
-        Ok(KeyRows::Aggregates(if view.kind() == ViewKind::StreamContinuous {
-            raw_items(&self.plan, &rows)?
-        } else {
-            tile_rows(&self.plan, &rows)?
-        }))
+    }
+
+    /// The values of an answer that says nothing, by the evaluators' places.
+    pub fn empty_answer(&self) -> Vec<Option<Value>> {
+        empty_row(&self.plan)
+    }
+
+    /// For every wanted column, if it is a feature, its place in what the evaluators give.
+    pub fn places(&self) -> &[Option<usize>] {
+        &self.places
     }
 
     /// Reads one stored tile of the online store: the states that are wanted, the others are skipped.

@@ -1,91 +1,67 @@
-//! `FOR SYSTEM_TIME FROM a TO b`: the answers of every key on [a, b), each with the time for which it holds.
+//! `FOR SYSTEM_TIME FROM a TO b`: which of a key's answers make up rows, and until when each holds.
 //!
 //! Neighbours that are equal are one row; stretches that say nothing are left out.
 
-use datafusion::arrow::array::RecordBatch;
-
-use super::answer::{Answerer, Asked, KeyRows, Wanted};
-use super::join::Answers;
-use super::row_groups::RowGroups;
+use super::answer::{Answerer, Wanted};
 use crate::error::Result;
-use crate::row::{Value, value_at};
+use crate::row::{Value, values_of};
+use crate::tile::{AskedBlock, BlockAnswers};
 
-/// A history on its way.
-pub struct History {
-    pub answers: Answers,
-    pub groups: RowGroups,
-    pub start_us: i64,
+/// A row of a history.
+#[derive(Debug)]
+pub struct Stretch {
+    /// the answer, by its place among the asked times
+    pub first: u32,
     pub end_us: i64,
-    pub batch_size: usize,
 }
 
-impl History {
-    /// The rows of as many keys as fill a batch.
-    pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let mut out = self.answers.new_columns();
-        let mut rows = 0;
-        while rows < self.batch_size {
-            let Some((_, columns)) = self.groups.next().await? else { break };
-            let found = self.answers.key_rows(self.groups.schema(), &columns)?;
-            let keys = columns[..self.answers.n_keys()]
-                .iter()
-                .map(|column| value_at(column.as_ref(), 0))
-                .collect::<Result<Vec<_>>>()?;
-            rows += self.add_key(&found, &keys, &mut out)?;
-        }
-        if rows == 0 { Ok(None) } else { self.answers.batch(&[], &out, rows).map(Some) }
-    }
-
-    fn add_key(&self, found: &KeyRows, keys: &[Option<Value>], out: &mut [Vec<Option<Value>>]) -> Result<usize> {
-        let answerer = self.answers.answerer();
-        let times = answerer.change_times(found, self.start_us, self.end_us);
-        let mut columns = self.answers.new_columns();
-        let asked: Vec<Option<i64>> = times.iter().copied().map(Some).collect();
-        answerer.answer(Some(found), &Asked { keys, times: &asked }, &mut columns)?;
-        let mut added = 0;
-        for stretch in stretches(answerer, found, &times, &columns, self.end_us) {
-            for ((wanted, column), out) in answerer.wanted().iter().zip(&columns).zip(out.iter_mut()) {
-                out.push(match wanted {
-                    Wanted::ValidTo => Some(Value::Int(stretch.end_us)),
-                    _ => column[stretch.first].clone(),
-                });
-            }
-            added += 1;
-        }
-        Ok(added)
-    }
-}
-
-struct Stretch {
-    /// the answer, by its place among the times
-    first: usize,
-    end_us: i64,
-}
-
-/// Which answers make up rows, and until when each holds.
-fn stretches(
+/// `asked`: for every key the times at which its answer may change, the last of which holds until `end_us`.
+pub fn stretches(
     answerer: &Answerer,
-    found: &KeyRows,
-    times: &[i64],
-    columns: &[Vec<Option<Value>>],
+    answers: &BlockAnswers,
+    asked: &AskedBlock<'_>,
     end_us: i64,
-) -> Vec<Stretch> {
-    let features = answerer.feature_columns();
-    let compared: Vec<&Vec<Option<Value>>> =
-        columns.iter().zip(features).filter(|(_, is_feature)| *is_feature).map(|(column, _)| column).collect();
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for (at, &time_us) in times.iter().enumerate() {
-        let until_us = times.get(at + 1).copied().unwrap_or(end_us);
-        let answer: Vec<Option<Value>> = columns.iter().map(|column| column[at].clone()).collect();
-        if answerer.is_empty_answer(found, time_us, &answer) {
-            continue;
+) -> Result<Vec<Stretch>> {
+    let empty = answerer.empty_answer();
+    let places: Vec<usize> = answerer
+        .wanted()
+        .iter()
+        .zip(answerer.places())
+        .filter_map(|(wanted, place)| match wanted {
+            Wanted::Feature(_) => *place,
+            _ => None,
+        })
+        .collect();
+    let features: Vec<(Vec<Option<Value>>, &Option<Value>)> = places
+        .iter()
+        .map(|place| Ok((values_of(answers.columns[*place].as_ref())?, &empty[*place])))
+        .collect::<Result<_>>()?;
+    let says_nothing = |at: usize| {
+        if answers.chosen.is_some() {
+            return !answers.present[at];
         }
-        match stretches.last_mut() {
-            Some(last) if last.end_us == time_us && compared.iter().all(|column| column[last.first] == column[at]) => {
-                last.end_us = until_us;
+        answerer.plan().timing.is_before_start(asked.times[at])
+            || features.iter().all(|(values, empty)| values[at] == **empty)
+    };
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for run in asked.runs {
+        let first_of_run = stretches.len();
+        for at in run.asked.clone() {
+            let until_us = if at + 1 < run.asked.end { asked.times[at + 1] } else { end_us };
+            if says_nothing(at) {
+                continue;
             }
-            _ => stretches.push(Stretch { first: at, end_us: until_us }),
+            let last = stretches.get_mut(first_of_run..).and_then(<[Stretch]>::last_mut);
+            match last {
+                Some(last)
+                    if last.end_us == asked.times[at]
+                        && features.iter().all(|(values, _)| values[last.first as usize] == values[at]) =>
+                {
+                    last.end_us = until_us;
+                }
+                _ => stretches.push(Stretch { first: u32::try_from(at).expect("a block is small"), end_us: until_us }),
+            }
         }
     }
-    stretches
+    Ok(stretches)
 }

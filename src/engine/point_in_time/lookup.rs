@@ -15,8 +15,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::TryStreamExt;
 
 use super::answer::{Answerer, Asked, KeyRows};
-use super::join::single_partition;
-use super::planner::sees_whole_time;
+use super::exec::sees_whole_time;
+use super::planner::single_partition;
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
 use crate::error::{Error, Result};
 use crate::online::{OnlineReader, OnlineStore};

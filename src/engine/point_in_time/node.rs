@@ -1,4 +1,5 @@
-//! The logical node: a spine, a feature relation, and the expressions over the spine that bind its keys and time.
+//! The logical node: a spine, feature relations that it reads by the same keys and time, and the expressions over the
+//! spine that bind those.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,22 +12,43 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::engine::relation::FeatureRelation;
 
-/// Output: the spine's columns, then columns of the relation.
+/// One feature relation of the join.
+#[derive(Debug, Clone)]
+pub struct RelationRead {
+    pub relation: Arc<FeatureRelation>,
+    /// the relation's columns that come out, by index
+    pub columns: Vec<usize>,
+}
+
+/// Output: the spine's columns, then those of each relation.
 #[derive(Debug, Clone)]
 pub struct PointInTimeJoin {
     pub spine: LogicalPlan,
-    pub relation: Arc<FeatureRelation>,
-    /// over the spine: one expression a join key, then the time, if the relation is read as of one
+    /// at least one; with more, all are read from rows of the past
+    pub reads: Vec<RelationRead>,
+    /// over the spine: one expression a join key, then the time, if the relations are read as of one
     pub bindings: Vec<Expr>,
-    /// the relation's columns that come out, by index
-    pub columns: Vec<usize>,
     pub schema: DFSchemaRef,
 }
 
+impl PartialEq for RelationRead {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.relation, &other.relation) && self.columns == other.columns
+    }
+}
+
+impl Eq for RelationRead {}
+
+impl Hash for RelationRead {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.relation).addr().hash(state);
+        self.columns.hash(state);
+    }
+}
+
 impl PointInTimeJoin {
-    fn identity(&self) -> (&LogicalPlan, usize, &[Expr], &[usize], &DFSchemaRef) {
-        let relation = Arc::as_ptr(&self.relation).addr();
-        (&self.spine, relation, &self.bindings, &self.columns, &self.schema)
+    fn identity(&self) -> (&LogicalPlan, &[RelationRead], &[Expr], &DFSchemaRef) {
+        (&self.spine, &self.reads, &self.bindings, &self.schema)
     }
 }
 
@@ -48,7 +70,7 @@ impl PartialOrd for PointInTimeJoin {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match self.spine.partial_cmp(&other.spine) {
             Some(Ordering::Equal) if self == other => Some(Ordering::Equal),
-            Some(Ordering::Equal) => self.columns.partial_cmp(&other.columns).filter(|order| order.is_ne()),
+            Some(Ordering::Equal) => self.reads.len().partial_cmp(&other.reads.len()).filter(|order| order.is_ne()),
             order => order,
         }
     }
@@ -73,13 +95,12 @@ impl UserDefinedLogicalNodeCore for PointInTimeJoin {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bindings: Vec<String> = self.bindings.iter().map(ToString::to_string).collect();
-        write!(
-            f,
-            "PointInTimeJoin: {} from {}, bound to {}",
-            self.relation.view.name,
-            self.relation.origin.name(),
-            bindings.join(", ")
-        )
+        let reads: Vec<String> = self
+            .reads
+            .iter()
+            .map(|read| format!("{} from {}", read.relation.view.name, read.relation.origin.name()))
+            .collect();
+        write!(f, "PointInTimeJoin: {}, bound to {}", reads.join(", "), bindings.join(", "))
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {

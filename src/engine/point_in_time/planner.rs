@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -14,22 +13,21 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode};
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+use granary_catalog::IntervalSet;
 
 use super::answer::{Answerer, Wanted};
-use super::join::{PointInTimeExec, Spine};
+use super::exec::{PointInTimeExec, Read, RowsInput, Spine};
 use super::lookup::OnlineLookupExec;
-use super::node::PointInTimeJoin;
-use crate::engine::relation::{
-    ARRIVAL, Bindings, BoundView, FeatureRelation, ReadMode, RowLayout, RowsOrigin, time_type,
-};
+use super::node::{PointInTimeJoin, RelationRead};
+use super::share::{RowByRow, share};
+use crate::engine::relation::{ARRIVAL, Bindings, FeatureRelation, ReadMode, RowLayout, RowsOrigin, time_type};
+use crate::engine::rows::is_row_by_row;
 use crate::error::{Error, Kind, Result};
-use crate::tile::ViewKind;
 
 /// How many keys a list of constants may ask for at once.
 const MAX_CONSTANT_KEYS: usize = 1_000_000;
@@ -59,7 +57,7 @@ impl ExtensionPlanner for PointInTimePlanner {
             .collect::<DataFusionResult<Vec<_>>>()?;
         let spine = bound_spine(Arc::clone(input), bindings)?;
         let schema = Arc::new(node.schema.as_arrow().clone());
-        Ok(Some(join(&node.relation, &node.columns, spine, schema).await?))
+        Ok(Some(join(&node.reads, spine, schema, session.config().target_partitions()).await?))
     }
 }
 
@@ -82,28 +80,22 @@ fn bound_spine(
 }
 
 async fn join(
-    relation: &FeatureRelation,
-    columns: &[usize],
+    reads: &[RelationRead],
     (spine, width): (Arc<dyn ExecutionPlan>, usize),
     schema: SchemaRef,
+    partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
-    let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-    match &relation.origin {
-        RowsOrigin::Online(store) => {
-            let exec = OnlineLookupExec::new(spine, width, Arc::clone(store), answerer, relation, schema);
-            Ok(Arc::new(exec))
-        }
-        RowsOrigin::Plan { plan, layout, state, materialized } => {
-            let n_keys = relation.view.keys.len();
-            let spine = with_time(spine, width + n_keys, relation)?;
-            let spine = sorted(spine, &(width..=width + n_keys).collect::<Vec<_>>())?;
-            let rows = sorted_rows(&relation.view, plan, *layout, state, &answerer).await?;
-            let spine = Spine::Rows { input: spine, width };
-            let exec = PointInTimeExec::new(spine, rows, *layout, answerer, relation, materialized.clone(), schema);
-            Ok(Arc::new(exec))
-        }
+    let Some(RelationRead { relation, columns }) = reads.first() else {
+        return Err(Error::internal("a point-in-time join without a relation"));
+    };
+    if let RowsOrigin::Online(store) = &relation.origin {
+        let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
+        let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
+        return Ok(Arc::new(OnlineLookupExec::new(spine, width, Arc::clone(store), answerer, relation, schema)));
     }
+    let spine = with_time(spine, width + relation.view.keys.len(), relation)?;
+    let (inputs, of_views) = inputs_of(reads).await?;
+    Ok(Arc::new(PointInTimeExec::new(Spine::Rows { input: spine, width }, inputs, of_views, schema, partitions)))
 }
 
 /// A spine that is read as of now gets the statement's time as its last column.
@@ -123,52 +115,117 @@ fn with_time(spine: Arc<dyn ExecutionPlan>, at: usize, relation: &FeatureRelatio
     Ok(Arc::new(ProjectionExec::try_new(exprs, spine)?))
 }
 
-/// One partition, ascending by these columns, NULLs first.
-fn sorted(input: Arc<dyn ExecutionPlan>, columns: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
-    let single: Arc<dyn ExecutionPlan> = if input.output_partitioning().partition_count() > 1 {
-        Arc::new(CoalescePartitionsExec::new(input))
-    } else {
-        input
-    };
-    let schema = single.schema();
-    let order = columns.iter().map(|&index| {
-        let column = datafusion::physical_expr::expressions::Column::new(schema.field(index).name(), index);
-        PhysicalSortExpr { expr: Arc::new(column), options: SortOptions { descending: false, nulls_first: true } }
-    });
-    match LexOrdering::new(order) {
-        Some(order) => Ok(Arc::new(SortExec::new(order, single))),
-        None => Ok(single),
+/// What is read of one view, before it is known which input has its rows.
+struct ViewRows<'a> {
+    relation: &'a FeatureRelation,
+    answerer: Arc<Answerer>,
+    /// columns of the rows: keys and time first
+    names: Vec<String>,
+    plan: LogicalPlan,
+    layout: RowLayout,
+    state: &'a SessionState,
+    materialized: &'a Option<IntervalSet>,
+}
+
+impl<'a> ViewRows<'a> {
+    fn of(relation: &'a FeatureRelation, columns: &[usize]) -> Result<ViewRows<'a>> {
+        let RowsOrigin::Plan { plan, layout, state, materialized } = &relation.origin else {
+            return Err(Error::internal("the online store has no rows of the past"));
+        };
+        let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
+        let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
+        let mut names = answerer.row_columns(*layout);
+        if plan.schema().has_column_with_unqualified_name(ARRIVAL) {
+            names.push(ARRIVAL.to_owned());
+        }
+        let exprs: Vec<Expr> =
+            names.iter().map(|name| Expr::Column(datafusion::common::Column::from_name(name))).collect();
+        let plan = LogicalPlanBuilder::from(plan.as_ref().clone()).project(exprs)?.build()?;
+        Ok(ViewRows { relation, answerer, names, plan, layout: *layout, state, materialized })
+    }
+
+    /// The rows over what the view's query reads, if others may read that too.
+    fn shareable(&self) -> Result<Option<RowByRow>> {
+        if self.materialized.is_some() || !is_row_by_row(&self.plan) {
+            return Ok(None);
+        }
+        Ok(Some(RowByRow::of(&self.plan)?.guarded()?))
+    }
+
+    /// `places`: of the columns, in the input.
+    fn read(&self, input: usize, places: &[usize], of_view: Option<usize>) -> Result<Read> {
+        let place = |name: &str| {
+            let known = self.names.iter().position(|known| known == name);
+            known.map(|index| places[index]).ok_or_else(|| Error::internal("a row column is lost"))
+        };
+        let columns = self.answerer.item_columns(self.layout);
+        let view = &self.relation.view;
+        Ok(Read {
+            view: Arc::clone(view),
+            origin: self.relation.origin.name(),
+            answerer: Arc::clone(&self.answerer),
+            materialized: self.materialized.clone(),
+            input,
+            of_view,
+            columns: columns
+                .iter()
+                .map(|columns| columns.iter().map(|name| place(name)).collect::<Result<Vec<_>>>())
+                .collect::<Result<Vec<_>>>()?,
+            secondary: view.secondary.as_ref().map(|secondary| place(&secondary.name)).transpose()?,
+        })
+    }
+
+    async fn input(&self, plan: &LogicalPlan) -> Result<RowsInput> {
+        Ok(RowsInput {
+            plan: self.state.create_physical_plan(plan).await?,
+            layout: self.layout,
+            time: self.relation.view.keys.len(),
+            arrival: self.names.iter().position(|name| name == ARRIVAL),
+        })
     }
 }
 
-/// The rows that the answers need, sorted by (keys, time, arrival).
-async fn sorted_rows(
-    view: &BoundView,
-    plan: &LogicalPlan,
-    layout: RowLayout,
-    state: &SessionState,
-    answerer: &Answerer,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = view.row_schema(layout);
-    let names: Vec<&str> =
-        answerer.row_columns(layout).into_iter().map(|index| schema.field(index).name().as_str()).collect();
-    let exprs: Vec<Expr> =
-        names.iter().map(|name| Expr::Column(datafusion::common::Column::from_name(*name))).collect();
-    let plan = LogicalPlanBuilder::from(plan.clone()).project(exprs)?.build()?;
-    let rows = state.create_physical_plan(&plan).await?;
-    let mut order: Vec<&str> = view.keys.iter().map(|key| key.name.as_str()).collect();
-    order.push(view.time_column(layout));
-    if layout == RowLayout::Events {
-        order.push(ARRIVAL);
+/// The inputs of the relations, each read once, and what is read of them.
+async fn inputs_of(reads: &[RelationRead]) -> Result<(Vec<RowsInput>, Vec<Read>)> {
+    let mut inputs = Vec::new();
+    let mut of_views: Vec<Option<Read>> = reads.iter().map(|_| None).collect();
+    let rows = reads.iter().map(|read| ViewRows::of(&read.relation, &read.columns)).collect::<Result<Vec<_>>>()?;
+    let shareable = rows.iter().map(ViewRows::shareable).collect::<Result<Vec<_>>>()?;
+    for (first, view) in rows.iter().enumerate() {
+        if of_views[first].is_some() {
+            continue;
+        }
+        let n_fixed = view.relation.view.keys.len() + 1;
+        let goes_along = |other: &usize| match (&shareable[first], &shareable[*other]) {
+            (Some(a), Some(b)) => *other > first && of_views[*other].is_none() && a.goes_with(b, n_fixed),
+            _ => false,
+        };
+        let along: Vec<usize> = (0..rows.len()).filter(goes_along).collect();
+        if along.is_empty() {
+            let all: Vec<usize> = (0..view.names.len()).collect();
+            of_views[first] = Some(view.read(inputs.len(), &all, None)?);
+            inputs.push(view.input(&view.plan).await?);
+            continue;
+        }
+        let together: Vec<usize> = std::iter::once(first).chain(along).collect();
+        let parts: Vec<RowByRow> = together.iter().filter_map(|place| shareable[*place].clone()).collect();
+        let shared = share(&parts)?;
+        for (place, (columns, of_view)) in together.iter().zip(&shared.places) {
+            of_views[*place] = Some(rows[*place].read(inputs.len(), columns, *of_view)?);
+        }
+        inputs.push(view.input(&shared.plan).await?);
     }
-    let rows_schema = rows.schema();
-    let mut columns = Vec::with_capacity(order.len());
-    for name in order {
-        columns.push(
-            rows_schema.index_of(name).map_err(|error| Error::internal("a row column is lost").with_source(error))?,
-        );
-    }
-    sorted(rows, &columns)
+    Ok((inputs, of_views.into_iter().flatten().collect()))
+}
+
+/// Properties of an operator that gives one partition in no promised order.
+pub fn single_partition(schema: SchemaRef) -> PlanProperties {
+    PlanProperties::new(
+        EquivalenceProperties::new(schema),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    )
 }
 
 /// A scan of the relation with what its filters bind: by constant keys, or all keys that exist.
@@ -176,11 +233,12 @@ pub async fn scan(
     relation: &FeatureRelation,
     columns: &[usize],
     bindings: &Bindings,
+    partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let fields: Vec<Field> = columns.iter().map(|&column| relation_field(relation, column)).collect();
     let schema = Arc::new(Schema::new(fields));
     if let ReadMode::History { start_us, end_us } = relation.mode {
-        return scan_history(relation, columns, (start_us, end_us)).await;
+        return scan_history(relation, columns, (start_us, end_us), partitions).await;
     }
     let time = match relation.as_of_column() {
         None => ScalarValue::TimestampMicrosecond(Some(relation.now_us), Some("UTC".into())),
@@ -194,9 +252,10 @@ pub async fn scan(
     match keys {
         Some(keys) => {
             let spine = constant_spine(relation, &keys, &time)?;
-            join(relation, columns, (spine, 0), schema).await
+            let read = RelationRead { relation: Arc::new(relation.clone()), columns: columns.to_vec() };
+            join(&[read], (spine, 0), schema, partitions).await
         }
-        None => scan_all(relation, columns, &time, schema).await,
+        None => scan_all(relation, columns, &time, schema, partitions).await,
     }
 }
 
@@ -251,6 +310,7 @@ async fn scan_all(
     columns: &[usize],
     time: &ScalarValue,
     schema: SchemaRef,
+    partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
     let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
@@ -262,7 +322,7 @@ async fn scan_all(
             let ScalarValue::TimestampMicrosecond(Some(time_us), _) = time.cast_to(&time_type())? else {
                 return empty(schema);
             };
-            scan_every_key(relation, columns, Spine::AllKeys { time_us }, schema).await
+            scan_every_key(relation, columns, Spine::AllKeys { time_us }, schema, partitions).await
         }
     }
 }
@@ -272,11 +332,13 @@ async fn scan_history(
     relation: &FeatureRelation,
     columns: &[usize],
     (start_us, end_us): (i64, i64),
+    partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     use datafusion::datasource::TableProvider;
     let schema = relation.schema();
     let all: Vec<usize> = (0..schema.fields().len()).collect();
-    let history = scan_every_key(relation, &all, Spine::History { start_us, end_us }, Arc::clone(&schema)).await?;
+    let history =
+        scan_every_key(relation, &all, Spine::History { start_us, end_us }, Arc::clone(&schema), partitions).await?;
     let exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = columns
         .iter()
         .map(|&index| {
@@ -294,17 +356,9 @@ async fn scan_every_key(
     columns: &[usize],
     spine: Spine,
     schema: SchemaRef,
+    partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let RowsOrigin::Plan { plan, layout, state, materialized } = &relation.origin else {
-        return Err(Error::internal("the online store has no history"));
-    };
-    let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
-    let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-    let rows = sorted_rows(&relation.view, plan, *layout, state, &answerer).await?;
-    Ok(Arc::new(PointInTimeExec::new(spine, rows, *layout, answerer, relation, materialized.clone(), schema)))
-}
-
-/// Continuous windows and attributes of streams see rows up to the asked time itself.
-pub fn sees_whole_time(kind: ViewKind) -> bool {
-    matches!(kind, ViewKind::StreamContinuous | ViewKind::StreamAttributes)
+    let read = RelationRead { relation: Arc::new(relation.clone()), columns: columns.to_vec() };
+    let (inputs, of_views) = inputs_of(&[read]).await?;
+    Ok(Arc::new(PointInTimeExec::new(spine, inputs, of_views, schema, partitions)))
 }

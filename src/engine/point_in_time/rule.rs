@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
@@ -19,9 +19,10 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::node::PointInTimeJoin;
+use super::node::{PointInTimeJoin, RelationRead};
+use super::share::{projected, replace_columns};
 use crate::engine::into_datafusion;
-use crate::engine::relation::{Bindings, FeatureRelation, ReadMode, column_of};
+use crate::engine::relation::{Bindings, FeatureRelation, ReadMode, RowsOrigin, column_of};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -118,18 +119,9 @@ fn outputs_of(schema: &DFSchema, expr_of: impl Fn(Column) -> Expr) -> Vec<(Optio
 impl RelationSide {
     /// An expression over the side's output, as one over the scan's columns.
     fn over_scan(&self, expr: &Expr) -> Result<Expr> {
-        let by_column: HashMap<Column, &Expr> =
-            self.outputs.iter().map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr)).collect();
-        let replaced = expr.clone().transform(|expr| {
-            Ok(match &expr {
-                Expr::Column(column) => match by_column.get(column) {
-                    Some(replacement) => Transformed::yes((*replacement).clone()),
-                    None => Transformed::no(expr),
-                },
-                _ => Transformed::no(expr),
-            })
-        })?;
-        Ok(replaced.data)
+        let outputs = self.outputs.iter();
+        let by_column = outputs.map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone()));
+        replace_columns(expr, &by_column.collect())
     }
 
     /// For each key, then the time: what binds it. `pairs` are (over the spine, over the side).
@@ -178,12 +170,61 @@ fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<Logi
         return Ok(None);
     };
     let columns = scan_columns(&side.scan);
-    let spine = spine.as_ref().clone();
-    let joined = Arc::new(spine.schema().join(&side.scan.projected_schema)?);
-    let node = PointInTimeJoin { spine, relation: Arc::clone(&side.relation), bindings, columns, schema: joined };
-    let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+    let read = RelationRead { relation: Arc::clone(&side.relation), columns };
+    let plan = match joined_before(spine, &read, &bindings, &side.scan.projected_schema)? {
+        Some(plan) => plan,
+        None => {
+            let schema = Arc::new(spine.schema().join(&side.scan.projected_schema)?);
+            extension(PointInTimeJoin { spine: spine.as_ref().clone(), reads: vec![read], bindings, schema })
+        }
+    };
     let join = Join { filter, ..join.clone() };
     finish(&join, relation_on_left, &side, plan).map(Some)
+}
+
+fn extension(node: PointInTimeJoin) -> LogicalPlan {
+    LogicalPlan::Extension(Extension { node: Arc::new(node) })
+}
+
+/// If the spine is itself a join by the same keys and time, adds the relation to that, so that all are read in one
+/// pass over the spine.
+fn joined_before(
+    spine: &LogicalPlan,
+    read: &RelationRead,
+    bindings: &[Expr],
+    columns: &DFSchema,
+) -> Result<Option<LogicalPlan>> {
+    // what the spine's columns are, over the inner join
+    let mut outputs = outputs_of(spine.schema(), Expr::Column);
+    let mut inner = spine;
+    while let LogicalPlan::Projection(projection) = inner {
+        let by_column = projected(projection);
+        for (_, _, expr) in &mut outputs {
+            *expr = replace_columns(expr, &by_column)?;
+        }
+        inner = &projection.input;
+    }
+    let LogicalPlan::Extension(inner) = inner else { return Ok(None) };
+    let Some(inner) = inner.node.as_any().downcast_ref::<PointInTimeJoin>() else { return Ok(None) };
+    let is_of_the_past = |read: &RelationRead| !matches!(read.relation.origin, RowsOrigin::Online(_));
+    if !inner.reads.iter().chain([read]).all(is_of_the_past) {
+        return Ok(None);
+    }
+    let by_column: HashMap<Column, Expr> =
+        outputs.iter().map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone())).collect();
+    let bindings = bindings.iter().map(|expr| replace_columns(expr, &by_column)).collect::<Result<Vec<_>>>()?;
+    if bindings != inner.bindings {
+        return Ok(None);
+    }
+    let schema = Arc::new(inner.schema.join(columns)?);
+    let reads = inner.reads.iter().chain([read]).cloned().collect();
+    let joined = extension(PointInTimeJoin { reads, schema, ..inner.clone() });
+    let new = outputs_of(columns, Expr::Column);
+    let exprs = outputs.into_iter().chain(new).map(|(qualifier, name, expr)| match expr {
+        Expr::Column(column) if column.relation == qualifier && column.name == name => Expr::Column(column),
+        expr => expr.alias_qualified(qualifier, name),
+    });
+    LogicalPlanBuilder::from(joined).project(exprs.collect::<Vec<_>>())?.build().map(Some)
 }
 
 /// The conditions `left = right` of a join's filter, as (left, right), and what else the filter says.

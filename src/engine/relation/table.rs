@@ -19,7 +19,7 @@ use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
 use crate::engine::into_datafusion;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
-use crate::engine::rows::{RowsRequest, rows_plan, stored_rows_plan};
+use crate::engine::rows::{RowsRequest, is_row_by_row, rows_without_arrival, stored_rows_plan};
 use crate::error::{Error, Kind, Result};
 use crate::online::OnlineStore;
 
@@ -65,7 +65,7 @@ impl RowsOrigin {
 }
 
 /// One feature view in one statement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FeatureRelation {
     pub view: Arc<BoundView>,
     pub mode: ReadMode,
@@ -176,11 +176,15 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
     if *mode == ReadMode::Now && live && planner.from_source != FromSource::On {
         return Ok(RowsOrigin::Online(Arc::clone(&planner.online)));
     }
-    let state = Box::new(planner.engine.ordered_state(planner.now_us));
     if on_demand && view.query.is_some() {
-        let plan = Box::new(rows_plan(planner, view, RowsRequest::Everything).await?);
+        let plan = Box::new(rows_without_arrival(planner, view, RowsRequest::Everything).await?);
+        let state = Box::new(match is_row_by_row(&plan) {
+            true => planner.engine.split_state(planner.now_us),
+            false => planner.engine.ordered_state(planner.now_us),
+        });
         return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None });
     }
+    let state = Box::new(planner.engine.split_state(planner.now_us));
     let materialized = materialized(planner, view);
     let plan = Box::new(stored_rows_plan(planner, view).await?);
     Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized) })
@@ -218,7 +222,7 @@ impl TableProvider for FeatureRelation {
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         _limit: Option<usize>,
@@ -228,6 +232,7 @@ impl TableProvider for FeatureRelation {
             None => (0..self.schema.fields().len()).collect(),
         };
         let bindings = Bindings::of(filters, |name| self.bindable_type(name));
-        point_in_time::scan(self, &columns, &bindings).await.map_err(into_datafusion)
+        let partitions = state.config().target_partitions();
+        point_in_time::scan(self, &columns, &bindings, partitions).await.map_err(into_datafusion)
     }
 }

@@ -67,7 +67,7 @@ pub async fn infer_file_source(state: &SessionState, request: &FileSourceRequest
     })
 }
 
-fn parse_path(path: &str) -> Result<ListingTableUrl> {
+pub fn parse_path(path: &str) -> Result<ListingTableUrl> {
     // DataFusion itself looks for a pattern in local paths only.
     let pattern = if path.contains("://") { path.find(['*', '?', '[']) } else { None };
     let parsed = match pattern {
@@ -83,7 +83,7 @@ fn parse_path(path: &str) -> Result<ListingTableUrl> {
 }
 
 /// Makes the object store of a URL known. Local files need none.
-fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(String, String)]) -> Result<()> {
+pub fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(String, String)]) -> Result<()> {
     match url.scheme() {
         "file" => Ok(()),
         "s3" | "s3a" => {

@@ -91,7 +91,7 @@ impl TableProvider for StoredTable {
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
         limit: Option<usize>,
@@ -100,9 +100,10 @@ impl TableProvider for StoredTable {
             Some(columns) => columns.clone(),
             None => (0..self.schema.fields().len()).collect(),
         };
+        let partitions = state.config().target_partitions();
         let mut parts = Vec::with_capacity(self.versions.len() + 1);
         for version in self.versions.iter().filter(|version| !version.files.is_empty()) {
-            parts.push(self.stored_rows(version, &columns, limit)?);
+            parts.push(self.stored_rows(version, &columns, limit, partitions)?);
         }
         let held = self.pending.iter().filter(|write| write.table == self.id && !write.batches.is_empty());
         for write in held {
@@ -123,6 +124,7 @@ impl StoredTable {
         version: &OfflineTable,
         columns: &[usize],
         limit: Option<usize>,
+        partitions: usize,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let files: Vec<PartitionedFile> = version
             .files
@@ -133,13 +135,16 @@ impl StoredTable {
                 Ok(PartitionedFile::new(path, file.size_bytes))
             })
             .collect::<Result<_>>()?;
+        // one after the other they keep the order of the files
+        let size = files.len().div_ceil(partitions.max(1));
+        let groups = files.chunks(size).map(|files| FileGroup::new(files.to_vec())).collect();
         let stored = columns
             .iter()
             .map(|&column| version.file_schema.index_of(self.schema.field(column).name()))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let source = Arc::new(ParquetSource::new(Arc::clone(&version.file_schema)));
         let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
-            .with_file_group(FileGroup::new(files))
+            .with_file_groups(groups)
             .with_projection_indices(Some(stored))?
             .with_limit(limit)
             .build();

@@ -13,7 +13,7 @@ use crate::row::array_of;
 
 const INTERVAL: i64 = 5;
 
-fn any_timing() -> impl Strategy<Value = Timing> {
+pub fn any_timing() -> impl Strategy<Value = Timing> {
     let kind = prop::sample::select(vec![ViewKind::BatchAggregates, ViewKind::StreamTiled, ViewKind::StreamContinuous]);
     let start = prop::option::of(-40..40_i64);
     let lifetime = prop::option::of(-8..8_i64);
@@ -28,7 +28,7 @@ fn any_timing() -> impl Strategy<Value = Timing> {
     })
 }
 
-fn any_window() -> impl Strategy<Value = Window> {
+pub fn any_window() -> impl Strategy<Value = Window> {
     prop_oneof![
         4 => (1..6_i64, -3..=0_i64)
             .prop_map(|(size, offset)| Window::Last { size_us: size * INTERVAL, offset_us: offset * INTERVAL }),
@@ -86,12 +86,12 @@ fn spans(window: &Window) -> Vec<(Option<i64>, i64)> {
     }
 }
 
-fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+pub fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_by_key(|row| (row.ts_us, row.arrival));
     rows
 }
 
-fn raw_rows(plan: &ViewPlan, data_type: &DataType, rows: &[Row]) -> RawRows {
+pub fn raw_rows(plan: &ViewPlan, data_type: &DataType, rows: &[Row]) -> RawRows {
     let column = array_of(data_type, rows.iter().map(|row| row.inputs[0].as_ref())).unwrap();
     RawRows {
         times: rows.iter().map(|row| row.ts_us).collect(),
@@ -138,7 +138,7 @@ fn together(plan: &ViewPlan, a: AggregateItems, b: AggregateItems) -> AggregateI
     }
 }
 
-fn declared(functions: &[AggregateFunction], windows: &[Window], data_type: &DataType) -> Vec<FeatureInput> {
+pub fn declared(functions: &[AggregateFunction], windows: &[Window], data_type: &DataType) -> Vec<FeatureInput> {
     let feature = |(function, window): (&AggregateFunction, &Window)| FeatureInput {
         function: function.clone(),
         inputs: vec![(0, data_type.clone())],

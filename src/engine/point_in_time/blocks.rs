@@ -1,0 +1,281 @@
+//! Answers blocks of keys: takes their rows out of what was gathered, in order, and puts the answers beside the spine.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute;
+use datafusion::arrow::datatypes::SchemaRef;
+
+use super::answer::{MISSING, PRESENT, Wanted};
+use super::collect::NO_TIME;
+use super::exec::{Read, RowsInput, Spine, sees_whole_time};
+use super::gather::Part;
+use super::history::stretches;
+use super::row_store::RowStore;
+use crate::engine::relation::{BoundView, RowLayout, time_type};
+use crate::error::{Error, Result};
+use crate::tile::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run};
+
+/// What is asked of the rows.
+pub struct Questions {
+    pub asked: Spine,
+    pub inputs: Vec<RowsInput>,
+    pub reads: Arc<[Read]>,
+    pub schema: SchemaRef,
+}
+
+/// The rows of an input for a block of keys, in order.
+struct BlockRows<'a> {
+    store: &'a RowStore,
+    input: &'a RowsInput,
+    rows: Vec<u32>,
+    /// where each key's rows begin, and one more
+    bounds: Vec<usize>,
+    times: Vec<i64>,
+    arrivals: Vec<i64>,
+    /// columns already taken
+    taken: RefCell<HashMap<usize, ArrayRef>>,
+}
+
+impl<'a> BlockRows<'a> {
+    fn of(input: &'a RowsInput, store: &'a RowStore, keys: Range<usize>) -> Result<BlockRows<'a>> {
+        let (rows, bounds) = store.sorted(keys, input.arrival)?;
+        let times = store.times_of(&rows);
+        let arrivals = match input.arrival {
+            Some(column) => crate::row::integers_of(store.take(column, &rows)?.as_ref())?,
+            None => rows.iter().map(|row| i64::from(*row)).collect(),
+        };
+        Ok(BlockRows { store, input, rows, bounds, times, arrivals, taken: RefCell::default() })
+    }
+
+    /// Those rows for which a boolean column is true.
+    fn where_true(&self, column: usize) -> Result<BlockRows<'a>> {
+        let column = self.column(column)?;
+        let is_true = column.as_boolean();
+        let wanted: Vec<bool> = (0..is_true.len()).map(|row| is_true.is_valid(row) && is_true.value(row)).collect();
+        let mut before = Vec::with_capacity(wanted.len() + 1);
+        let mut count = 0;
+        before.push(count);
+        for wanted in &wanted {
+            count += usize::from(*wanted);
+            before.push(count);
+        }
+        let places = || (0..wanted.len()).filter(|row| wanted[*row]);
+        Ok(BlockRows {
+            store: self.store,
+            input: self.input,
+            rows: places().map(|row| self.rows[row]).collect(),
+            bounds: self.bounds.iter().map(|bound| before[*bound]).collect(),
+            times: places().map(|row| self.times[row]).collect(),
+            arrivals: places().map(|row| self.arrivals[row]).collect(),
+            taken: RefCell::default(),
+        })
+    }
+
+    fn column(&self, index: usize) -> Result<ArrayRef> {
+        if let Some(column) = self.taken.borrow().get(&index) {
+            return Ok(Arc::clone(column));
+        }
+        let column = self.store.take(index, &self.rows)?;
+        self.taken.borrow_mut().insert(index, Arc::clone(&column));
+        Ok(column)
+    }
+
+    fn items(&self, read: &Read) -> Result<ItemBlock<'_>> {
+        let columns = read
+            .columns
+            .iter()
+            .map(|columns| columns.iter().map(|column| self.column(*column)).collect::<Result<Vec<_>>>())
+            .collect::<Result<Vec<_>>>()?;
+        Ok(ItemBlock {
+            form: match self.input.layout {
+                RowLayout::Events => ItemForm::Rows,
+                RowLayout::Tiles => ItemForm::Tiles,
+            },
+            times: &self.times,
+            arrivals: &self.arrivals,
+            secondary: read.secondary.map(|column| self.column(column)).transpose()?,
+            columns,
+        })
+    }
+}
+
+impl Questions {
+    /// The answers for the keys of a block.
+    pub fn answer(&self, part: &Part, keys: Range<usize>) -> Result<RecordBatch> {
+        let inputs = self
+            .inputs
+            .iter()
+            .zip(&part.inputs)
+            .map(|(input, store)| BlockRows::of(input, store, keys.clone()).map(Rc::new))
+            .collect::<Result<Vec<_>>>()?;
+        // of inputs that several views share, each has its own rows
+        let inputs = self
+            .reads
+            .iter()
+            .map(|read| match read.of_view {
+                None => Ok(Rc::clone(&inputs[read.input])),
+                Some(column) => inputs[read.input].where_true(column).map(Rc::new),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        match (&self.asked, &part.spine) {
+            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(spine, *width, keys, &inputs),
+            (Spine::AllKeys { time_us }, _) => self.answer_all_keys(*time_us, &inputs),
+            (Spine::History { start_us, end_us }, _) => self.answer_history(*start_us..*end_us, &inputs),
+            (Spine::Rows { .. }, None) => Err(Error::internal("the spine was not read")),
+        }
+    }
+
+    fn answer_spine(
+        &self,
+        spine: &RowStore,
+        width: usize,
+        keys: Range<usize>,
+        of_reads: &[Rc<BlockRows<'_>>],
+    ) -> Result<RecordBatch> {
+        let (order, bounds) = spine.sorted(keys, None)?;
+        let times = spine.times_of(&order);
+        let known: Vec<bool> = times.iter().map(|time_us| *time_us != NO_TIME).collect();
+        let known = known.contains(&false).then(|| NullBuffer::from(known));
+        let mut columns = (0..width).map(|column| spine.take(column, &order)).collect::<Result<Vec<_>>>()?;
+        for (read, rows) in self.reads.iter().zip(of_reads) {
+            let runs: Vec<Run> = bounds
+                .windows(2)
+                .zip(rows.bounds.windows(2))
+                .filter(|(asked, _)| asked[0] < asked[1])
+                .map(|(asked, items)| Run { asked: asked[0]..asked[1], items: items[0]..items[1] })
+                .collect();
+            let asked = AskedBlock { times: &times, known: known.as_ref(), runs: &runs };
+            let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+            let key = |index: usize| spine.take(width + index, &order);
+            columns.extend(self.columns_of(read, &answers, &asked, rows, key)?);
+        }
+        self.batch(columns, order.len())
+    }
+
+    /// The wanted columns of one view.
+    fn columns_of(
+        &self,
+        read: &Read,
+        answers: &BlockAnswers,
+        asked: &AskedBlock<'_>,
+        rows: &BlockRows<'_>,
+        key: impl Fn(usize) -> Result<ArrayRef>,
+    ) -> Result<Vec<ArrayRef>> {
+        let answerer = &read.answerer;
+        let column = |wanted: &Wanted, place: &Option<usize>| match wanted {
+            Wanted::Key(index) => key(*index),
+            Wanted::Feature(_) => {
+                let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
+                Ok(Arc::clone(&answers.columns[place]))
+            }
+            // a history puts in until when
+            Wanted::AsOf | Wanted::ValidFrom | Wanted::ValidTo => Ok(timestamps(asked.times, asked.known.cloned())),
+            Wanted::EffectiveTime => {
+                let effective = answerer.effective_times(answers, asked.times, &rows.times);
+                Ok(timestamps(&effective, Some(NullBuffer::from(answers.present.clone()))))
+            }
+            Wanted::Status => {
+                let status = |present: &bool| Some(if *present { PRESENT } else { MISSING });
+                Ok(Arc::new(answers.present.iter().map(status).collect::<StringArray>()) as ArrayRef)
+            }
+        };
+        answerer.wanted().iter().zip(answerer.places()).map(|(wanted, place)| column(wanted, place)).collect()
+    }
+
+    /// The one view that is read without a spine, and its rows.
+    fn only<'a, 'b>(&'a self, inputs: &'b [Rc<BlockRows<'a>>]) -> Result<(&'a Read, &'b BlockRows<'a>)> {
+        match (self.reads.as_ref(), inputs) {
+            ([read], [rows]) => Ok((read, rows)),
+            _ => Err(Error::internal("a scan of all keys reads one view")),
+        }
+    }
+
+    fn answer_all_keys(&self, time_us: i64, inputs: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
+        let (read, rows) = self.only(inputs)?;
+        let runs: Vec<Run> = rows
+            .bounds
+            .windows(2)
+            .filter(|items| exists(&read.view, &rows.times[items[0]..items[1]], time_us))
+            .enumerate()
+            .map(|(place, items)| Run { asked: place..place + 1, items: items[0]..items[1] })
+            .collect();
+        let times = vec![time_us; runs.len()];
+        let asked = AskedBlock { times: &times, known: None, runs: &runs };
+        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+        let columns = self.columns_of(read, &answers, &asked, rows, |index| first_of_runs(rows, &runs, index))?;
+        self.batch(columns, runs.len())
+    }
+
+    fn answer_history(&self, range: Range<i64>, inputs: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
+        let (read, rows) = self.only(inputs)?;
+        let mut runs = Vec::new();
+        let mut times = Vec::new();
+        for items in rows.bounds.windows(2).filter(|items| items[0] < items[1]) {
+            let changes = read.answerer.change_times(&rows.times[items[0]..items[1]], &range);
+            runs.push(Run { asked: times.len()..times.len() + changes.len(), items: items[0]..items[1] });
+            times.extend(changes);
+        }
+        let asked = AskedBlock { times: &times, known: None, runs: &runs };
+        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+        let stretches = stretches(&read.answerer, &answers, &asked, range.end)?;
+        let askers: Vec<u32> = runs
+            .iter()
+            .enumerate()
+            .flat_map(|(run, asked)| std::iter::repeat_n(u32::try_from(run).unwrap_or(u32::MAX), asked.asked.len()))
+            .collect();
+        let key = |index: usize| take(&first_of_runs(rows, &runs, index)?, &askers);
+        let kept: Vec<u32> = stretches.iter().map(|stretch| stretch.first).collect();
+        let ends: Vec<i64> = stretches.iter().map(|stretch| stretch.end_us).collect();
+        let columns = self.columns_of(read, &answers, &asked, rows, key)?;
+        let columns = read
+            .answerer
+            .wanted()
+            .iter()
+            .zip(&columns)
+            .map(|(wanted, column)| match wanted {
+                Wanted::ValidTo => Ok(timestamps(&ends, None)),
+                _ => take(column, &kept),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.batch(columns, kept.len())
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+    }
+}
+
+fn timestamps(times: &[i64], valid: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::new(times.to_vec().into(), valid).with_data_type(time_type()))
+}
+
+fn take(array: &ArrayRef, rows: &[u32]) -> Result<ArrayRef> {
+    let rows = UInt32Array::from(rows.to_vec());
+    compute::take(array.as_ref(), &rows, None)
+        .map_err(|error| Error::internal("rows could not be taken").with_source(error))
+}
+
+/// A key column, one value a run.
+fn first_of_runs(rows: &BlockRows<'_>, runs: &[Run], index: usize) -> Result<ArrayRef> {
+    let firsts: Vec<u32> = runs.iter().map(|run| rows.rows[run.items.start]).collect();
+    rows.store.take(index, &firsts)
+}
+
+/// Whether a key with rows at `times` has an event between the first one that can matter and the asked time.
+fn exists(view: &BoundView, times: &[i64], asked_us: i64) -> bool {
+    let plan = &view.plan;
+    let from_us = plan.timing.materialized_from(&plan.windows()).unwrap_or(i64::MIN);
+    let edge_us = plan.timing.leading_edge(asked_us);
+    let whole = sees_whole_time(plan.timing.kind);
+    times.iter().any(|&time| time >= from_us && if whole { time <= asked_us } else { time < edge_us })
+}

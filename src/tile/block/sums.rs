@@ -1,0 +1,395 @@
+//! Counts and exact sums from prefix sums.
+//!
+//! Sums are kept as 128-bit integers, which add and subtract without rounding; what wraps around in a prefix cancels
+//! in the difference. Floats are integers too, once an entity's values are written as multiples of one power of two:
+//! their sum is then exact, and rounded once, as [`FloatSum`] does. Entities whose values lie too far apart for that,
+//! or are not finite, go the way of [`FloatSum`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Float64Builder, Int64Array, PrimitiveArray,
+};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+};
+
+use super::{ItemForm, Ranges, Run, present_before};
+use crate::error::{Error, Kind, Result};
+use crate::tile::AggregateFunction;
+use crate::tile::exact_sum::{FloatSum, IntegerSum};
+use crate::tile::spec::PartialSpec;
+
+/// How many rows are in a range of items.
+#[derive(Debug, Clone)]
+pub(super) enum Counts {
+    /// an item is a row, and none is NULL
+    Items,
+    /// rows before each item
+    Rows(Vec<u32>),
+    /// the same, of tiles
+    Tiles(Vec<i64>),
+}
+
+impl Counts {
+    /// Of a count's own columns.
+    pub fn new(form: ItemForm, columns: &[ArrayRef]) -> Result<Counts> {
+        match form {
+            ItemForm::Rows => Ok(Counts::of_rows(first(columns)?.as_ref())),
+            ItemForm::Tiles => Counts::of_tiles(first(columns)?),
+        }
+    }
+
+    fn of_rows(array: &dyn Array) -> Counts {
+        present_before(array).map_or(Counts::Items, Counts::Rows)
+    }
+
+    fn of_tiles(array: &ArrayRef) -> Result<Counts> {
+        let counts = array.as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected(array))?;
+        let mut total: i64 = 0;
+        let mut before = Vec::with_capacity(counts.len() + 1);
+        before.push(total);
+        for count in counts.values() {
+            total = total.wrapping_add(*count);
+            before.push(total);
+        }
+        Ok(Counts::Tiles(before))
+    }
+
+    fn over(&self, range: &Range<usize>) -> i64 {
+        match self {
+            Counts::Items => (range.end - range.start) as i64,
+            Counts::Rows(before) => i64::from(before[range.end] - before[range.start]),
+            Counts::Tiles(before) => before[range.end].wrapping_sub(before[range.start]),
+        }
+    }
+
+    pub fn values(&self, ranges: &Ranges) -> ArrayRef {
+        let counts: Vec<i64> = (0..ranges.len()).map(|row| self.over(&ranges.at(row))).collect();
+        Arc::new(Int64Array::new(counts.into(), ranges.after_start.clone()))
+    }
+}
+
+/// Sums of integers, and of decimals by their unscaled numbers.
+#[derive(Debug, Clone)]
+pub(super) struct IntegerSums {
+    counts: Counts,
+    before: Vec<i128>,
+}
+
+impl IntegerSums {
+    /// `None` where a sum could leave 128 bits.
+    pub fn new(form: ItemForm, columns: &[ArrayRef]) -> Result<Option<IntegerSums>> {
+        let values = first(columns)?;
+        if form == ItemForm::Rows {
+            let before = match values.data_type() {
+                DataType::Int16 => running::<Int16Type>(values),
+                DataType::Int32 => running::<Int32Type>(values),
+                DataType::Int64 => running::<Int64Type>(values),
+                DataType::Decimal128(_, _) if may_overflow(values) => return Ok(None),
+                DataType::Decimal128(_, _) => running::<Decimal128Type>(values),
+                _ => return Err(unexpected(values)),
+            };
+            return Ok(Some(IntegerSums { counts: Counts::of_rows(values.as_ref()), before }));
+        }
+        let sums = columns.get(1).ok_or_else(|| Error::internal("a sum's tiles lack the sum"))?;
+        let overflows = columns.get(2).and_then(|overflows| overflows.as_primitive_opt::<Int64Type>());
+        let has_overflows = overflows.is_some_and(|overflows| overflows.values().iter().any(|count| *count != 0));
+        if !matches!(sums.data_type(), DataType::Decimal128(_, _)) || has_overflows || may_overflow(sums) {
+            return Ok(None);
+        }
+        Ok(Some(IntegerSums { counts: Counts::of_tiles(values)?, before: running::<Decimal128Type>(sums) }))
+    }
+
+    pub fn values(&self, spec: &PartialSpec, function: &AggregateFunction, ranges: &Ranges) -> Result<ArrayRef> {
+        let sum_of = |row: usize| -> Option<(i64, i128)> {
+            if ranges.after_start.as_ref().is_some_and(|known| known.is_null(row)) {
+                return None;
+            }
+            let range = ranges.at(row);
+            let count = self.counts.over(&range);
+            (count > 0).then(|| (count, self.before[range.end].wrapping_sub(self.before[range.start])))
+        };
+        let rows = 0..ranges.len();
+        let scale = match spec.input_type() {
+            DataType::Decimal128(_, scale) => Some(*scale),
+            _ => None,
+        };
+        match (function, scale) {
+            (AggregateFunction::Avg, scale) => Ok(Arc::new(
+                rows.map(|row| sum_of(row).and_then(|(count, sum)| average(count, sum, scale.unwrap_or(0))))
+                    .collect::<Float64Array>(),
+            )),
+            (AggregateFunction::Sum, None) => {
+                let sums = rows
+                    .map(|row| sum_of(row).map(|(_, sum)| i64::try_from(sum).map_err(|_| bigint_out_of_range())))
+                    .map(Option::transpose)
+                    .collect::<Result<Int64Array>>()?;
+                Ok(Arc::new(sums))
+            }
+            (AggregateFunction::Sum, Some(scale)) => {
+                let sums = rows
+                    .map(|row| {
+                        sum_of(row).map(|(_, sum)| if sum.abs() < BASE { Ok(sum) } else { Err(numeric_out_of_range()) })
+                    })
+                    .map(Option::transpose)
+                    .collect::<Result<Decimal128Array>>()?;
+                let sums = sums.with_precision_and_scale(38, scale);
+                Ok(Arc::new(sums.map_err(|error| Error::internal("a sum has no type").with_source(error))?))
+            }
+            _ => Err(Error::internal(format!("{} is no function of a sum", function.name()))),
+        }
+    }
+}
+
+/// 10^38.
+const BASE: i128 = 10_i128.pow(38);
+
+pub(in crate::tile) fn bigint_out_of_range() -> Error {
+    Error::new(Kind::NumericValueOutOfRange, "bigint out of range")
+        .with_hint("sum a wider type, such as sum(x::numeric) or sum(x::float8)")
+}
+
+pub(in crate::tile) fn numeric_out_of_range() -> Error {
+    Error::new(Kind::NumericValueOutOfRange, "numeric sum has more than 38 digits")
+}
+
+fn average(count: i64, sum: i128, scale: i8) -> Option<f64> {
+    IntegerSum {
+        count,
+        overflows: sum.signum() as i64 * (sum.unsigned_abs() / BASE.unsigned_abs()) as i64,
+        low: sum % BASE,
+    }
+    .average(scale)
+}
+
+/// Whether a sum of any of these decimals might not fit.
+fn may_overflow(array: &ArrayRef) -> bool {
+    let Some(values) = array.as_primitive_opt::<Decimal128Type>() else { return true };
+    let greatest = values.iter().flatten().map(i128::unsigned_abs).max().unwrap_or(0);
+    greatest.checked_mul(array.len() as u128).is_none_or(|bound| bound > i128::MAX.unsigned_abs())
+}
+
+/// Sums before each item, NULLs as zero.
+fn running<T: ArrowPrimitiveType>(array: &ArrayRef) -> Vec<i128>
+where
+    T::Native: Into<i128>,
+{
+    let array = array.as_primitive::<T>();
+    let mut total: i128 = 0;
+    let mut before = Vec::with_capacity(array.len() + 1);
+    before.push(total);
+    let mut add = |value: i128| {
+        total = total.wrapping_add(value);
+        before.push(total);
+    };
+    if array.null_count() == 0 {
+        array.values().iter().for_each(|value| add((*value).into()));
+    } else {
+        array.iter().for_each(|value| add(value.map_or(0, Into::into)));
+    }
+    before
+}
+
+/// Sums of floats.
+#[derive(Debug, Clone)]
+pub(super) struct FloatSums {
+    counts: Counts,
+    /// sums before each item; differences inside of a run are in units of 2^exponent
+    before: Vec<i128>,
+    /// by run; `None` where the values have no common unit
+    exponents: Vec<Option<i32>>,
+    /// the items themselves, for the runs without one
+    parts: Parts,
+}
+
+/// The floats of each item.
+#[derive(Debug, Clone)]
+enum Parts {
+    Narrow(PrimitiveArray<Float32Type>),
+    Wide(PrimitiveArray<Float64Type>),
+    /// of tiles: how many rows, the numbers whose exact sum it is, and overflows of 2^1024
+    Tiles {
+        counts: Int64Array,
+        offsets: Vec<usize>,
+        components: PrimitiveArray<Float64Type>,
+        overflows: Int64Array,
+    },
+}
+
+impl Parts {
+    fn new(form: ItemForm, columns: &[ArrayRef]) -> Result<Parts> {
+        let values = first(columns)?;
+        if form == ItemForm::Rows {
+            return match values.data_type() {
+                DataType::Float32 => Ok(Parts::Narrow(values.as_primitive().clone())),
+                DataType::Float64 => Ok(Parts::Wide(values.as_primitive().clone())),
+                _ => Err(unexpected(values)),
+            };
+        }
+        let [counts, sums, overflows] = columns else {
+            return Err(Error::internal("the tiles of a float sum have three columns"));
+        };
+        let lists = sums.as_list_opt::<i32>().ok_or_else(|| unexpected(sums))?;
+        let components = lists.values();
+        Ok(Parts::Tiles {
+            counts: counts.as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected(counts))?.clone(),
+            offsets: lists.value_offsets().iter().map(|offset| *offset as usize).collect(),
+            components: components.as_primitive_opt::<Float64Type>().ok_or_else(|| unexpected(components))?.clone(),
+            overflows: overflows.as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected(overflows))?.clone(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Parts::Narrow(values) => values.len(),
+            Parts::Wide(values) => values.len(),
+            Parts::Tiles { counts, .. } => counts.len(),
+        }
+    }
+
+    fn each(&self, item: usize, mut use_value: impl FnMut(f64)) {
+        match self {
+            Parts::Narrow(values) if values.is_valid(item) => use_value(values.value(item).into()),
+            Parts::Wide(values) if values.is_valid(item) => use_value(values.value(item)),
+            Parts::Narrow(_) | Parts::Wide(_) => {}
+            Parts::Tiles { offsets, components, .. } => {
+                components.values()[offsets[item]..offsets[item + 1]].iter().for_each(|value| use_value(*value));
+            }
+        }
+    }
+
+    /// The common unit of the items of a range: an exponent such that each is a whole multiple of 2^exponent, and no
+    /// sum of them leaves 126 bits.
+    fn unit(&self, range: &Range<usize>) -> Option<i32> {
+        let (mut lowest, mut highest, mut finite) = (i32::MAX, i32::MIN, true);
+        let mut parts: usize = 0;
+        let mut look = |value: f64| {
+            parts += 1;
+            finite &= value.is_finite();
+            if value != 0.0 {
+                let (mantissa, exponent) = split(value);
+                lowest = lowest.min(exponent + mantissa.trailing_zeros() as i32);
+                highest = highest.max(exponent + 64 - mantissa.leading_zeros() as i32);
+            }
+        };
+        range.clone().for_each(|item| self.each(item, &mut look));
+        if let Parts::Tiles { overflows, .. } = self
+            && overflows.values()[range.clone()].iter().any(|overflows| *overflows != 0)
+        {
+            return None;
+        }
+        if lowest == i32::MAX {
+            return finite.then_some(0);
+        }
+        let bits = i64::from(highest) - i64::from(lowest) + i64::from(usize::BITS - parts.leading_zeros());
+        // a sum down to the least float, or above the greatest, would round twice
+        let in_range = lowest >= -1022 && highest < 900;
+        (finite && bits <= 126 && in_range).then_some(lowest)
+    }
+
+    fn exact(&self, range: Range<usize>) -> FloatSum {
+        let mut sum = FloatSum::default();
+        for item in range {
+            match self {
+                Parts::Tiles { counts, offsets, components, overflows } => {
+                    let parts = components.values()[offsets[item]..offsets[item + 1]].iter().copied();
+                    sum.merge(&FloatSum::from_parts(counts.value(item), overflows.value(item), parts));
+                }
+                _ => self.each(item, |value| sum.update(value)),
+            }
+        }
+        sum
+    }
+}
+
+/// `|value| = mantissa * 2^exponent`, of a finite number.
+fn split(value: f64) -> (u64, i32) {
+    let bits = value.to_bits();
+    let fraction = bits & ((1 << 52) - 1);
+    match (bits >> 52) & 0x7ff {
+        0 => (fraction, -1074),
+        biased => (fraction | 1 << 52, biased as i32 - 1075),
+    }
+}
+
+/// A finite number in units of 2^exponent, of which it is a whole multiple.
+fn in_units(value: f64, unit: i32) -> i128 {
+    let (mantissa, exponent) = split(value);
+    let shift = exponent - unit;
+    let units =
+        if shift >= 0 { i128::from(mantissa) << shift } else { i128::from(mantissa >> shift.unsigned_abs().min(63)) };
+    if value < 0.0 { -units } else { units }
+}
+
+impl FloatSums {
+    pub fn new(form: ItemForm, columns: &[ArrayRef], runs: &[Run]) -> Result<FloatSums> {
+        let parts = Parts::new(form, columns)?;
+        let counts = match form {
+            ItemForm::Rows => Counts::of_rows(first(columns)?.as_ref()),
+            ItemForm::Tiles => Counts::of_tiles(first(columns)?)?,
+        };
+        let mut before = vec![0_i128; parts.len() + 1];
+        let mut exponents = Vec::with_capacity(runs.len());
+        // goes on from run to run, since the end of one is the start of the next; only differences inside of one count
+        let mut total: i128 = 0;
+        for run in runs {
+            let exponent = parts.unit(&run.items);
+            exponents.push(exponent);
+            before[run.items.start] = total;
+            let Some(exponent) = exponent else { continue };
+            for item in run.items.clone() {
+                parts.each(item, |value| total = total.wrapping_add(in_units(value, exponent)));
+                before[item + 1] = total;
+            }
+        }
+        Ok(FloatSums { counts, before, exponents, parts })
+    }
+
+    pub fn values(&self, function: &AggregateFunction, ranges: &Ranges, runs: &[Run]) -> Result<ArrayRef> {
+        let average = match function {
+            AggregateFunction::Sum => false,
+            AggregateFunction::Avg => true,
+            _ => return Err(Error::internal(format!("{} is no function of a sum", function.name()))),
+        };
+        let mut values = Float64Builder::with_capacity(ranges.len());
+        for (run, exponent) in runs.iter().zip(&self.exponents) {
+            let unit = exponent.map(power_of_two);
+            for row in run.asked.clone() {
+                let range = ranges.at(row);
+                let is_null = ranges.after_start.as_ref().is_some_and(|known| known.is_null(row));
+                let count = self.counts.over(&range);
+                if is_null || count == 0 {
+                    values.append_null();
+                    continue;
+                }
+                match unit {
+                    Some(unit) => {
+                        let units = self.before[range.end].wrapping_sub(self.before[range.start]);
+                        let sum = units as f64 * unit;
+                        values.append_value(if average { sum / count as f64 } else { sum });
+                    }
+                    None => {
+                        let sum = self.parts.exact(range);
+                        values.append_option(if average { sum.average() } else { sum.sum() });
+                    }
+                }
+            }
+        }
+        Ok(Arc::new(values.finish()))
+    }
+}
+
+/// 2^exponent, for exponents of normal numbers.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+fn first(columns: &[ArrayRef]) -> Result<&ArrayRef> {
+    columns.first().ok_or_else(|| Error::internal("an aggregate has no column"))
+}
+
+fn unexpected(array: &ArrayRef) -> Error {
+    Error::internal(format!("an aggregate's column has the type {}", array.data_type()))
+}

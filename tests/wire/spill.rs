@@ -1,0 +1,63 @@
+//! A point-in-time join with far less memory than its rows need goes to disk, and answers the same.
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::server::{PASSWORD, Server, USER};
+
+const DECLARATIONS: &str = "
+    CREATE TABLE raw AS
+      SELECT value % 5000 AS k, to_timestamp(1704067200 + (value * 7919) % 2592000) AS ts, value % 1000 AS v, 'x' || value AS t
+      FROM generate_series(1, 200000) g;
+    CREATE TABLE labels AS
+      SELECT CASE WHEN value % 100 = 0 THEN NULL ELSE value % 5500 END AS k,
+             CASE WHEN value % 90 = 0 THEN NULL ELSE to_timestamp(1704067200 + (value * 104729) % 2592000) END AS ts
+      FROM generate_series(1, 60000) g;
+    CREATE ENTITY thing (k bigint);
+    CREATE SOURCE source AS SELECT k, ts, v, t FROM raw TIMESTAMP ts;
+    CREATE STREAM stream (k bigint, ts timestamptz, v bigint, t text) TIMESTAMP ts
+      FROM PUSH BACKFILL FROM source UNTIL '2024-03-01';
+    CREATE FEATURE VIEW sums ENTITY thing TIMESTAMP ts
+      FEATURES (count(*) OVER (LAST '3 days') AS n, sum(v) OVER (LAST '7 days') AS total, max(v) OVER (LAST '1 day') AS most,
+                last(t) OVER (LAST '2 days') AS newest, count_distinct(v) OVER (LAST '4 days') AS sorts)
+      AS SELECT k, ts, v, t FROM stream;
+    CREATE FEATURE VIEW even ENTITY thing TIMESTAMP ts
+      AS SELECT k, ts, v, t FROM stream WHERE v % 2 = 0;
+    SET from_source = on;";
+
+const JOIN: &str = "
+    SELECT count(*) AS labels, sum(s.n) AS n, sum(s.total) AS total, sum(s.most) AS most, sum(length(s.newest)) AS newest,
+           sum(s.sorts) AS sorts, sum(e.v) AS even, count(e.t) AS found
+    FROM labels l
+    LEFT JOIN sums FOR SYSTEM_TIME AS OF l.ts AS s ON s.k = l.k
+    LEFT JOIN even FOR SYSTEM_TIME AS OF l.ts AS e ON e.k = l.k";
+
+async fn connect(server: &Server) -> Client {
+    let port = server.address.port();
+    let dsn = format!("host=127.0.0.1 port={port} user={USER} dbname={USER} password='{PASSWORD}'");
+    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    client
+}
+
+/// The answers, and what EXPLAIN ANALYZE says of the operator.
+async fn joined(server: &Server) -> (Vec<i64>, String) {
+    let client = connect(server).await;
+    client.batch_execute(DECLARATIONS).await.expect("declares");
+    let row = client.query_one(JOIN, &[]).await.expect("joins");
+    let answers = (0..row.len()).map(|column| row.get::<_, i64>(column)).collect();
+    let plan = client.query(&format!("EXPLAIN ANALYZE {JOIN}"), &[]).await.expect("explains");
+    let lines: Vec<String> =
+        plan.iter().map(|row| row.get(0)).filter(|line: &String| line.contains("PointInTime")).collect();
+    assert_eq!(lines.len(), 1, "both views are read by one operator: {lines:?}");
+    (answers, lines[0].clone())
+}
+
+pub async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
+    let (in_memory, plan) = joined(&Server::start(&[])).await;
+    assert!(plan.contains("spill_count=0"), "{plan}");
+    let (on_disk, plan) = joined(&Server::start(&["--memory-limit", "10MiB"])).await;
+    assert!(!plan.contains("spill_count=0"), "{plan}");
+    assert_eq!(in_memory, on_disk);
+    assert_eq!(in_memory[0], 60_000);
+    assert!(in_memory.iter().all(|answer| *answer > 0), "{in_memory:?}");
+}

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use server::{PASSWORD, Server, USER};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
 const SETUP: &str = include_str!("clients/setup.sql");
 
@@ -109,24 +109,10 @@ fn now_is_the_warehouses_time() {
     assert!(shown(&server, "SELECT current_timestamp").contains("2014-01-01"));
 }
 
-async fn connect(server: &Server) -> Client {
-    let (client, connection) = tokio_postgres::Config::new()
-        .host("127.0.0.1")
-        .port(server.address.port())
-        .user(USER)
-        .password(PASSWORD)
-        .dbname(USER)
-        .connect(NoTls)
-        .await
-        .expect("the login");
-    tokio::spawn(connection);
-    client
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokio_postgres_works() {
     let server = with_objects();
-    let mut client = connect(&server).await;
+    let mut client = server.connect().await;
     let at: SystemTime = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_704_103_200);
     let statement = client.prepare("SELECT driver, fare, at FROM rides WHERE id = $1").await.expect("prepared");
     for _ in 0..3 {

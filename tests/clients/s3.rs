@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::server::Server;
-use crate::{connect, tools};
+use crate::tools;
 
 /// The stand-in, with bucket `lake`. Stopped when dropped.
 struct Store {
@@ -85,7 +85,7 @@ async fn sources_on_s3_work() {
     let labels = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flights/data/labels.parquet");
     let store = Store::start(&[("tx/one.csv", &one), ("tx/two.csv", &two), ("labels/a.parquet", labels)]);
     let server = store.reader(&store.secret);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     let endpoint = &store.endpoint;
     for sql in [
         "CREATE SOURCE tx FROM CSV 's3://lake/tx/*.csv' TIMESTAMP ts",
@@ -120,7 +120,7 @@ async fn sources_on_s3_work() {
         assert_eq!(answer, ("58P01".to_owned(), message.to_owned()));
     }
     let stranger = store.reader("not the secret");
-    let client = connect(&stranger).await;
+    let client = stranger.connect().await;
     for path in ["s3://lake/tx/*.csv", "s3://lake/tx/one.csv"] {
         let answer = refused(&client, &format!("CREATE SOURCE tx FROM CSV '{path}'")).await;
         let message = format!("could not read \"{path}\": the server's credentials do not allow it");

@@ -58,6 +58,21 @@ impl Server {
         url.trim_end_matches("/health")
     }
 
+    /// A client that has logged in.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::Config::new()
+            .host("127.0.0.1")
+            .port(self.address.port())
+            .user(USER)
+            .password(PASSWORD)
+            .dbname(USER)
+            .connect(tokio_postgres::NoTls)
+            .await
+            .expect("the login");
+        tokio::spawn(connection);
+        client
+    }
+
     /// Asks it to stop.
     pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
-use crate::server::{PASSWORD, Server, USER};
+use crate::server::Server;
 
 struct SmallDisk {
     folder: tempfile::TempDir,
@@ -44,14 +44,6 @@ impl Drop for SmallDisk {
     }
 }
 
-async fn connect(server: &Server) -> Client {
-    let port = server.address.port();
-    let dsn = format!("host=127.0.0.1 port={port} user={USER} dbname={USER} password='{PASSWORD}'");
-    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
-    tokio::spawn(connection);
-    client
-}
-
 async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
 }
@@ -77,7 +69,7 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     };
     let data = disk.folder.path().join("data");
     let server = server_on(&data);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     client
         .batch_execute(
             "CREATE TABLE events AS SELECT value % 50 AS k, to_timestamp(1704067200 + value * 60) AS ts, value AS v
@@ -104,7 +96,7 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     drop(server);
     disk.free();
     let server = server_on(&data);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     client.batch_execute("INSERT INTO events VALUES (1, '2024-01-01', 1)").await.expect("inserts");
     client.batch_execute(SECOND_DAY).await.expect("refreshes");
     let as_of = "SELECT count(*) FROM v FOR SYSTEM_TIME AS OF '2024-01-03' WHERE n > 0";
@@ -115,7 +107,7 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     drop(client);
     drop(server);
     let server = server_on(&data);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     assert_eq!(number(&client, "SELECT count(*) FROM events").await, 20_001);
     assert_eq!(number(&client, as_of).await, 50);
 }

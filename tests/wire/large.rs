@@ -3,21 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 
-use crate::server::{PASSWORD, Server, USER};
+use crate::server::Server;
 
 /// A result of more than 600 MB.
 const LARGE: &str = "SELECT i, repeat('x', 100) || i AS t FROM generate_series(1, 6000000) AS g(i)";
 const ROWS: u64 = 6_000_000;
 const MOST_KIB: u64 = 400 << 10;
-
-async fn connect(server: &Server) -> Client {
-    let dsn = format!("host=127.0.0.1 port={} user={USER} dbname={USER} password='{PASSWORD}'", server.address.port());
-    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
-    tokio::spawn(connection);
-    client
-}
 
 /// The most memory that the server has had.
 fn peak_kib(server: &Server) -> u64 {
@@ -42,7 +35,7 @@ async fn wait_for_tables(folder: &Path, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_larger_than_memory_is_written_as_it_comes() {
     let server = Server::start(&["--memory-limit", "64MiB"]);
-    let client = connect(&server).await;
+    let client = server.connect().await;
     let run = async |sql: &str| client.execute(sql, &[]).await;
 
     let error = run(&format!("CREATE TABLE t AS {LARGE} WHERE 1 / (i - 5900000) <> 2")).await.expect_err("fails");

@@ -1,8 +1,6 @@
 //! A point-in-time join with far less memory than its rows need goes to disk, and answers the same.
 
-use tokio_postgres::{Client, NoTls};
-
-use crate::server::{PASSWORD, Server, USER};
+use crate::server::Server;
 
 const DECLARATIONS: &str = "
     CREATE TABLE raw AS
@@ -31,17 +29,9 @@ const JOIN: &str = "
     LEFT JOIN sums FOR SYSTEM_TIME AS OF l.ts AS s ON s.k = l.k
     LEFT JOIN even FOR SYSTEM_TIME AS OF l.ts AS e ON e.k = l.k";
 
-async fn connect(server: &Server) -> Client {
-    let port = server.address.port();
-    let dsn = format!("host=127.0.0.1 port={port} user={USER} dbname={USER} password='{PASSWORD}'");
-    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
-    tokio::spawn(connection);
-    client
-}
-
 /// The answers, and what EXPLAIN ANALYZE says of the operator.
 async fn joined(server: &Server) -> (Vec<i64>, String) {
-    let client = connect(server).await;
+    let client = server.connect().await;
     client.batch_execute(DECLARATIONS).await.expect("declares");
     let row = client.query_one(JOIN, &[]).await.expect("joins");
     let answers = (0..row.len()).map(|column| row.get::<_, i64>(column)).collect();

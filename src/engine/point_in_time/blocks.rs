@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::answer::{MISSING, PRESENT, Wanted};
@@ -18,7 +17,7 @@ use super::collect::NO_TIME;
 use super::exec::{Read, RowsInput, Spine, sees_whole_time};
 use super::gather::Part;
 use super::history::stretches;
-use super::row_store::RowStore;
+use super::row_store::{RowStore, take_rows};
 use crate::engine::relation::{BoundView, RowLayout, time_type};
 use crate::error::{Error, Result};
 use crate::tile::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run};
@@ -231,7 +230,7 @@ impl Questions {
             .enumerate()
             .flat_map(|(run, asked)| std::iter::repeat_n(u32::try_from(run).unwrap_or(u32::MAX), asked.asked.len()))
             .collect();
-        let key = |index: usize| take(&first_of_runs(rows, &runs, index)?, &askers);
+        let key = |index: usize| take_rows(&first_of_runs(rows, &runs, index)?, &askers);
         let kept: Vec<u32> = stretches.iter().map(|stretch| stretch.first).collect();
         let ends: Vec<i64> = stretches.iter().map(|stretch| stretch.end_us).collect();
         let columns = self.columns_of(read, &answers, &asked, rows, key)?;
@@ -242,7 +241,7 @@ impl Questions {
             .zip(&columns)
             .map(|(wanted, column)| match wanted {
                 Wanted::ValidTo => Ok(timestamps(&ends, None)),
-                _ => take(column, &kept),
+                _ => take_rows(column, &kept),
             })
             .collect::<Result<Vec<_>>>()?;
         self.batch(columns, kept.len())
@@ -257,12 +256,6 @@ impl Questions {
 
 fn timestamps(times: &[i64], valid: Option<NullBuffer>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::new(times.to_vec().into(), valid).with_data_type(time_type()))
-}
-
-fn take(array: &ArrayRef, rows: &[u32]) -> Result<ArrayRef> {
-    let rows = UInt32Array::from(rows.to_vec());
-    compute::take(array.as_ref(), &rows, None)
-        .map_err(|error| Error::internal("rows could not be taken").with_source(error))
 }
 
 /// A key column, one value a run.

@@ -61,6 +61,12 @@ impl ExtensionPlanner for PointInTimePlanner {
     }
 }
 
+/// A column of a schema as an expression, and its name.
+fn column_of(schema: &SchemaRef, index: usize) -> (Arc<dyn PhysicalExpr>, String) {
+    let name = schema.field(index).name();
+    (Arc::new(datafusion::physical_expr::expressions::Column::new(name, index)), name.clone())
+}
+
 /// The spine with the values of its bindings as further columns.
 fn bound_spine(
     input: Arc<dyn ExecutionPlan>,
@@ -68,11 +74,7 @@ fn bound_spine(
 ) -> DataFusionResult<(Arc<dyn ExecutionPlan>, usize)> {
     let schema = input.schema();
     let width = schema.fields().len();
-    let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::with_capacity(width + bindings.len());
-    for (index, field) in schema.fields().iter().enumerate() {
-        let column = datafusion::physical_expr::expressions::Column::new(field.name(), index);
-        exprs.push((Arc::new(column), field.name().clone()));
-    }
+    let mut exprs: Vec<_> = (0..width).map(|index| column_of(&schema, index)).collect();
     for (index, binding) in bindings.into_iter().enumerate() {
         exprs.push((binding, format!("_binding_{index}")));
     }
@@ -106,11 +108,7 @@ fn with_time(spine: Arc<dyn ExecutionPlan>, at: usize, relation: &FeatureRelatio
     debug_assert_eq!(spine.schema().fields().len(), at);
     let now = ScalarValue::TimestampMicrosecond(Some(relation.now_us), Some("UTC".into()));
     let schema = spine.schema();
-    let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::new();
-    for (index, field) in schema.fields().iter().enumerate() {
-        let column = datafusion::physical_expr::expressions::Column::new(field.name(), index);
-        exprs.push((Arc::new(column), field.name().clone()));
-    }
+    let mut exprs: Vec<_> = (0..at).map(|index| column_of(&schema, index)).collect();
     exprs.push((datafusion::physical_expr::expressions::lit(now), "_now".into()));
     Ok(Arc::new(ProjectionExec::try_new(exprs, spine)?))
 }
@@ -339,14 +337,7 @@ async fn scan_history(
     let all: Vec<usize> = (0..schema.fields().len()).collect();
     let history =
         scan_every_key(relation, &all, Spine::History { start_us, end_us }, Arc::clone(&schema), partitions).await?;
-    let exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = columns
-        .iter()
-        .map(|&index| {
-            let name = schema.field(index).name();
-            let column = datafusion::physical_expr::expressions::Column::new(name, index);
-            (Arc::new(column) as Arc<dyn PhysicalExpr>, name.clone())
-        })
-        .collect();
+    let exprs: Vec<_> = columns.iter().map(|&index| column_of(&schema, index)).collect();
     Ok(Arc::new(ProjectionExec::try_new(exprs, history)?))
 }
 

@@ -41,9 +41,7 @@ impl RowStoreBuilder {
         self.keys.extend_from_slice(keys);
         self.times.extend_from_slice(times);
         self.chunks.push_batch(batch).map_err(could_not)?;
-        while let Some(chunk) = self.chunks.next_completed_batch() {
-            self.done.push(chunk);
-        }
+        self.keep_full_chunks();
         Ok(())
     }
 
@@ -75,10 +73,14 @@ impl RowStoreBuilder {
 
     fn end_chunk(&mut self) -> Result<()> {
         self.chunks.finish_buffered_batch().map_err(could_not)?;
+        self.keep_full_chunks();
+        Ok(())
+    }
+
+    fn keep_full_chunks(&mut self) {
         while let Some(chunk) = self.chunks.next_completed_batch() {
             self.done.push(chunk);
         }
-        Ok(())
     }
 
     /// The rows, grouped by keys numbered below `n_keys`; behind those, rows without a key as if they had one.
@@ -173,10 +175,7 @@ impl RowStore {
     pub fn take(&self, column: usize, rows: &[u32]) -> Result<ArrayRef> {
         match self.chunks.as_slice() {
             [] => Ok(new_empty_array(self.schema.field(column).data_type())),
-            [only] => {
-                let rows = UInt32Array::from(rows.to_vec());
-                take(only.column(column).as_ref(), &rows, None).map_err(could_not)
-            }
+            [only] => take_rows(only.column(column), rows),
             chunks => {
                 let arrays: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk.column(column).as_ref()).collect();
                 let places: Vec<(usize, usize)> = rows.iter().map(|row| place(*row)).collect();
@@ -184,6 +183,11 @@ impl RowStore {
             }
         }
     }
+}
+
+/// The values of an array in the order of `rows`.
+pub fn take_rows(array: &ArrayRef, rows: &[u32]) -> Result<ArrayRef> {
+    take(array.as_ref(), &UInt32Array::from(rows.to_vec()), None).map_err(could_not)
 }
 
 fn place(row: u32) -> (usize, usize) {

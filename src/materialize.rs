@@ -1,12 +1,15 @@
 //! One range of one feature view, from its query into both stores, as a job that the ledger records.
+//! `job` is the frame that all jobs have.
 //!
 //! The order is what makes a job safe to kill and to run again: the offline table changes in one commit, the online
 //! rows are read back from it and written with fixed keys, and only then does the ledger say that the range is done.
 
+mod job;
 mod online;
 mod range;
 mod run;
 mod tiles;
 
+pub use job::{cancelled, run_job};
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
 pub use run::{Materialization, register, run};

@@ -44,7 +44,8 @@ impl Server {
     pub async fn start(config: &ServerConfig) -> Result<Server> {
         let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
         for job in warehouse.catalog.ledger().interrupted_at_open() {
-            tracing::warn!(job = %job.id, view = job.request.view_name, "a job was interrupted by the last stop; run its REFRESH again");
+            let statement = &job.request.author.statement;
+            tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
         }
         let listener = listen(config.listen, "--listen").await?;
         let http = match config.http {

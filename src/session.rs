@@ -210,7 +210,8 @@ impl Session {
             None => Description { parameters: Vec::new(), columns: None },
             Some(parsed) => {
                 self.check_not_failed(&parsed.statement)?;
-                self.describe(parsed, sql, parameter_types).await?
+                // on the heap: planning has a large state
+                Box::pin(self.describe(parsed, sql, parameter_types)).await?
             }
         };
         Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
@@ -232,7 +233,10 @@ impl Session {
                 ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(&context, insert)?),
                 _ => return Ok(Description { parameters: Vec::new(), columns: None }),
             },
-            Statement::Explain(_) => return Ok(text_column("QUERY PLAN")),
+            Statement::Explain(explain) => {
+                let columns = Some(statement::explain_schema(explain));
+                return Ok(Description { parameters: Vec::new(), columns });
+            }
             Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         };
@@ -254,8 +258,13 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        if matches!(parsed.statement, Statement::Refresh(_)) {
-            self.leave_transaction("REFRESH FEATURE VIEW").await?;
+        let job = match &parsed.statement {
+            Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
+            Statement::CreateDataset(_) => Some("CREATE DATASET"),
+            _ => None,
+        };
+        if let Some(statement) = job {
+            self.leave_transaction(statement).await?;
         }
         let mut context = self.context(&prepared.0.text);
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
@@ -263,7 +272,8 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters { values };
-        let work = statement::execute(&mut context, parsed, &parameters, &token);
+        // on the heap: the state of every kind of statement is in it
+        let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),

@@ -5,9 +5,11 @@ mod alter;
 mod comment;
 mod context;
 mod copy;
+mod dataset;
 mod drop;
 mod entity;
 mod execute;
+mod explain;
 mod feature_table;
 mod feature_view;
 mod refresh;
@@ -22,5 +24,6 @@ mod workspace;
 
 pub use context::StatementContext;
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
+pub use explain::explain_schema;
 pub use select::{plan_labeled, plan_query};
 pub use table::{checked_insert, schema_of_table};

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureView, JobId, ObjectId, Table};
+use granary_catalog::{Catalog, FeatureView, JobId, ObjectId};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Activity, BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, table_id};
+use crate::engine::{
+    Activity, BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, is_named_by_objects, tables_of,
+};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
@@ -115,7 +117,7 @@ impl Warehouse {
         }
         let snapshot = self.catalog.snapshot();
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
-        let tables = snapshot.all::<Table>().into_iter().map(table_id);
+        let tables = snapshot.objects().flat_map(|object| tables_of(object));
         for table in views.map(|view| view.offline_table()).chain(tables) {
             if let Err(error) = self.offline.sweep_orphans(&table).await {
                 tracing::warn!(table, error = %error, "files of unfinished writes could not be removed");
@@ -155,12 +157,12 @@ const LONGEST_READ_US: i64 = 3_600_000_000;
 /// tables are drawn.
 fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
     let snapshot = catalog.snapshot();
-    let named: HashSet<String> = snapshot.all::<Table>().into_iter().map(table_id).collect();
+    let named: HashSet<String> = snapshot.objects().flat_map(|object| tables_of(object)).collect();
     let failed = |error| io_error("list the folder", offline, error);
     let mut nameless = Vec::new();
     for entry in std::fs::read_dir(offline).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if name.starts_with(STAGED) || name.starts_with("table-") && !named.contains(&name) {
+        if name.starts_with(STAGED) || is_named_by_objects(&name) && !named.contains(&name) {
             nameless.push(name);
         }
     }

@@ -5,12 +5,16 @@
 mod cancel;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "wire/explain.rs"]
+mod explain;
 #[path = "wire/full_disk.rs"]
 mod full_disk;
 #[path = "wire/hostile.rs"]
 mod hostile;
 #[path = "wire/http.rs"]
 mod http;
+#[path = "wire/jobs.rs"]
+mod jobs;
 #[path = "wire/large.rs"]
 mod large;
 #[path = "wire/limits.rs"]

@@ -12,7 +12,7 @@ use crate::change::{Author, Change};
 use crate::error::Error;
 use crate::id::{ObjectId, Version};
 use crate::ledger::Ledger;
-use crate::object::Object;
+use crate::object::{Dataset, Object};
 use crate::snapshot::{Applied, Snapshot};
 use crate::store::{Number, Order, Store, Table};
 
@@ -37,7 +37,9 @@ impl Catalog {
         ];
         let store = Arc::new(Store::open(path, &first)?);
         let snapshot = load(&store)?;
-        let ledger = Ledger::open(Arc::clone(&store))?;
+        let versions = snapshot.all::<Dataset>().into_iter().flat_map(Dataset::versions);
+        let made = versions.filter_map(|version| Some((version.job?, version))).collect();
+        let ledger = Ledger::open(Arc::clone(&store), &made)?;
         Ok(Catalog { store, current: RwLock::new(Arc::new(snapshot)), writer: Mutex::new(()), ledger })
     }
 

@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use serde::{Deserialize, Serialize};
 
 pub use interval::{Interval, IntervalSet};
-pub use job::{Job, JobAttempt, JobError, JobFilter, JobKind, JobState, NewJob, Outcome, StoreKind};
+pub use job::{
+    DatasetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, NewJob, Outcome, RefreshWork, StoreKind,
+};
 
 use crate::error::Error;
 use crate::id::{JobId, ObjectId};
+use crate::object::DatasetVersion;
 use crate::store::{Batch, Number, Order, Store, Table};
 
 pub struct Ledger {
@@ -51,10 +54,11 @@ struct RangesRecord {
 impl Ledger {
     pub(crate) const FIRST_JOB: JobId = JobId(1);
 
-    pub(crate) fn open(store: Arc<Store>) -> Result<Ledger, Error> {
+    /// `made`: the datasets' versions in the catalog, by the jobs that made them.
+    pub(crate) fn open(store: Arc<Store>, made: &BTreeMap<JobId, &DatasetVersion>) -> Result<Ledger, Error> {
         let next_job = JobId(store.required_number(Number::NextJob)?);
         let ranges: Vec<RangesRecord> = store.all(Table::Ranges)?;
-        let interrupted = fail_interrupted(&store)?;
+        let interrupted = end_interrupted(&store, made)?;
         let state = State {
             next_job,
             active: BTreeMap::new(),
@@ -70,13 +74,14 @@ impl Ledger {
 
     /// Puts a job in the queue.
     ///
-    /// Refused if a job of the view that has not ended covers part of the range, or if part of it is materialized
-    /// already in a store the job would write to and the job may not overwrite.
+    /// A refresh is refused if a job of the view that has not ended covers part of the range, or if part of it is
+    /// materialized already in a store the job would write to and the job may not overwrite. A dataset is refused if
+    /// another job that has not ended makes one of the same name.
     pub fn create_job(&self, request: NewJob) -> Result<Job, Error> {
         let _writer = self.writer();
         let job = {
             let state = self.state();
-            state.admit(&request)?;
+            state.admit(&request.work)?;
             Job {
                 id: state.next_job,
                 request,
@@ -170,11 +175,11 @@ impl Ledger {
             self.end_attempt(&mut batch, &job, job.state, at_us)?;
         }
         let mut grown = Vec::new();
-        if job.state == JobState::Succeeded {
-            for store in job.request.stores() {
-                let mut intervals = self.ranges(job.request.view, store);
-                intervals.insert(job.request.range);
-                grown.push(RangesRecord { view: job.request.view, store, intervals });
+        if let (JobState::Succeeded, JobWork::Refresh(refresh)) = (job.state, &job.request.work) {
+            for store in refresh.stores() {
+                let mut intervals = self.ranges(refresh.view, store);
+                intervals.insert(refresh.range);
+                grown.push(RangesRecord { view: refresh.view, store, intervals });
             }
         }
         for record in &grown {
@@ -200,7 +205,7 @@ impl Ledger {
                 return Err(job.wrong_state());
             }
         }
-        self.state().admit(&job.request)?;
+        self.state().admit(&job.request.work)?;
         job.state = JobState::Queued;
         job.finished_at_us = None;
         self.write_job(self.store.batch(), &job)?;
@@ -282,7 +287,7 @@ impl Ledger {
     /// Refused while a job of the view has not ended: it would bring a range back.
     pub fn forget(&self, view: ObjectId) -> Result<(), Error> {
         let _writer = self.writer();
-        if let Some(job) = self.state().active.values().find(|job| job.request.view == view) {
+        if let Some(job) = self.state().active.values().find(|job| job.refreshes(view)) {
             return Err(Error::JobConflict { job: job.id });
         }
         let mut batch = self.store.batch();
@@ -355,20 +360,35 @@ impl Ledger {
 }
 
 impl State {
-    fn admit(&self, request: &NewJob) -> Result<(), Error> {
-        let range = request.range;
+    fn admit(&self, work: &JobWork) -> Result<(), Error> {
+        match work {
+            JobWork::Refresh(refresh) => self.admit_refresh(refresh),
+            JobWork::Dataset(dataset) => {
+                let mut others = self.active.values().filter_map(|job| Some((job.id, job.request.work.dataset()?)));
+                let same = |other: &DatasetWork| (other.schema, &other.name) == (dataset.schema, &dataset.name);
+                match others.find(|(_, other)| same(other)) {
+                    Some((job, _)) => Err(Error::JobConflict { job }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn admit_refresh(&self, refresh: &RefreshWork) -> Result<(), Error> {
+        let range = refresh.range;
         if range.is_empty() {
             return Err(Error::EmptyRange { range });
         }
-        let mut of_view = self.active.values().filter(|job| job.request.view == request.view);
-        if let Some(job) = of_view.find(|job| job.request.range.intersection(&range).is_some()) {
-            return Err(Error::JobConflict { job: job.id });
+        let mut others = self.active.values().filter_map(|job| Some((job.id, job.request.work.refresh()?)));
+        let meets = |other: &RefreshWork| other.view == refresh.view && other.range.intersection(&range).is_some();
+        if let Some((job, _)) = others.find(|(_, other)| meets(other)) {
+            return Err(Error::JobConflict { job });
         }
-        if request.overwrite {
+        if refresh.overwrite {
             return Ok(());
         }
-        for store in request.stores() {
-            let done = self.ranges.get(&(request.view, store));
+        for store in refresh.stores() {
+            let done = self.ranges.get(&(refresh.view, store));
             if let Some(overlap) = done.and_then(|ranges| ranges.first_overlap(&range)) {
                 return Err(Error::AlreadyMaterialized { store, overlap });
             }
@@ -397,8 +417,9 @@ fn ranges_key(view: ObjectId, store: StoreKind) -> [u64; 2] {
     [view.0, store]
 }
 
-/// Fails the jobs that were queued or running when the process that knew of them went away.
-fn fail_interrupted(store: &Store) -> Result<Vec<Job>, Error> {
+/// Ends the jobs that were queued or running when the process that knew of them went away. Those whose dataset is in
+/// the catalog had done their work; the others are failed and given back.
+fn end_interrupted(store: &Store, made: &BTreeMap<JobId, &DatasetVersion>) -> Result<Vec<Job>, Error> {
     let error = JobError {
         // crash_shutdown
         sqlstate: "57P02".to_owned(),
@@ -416,18 +437,30 @@ fn fail_interrupted(store: &Store) -> Result<Vec<Job>, Error> {
     }
     let mut batch = store.batch();
     for job in &mut interrupted {
-        if job.state == JobState::Running {
+        let was_running = job.state == JobState::Running;
+        match made.get(&job.id) {
+            Some(version) => {
+                job.state = JobState::Succeeded;
+                (job.rows_read, job.rows_written) = (version.rows, version.rows);
+                job.finished_at_us = Some(version.created_at_us);
+            }
+            None => {
+                job.state = JobState::Failed;
+                job.error = Some(error.clone());
+            }
+        }
+        if was_running {
             let key = [job.id.0, u64::from(job.attempts)];
             if let Some(mut attempt) = store.get::<JobAttempt>(Table::Attempts, &key)? {
-                attempt.state = JobState::Failed;
-                attempt.error = Some(error.clone());
+                attempt.state = job.state;
+                attempt.finished_at_us = job.finished_at_us;
+                attempt.error.clone_from(&job.error);
                 attempt.put(&mut batch)?;
             }
         }
-        job.state = JobState::Failed;
-        job.error = Some(error.clone());
         batch.put(Table::Jobs, &[job.id.0], job)?;
     }
     batch.commit()?;
+    interrupted.retain(|job| job.state == JobState::Failed);
     Ok(interrupted)
 }

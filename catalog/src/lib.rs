@@ -27,13 +27,13 @@ pub use diff::diff;
 pub use error::{Error, ObjectName};
 pub use id::{JobId, ObjectId, Version};
 pub use ledger::{
-    Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobKind, JobState, Ledger, NewJob, Outcome,
-    StoreKind,
+    DatasetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, Ledger, NewJob,
+    Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
-    AggregateFunction, ApiKey, Backfill, Column, Dataset, Definition, Entity, Feature, FeatureDefinition,
-    FeatureService, FeatureTable, FeatureView, FileFormat, Header, Home, LeadingEdge, NameSpace, Object, ObjectKind,
-    Reach, RealtimeView, RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows, ServiceMember, Source,
-    SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Window, Workspace,
+    AggregateFunction, ApiKey, Backfill, Column, Dataset, DatasetInput, DatasetVersion, Definition, Entity, Feature,
+    FeatureDefinition, FeatureService, FeatureTable, FeatureView, FileFormat, Header, Home, LeadingEdge, NameSpace,
+    Object, ObjectKind, Reach, RealtimeView, RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows,
+    ServiceMember, Source, SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Window, Workspace,
 };
 pub use snapshot::Snapshot;

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use aggregate::AggregateFunction;
 pub use column::Column;
-pub use dataset::Dataset;
+pub use dataset::{Dataset, DatasetInput, DatasetVersion};
 pub use entity::Entity;
 pub use feature::{Feature, FeatureDefinition};
 pub use feature_service::{FeatureService, ServiceMember};
@@ -216,7 +216,7 @@ impl Object {
             Object::FeatureView(view) => Some(&view.query),
             Object::RealtimeView(view) => Some(&view.query),
             Object::View(view) => Some(&view.query),
-            Object::Dataset(dataset) => Some(&dataset.query),
+            Object::Dataset(dataset) => Some(&dataset.newest.query),
             _ => None,
         }
     }
@@ -227,7 +227,7 @@ impl Object {
             Object::FeatureView(view) => Some(&mut view.query),
             Object::RealtimeView(view) => Some(&mut view.query),
             Object::View(view) => Some(&mut view.query),
-            Object::Dataset(dataset) => Some(&mut dataset.query),
+            Object::Dataset(dataset) => Some(&mut dataset.newest.query),
             _ => None,
         }
     }

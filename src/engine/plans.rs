@@ -1,6 +1,6 @@
 //! Small operations on logical plans that statements need: parameters, casts, running.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -8,12 +8,16 @@ use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
 use datafusion::physical_plan::execute_stream;
 
+use super::error::into_datafusion;
+use super::relation::{FeatureRelation, RowsOrigin};
+use super::tables::stored::version_of;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of};
 
@@ -108,6 +112,24 @@ pub fn insert_input(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
+/// The stored tables that a plan reads, through feature relations too, each with its version in the store.
+pub fn versions_read(plan: &LogicalPlan) -> Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            found.extend(version_of(provider.as_ref()));
+            let relation = provider.downcast_ref::<FeatureRelation>();
+            if let Some(RowsOrigin::Plan { plan, .. }) = relation.map(|relation| &relation.origin) {
+                found.extend(versions_read(plan).map_err(into_datafusion)?);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
 /// Runs a plan; its rows come as one stream.
 pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
     let physical = state.create_physical_plan(plan).await?;
@@ -132,26 +154,4 @@ pub async fn constant_time(
         Some(Value::Int(time_us)) => Ok(time_us),
         _ => Err(Error::new(Kind::InvalidDatetimeFormat, format!("{expr} is not a time"))),
     }
-}
-
-/// The plan in lines, as EXPLAIN shows it; with `analyze` it is run, and the lines have its figures.
-pub async fn explain(state: &SessionState, plan: &LogicalPlan, analyze: bool) -> Result<Vec<String>> {
-    use datafusion::physical_plan::display::DisplayableExecutionPlan;
-    use futures::TryStreamExt;
-    let physical = state.create_physical_plan(plan).await?;
-    if !analyze {
-        let text = DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string();
-        return Ok(text.lines().map(str::to_owned).collect());
-    }
-    let watch = crate::time::Stopwatch::start();
-    let mut rows = execute_stream(Arc::clone(&physical), state.task_ctx())?;
-    let mut n_rows = 0;
-    while let Some(batch) = rows.try_next().await? {
-        n_rows += batch.num_rows();
-    }
-    let text = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string();
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.push(format!("Rows: {n_rows}"));
-    lines.push(format!("Execution Time: {:.3} ms", watch.elapsed().as_secs_f64() * 1000.0));
-    Ok(lines)
 }

@@ -2,6 +2,7 @@
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
 mod catalog_rewrite;
+mod dataset_version;
 mod distinct;
 mod labels;
 mod lengths;
@@ -19,7 +20,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
-use granary_catalog::{Catalog, Object, ObjectId, ObjectKind, Snapshot};
+use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind, Snapshot};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, position_at};
@@ -36,8 +37,9 @@ use provider::TableSources;
 use tables::pending::TableWrite;
 use tables::system::{SessionFacts, SystemContext};
 
-use system_time::ReadAt;
+use system_time::{ReadAt, Timed};
 
+pub use dataset_version::dataset_call;
 pub use labels::{Labels, type_label};
 pub use lengths::max_length;
 pub use system_time::as_of_column;
@@ -224,7 +226,7 @@ impl QueryPlanner {
 
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
-        let times = system_time::rewrite(&mut statement, &|name| self.is_feature_relation(name))?;
+        let times = system_time::rewrite(&mut statement, &|name| self.timed(name))?;
         for relation in &times.relations {
             if let ReadAt::AsOf { time } = relation {
                 self.check_time(time, text)?;
@@ -246,7 +248,9 @@ impl QueryPlanner {
             if is_function && self.scope.relation(&reference)?.is_none() {
                 continue;
             }
-            let source = self.resolve(&reference, &times).await.map_err(|error| locate(error, &reference, text))?;
+            // on the heap: what opens a table's log has a large state
+            let source =
+                Box::pin(self.resolve(&reference, &times)).await.map_err(|error| locate(error, &reference, text))?;
             tables.insert(reference, source);
         }
         let provider = TableSources { state: &state, tables };
@@ -294,21 +298,21 @@ impl QueryPlanner {
         })
     }
 
-    fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
-        let Some(reference) = table_reference(name) else { return Ok(false) };
+    /// What a name stands for that may have a system time.
+    fn timed(&self, name: &ObjectName) -> Result<Option<Timed>> {
+        let Some(reference) = table_reference(name) else { return Ok(None) };
         if tables::system::is_system_schema(reference.schema())
             || tables::system::named(&self.scope.search_path, &reference).is_some()
         {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.scope.relation(&reference)?.is_some_and(|object| {
-            matches!(
-                object.kind(),
-                ObjectKind::FeatureView
-                    | ObjectKind::FeatureTable
-                    | ObjectKind::FeatureService
-                    | ObjectKind::RealtimeView
-            )
+        Ok(self.scope.relation(&reference)?.and_then(|object| match object.kind() {
+            ObjectKind::FeatureView
+            | ObjectKind::FeatureTable
+            | ObjectKind::FeatureService
+            | ObjectKind::RealtimeView => Some(Timed::Feature),
+            ObjectKind::Dataset => Some(Timed::Dataset),
+            _ => None,
         }))
     }
 
@@ -326,6 +330,16 @@ impl QueryPlanner {
             let mode = match &times.relations[number - 1] {
                 ReadAt::AsOf { .. } => ReadMode::AsOf { column: as_of_column(number) },
                 ReadAt::Between { start, end } => self.history_mode(start, end).await?,
+                ReadAt::DatasetAt { time } => {
+                    let time = granary_sql::SqlText::new(time.clone(), time.to_string());
+                    let time_us = super::plans::constant_time(self, &time).await?;
+                    let version = dataset_version::at_time(dataset(&object)?, time_us)?;
+                    return Ok(provider_as_source(tables::stored::dataset(self, version).await?));
+                }
+                ReadAt::DatasetVersion { number } => {
+                    let version = dataset_version::of_number(dataset(&object)?, *number)?;
+                    return Ok(provider_as_source(tables::stored::dataset(self, version).await?));
+                }
             };
             return self.feature_relation(&object, mode, times.system_columns).await;
         }
@@ -399,6 +413,7 @@ impl QueryPlanner {
             Object::Source(source) => tables::sources::source_table(self, source).await,
             Object::Stream(stream) => tables::sources::stream_table(self, stream).await,
             Object::Table(table) => tables::stored::table(self, table).await,
+            Object::Dataset(dataset) => tables::stored::dataset(self, &dataset.newest).await,
             Object::View(view) => {
                 let plan = Box::pin(self.nested()?.plan_query_text(&view.query)).await?;
                 Ok(Arc::new(ViewTable::new(plan, None)))
@@ -412,6 +427,13 @@ impl QueryPlanner {
     pub(super) async fn plan_nested(&self, sql: &str) -> Result<LogicalPlan> {
         Box::pin(self.nested()?.plan_query_text(sql)).await
     }
+}
+
+fn dataset(object: &Object) -> Result<&Dataset> {
+    object.downcast().ok_or_else(|| {
+        let message = format!("\"{}\" is a {}, not a dataset", object.name(), object.kind().as_str());
+        Error::new(Kind::WrongObjectType, message)
+    })
 }
 
 /// The plan with its columns under their labels.

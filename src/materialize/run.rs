@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Interval, Job, JobError, JobKind, NewJob, ObjectId, Outcome};
+use granary_catalog::{Author, Interval, Job, JobWork, NewJob, ObjectId, RefreshWork};
 use tokio_util::sync::CancellationToken;
 
+use super::job::{cancelled, run_job};
 use super::online::{Mode, write_rows};
 use super::range::ResolvedRange;
 use super::tiles::TileBuilder;
 use crate::engine::{BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::warehouse::Warehouse;
 
@@ -30,22 +31,19 @@ pub struct Materialization {
 /// A tile batch that is written at once.
 const ROWS_AT_ONCE: usize = 8192;
 
-pub fn cancelled() -> Error {
-    Error::new(Kind::QueryCanceled, "the job was cancelled")
-}
-
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
 pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
     Ok(warehouse.catalog.ledger().create_job(NewJob {
-        kind: JobKind::Refresh,
+        work: JobWork::Refresh(RefreshWork {
+            view: ObjectId(work.view.id),
+            view_name: work.view.name.clone(),
+            range: Interval::new(work.range.start_us, work.range.end_us),
+            online: work.online,
+            offline: work.offline,
+            overwrite: work.overwrite,
+        }),
         workspace: work.workspace,
-        view: ObjectId(work.view.id),
-        view_name: work.view.name.clone(),
-        range: Interval::new(work.range.start_us, work.range.end_us),
-        online: work.online,
-        offline: work.offline,
-        overwrite: work.overwrite,
         author: work.author.clone(),
     })?)
 }
@@ -58,26 +56,13 @@ pub async fn run(
     job: Job,
     cancel: CancellationToken,
 ) -> Result<()> {
-    let ledger = warehouse.catalog.ledger();
-    ledger.start_attempt(job.id, warehouse.clock.now_us())?;
-    warehouse.job_started(job.id, cancel.clone());
-    let result = tokio::select! {
-        result = write_both(warehouse, &planner, &work, &job, &cancel) => result,
-        () = cancel.cancelled() => Err(cancelled()),
-    };
-    warehouse.job_ended(job.id);
-    let outcome = match &result {
-        Ok(()) => Outcome::Succeeded,
-        Err(error) if error.kind() == Kind::QueryCanceled => Outcome::Cancelled,
-        Err(error) => {
-            Outcome::Failed(JobError { sqlstate: error.sqlstate().to_owned(), message: error.message().to_owned() })
+    let both = async {
+        tokio::select! {
+            result = write_both(warehouse, &planner, &work, &job, &cancel) => result,
+            () = cancel.cancelled() => Err(cancelled()),
         }
     };
-    let ended = ledger.finish(job.id, outcome, warehouse.clock.now_us())?;
-    result.map_err(|error| {
-        let detail = format!("Job {} ended as {}.", ended.id, ended.state);
-        if error.detail().is_none() { error.with_detail(detail) } else { error }
-    })
+    run_job(warehouse, &job, &cancel, both).await
 }
 
 async fn write_both(
@@ -203,6 +188,6 @@ fn was_tried_before(warehouse: &Warehouse, work: &Materialization, job: &Job) ->
     Ok(warehouse.catalog.ledger().list(&filter)?.iter().any(|earlier| {
         earlier.id != job.id
             && matches!(earlier.state, JobState::Failed | JobState::Cancelled)
-            && earlier.request.range.intersection(&range).is_some()
+            && earlier.request.work.refresh().is_some_and(|earlier| earlier.range.intersection(&range).is_some())
     }))
 }

@@ -135,6 +135,11 @@ impl Transaction {
     /// Makes everything durable, or nothing. Rows of new tables are written first: nobody sees them until the catalog
     /// has the table. Rows of tables that exist follow, one atomic append a table; those that were staged are copied.
     pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
+        // on the heap: writing tables has a large state
+        Box::pin(self.commit_all(warehouse, role)).await
+    }
+
+    async fn commit_all(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
         let Transaction { base, working, changes, writes, texts, .. } = std::mem::take(self);
         let Some(base) = base else { return Ok(()) };
         let before = warehouse.catalog.snapshot();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateSource,
-    CreateStream, CreateWorkspace,
+    Alter, AlterAction, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView,
+    CreateSource, CreateStream, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 
@@ -153,6 +153,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
+        Statement::CreateDataset(create) => Some(&mut create.options),
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         _ => None,
     }
@@ -175,6 +176,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
+            | Statement::CreateDataset(CreateDataset { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -240,6 +242,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,
+        Statement::CreateDataset(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
         _ => {}
     })

@@ -8,7 +8,7 @@ use sqlparser::ast;
 
 use super::context::StatementContext;
 use super::select;
-use crate::engine::{ExportRequest, cast_batches, export_plan, output_schema, run};
+use crate::engine::{ExportRequest, cast_batches, export_plan, output_schema, run, unwritable};
 use crate::error::{Error, Kind, Result};
 
 /// Gives the number of rows.
@@ -33,7 +33,8 @@ pub async fn copy_to(context: &StatementContext, copy: &ast::Statement) -> Resul
     let state = context.planner().state();
     let schema = labels.apply(&output_schema(&plan));
     let plan = export_plan(&state, cast_batches(plan, &schema)?, &request)?;
-    let batches: Vec<_> = run(&state, &plan).await?.try_collect().await?;
+    let written = async { Ok::<Vec<_>, Error>(run(&state, &plan).await?.try_collect().await?) };
+    let batches = written.await.map_err(|error| unwritable(filename, error))?;
     let counts = batches.iter().filter_map(|batch| batch.column(0).as_primitive_opt::<UInt64Type>());
     Ok(counts.flat_map(|counts| counts.values().iter()).sum())
 }

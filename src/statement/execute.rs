@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, copy, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table,
-    view, workspace,
+    alter, comment, copy, dataset, drop, entity, explain, feature_table, feature_view, refresh, select, show, source,
+    stream, table, view, workspace,
 };
-use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
+use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
 use crate::row::Value;
 use crate::warehouse::Warehouse;
@@ -98,10 +98,14 @@ pub async fn execute(
             let (plan, labels) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
             rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
         }
-        Statement::Explain(explain) => explain_query(context, explain, parameters).await,
+        Statement::Explain(statement) => Box::pin(explain::explain(context, statement, parameters)).await,
         Statement::Refresh(statement) => {
             refresh::refresh(context, statement, cancel).await?;
             Ok(Response::done("REFRESH FEATURE VIEW"))
+        }
+        Statement::CreateDataset(create) => {
+            let rows = Box::pin(dataset::create(context, create, cancel)).await?;
+            Ok(Response::done(rows.map_or_else(|| "CREATE DATASET".to_owned(), |rows| format!("SELECT {rows}"))))
         }
         Statement::CancelJob(statement) => {
             refresh::cancel_job(context, statement)?;
@@ -130,7 +134,6 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateFeatureService(_) => Err(Error::not_supported("CREATE FEATURE SERVICE")),
         Statement::CreateRealtimeFeatureView(_) => Err(Error::not_supported("CREATE REALTIME FEATURE VIEW")),
-        Statement::CreateDataset(_) => Err(Error::not_supported("CREATE DATASET")),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
         Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
         Statement::Verify(_) => Err(Error::not_supported("VERIFY FEATURE VIEW")),
@@ -207,24 +210,6 @@ async fn postgres(
     }
 }
 
-async fn explain_query(
-    context: &StatementContext,
-    explain: &granary_sql::statement::Explain,
-    parameters: &Parameters,
-) -> Result<Response> {
-    let Statement::Query(query) = &explain.statement.statement else {
-        return Err(Error::not_supported("EXPLAIN of a statement other than a query"));
-    };
-    if explain.format != granary_sql::statement::ExplainFormat::Text {
-        return Err(Error::not_supported("EXPLAIN in a format other than text"));
-    }
-    let (plan, _) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
-    let plan = bind_parameters(plan, &parameters.values)?;
-    let lines = crate::engine::explain(&context.planner().state(), &plan, explain.analyze).await?;
-    let batch = show::text_rows("QUERY PLAN", lines.iter().map(String::as_str))?;
-    Ok(Response::batch(batch, RowsTag::Explain))
-}
-
 async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) -> Result<Response> {
     let schema = labels.apply(&output_schema(&plan));
     let rows = run(&context.planner().state(), &plan).await?;
@@ -245,10 +230,10 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
                     forget_view(warehouse, &bound).await?;
                 }
             }
-            Object::Table(table) => {
-                let same = after.get_as::<granary_catalog::Table>(table.header.id);
-                if same.is_none_or(|same| same.storage_id != table.storage_id) {
-                    warehouse.offline.drop_table(&table_id(table)).await?;
+            Object::Table(_) | Object::Dataset(_) => {
+                let kept = after.get(object.id()).map_or_else(Vec::new, |object| tables_of(object));
+                for table in tables_of(object).iter().filter(|table| !kept.contains(table)) {
+                    warehouse.offline.drop_table(table).await?;
                 }
             }
             _ => {}

@@ -9,7 +9,7 @@ use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
-use crate::engine::{Labels, LogicalPlan, is_system_schema, table_reference};
+use crate::engine::{Labels, LogicalPlan, dataset_call, is_system_schema, table_reference};
 use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.
@@ -86,6 +86,14 @@ struct Dependencies<'a> {
 
 impl Visitor for Dependencies<'_> {
     type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
+        match dataset_call(factor) {
+            Some(Ok((dataset, _))) => self.pre_visit_relation(&dataset),
+            // Planning has refused it already.
+            Some(Err(_)) | None => ControlFlow::Continue(()),
+        }
+    }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
         let Some(reference) = table_reference(relation) else { return ControlFlow::Continue(()) };

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{NewObject, StatementContext};
 use super::execute::Parameters;
-use super::{select, types, view};
+use super::select::{self, PlannedQuery};
+use super::{types, view};
 use crate::engine::{
     LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, insert_input, is_system_schema, max_length, run,
     table_id,
@@ -44,21 +45,13 @@ pub async fn create(
         }
     };
     let columns = match &query {
-        None => declared(context, &create.columns)?,
-        Some(query) => query
-            .columns
-            .iter()
-            .map(|column| match normalize_type(&column.data_type) {
-                Some(data_type) => Ok(Column::new(&column.name, data_type, true)),
-                None => Err(Error::not_supported(format!("a table column of type {}", column.data_type))),
-            })
-            .collect::<Result<_>>()?,
+        None => {
+            let columns = declared(context, &create.columns)?;
+            check_distinct(&columns)?;
+            columns
+        }
+        Some(query) => columns_of(query)?,
     };
-    let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0])));
-    }
     let anew = match &create.query {
         Some(query) => format!("CREATE TABLE {} AS {}", create.name, view::query_text(statement, query)),
         None => ast::CreateTable { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
@@ -83,8 +76,30 @@ pub async fn create(
     }
 }
 
+/// The columns that keep the rows of a query.
+pub fn columns_of(query: &PlannedQuery) -> Result<Vec<Column>> {
+    let columns = query.columns.iter().map(|column| match normalize_type(&column.data_type) {
+        Some(data_type) => Ok(Column::new(&column.name, data_type, true)),
+        None => Err(Error::not_supported(format!("a table column of type {}", column.data_type))),
+    });
+    let columns = columns.collect::<Result<Vec<Column>>>()?;
+    check_distinct(&columns)?;
+    Ok(columns)
+}
+
+fn check_distinct(columns: &[Column]) -> Result<()> {
+    let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0])))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A number that no table has had: drawn, because tables of concurrent transactions must not meet.
-fn new_storage_id() -> Result<u64> {
+pub fn new_storage_id() -> Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
     Ok(u64::from_be_bytes(bytes) >> 1)
@@ -113,14 +128,15 @@ fn declared(context: &StatementContext, columns: &[ast::ColumnDef]) -> Result<Ve
         .collect()
 }
 
-fn schema_of(table: &Table) -> SchemaRef {
+/// The schema of rows on their way into a table.
+pub fn schema_of(columns: &[Column]) -> SchemaRef {
     let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), column.nullable);
-    Arc::new(Schema::new(table.columns.iter().map(field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The columns of the stored table of that name, if a table of the catalog has it.
 pub fn schema_of_table(snapshot: &granary_catalog::Snapshot, stored: &str) -> Option<SchemaRef> {
-    snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored).map(schema_of)
+    snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored).map(|table| schema_of(&table.columns))
 }
 
 /// What a transaction holds of one table's new rows; more are staged in the offline store.
@@ -133,7 +149,7 @@ async fn fill(
     plan: LogicalPlan,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let schema = schema_of(table);
+    let schema = schema_of(&table.columns);
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &schema)?).await?;
     let checked = table.clone();
@@ -273,10 +289,16 @@ pub fn check_written(context: &StatementContext, statement: &ast::Statement) -> 
             (DELETE, from.first().and_then(|from| table_name(&from.relation)))
         }
         ast::Statement::Merge(merge) => ("MERGE into", table_name(&merge.table)),
+        ast::Statement::AlterTable(alter) if !is_table(context, &alter.name) => ("ALTER TABLE", Some(&alter.name)),
         ast::Statement::Truncate(truncate) => ("TRUNCATE", truncate.table_names.first().map(|table| &table.name)),
         _ => return Ok(()),
     };
     name.map_or(Ok(()), |name| writable(context, name, verb).map(|_| ()))
+}
+
+fn is_table(context: &StatementContext, name: &ast::ObjectName) -> bool {
+    let found = crate::engine::table_reference(name).and_then(|name| context.scope.relation(&name).ok().flatten());
+    found.is_some_and(|object| object.kind() == ObjectKind::Table)
 }
 
 fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {
@@ -309,10 +331,13 @@ fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> R
                 ObjectKind::FeatureView => verb == DELETE,
                 _ => false,
             };
-            let error = if is_later {
-                Error::not_supported(format!("{verb} {target}"))
-            } else {
-                Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()))
+            let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
+            let error = match other.kind() {
+                _ if is_later => Error::not_supported(format!("{verb} {target}")),
+                ObjectKind::Dataset => refused()
+                    .with_detail("The rows of a dataset never change.")
+                    .with_hint(format!("make a new version of it: CREATE OR REPLACE DATASET {} AS …", other.name())),
+                _ => refused(),
             };
             Err(context.at(name, error))
         }

@@ -1,4 +1,4 @@
-//! Sources on `s3://`, read from a stand-in for S3 that checks keys.
+//! Sources and COPY on `s3://`, against a stand-in for S3 that checks keys.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -126,4 +126,51 @@ async fn sources_on_s3_work() {
         let message = format!("could not read \"{path}\": the server's credentials do not allow it");
         assert_eq!(answer, ("42501".to_owned(), message));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_to_s3_works() {
+    let store = Store::start(&[]);
+    let server = store.reader(&store.secret);
+    let client = server.connect().await;
+    let numbers = "SELECT i, 'x' || i AS t FROM generate_series(1, 1000) AS g(i)";
+    for (key, options) in [("out/a.parquet", ""), ("out/b.csv", " (HEADER)"), ("out/c", " (FORMAT csv, HEADER)")] {
+        rows(&client, &format!("COPY ({numbers}) TO 's3://lake/{key}'{options}")).await;
+    }
+    for (name, source) in [("a", "PARQUET 's3://lake/out/a.parquet'"), ("b", "CSV 's3://lake/out/b.csv'")] {
+        rows(&client, &format!("CREATE SOURCE {name} FROM {source}")).await;
+        assert_eq!(rows(&client, &format!("SELECT count(*), sum(i), max(t) FROM {name}")).await, ["1000 500500 x999"]);
+    }
+    rows(&client, "CREATE SOURCE c FROM CSV 's3://lake/out/c'").await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM c").await, ["1000"]);
+
+    // several parts, one of which is there when the query fails, or is cancelled
+    let many = "SELECT i, sha256(i::text)::text AS t FROM generate_series(1, 800000) AS g(i)";
+    let answer =
+        refused(&client, &format!("COPY ({many} WHERE 1 / (i - 799999) < 2) TO 's3://lake/none/a.parquet'")).await;
+    assert_eq!(answer.0, "22012");
+    let cancel = client.cancel_token();
+    let endless = "COPY (SELECT i, sha256(i::text)::text AS t FROM generate_series(1, 2000000000) AS g(i)) \
+                   TO 's3://lake/none/b.parquet'";
+    let (answer, cancelled) = tokio::join!(refused(&client, endless), async {
+        let watcher = server.connect().await;
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%'";
+        while rows(&watcher, running).await != ["1"] {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel_query(tokio_postgres::NoTls).await
+    });
+    cancelled.expect("asks to cancel");
+    assert_eq!(answer.0, "57014");
+    let (code, message) = refused(&client, "CREATE SOURCE none FROM PARQUET 's3://lake/none/*.parquet'").await;
+    assert_eq!((code.as_str(), message.as_str()), ("58P01", "no file matches \"s3://lake/none/*.parquet\""));
+
+    let answer = refused(&client, "COPY (SELECT 1 AS a) TO 's3://nolake/a.parquet'").await;
+    let message = "could not write \"s3://nolake/a.parquet\": the bucket does not exist";
+    assert_eq!(answer, ("58P01".to_owned(), message.to_owned()));
+    let stranger = store.reader("not the secret");
+    let client = stranger.connect().await;
+    let answer = refused(&client, "COPY (SELECT 1 AS a) TO 's3://lake/a.parquet'").await;
+    let message = "could not write \"s3://lake/a.parquet\": the server's credentials do not allow it";
+    assert_eq!(answer, ("42501".to_owned(), message.to_owned()));
 }

@@ -8,11 +8,27 @@ use super::Interval;
 use crate::change::Author;
 use crate::id::{JobId, ObjectId};
 
-/// What a job is asked to do.
+/// A job that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewJob {
-    pub kind: JobKind,
+    #[serde(flatten)]
+    pub work: JobWork,
     pub workspace: ObjectId,
+    /// Whoever asked; `at_us` is when the job was made.
+    pub author: Author,
+}
+
+/// What a job is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobWork {
+    Refresh(RefreshWork),
+    Dataset(DatasetWork),
+}
+
+/// Materializes a range of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshWork {
     pub view: ObjectId,
     /// Kept beside the id because the job outlives the view.
     pub view_name: String,
@@ -22,8 +38,48 @@ pub struct NewJob {
     pub offline: bool,
     /// Do ranges again that are materialized already.
     pub overwrite: bool,
-    /// Whoever asked; `at_us` is when the job was made.
-    pub author: Author,
+}
+
+/// Makes a version of a dataset, which need not exist before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetWork {
+    pub schema: ObjectId,
+    pub name: String,
+    pub version: u64,
+}
+
+impl JobWork {
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            JobWork::Refresh(_) => "refresh",
+            JobWork::Dataset(_) => "dataset",
+        }
+    }
+
+    pub fn refresh(&self) -> Option<&RefreshWork> {
+        match self {
+            JobWork::Refresh(refresh) => Some(refresh),
+            JobWork::Dataset(_) => None,
+        }
+    }
+
+    pub fn dataset(&self) -> Option<&DatasetWork> {
+        match self {
+            JobWork::Dataset(dataset) => Some(dataset),
+            JobWork::Refresh(_) => None,
+        }
+    }
+}
+
+impl RefreshWork {
+    /// The stores the job writes to.
+    pub fn stores(&self) -> impl Iterator<Item = StoreKind> {
+        let (offline, online) = (self.offline, self.online);
+        StoreKind::ALL.into_iter().filter(move |store| match store {
+            StoreKind::Offline => offline,
+            StoreKind::Online => online,
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +110,11 @@ impl Job {
     pub fn created_at_us(&self) -> i64 {
         self.request.author.at_us
     }
+
+    /// Whether it materializes that view.
+    pub(crate) fn refreshes(&self, view: ObjectId) -> bool {
+        self.request.work.refresh().is_some_and(|refresh| refresh.view == view)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +135,6 @@ pub struct JobAttempt {
 pub struct JobError {
     pub sqlstate: String,
     pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    Refresh,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,7 +217,7 @@ impl Default for JobFilter {
 impl JobFilter {
     pub(crate) fn admits(&self, job: &Job) -> bool {
         self.workspace.is_none_or(|workspace| workspace == job.request.workspace)
-            && self.view.is_none_or(|view| view == job.request.view)
+            && self.view.is_none_or(|view| job.refreshes(view))
             && self.state.is_none_or(|state| state == job.state)
     }
 }
@@ -189,16 +244,5 @@ impl StoreKind {
 impl fmt::Display for StoreKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
-    }
-}
-
-impl NewJob {
-    /// The stores the job writes to.
-    pub fn stores(&self) -> impl Iterator<Item = StoreKind> {
-        let (offline, online) = (self.offline, self.online);
-        StoreKind::ALL.into_iter().filter(move |store| match store {
-            StoreKind::Offline => offline,
-            StoreKind::Online => online,
-        })
     }
 }

@@ -122,16 +122,49 @@ fn remap_reaches_ids_that_are_no_dependencies() {
     assert_eq!(role.downcast::<Role>().unwrap().member_of, [ObjectId(5)]);
     let mut dataset = Object::from(Dataset {
         header: Header::new(ObjectId(3), Home::Workspace(ObjectId(1)), "name", "owner"),
-        query: "query".to_owned(),
-        columns: Vec::new(),
-        storage_id: 0,
-        rows: 0,
-        made_at: Version::ZERO,
-        lineage: vec![ObjectId(4)],
-        definitions: Vec::new(),
+        newest: dataset_version(2, 20, 6),
+        earlier: vec![dataset_version(1, 10, 4)],
     });
     dataset.remap(&mut |id| *id = id.after(1));
-    assert_eq!(dataset.downcast::<Dataset>().unwrap().lineage, [ObjectId(5)]);
+    let versions: Vec<&DatasetVersion> = dataset.downcast::<Dataset>().unwrap().versions().collect();
+    assert_eq!([versions[0].inputs[0].id, versions[1].inputs[0].id], [ObjectId(5), ObjectId(7)]);
+}
+
+fn dataset_version(number: u64, created_at_us: i64, input: u64) -> DatasetVersion {
+    DatasetVersion {
+        number,
+        query: "query".to_owned(),
+        columns: Vec::new(),
+        storage_id: number,
+        rows: 0,
+        bytes: 0,
+        made_at: Version::ZERO,
+        created_at_us,
+        created_by: "ada".to_owned(),
+        job: None,
+        settings: Vec::new(),
+        inputs: vec![DatasetInput {
+            id: ObjectId(input),
+            kind: ObjectKind::Table,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            definition: "CREATE TABLE t (a int)".to_owned(),
+            revision: 1,
+            rows_version: None,
+        }],
+    }
+}
+
+#[test]
+fn a_version_of_a_dataset_is_found_by_number_and_by_time() {
+    let dataset = Dataset {
+        header: Header::new(ObjectId(3), Home::Workspace(ObjectId(1)), "name", "owner"),
+        newest: dataset_version(3, 20, 4),
+        earlier: vec![dataset_version(1, 10, 4), dataset_version(2, 20, 4)],
+    };
+    let number = |version: Option<&DatasetVersion>| version.map(|version| version.number);
+    assert_eq!([0, 1, 3, 4].map(|wanted| number(dataset.version(wanted))), [None, Some(1), Some(3), None]);
+    assert_eq!([9, 10, 19, 20].map(|at| number(dataset.version_at(at))), [None, Some(1), Some(1), Some(3)]);
 }
 
 #[test]

@@ -61,14 +61,15 @@ fn comment(id: ObjectId, generation: u64) -> Change {
 
 fn job(end_us: i64) -> NewJob {
     NewJob {
-        kind: JobKind::Refresh,
+        work: JobWork::Refresh(RefreshWork {
+            view: SPEND,
+            view_name: "user_spend".to_owned(),
+            range: Interval::new(end_us - 1, end_us),
+            online: true,
+            offline: true,
+            overwrite: false,
+        }),
         workspace: WORKSPACE,
-        view: SPEND,
-        view_name: "user_spend".to_owned(),
-        range: Interval::new(end_us - 1, end_us),
-        online: true,
-        offline: true,
-        overwrite: false,
         author: author("…"),
     }
 }

@@ -8,17 +8,28 @@ use crate::fixture::*;
 use crate::random::Random;
 
 fn request(start_us: i64, end_us: i64) -> NewJob {
-    NewJob {
-        kind: JobKind::Refresh,
-        workspace: WORKSPACE,
+    job(refresh(start_us, end_us))
+}
+
+fn job(refresh: RefreshWork) -> NewJob {
+    let author = author("REFRESH FEATURE VIEW user_spend");
+    NewJob { work: JobWork::Refresh(refresh), workspace: WORKSPACE, author }
+}
+
+fn refresh(start_us: i64, end_us: i64) -> RefreshWork {
+    RefreshWork {
         view: SPEND,
         view_name: "user_spend".to_owned(),
         range: Interval::new(start_us, end_us),
         online: true,
         offline: true,
         overwrite: false,
-        author: author("REFRESH FEATURE VIEW user_spend"),
     }
+}
+
+fn dataset(name: &str, version: u64) -> NewJob {
+    let work = JobWork::Dataset(DatasetWork { schema: SCHEMA, name: name.to_owned(), version });
+    NewJob { work, workspace: WORKSPACE, author: author("CREATE DATASET …") }
 }
 
 fn failure(message: &str) -> JobError {
@@ -123,15 +134,15 @@ fn a_step_out_of_turn_is_refused() {
 fn what_is_materialized_is_not_done_twice_unless_asked_to() {
     let (_place, catalog) = shop_catalog();
     let ledger = catalog.ledger();
-    run(ledger, NewJob { online: false, ..request(0, 10) });
+    run(ledger, job(RefreshWork { online: false, ..refresh(0, 10) }));
     let error = ledger.create_job(request(5, 15)).unwrap_err();
     let Error::AlreadyMaterialized { store, overlap } = error else { panic!("{error:?}") };
     assert_eq!((store, overlap), (StoreKind::Offline, Interval::new(5, 10)));
-    run(ledger, NewJob { offline: false, ..request(5, 15) });
-    run(ledger, NewJob { overwrite: true, ..request(5, 15) });
+    run(ledger, job(RefreshWork { offline: false, ..refresh(5, 15) }));
+    run(ledger, job(RefreshWork { overwrite: true, ..refresh(5, 15) }));
     assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 15)]);
     assert_eq!(ranges(ledger, StoreKind::Online), [Interval::new(5, 15)]);
-    run(ledger, NewJob { view: SERVICE, ..request(0, 10) });
+    run(ledger, job(RefreshWork { view: SERVICE, ..refresh(0, 10) }));
 }
 
 #[test]
@@ -139,7 +150,7 @@ fn two_jobs_do_not_work_on_the_same_range() {
     let (_place, catalog) = shop_catalog();
     let ledger = catalog.ledger();
     let first = ledger.create_job(request(i64::MIN, 10)).unwrap().id;
-    let overwrite = NewJob { overwrite: true, ..request(9, 20) };
+    let overwrite = job(RefreshWork { overwrite: true, ..refresh(9, 20) });
     assert!(matches!(ledger.create_job(overwrite.clone()), Err(Error::JobConflict { job }) if job == first));
     ledger.create_job(request(10, 20)).unwrap();
     ledger.finish(first, Outcome::Cancelled, 1).unwrap();
@@ -192,11 +203,53 @@ fn jobs_in_flight_are_failed_when_the_catalog_opens_again() {
 }
 
 #[test]
+fn one_job_at_a_time_makes_a_dataset_and_ends_as_the_catalog_says() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let kept = ledger.create_job(dataset("kept", 1)).unwrap().id;
+    ledger.start_attempt(kept, 5).unwrap();
+    assert!(matches!(ledger.create_job(dataset("kept", 1)), Err(Error::JobConflict { job }) if job == kept));
+    let lost = ledger.create_job(dataset("lost", 1)).unwrap().id;
+    ledger.start_attempt(lost, 5).unwrap();
+    let made = ledger.create_job(dataset("made", 3)).unwrap().id;
+    ledger.start_attempt(made, 5).unwrap();
+    ledger.progress(made, 7, 7).unwrap();
+    let made = ledger.finish(made, Outcome::Succeeded, 6).unwrap();
+    assert_eq!(made.rows_written, 7);
+    let version = DatasetVersion {
+        number: 1,
+        query: "SELECT 1".to_owned(),
+        columns: Vec::new(),
+        storage_id: 1,
+        rows: 9,
+        bytes: 0,
+        made_at: Version(1),
+        created_at_us: 8,
+        created_by: "ada".to_owned(),
+        job: Some(kept),
+        settings: Vec::new(),
+        inputs: Vec::new(),
+    };
+    let object = Dataset { header: header(NEXT, PUBLIC, "kept"), newest: version, earlier: Vec::new() };
+    catalog.commit(Version(1), &author("CREATE DATASET kept …"), vec![Change::put(object)]).unwrap();
+    drop(catalog);
+
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert_eq!(ledger.get(made.id).unwrap(), made);
+    let job = ledger.get(kept).unwrap();
+    assert_eq!((job.state, job.rows_written, job.finished_at_us), (JobState::Succeeded, 9, Some(8)));
+    assert_eq!(ledger.attempts(kept).unwrap()[0].state, JobState::Succeeded);
+    assert_eq!(ledger.get(lost).unwrap().state, JobState::Failed);
+    assert_eq!(ledger.interrupted_at_open().iter().map(|job| job.id).collect::<Vec<_>>(), [lost]);
+}
+
+#[test]
 fn a_forgotten_view_can_be_materialized_again() {
     let (place, catalog) = shop_catalog();
     let ledger = catalog.ledger();
     run(ledger, request(0, 10));
-    run(ledger, NewJob { view: SERVICE, ..request(0, 10) });
+    run(ledger, job(RefreshWork { view: SERVICE, ..refresh(0, 10) }));
     let job = ledger.create_job(request(10, 20)).unwrap().id;
     assert!(matches!(ledger.forget(SPEND), Err(Error::JobConflict { .. })));
     ledger.finish(job, Outcome::Cancelled, 1).unwrap();
@@ -217,7 +270,7 @@ fn lists_are_newest_first_filtered_and_paged() {
     for n in 0..3 {
         run(ledger, request(n, n + 1));
     }
-    ledger.create_job(NewJob { view: SERVICE, ..request(0, 1) }).unwrap();
+    ledger.create_job(job(RefreshWork { view: SERVICE, ..refresh(0, 1) })).unwrap();
     let ids = |filter: JobFilter| -> Vec<u64> { ledger.list(&filter).unwrap().iter().map(|job| job.id.0).collect() };
     let all = JobFilter::default();
     assert_eq!(ids(all), [4, 3, 2, 1]);
@@ -234,7 +287,7 @@ fn pruning_keeps_ranges_and_jobs_in_flight() {
     let ledger = catalog.ledger();
     let old = NewJob { author: Author { at_us: 1, ..author("…") }, ..request(0, 10) };
     let done = run(ledger, old.clone()).id;
-    let waiting = ledger.create_job(NewJob { range: Interval::new(10, 20), ..old }).unwrap().id;
+    let waiting = ledger.create_job(NewJob { author: old.author, ..request(10, 20) }).unwrap().id;
     let recent = run(ledger, request(20, 30)).id;
     assert_eq!(ledger.prune(2).unwrap(), 1);
     assert!(matches!(ledger.get(done), Err(Error::UndefinedJob { .. })));
@@ -256,11 +309,11 @@ fn ranges_are_those_of_the_jobs_that_succeeded() {
         let points: BTreeSet<i64> = (range.start_us..range.end_us).collect();
         let (online, offline) = [(true, true), (true, false), (false, true)][random.below(3)];
         let overwrite = random.one_in(2);
-        let job = NewJob { online, offline, overwrite, ..request(range.start_us, range.end_us) };
-        let stores: Vec<StoreKind> = job.stores().collect();
+        let refresh = RefreshWork { online, offline, overwrite, ..refresh(range.start_us, range.end_us) };
+        let stores: Vec<StoreKind> = refresh.stores().collect();
         let ledger = catalog.ledger();
         let is_done = stores.iter().any(|store| done.get(store).is_some_and(|done| !done.is_disjoint(&points)));
-        match ledger.create_job(job) {
+        match ledger.create_job(job(refresh)) {
             Ok(job) => {
                 assert!(overwrite || !is_done);
                 ledger.start_attempt(job.id, 1).unwrap();

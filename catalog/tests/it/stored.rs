@@ -42,14 +42,15 @@ fn write(path: &Path) -> Snapshot {
     let ledger = catalog.ledger();
     let job = |start_us, end_us| {
         let request = NewJob {
-            kind: JobKind::Refresh,
+            work: JobWork::Refresh(RefreshWork {
+                view: SPEND,
+                view_name: "user_spend".to_owned(),
+                range: Interval::new(start_us, end_us),
+                online: end_us > 0,
+                offline: true,
+                overwrite: false,
+            }),
             workspace: WORKSPACE,
-            view: SPEND,
-            view_name: "user_spend".to_owned(),
-            range: Interval::new(start_us, end_us),
-            online: end_us > 0,
-            offline: true,
-            overwrite: false,
             author: author("REFRESH FEATURE VIEW user_spend"),
         };
         ledger.create_job(request).unwrap().id
@@ -177,13 +178,21 @@ fn everything_else() -> Vec<Change> {
         view(ids[13], PUBLIC, "report", &[ids[12], SPEND]).into(),
         Dataset {
             header: header(ids[14], PUBLIC, "fraud_train_v1"),
-            query: "SELECT …".to_owned(),
-            columns: vec![Column::new("label", DataType::Boolean, true)],
-            storage_id: 8,
-            rows: 1_000,
-            made_at: Version(1),
-            lineage: vec![SPEND, ObjectId(99)],
-            definitions: vec!["CREATE FEATURE VIEW user_spend …".to_owned()],
+            newest: DatasetVersion {
+                number: 1,
+                query: "SELECT …".to_owned(),
+                columns: vec![Column::new("label", DataType::Boolean, true)],
+                storage_id: 8,
+                rows: 1_000,
+                bytes: 0,
+                made_at: Version(1),
+                created_at_us: 0,
+                created_by: String::new(),
+                job: None,
+                settings: Vec::new(),
+                inputs: Vec::new(),
+            },
+            earlier: Vec::new(),
         }
         .into(),
         Role {

@@ -35,8 +35,9 @@ pub struct Explain {
     pub analyze: bool,
     pub verbose: bool,
     pub format: ExplainFormat,
-    /// PostgreSQL's other switches that are on: costs, buffers, timing, summary, settings, wal, memory, generic_plan.
-    pub switches: Vec<String>,
+    /// PostgreSQL's other switches as far as they are said, each once: costs, buffers, timing, summary, settings, wal,
+    /// memory, generic_plan.
+    pub switches: Vec<(&'static str, bool)>,
     pub statement: Box<Parsed>,
 }
 
@@ -64,7 +65,7 @@ struct Settings {
     analyze: bool,
     verbose: bool,
     format: ExplainFormat,
-    switches: Vec<String>,
+    switches: Vec<(&'static str, bool)>,
 }
 
 enum Setting {
@@ -80,10 +81,8 @@ impl Settings {
             Setting::Switch("analyze", on) => self.analyze = on,
             Setting::Switch("verbose", on) => self.verbose = on,
             Setting::Switch(name, on) => {
-                self.switches.retain(|earlier| earlier != name);
-                if on {
-                    self.switches.push(name.to_string());
-                }
+                self.switches.retain(|(earlier, _)| *earlier != name);
+                self.switches.push((name, on));
             }
             Setting::Format(format) => self.format = format,
             Setting::Ignored => {}
@@ -152,6 +151,13 @@ fn parse_switch(cursor: &mut Cursor) -> Result<bool> {
     Ok(value)
 }
 
+impl Explain {
+    /// What the statement says of a switch; None if it does not.
+    pub fn switch(&self, name: &str) -> Option<bool> {
+        self.switches.iter().find(|(known, _)| *known == name).map(|(_, on)| *on)
+    }
+}
+
 impl Display for Explain {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = Vec::new();
@@ -161,7 +167,8 @@ impl Display for Explain {
         if self.verbose {
             options.push("VERBOSE".to_string());
         }
-        options.extend(self.switches.iter().map(|switch| switch.to_uppercase()));
+        let switch = |(name, on): &(&str, bool)| format!("{}{}", name.to_uppercase(), if *on { "" } else { " OFF" });
+        options.extend(self.switches.iter().map(switch));
         if self.format != ExplainFormat::Text {
             options.push(format!("FORMAT {}", self.format.word()));
         }
@@ -182,7 +189,7 @@ mod tests {
         check("EXPLAIN ANALYZE VERBOSE SELECT 1", "EXPLAIN (ANALYZE, VERBOSE) SELECT 1");
         check(
             "EXPLAIN (FORMAT JSON, ANALYZE on, COSTS false, buffers) SELECT 1",
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT 1",
+            "EXPLAIN (ANALYZE, COSTS OFF, BUFFERS, FORMAT JSON) SELECT 1",
         );
         check("EXPLAIN (SELECT 1)", "EXPLAIN (SELECT 1)");
         check("EXPLAIN refresh feature view v", "EXPLAIN REFRESH FEATURE VIEW v");

@@ -341,7 +341,7 @@ fn column_comment(context: &SystemContext, arguments: Arguments<'_>) -> Option<V
     system::feature_comment(object, &columns.get(index)?.name).and_then(|comment| text(comment))
 }
 
-fn parse_name(name: &str) -> TableReference {
+pub fn parse_name(name: &str) -> TableReference {
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();
     let mut quoted = false;

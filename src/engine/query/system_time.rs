@@ -14,6 +14,7 @@ use sqlparser::ast::{
     TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use super::dataset_version::dataset_call;
 use crate::engine::relation::{EFFECTIVE_TIME, STATUS};
 use crate::error::{Error, Kind, Result};
 
@@ -33,6 +34,10 @@ pub enum ReadAt {
     AsOf { time: Expr },
     /// all of its history between two constants
     Between { start: Expr, end: Expr },
+    /// the version of a dataset that was the newest at a constant time
+    DatasetAt { time: Expr },
+    /// a version of a dataset
+    DatasetVersion { number: u64 },
 }
 
 /// The hidden column that binds the time of relation number `number`.
@@ -46,17 +51,21 @@ pub fn split_versioned(name: &str) -> Option<(&str, usize)> {
     Some((name, number.parse().ok()?))
 }
 
-/// Rewrites `statement` in place. `is_feature_relation` says whether a name stands for one.
-pub fn rewrite(
-    statement: &mut Statement,
-    is_feature_relation: &dyn Fn(&ObjectName) -> Result<bool>,
-) -> Result<SystemTimes> {
+/// What a relation is that may have a system time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    Feature,
+    Dataset,
+}
+
+/// Rewrites `statement` in place. `timed` says what a name stands for that may have a time.
+pub fn rewrite(statement: &mut Statement, timed: &dyn Fn(&ObjectName) -> Result<Option<Timed>>) -> Result<SystemTimes> {
     let mut facts = Facts::default();
     let _ = statement.visit(&mut facts);
     let mut rewriter = Rewriter {
         times: SystemTimes { relations: Vec::new(), system_columns: facts.system_columns },
         ctes: facts.ctes,
-        is_feature_relation,
+        timed,
     };
     match statement.visit(&mut rewriter) {
         ControlFlow::Break(error) => Err(error),
@@ -103,7 +112,7 @@ fn folded(ident: &Ident) -> String {
 struct Rewriter<'a> {
     times: SystemTimes,
     ctes: HashSet<String>,
-    is_feature_relation: &'a dyn Fn(&ObjectName) -> Result<bool>,
+    timed: &'a dyn Fn(&ObjectName) -> Result<Option<Timed>>,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -190,17 +199,32 @@ impl Rewriter<'_> {
             return Ok(None);
         }
         let time = time_of(factor);
-        let TableFactor::Table { name, alias, version, .. } = factor else {
+        let call = dataset_call(factor).transpose()?;
+        let TableFactor::Table { name, alias, version, args, .. } = factor else {
             note_alias(factor, scope);
             return Ok(None);
         };
+        if let Some((dataset, number)) = call {
+            if time.is_some() {
+                return Err(Error::new(Kind::Syntax, "a version of a dataset has no FOR SYSTEM_TIME")
+                    .with_hint("leave one of the two out"));
+            }
+            let function = last_ident(name).unwrap_or_else(|| Ident::new("dataset"));
+            let alias_name = alias.as_ref().map_or(function, |alias| alias.name.clone());
+            if let Some(aliases) = &mut scope.aliases {
+                aliases.push(alias_name.clone());
+            }
+            (*name, *args) = (dataset, None);
+            self.number(name, version, alias, &alias_name, ReadAt::DatasetVersion { number });
+            return Ok(None);
+        }
         let is_cte =
             matches!(name.0.as_slice(), [ObjectNamePart::Identifier(only)] if self.ctes.contains(&folded(only)));
-        let is_feature_relation = !is_cte && (self.is_feature_relation)(name)?;
-        if time.is_some() && !is_feature_relation {
+        let timed = if is_cte { None } else { (self.timed)(name)? };
+        if time.is_some() && timed.is_none() {
             return Err(Error::new(
                 Kind::WrongObjectType,
-                format!("\"{name}\" is not a feature relation, so it has no FOR SYSTEM_TIME"),
+                format!("\"{name}\" is not a feature relation or dataset, so it has no FOR SYSTEM_TIME"),
             )
             .with_hint("leave FOR SYSTEM_TIME out, or name a feature view, feature table or feature service"));
         }
@@ -209,9 +233,29 @@ impl Rewriter<'_> {
         if let Some(aliases) = &mut scope.aliases {
             aliases.push(alias_name.clone());
         }
-        if !is_feature_relation {
-            return Ok(None);
+        match (timed, time) {
+            (None, _) | (Some(Timed::Dataset), None) => Ok(None),
+            (Some(Timed::Dataset), Some(SystemTime::AsOf(time))) => {
+                self.number(name, version, alias, &alias_name, ReadAt::DatasetAt { time });
+                Ok(None)
+            }
+            (Some(Timed::Dataset), Some(SystemTime::Between { .. })) => {
+                Err(Error::new(Kind::WrongObjectType, format!("\"{name}\" is a dataset, which has no history"))
+                    .with_hint("read one of its versions: FOR SYSTEM_TIME AS OF a time, or dataset('name', 1)"))
+            }
+            (Some(Timed::Feature), time) => Ok(self.rewrite_feature(name, version, alias, (alias_name, time), scope)),
         }
+    }
+
+    /// The same for a feature relation, which is called `alias_name`.
+    fn rewrite_feature(
+        &mut self,
+        name: &mut ObjectName,
+        version: &mut Option<TableVersion>,
+        alias: &mut Option<TableAlias>,
+        (alias_name, time): (Ident, Option<SystemTime>),
+        scope: &mut Scope,
+    ) -> Option<Expr> {
         let mut hidden = Vec::new();
         if self.times.system_columns {
             hidden.extend([EFFECTIVE_TIME.to_owned(), STATUS.to_owned()]);
@@ -235,7 +279,7 @@ impl Rewriter<'_> {
             }
         };
         scope.found.push(Found { alias: alias_name, hidden });
-        Ok(condition)
+        condition
     }
 }
 

@@ -155,18 +155,30 @@ fn unreadable(path: &str, error: Error) -> Error {
         return Error::new(kind, format!("could not read \"{path}\": {text}"))
             .with_hint("paths are read by the server: absolute, or relative to its working folder");
     }
+    bucket_error("read", path, &text)
+}
+
+/// The error of a file that a query was to be written to; the query's own errors stay as they are.
+pub fn unwritable(path: &str, error: Error) -> Error {
+    let text = error.to_string();
+    let is_of_store = ["Error performing PUT", "Error performing POST"].iter().any(|begin| text.contains(begin));
+    if path.contains("://") && is_of_store { bucket_error("write", path, &text) } else { error }
+}
+
+/// What a store of buckets says, for people.
+fn bucket_error(action: &str, path: &str, text: &str) -> Error {
     // The words of S3's own answer; object_store keeps no more of it than its text.
     if text.contains("<Code>NoSuchBucket</Code>") {
-        return Error::new(Kind::UndefinedFile, format!("could not read \"{path}\": the bucket does not exist"));
+        return Error::new(Kind::UndefinedFile, format!("could not {action} \"{path}\": the bucket does not exist"));
     }
     if text.contains("403 Forbidden") || text.contains("401 Unauthorized") {
         return Error::new(
             Kind::InsufficientPrivilege,
-            format!("could not read \"{path}\": the server's credentials do not allow it"),
+            format!("could not {action} \"{path}\": the server's credentials do not allow it"),
         )
         .with_hint(S3_HINT);
     }
-    Error::new(Kind::IoError, format!("could not read \"{path}\": {text}")).with_hint(S3_HINT)
+    Error::new(Kind::IoError, format!("could not {action} \"{path}\": {text}")).with_hint(S3_HINT)
 }
 
 fn file_format(request: &FileSourceRequest, path: &str) -> Result<Arc<dyn DataFusionFormat>> {

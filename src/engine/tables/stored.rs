@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::datasource::listing::PartitionedFile;
@@ -15,12 +15,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::expressions::{self, CastExpr};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use granary_catalog::Table;
+use granary_catalog::{Column, DatasetVersion, Object, Table};
 
 use super::pending::TableWrite;
 use crate::engine::Engine;
@@ -30,19 +30,52 @@ use crate::offline::{OfflineStore, OfflineTable};
 
 /// An ordinary table.
 pub async fn table(planner: &QueryPlanner, table: &Table) -> Result<Arc<dyn TableProvider>> {
-    let fields: Vec<_> = table
-        .columns
-        .iter()
-        // NOT NULL is checked where rows are written, which knows the column's and the table's name.
-        .map(|column| datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), true))
-        .collect();
-    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-    offline_table(planner, &table_id(table), schema).await
+    offline_table(planner, &table_id(table), schema_of(&table.columns)).await
+}
+
+/// A version of a dataset.
+pub async fn dataset(planner: &QueryPlanner, version: &DatasetVersion) -> Result<Arc<dyn TableProvider>> {
+    offline_table(planner, &dataset_table(version), schema_of(&version.columns)).await
+}
+
+fn schema_of(columns: &[Column]) -> SchemaRef {
+    // NOT NULL is checked where rows are written, which knows the column's and the table's name.
+    let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The name of an ordinary table in the offline store.
 pub fn table_id(table: &Table) -> String {
-    format!("table-{}", table.storage_id)
+    format!("{TABLE}{}", table.storage_id)
+}
+
+/// The name of a dataset's version in the offline store.
+pub fn dataset_table(version: &DatasetVersion) -> String {
+    format!("{DATASET}{}", version.storage_id)
+}
+
+const TABLE: &str = "table-";
+const DATASET: &str = "dataset-";
+
+/// The tables of the offline store that hold the rows of a table or dataset.
+pub fn tables_of(object: &Object) -> Vec<String> {
+    match object {
+        Object::Table(table) => vec![table_id(table)],
+        Object::Dataset(dataset) => dataset.versions().map(dataset_table).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a name in the offline store is one that [`tables_of`] gives.
+pub fn is_named_by_objects(table: &str) -> bool {
+    table.starts_with(TABLE) || table.starts_with(DATASET)
+}
+
+/// The name and version of the stored table that a provider reads, if it does and there is one.
+pub fn version_of(provider: &dyn TableProvider) -> Option<(String, u64)> {
+    let table = provider.downcast_ref::<StoredTable>()?;
+    let version = table.versions.iter().find(|version| version.id == table.id)?;
+    Some((table.id.clone(), u64::try_from(version.version).ok()?))
 }
 
 /// The newest version of a table of the offline store; empty if nothing was ever written to it.
@@ -158,7 +191,7 @@ impl StoredTable {
         let mut differs = false;
         for (index, &column) in columns.iter().enumerate() {
             let field = self.schema.field(column);
-            let stored: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
+            let stored: Arc<dyn PhysicalExpr> = Arc::new(expressions::Column::new(field.name(), index));
             if schema.field(index).data_type() == field.data_type() {
                 exprs.push((stored, field.name().clone()));
             } else {

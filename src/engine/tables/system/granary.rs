@@ -1,6 +1,7 @@
 //! The views of schema `granary`: only what belongs to the connected workspace.
 
 mod audit;
+mod datasets;
 mod definitions;
 mod features;
 mod jobs;
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match rows.relation.name {
         "audit_log" => audit::audit_log(context, rows),
+        "dataset_inputs" => datasets::dataset_inputs(context, rows),
+        "datasets" => datasets::datasets(context, rows),
         "entities" => definitions::entities(context, rows),
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),

@@ -11,6 +11,16 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
     ("audit_log", "version int8!,at timestamptz!,role text!,action text!,kind text!,name text!,statement text"),
+    (
+        "dataset_inputs",
+        "schema name!,dataset name!,version int8!,object_schema text!,object text!,kind text!,revision int8!,\
+         rows_version int8,definition text!",
+    ),
+    (
+        "datasets",
+        "schema name!,name name!,version int8!,rows int8!,bytes int8!,created_at timestamptz!,created_by text!,\
+         query text!,catalog_version int8!,job int8,settings _text!,is_newest bool!,owner text!,description text",
+    ),
     ("entities", "schema name!,name name!,join_keys _text!,types _text!,owner text!,description text"),
     (
         "feature_tables",
@@ -36,10 +46,10 @@ const GRANARY: &[(&str, &str)] = &[
     ),
     (
         "jobs",
-        "id int8!,kind text!,feature_view text!,state text!,range_start timestamptz,range_end timestamptz,\
+        "id int8!,kind text!,feature_view text,state text!,range_start timestamptz,range_end timestamptz,\
          online bool!,offline bool!,overwrite bool!,created_at timestamptz!,started_at timestamptz,\
          finished_at timestamptz,rows_read int8!,rows_written int8!,error_sqlstate text,error_message text,\
-         attempts int4!,role text!,statement text",
+         attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
     (

@@ -43,7 +43,7 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
         Object::Stream(stream) => stream.columns.clone(),
         Object::Table(table) => table.columns.clone(),
         Object::View(view) => view.columns.clone(),
-        Object::Dataset(dataset) => dataset.columns.clone(),
+        Object::Dataset(dataset) => dataset.newest.columns.clone(),
         Object::FeatureTable(table) => table.columns.clone(),
         Object::FeatureView(view) => match BoundView::of_feature_view(view) {
             Ok(bound) => bound

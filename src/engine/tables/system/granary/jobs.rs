@@ -1,6 +1,6 @@
 //! Jobs, their attempts, and what is materialized because of them.
 
-use granary_catalog::{Job, JobFilter, JobKind, Object, StoreKind};
+use granary_catalog::{Job, JobFilter, Object, StoreKind};
 
 use super::{Rows, SystemContext, row};
 use crate::error::Result;
@@ -18,19 +18,19 @@ fn bounded(time_us: i64) -> Option<i64> {
 
 pub fn jobs(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for job in jobs_of(context)? {
-        let kind = match job.request.kind {
-            JobKind::Refresh => "refresh",
-        };
+        let work = &job.request.work;
+        let refresh = work.refresh();
+        let dataset = work.dataset();
         row!(rows,
             id: job.id.0,
-            kind: kind,
-            feature_view: &job.request.view_name,
+            kind: work.kind(),
+            feature_view: refresh.map(|refresh| &refresh.view_name),
             state: job.state.as_str(),
-            range_start: bounded(job.request.range.start_us),
-            range_end: bounded(job.request.range.end_us),
-            online: job.request.online,
-            offline: job.request.offline,
-            overwrite: job.request.overwrite,
+            range_start: refresh.and_then(|refresh| bounded(refresh.range.start_us)),
+            range_end: refresh.and_then(|refresh| bounded(refresh.range.end_us)),
+            online: refresh.is_some_and(|refresh| refresh.online),
+            offline: refresh.is_some_and(|refresh| refresh.offline),
+            overwrite: refresh.is_some_and(|refresh| refresh.overwrite),
             created_at: job.created_at_us(),
             started_at: job.started_at_us,
             finished_at: job.finished_at_us,
@@ -41,6 +41,8 @@ pub fn jobs(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             attempts: job.attempts,
             role: &job.request.author.role,
             statement: &job.request.author.statement,
+            dataset: dataset.map(|dataset| &dataset.name),
+            dataset_version: dataset.map(|dataset| dataset.version),
         );
     }
     Ok(())

@@ -30,6 +30,7 @@ pub fn tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         let (table_type, insertable) = match kind {
             "r" => ("BASE TABLE", "YES"),
             "f" => ("FOREIGN", "NO"),
+            "m" => ("BASE TABLE", "NO"),
             _ => ("VIEW", "NO"),
         };
         row!(rows,

@@ -1,0 +1,69 @@
+//! `EXPLAIN`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use granary_sql::Statement;
+use granary_sql::statement::{Explain, ExplainFormat};
+
+use super::context::StatementContext;
+use super::execute::{Parameters, Response, RowsTag};
+use super::select;
+use crate::engine::{ExplainOptions, bind_parameters};
+use crate::error::{Error, Kind, Result};
+use crate::time::Stopwatch;
+
+/// PostgreSQL's switches that there is nothing to show for.
+const UNKNOWN: [&str; 4] = ["generic_plan", "memory", "settings", "wal"];
+
+/// What the answer looks like.
+pub fn explain_schema(explain: &Explain) -> SchemaRef {
+    // so that drivers decode it
+    let shown: HashMap<String, String> = match explain.format {
+        ExplainFormat::Json => [("pg.type".to_owned(), "json".to_owned())].into(),
+        _ => HashMap::new(),
+    };
+    Arc::new(Schema::new(vec![Field::new("QUERY PLAN", DataType::Utf8, false).with_metadata(shown)]))
+}
+
+pub async fn explain(context: &StatementContext, explain: &Explain, parameters: &Parameters) -> Result<Response> {
+    let Statement::Query(query) = &explain.statement.statement else {
+        return Err(Error::not_supported("EXPLAIN of a statement other than a query"));
+    };
+    let options = options(explain)?;
+    let planning = Stopwatch::start();
+    let (plan, _) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+    let plan = bind_parameters(plan, &parameters.values)?;
+    let lines = crate::engine::explain(&context.planner(), &plan, options, planning).await?;
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
+    let batch = RecordBatch::try_new(explain_schema(explain), vec![column])
+        .map_err(|error| Error::internal("the lines of a plan").with_source(error))?;
+    Ok(Response::batch(batch, RowsTag::Explain))
+}
+
+fn options(explain: &Explain) -> Result<ExplainOptions> {
+    let json = match explain.format {
+        ExplainFormat::Text => false,
+        ExplainFormat::Json => true,
+        ExplainFormat::Xml | ExplainFormat::Yaml => {
+            return Err(Error::not_supported("EXPLAIN in a format other than text and JSON"));
+        }
+    };
+    if let Some(name) = UNKNOWN.iter().find(|name| explain.switch(name) == Some(true)) {
+        return Err(Error::not_supported(format!("EXPLAIN ({})", name.to_uppercase()))
+            .with_hint("ANALYZE shows what was read from files, held in memory and written to disk"));
+    }
+    if !explain.analyze && explain.switch("timing") == Some(true) {
+        return Err(Error::new(Kind::InvalidParameterValue, "EXPLAIN option TIMING requires ANALYZE"));
+    }
+    Ok(ExplainOptions {
+        analyze: explain.analyze,
+        verbose: explain.verbose,
+        costs: explain.switch("costs").unwrap_or(true),
+        timing: explain.switch("timing").unwrap_or(true),
+        summary: explain.switch("summary").unwrap_or(explain.analyze),
+        json,
+    })
+}

@@ -33,8 +33,8 @@ pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
-pub use tables::export::{ExportRequest, export_plan};
-pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source, unwritable};
+pub use tables::export::{ExportRequest, export};
+pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::stored::{dataset_table, is_named_by_objects, rows_in_order, table_id, tables_of};
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};

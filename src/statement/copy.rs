@@ -1,14 +1,11 @@
 //! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store.
 
-use arrow::array::AsArray;
-use arrow::datatypes::UInt64Type;
-use futures::TryStreamExt;
 use granary_catalog::FileFormat;
 use sqlparser::ast;
 
 use super::context::StatementContext;
 use super::select;
-use crate::engine::{ExportRequest, cast_batches, export_plan, output_schema, run, unwritable};
+use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
 
 /// Gives the number of rows.
@@ -32,11 +29,7 @@ pub async fn copy_to(context: &StatementContext, copy: &ast::Statement) -> Resul
     let (plan, labels) = select::plan_labeled(context, Box::new(query), &[]).await?;
     let state = context.planner().state();
     let schema = labels.apply(&output_schema(&plan));
-    let plan = export_plan(&state, cast_batches(plan, &schema)?, &request)?;
-    let written = async { Ok::<Vec<_>, Error>(run(&state, &plan).await?.try_collect().await?) };
-    let batches = written.await.map_err(|error| unwritable(filename, error))?;
-    let counts = batches.iter().filter_map(|batch| batch.column(0).as_primitive_opt::<UInt64Type>());
-    Ok(counts.flat_map(|counts| counts.values().iter()).sum())
+    export(&state, cast_batches(plan, &schema)?, &request).await
 }
 
 /// `SELECT columns FROM table`.

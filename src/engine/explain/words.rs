@@ -5,10 +5,13 @@
 
 use std::fmt;
 
-use datafusion::physical_expr::LexOrdering;
+use datafusion::datasource::physical_plan::ParquetSource;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, InputOrderMode};
@@ -56,7 +59,7 @@ const OPERATORS: [(&str, &str); 31] = [
 const OURS: [&str; 2] = ["OnlineLookupExec", "PointInTimeExec"];
 
 /// The name of a property in an operator's display text, and its word. No word: it is said otherwise.
-const PROPERTIES: [(&str, Option<&str>); 18] = [
+const PROPERTIES: [(&str, Option<&str>); 14] = [
     ("aggr", Some("Aggregates")),
     ("bytes", None),
     ("expr", None),
@@ -65,14 +68,10 @@ const PROPERTIES: [(&str, Option<&str>); 18] = [
     ("filter", Some("Join Filter")),
     ("format", None),
     ("group_by", Some("Group Key")),
-    ("input_partition_num", None),
     ("join_type", None),
     ("limit", Some("Limit")),
     ("mode", None),
-    ("partition_count(in->out)", None),
-    ("partitioning_scheme", Some("By")),
-    ("predicate", Some(FILTER)),
-    ("rows", Some("Rows Held")),
+    ("rows", None),
     ("select_list", Some("Windows")),
     ("skip", Some("Offset")),
 ];
@@ -89,7 +88,8 @@ pub fn describe(plan: &dyn ExecutionPlan) -> Described {
         (Some(aggregate), _) => aggregate_kind(aggregate),
         (_, Some(join)) => join_kind("Hash", &format!("{:?}", join.join_type())),
         _ => {
-            let name = plan.name();
+            // such as SortExec(TopK)
+            let name = plan.name().split('(').next().unwrap_or_default();
             let known = OPERATORS.iter().find(|(operator, _)| *operator == name);
             known.map_or_else(|| name.to_owned(), |(_, word)| (*word).to_owned())
         }
@@ -151,9 +151,23 @@ fn properties(plan: &dyn ExecutionPlan) -> Vec<(String, Property)> {
     if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
         return sort_key(merge.expr(), merge.fetch());
     }
-    if plan.downcast_ref::<ProjectionExec>().is_some() {
-        let computed: Vec<String> = said(plan).into_iter().map(|(name, value)| computed(&name, &value)).collect();
-        return vec![("Computes".to_owned(), Property::Text(computed.join(", ")))];
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let computed = projection.expr().iter().filter(|projected| !projected.expr.children().is_empty());
+        let computed: Vec<String> =
+            computed.map(|projected| format!("{} AS {}", sql(projected.expr.as_ref()), projected.alias)).collect();
+        let all = (!computed.is_empty()).then(|| ("Computes".to_owned(), Property::Text(computed.join(", "))));
+        return all.into_iter().collect();
+    }
+    if let Some(repartition) = plan.downcast_ref::<RepartitionExec>() {
+        let by = match repartition.partitioning() {
+            Partitioning::Hash(keys, _) => {
+                format!("hash of {}", keys.iter().map(|key| sql(key.as_ref())).collect::<Vec<_>>().join(", "))
+            }
+            Partitioning::RoundRobinBatch(_) => "turns".to_owned(),
+            other => other.to_string(),
+        };
+        let tasks = repartition.partitioning().partition_count() as u64;
+        return vec![("By".to_owned(), Property::Text(by)), ("Tasks".to_owned(), Property::Count(tasks))];
     }
     said(plan)
         .into_iter()
@@ -161,9 +175,11 @@ fn properties(plan: &dyn ExecutionPlan) -> Vec<(String, Property)> {
             let word = match PROPERTIES.iter().find(|(property, _)| *property == name) {
                 Some((_, word)) => (*word)?.to_owned(),
                 None if name == "on" => on_word(plan).to_owned(),
+                None if name == "predicate" => filter_word(plan).to_owned(),
                 None => title(&name),
             };
-            if value.is_empty() || value == "None" {
+            let value = value.replace(&format!(" AND {NOT_YET}"), "");
+            if value.is_empty() || value == "None" || value == NOT_YET {
                 return None;
             }
             let property = value.parse().map_or_else(|_| Property::Text(value), Property::Count);
@@ -172,9 +188,26 @@ fn properties(plan: &dyn ExecutionPlan) -> Vec<(String, Property)> {
         .collect()
 }
 
-fn computed(name: &str, value: &str) -> String {
-    let is_number = name.strip_prefix("expr").is_some_and(|digits| digits.parse::<usize>().is_ok());
-    if is_number || name == value { value.to_owned() } else { format!("{value} AS {name}") }
+/// A condition that other operators say while they run.
+const NOT_YET: &str = "DynamicFilter [ empty ]";
+
+/// A scan need not test the rows that it reads: mostly it only leaves out what statistics rule out.
+fn filter_word(plan: &dyn ExecutionPlan) -> &'static str {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    match scan.and_then(|scan| scan.downcast_to_file_source::<ParquetSource>()) {
+        Some((_, source)) if !source.table_parquet_options().global.pushdown_filters => "Pruned By",
+        _ => FILTER,
+    }
+}
+
+/// An expression as text. Arithmetic of columns is a call of a function to DataFusion.
+fn sql(expr: &dyn PhysicalExpr) -> String {
+    if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>()
+        && let ("+" | "-" | "*" | "/" | "%", [left, right]) = (call.name(), call.args())
+    {
+        return format!("{} {} {}", sql(left.as_ref()), call.name(), sql(right.as_ref()));
+    }
+    Written(|f: &mut fmt::Formatter<'_>| expr.fmt_sql(f)).to_string()
 }
 
 fn on_word(plan: &dyn ExecutionPlan) -> &'static str {
@@ -189,7 +222,7 @@ fn sort_key(keys: &LexOrdering, fetch: Option<usize>) -> Vec<(String, Property)>
     let keys: Vec<String> = keys
         .iter()
         .map(|key| {
-            let expr = Sql(|f: &mut fmt::Formatter<'_>| key.expr.fmt_sql(f)).to_string();
+            let expr = sql(key.expr.as_ref());
             // as PostgreSQL has it, where NULLs come last unless the order is descending
             match (key.options.descending, key.options.nulls_first) {
                 (false, false) => expr,
@@ -206,23 +239,23 @@ fn sort_key(keys: &LexOrdering, fetch: Option<usize>) -> Vec<(String, Property)>
 
 /// The lines of an operator's display text, as names and values. A line without a name goes by `Details`.
 fn said(plan: &dyn ExecutionPlan) -> Vec<(String, String)> {
-    let text = Sql(|f: &mut fmt::Formatter<'_>| plan.fmt_as(DisplayFormatType::TreeRender, f)).to_string();
+    let text = Written(|f: &mut fmt::Formatter<'_>| plan.fmt_as(DisplayFormatType::TreeRender, f)).to_string();
     let own_name = format!("{}: ", plan.name());
     text.lines()
         .filter(|line| !line.trim().is_empty())
+        // an operator that has one text for all forms begins it with its name
+        .map(|line| line.strip_prefix(&own_name).unwrap_or(line).trim())
         .map(|line| match line.split_once('=') {
-            // an operator that has one text for all forms begins it with its name
-            _ if line.starts_with(&own_name) => ("details".to_owned(), line[own_name.len()..].to_owned()),
-            Some((name, value)) => (name.trim().to_owned(), value.trim().to_owned()),
-            None => ("details".to_owned(), line.trim().to_owned()),
+            Some((name, value)) if !name.contains([' ', ':']) => (name.to_owned(), value.to_owned()),
+            _ => ("details".to_owned(), line.to_owned()),
         })
         .collect()
 }
 
 /// What a function writes, as text.
-struct Sql<F>(F);
+struct Written<F>(F);
 
-impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Sql<F> {
+impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Written<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.0)(f)
     }
@@ -248,8 +281,6 @@ mod tests {
         assert_eq!(join_kind("Hash", "Inner"), "Hash Join");
         assert_eq!(join_kind("Hash", "Left"), "Hash Left Join");
         assert_eq!(join_kind("Hash", "RightSemi"), "Hash Right Semi Join");
-        assert_eq!(computed("expr0", "a + b"), "a + b");
-        assert_eq!(computed("total", "a + b"), "a + b AS total");
         let names: Vec<&str> = OPERATORS.iter().map(|(name, _)| *name).collect();
         assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1));
     }

@@ -193,12 +193,19 @@ fn input(context: &StatementContext, object: &Object, rows_version: Option<u64>)
     let header = object.header();
     let schema: Option<ObjectId> = header.home.schema();
     let schema = schema.and_then(|schema| context.snapshot().get(schema)).map(|schema| schema.name().to_owned());
+    let dataset = object.downcast::<Dataset>();
+    let version = dataset.zip(rows_version).and_then(|(dataset, number)| dataset.version(number));
+    let definition = match version {
+        // what made that version, not the newest
+        Some(version) => format!("CREATE DATASET {} AS {}", granary_sql::name::quote(&header.name), version.query),
+        None => header.statement.clone(),
+    };
     DatasetInput {
         id: header.id,
         kind: object.kind(),
         schema: schema.unwrap_or_default(),
         name: header.name.clone(),
-        definition: header.statement.clone(),
+        definition,
         revision: header.revision,
         rows_version,
     }

@@ -289,16 +289,16 @@ pub fn check_written(context: &StatementContext, statement: &ast::Statement) -> 
             (DELETE, from.first().and_then(|from| table_name(&from.relation)))
         }
         ast::Statement::Merge(merge) => ("MERGE into", table_name(&merge.table)),
-        ast::Statement::AlterTable(alter) if !is_table(context, &alter.name) => ("ALTER TABLE", Some(&alter.name)),
+        ast::Statement::AlterTable(alter) if is_dataset(context, &alter.name) => ("ALTER", Some(&alter.name)),
         ast::Statement::Truncate(truncate) => ("TRUNCATE", truncate.table_names.first().map(|table| &table.name)),
         _ => return Ok(()),
     };
     name.map_or(Ok(()), |name| writable(context, name, verb).map(|_| ()))
 }
 
-fn is_table(context: &StatementContext, name: &ast::ObjectName) -> bool {
+fn is_dataset(context: &StatementContext, name: &ast::ObjectName) -> bool {
     let found = crate::engine::table_reference(name).and_then(|name| context.scope.relation(&name).ok().flatten());
-    found.is_some_and(|object| object.kind() == ObjectKind::Table)
+    found.is_some_and(|object| object.kind() == ObjectKind::Dataset)
 }
 
 fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {

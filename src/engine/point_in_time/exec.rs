@@ -179,14 +179,16 @@ impl ExecutionPlan for PointInTimeExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = self.schema();
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let figures = Figures::new(&self.metrics, partition);
+        let resources = Resources { context: Arc::clone(&context), metrics: SpillMetrics::new(&self.metrics, partition) };
+        let figures = Figures::new(&self.metrics, partition, resources.clone());
         let batch_size = context.session_config().batch_size();
         let gathering = Gathering {
             spine: self.spine.clone(),
             inputs: self.inputs.clone(),
             reads: Arc::clone(&self.reads),
             figures: figures.clone(),
-            resources: Resources { context, metrics: SpillMetrics::new(&self.metrics, partition) },
+            resources,
+            parallelism: self.properties.partitioning.partition_count(),
         };
         let questions = Questions {
             asked: gathering.spine.clone(),
@@ -223,7 +225,7 @@ impl ExecutionPlan for PointInTimeExec {
 /// One partition of the output on its way.
 struct Answering {
     gathered: Arc<Gathered>,
-    /// the part on disk that is being answered
+    /// the part that is being answered
     part: Option<Part>,
     questions: Questions,
     figures: Figures,
@@ -232,19 +234,19 @@ struct Answering {
 impl Answering {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let part = match self.gathered.as_ref() {
-                Gathered::InMemory(part) => part,
-                Gathered::OnDisk(parts) => match self.part.take().filter(|part| !part.is_done()) {
+            let part = match &mut self.part {
+                Some(part) => part,
+                None => match self.gathered.next().await? {
                     Some(part) => self.part.insert(part),
-                    None => match parts.next().await? {
-                        Some(part) => self.part.insert(part),
-                        None => return Ok(None),
-                    },
+                    None => return Ok(None),
                 },
             };
-            let Some(keys) = part.next_block() else { return Ok(None) };
+            let Some(keys) = part.next_block() else {
+                self.part = None;
+                continue;
+            };
             let _timer = self.figures.answer_time.timer();
-            let rows = self.questions.answer(part, keys)?;
+            let rows = self.questions.answer(part.spine.as_ref(), &part.inputs, keys)?;
             if rows.num_rows() > 0 {
                 return Ok(Some(rows));
             }
@@ -252,20 +254,27 @@ impl Answering {
     }
 }
 
-/// What EXPLAIN ANALYZE shows.
+/// What EXPLAIN ANALYZE shows. Times of steps that run side by side are added up.
 #[derive(Debug, Clone)]
 pub struct Figures {
     pub spine_rows: Count,
     pub rows_read: Count,
     pub rows_kept: Count,
+    /// reading the spine and numbering its keys
     pub spine_time: Time,
-    pub rows_time: Time,
-    pub group_time: Time,
+    /// waiting for rows of inputs
+    pub scan_time: Time,
+    /// finding the keys of rows, and dividing them into parts
+    pub match_time: Time,
+    /// putting the rows of a part in order
+    pub order_time: Time,
+    /// calculating features
     pub answer_time: Time,
+    pub resources: Resources,
 }
 
 impl Figures {
-    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Figures {
+    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, resources: Resources) -> Figures {
         let count = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
         let time = |name: &'static str| MetricBuilder::new(metrics).subset_time(name, partition);
         Figures {
@@ -273,9 +282,11 @@ impl Figures {
             rows_read: count("rows_read"),
             rows_kept: count("rows_kept"),
             spine_time: time("spine_time"),
-            rows_time: time("rows_time"),
-            group_time: time("group_time"),
+            scan_time: time("scan_time"),
+            match_time: time("match_time"),
+            order_time: time("order_time"),
             answer_time: time("answer_time"),
+            resources,
         }
     }
 }

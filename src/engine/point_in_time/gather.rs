@@ -1,13 +1,14 @@
 //! Reads what a point-in-time join needs: first the spine, whose keys are numbered, then every input, of whose rows
 //! only those count that have a key of the spine and a time that some window can reach.
 //!
-//! All of it is in memory, or all of it on disk in parts by key.
+//! Everything is divided into parts by key, in memory or on disk. Whoever answers takes one part after the other.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -15,10 +16,13 @@ use futures::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::collect::{Collected, NO_TIME, PARTS, Resources, RowCollector, SpilledRows, joined, keys_of_part, times_of};
+use super::answer::Wanted;
+use super::collect::{Collected, Resources, RowCollector, SPILLED_PARTS, batch_bytes, joined};
 use super::exec::{Figures, Read, RowsInput, Spine};
+use super::kept::{Kept, NO_TIME, times_of};
 use super::keys::{KeyIndex, NO_KEY};
 use super::materialized::Materialized;
+use super::parts::Parts;
 use super::row_store::RowStore;
 use crate::error::{Error, Result};
 
@@ -29,124 +33,140 @@ pub struct Gathering {
     pub reads: Arc<[Read]>,
     pub figures: Figures,
     pub resources: Resources,
+    /// how many will answer side by side
+    pub parallelism: usize,
 }
 
-/// Everything that was read.
-pub enum Gathered {
-    InMemory(Part),
-    OnDisk(PartsOnDisk),
+/// Everything that was read, by part.
+pub struct Gathered {
+    parts: Arc<Parts>,
+    n_keys: usize,
+    /// none where all keys are asked for
+    spine: Option<Rows>,
+    inputs: Vec<Rows>,
+    next_part: AtomicUsize,
+    figures: Figures,
+}
+
+/// The rows of the spine, or of an input.
+struct Rows {
+    kept: Arc<Kept>,
+    /// a column that orders rows of the same time
+    tie: Option<usize>,
+    collected: Collected,
 }
 
 impl std::fmt::Debug for Gathered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Gathered::InMemory(_) => "in memory",
-            Gathered::OnDisk(_) => "on disk",
-        })
+        f.debug_struct("Gathered").field("parts", &self.parts.count()).field("n_keys", &self.n_keys).finish()
     }
 }
 
-/// The spine's rows (none where all keys are asked for) and the inputs' for some keys, and the blocks in which they
-/// are answered.
+/// The rows for the keys of one part, and which of these come next.
 pub struct Part {
     pub spine: Option<RowStore>,
     pub inputs: Vec<RowStore>,
-    blocks: Vec<Range<usize>>,
-    next_block: AtomicUsize,
-    _memory: Vec<MemoryReservation>,
+    next_key: usize,
+    _memory: MemoryReservation,
 }
 
-/// About how many asked rows, and how many rows of inputs, make a block.
+/// About how many asked rows, and how many rows of inputs, are answered at once.
 const BLOCK_ASKED: usize = 64 * 1024;
 const BLOCK_ROWS: usize = 512 * 1024;
 
 impl Part {
-    fn new(spine: Option<RowStore>, inputs: Vec<RowStore>, n_keys: usize, memory: Vec<MemoryReservation>) -> Part {
-        let mut blocks = Vec::new();
-        let (mut start, mut n_asked, mut n_rows) = (0, 0, 0);
-        // behind the last key are the rows without one
-        for key in 0..=n_keys {
-            let of_key = key..key + 1;
-            n_asked += spine.as_ref().map_or(1, |spine| spine.n_rows(&of_key));
-            n_rows += inputs.iter().map(|input| input.n_rows(&of_key)).sum::<usize>();
-            if n_asked >= BLOCK_ASKED || n_rows >= BLOCK_ROWS || key == n_keys {
-                blocks.push(start..key + 1);
-                (start, n_asked, n_rows) = (key + 1, 0, 0);
-            }
+    /// The keys to be answered next.
+    pub fn next_block(&mut self) -> Option<Range<usize>> {
+        let stores = || self.spine.iter().chain(&self.inputs);
+        let n_keys = stores().map(RowStore::n_keys).next().unwrap_or(0);
+        let start = self.next_key;
+        let (mut n_asked, mut n_rows) = (0, 0);
+        while self.next_key < n_keys && n_asked < BLOCK_ASKED && n_rows < BLOCK_ROWS {
+            let key = self.next_key..self.next_key + 1;
+            n_asked += self.spine.as_ref().map_or(1, |spine| spine.n_rows(&key));
+            n_rows += self.inputs.iter().map(|input| input.n_rows(&key)).sum::<usize>();
+            self.next_key += 1;
         }
-        Part { spine, inputs, blocks, next_block: AtomicUsize::new(0), _memory: memory }
-    }
-
-    /// The keys to be answered next. Each is given once, whoever asks.
-    pub fn next_block(&self) -> Option<Range<usize>> {
-        self.blocks.get(self.next_block.fetch_add(1, Ordering::Relaxed)).cloned()
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.next_block.load(Ordering::Relaxed) >= self.blocks.len()
+        (start < self.next_key).then_some(start..self.next_key)
     }
 }
 
-/// Parts that are loaded one after the other.
-pub struct PartsOnDisk {
-    spine: Option<SpilledRows>,
-    inputs: Vec<SpilledRows>,
-    n_keys: usize,
-    next_part: AtomicUsize,
-}
-
-impl PartsOnDisk {
-    /// Each is given once, whoever asks.
+impl Gathered {
+    /// A part that nobody has answered yet. Each is given once, whoever asks.
     pub async fn next(&self) -> Result<Option<Part>> {
         let part = self.next_part.fetch_add(1, Ordering::Relaxed);
-        if part >= PARTS {
+        if part >= self.parts.count() {
             return Ok(None);
         }
-        let mut memory = Vec::new();
-        let mut load = async |rows: &SpilledRows| {
-            let held = rows.reservation();
-            let loaded = rows.load(part, self.n_keys, &held).await;
-            memory.push(held);
-            loaded
-        };
+        let memory = self.figures.resources.reservation("point-in-time join, a part");
         let spine = match &self.spine {
-            Some(spine) => Some(load(spine).await?),
+            Some(spine) => Some(self.load(spine, part, &memory).await?),
             None => None,
         };
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
-            inputs.push(load(input).await?);
+            inputs.push(self.load(input, part, &memory).await?);
         }
-        Ok(Some(Part::new(spine, inputs, keys_of_part(self.n_keys), memory)))
+        Ok(Some(Part { spine, inputs, next_key: 0, _memory: memory }))
     }
+
+    async fn load(&self, rows: &Rows, part: usize, memory: &MemoryReservation) -> Result<RowStore> {
+        let pieces = match &rows.collected {
+            Collected::Memory(collected) => {
+                let pieces = collected.part(part);
+                // checked when everything had been gathered
+                memory.grow(pieces.iter().map(batch_bytes).sum());
+                pieces
+            }
+            Collected::Disk(collected) => {
+                memory.try_grow(working_bytes(collected.bytes(part)))?;
+                let mut pieces = Vec::new();
+                for mut stream in collected.streams(part)? {
+                    while let Some(batch) = stream.try_next().await? {
+                        pieces.push(batch);
+                    }
+                }
+                pieces
+            }
+        };
+        let _timer = self.figures.order_time.timer();
+        let in_part = |number| self.parts.in_part(part, number, self.n_keys);
+        RowStore::of(&rows.kept, &pieces, self.parts.n_keys(part, self.n_keys), in_part, rows.tie)
+    }
+}
+
+/// What it takes to put rows of so many bytes in order.
+fn working_bytes(bytes: usize) -> usize {
+    bytes * 2
 }
 
 impl Gathering {
     pub async fn run(self) -> Result<Arc<Gathered>> {
         let first = self.reads.first().ok_or_else(|| Error::internal("a point-in-time join without a view"))?;
         let memory = self.resources.reservation("point-in-time join, its keys");
-        let mut keys = KeyIndex::new(&first.view.key_types(), memory)?;
+        let mut keys = KeyIndex::new(&first.view.key_types(), None, memory)?;
         let n_columns = first.view.keys.len();
-        let (spine, inputs, n_keys) = match self.spine.clone() {
+        match self.spine.clone() {
             Spine::Rows { input, width } => {
-                let (spine, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
+                let (mut spine, kept, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
+                keys.seal()?;
                 let n_keys = keys.len();
-                let inputs = self.read_inputs(Arc::new(keys), n_columns, reach).await?;
-                (Some(spine), inputs, n_keys)
+                let parts = match spine.end()? {
+                    Some(parts) => Arc::clone(parts),
+                    None => Arc::new(Parts::of_keys(n_keys, self.parallelism)),
+                };
+                let inputs = self.read_inputs(keys, n_columns, reach, &parts).await?;
+                self.gathered(Some((spine, kept)), inputs, parts, n_keys)
             }
             Spine::AllKeys { time_us } => {
                 Materialized::of(first).check_scan(time_us)?;
-                let inputs = self.number_inputs(&mut keys, n_columns).await?;
-                (None, inputs, keys.len())
+                self.gather_all_keys(keys, n_columns).await
             }
             Spine::History { start_us, end_us } => {
                 Materialized::of(first).check_history(start_us, end_us)?;
-                let inputs = self.number_inputs(&mut keys, n_columns).await?;
-                (None, inputs, keys.len())
+                self.gather_all_keys(keys, n_columns).await
             }
-        };
-        let _timer = self.figures.group_time.timer();
-        gathered(spine, inputs, n_keys).map(Arc::new)
+        }
     }
 
     /// The spine, and for every input the times that its answers can depend on.
@@ -156,22 +176,28 @@ impl Gathering {
         width: usize,
         n_columns: usize,
         keys: &mut KeyIndex,
-    ) -> Result<(RowCollector, Vec<Range<i64>>)> {
+    ) -> Result<(RowCollector, Arc<Kept>, Vec<Range<i64>>)> {
         let _timer = self.figures.spine_time.timer();
         let time = width + n_columns;
-        let mut spine = RowCollector::new(&self.resources, input.schema(), time);
+        let shown = |column: usize| {
+            let wanted = self.reads.iter().flat_map(|read| read.answerer.wanted());
+            column < width || wanted.into_iter().any(|wanted| *wanted == Wanted::Key(column - width))
+        };
+        let kept = Arc::new(Kept::of(&input.schema(), time, shown));
+        let mut spine = RowCollector::new(&self.resources, &kept, None);
         let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
         let mut batches = in_order(input, &self.resources)?;
         while let Some(batch) = batches.next().await? {
             self.figures.spine_rows.add(batch.num_rows());
             let numbers = keys.number(&batch.columns()[width..time])?;
-            let times: Vec<i64> = times_of(&batch, time).into_iter().filter(|time_us| *time_us != NO_TIME).collect();
+            let times = times_of(&batch, time);
+            let known: Vec<i64> = times.iter().copied().filter(|time_us| *time_us != NO_TIME).collect();
             for read in self.reads.iter() {
-                Materialized::of(read).check_all(&times)?;
+                Materialized::of(read).check_all(&known)?;
             }
-            first_us = times.iter().copied().fold(first_us, i64::min);
-            last_us = times.iter().copied().fold(last_us, i64::max);
-            spine.push(batch, numbers, None)?;
+            first_us = known.iter().copied().fold(first_us, i64::min);
+            last_us = known.iter().copied().fold(last_us, i64::max);
+            spine.push(kept.keep(&batch, numbers, times)?, None)?;
         }
         let mut reach = vec![i64::MAX..i64::MIN; self.inputs.len()];
         if first_us <= last_us {
@@ -181,105 +207,148 @@ impl Gathering {
                 *so_far = so_far.start.min(reached.start)..so_far.end.max(reached.end);
             }
         }
-        Ok((spine, reach))
+        Ok((spine, kept, reach))
+    }
+
+    /// The columns of an input that are kept; with the keys, if no spine has them.
+    fn kept_of(&self, number: usize, n_columns: usize) -> Arc<Kept> {
+        let input = &self.inputs[number];
+        let has_spine = matches!(self.spine, Spine::Rows { .. });
+        let is_read = |column: usize| {
+            let mut reads = self.reads.iter().filter(|read| read.input == number);
+            reads.any(|read| {
+                read.of_view == Some(column)
+                    || read.secondary == Some(column)
+                    || read.columns.iter().flatten().any(|known| *known == column)
+            })
+        };
+        let wanted =
+            |column: usize| is_read(column) || input.arrival == Some(column) || (!has_spine && column < n_columns);
+        Arc::new(Kept::of(&input.plan.schema(), input.time, wanted))
     }
 
     /// Of every input the rows that some asked row can reach, by partition.
     async fn read_inputs(
         &self,
-        keys: Arc<KeyIndex>,
+        keys: KeyIndex,
         n_columns: usize,
         reach: Vec<Range<i64>>,
-    ) -> Result<Vec<Vec<RowCollector>>> {
-        let _timer = self.figures.rows_time.timer();
+        parts: &Arc<Parts>,
+    ) -> Result<Vec<(Arc<Kept>, Vec<RowCollector>)>> {
+        let keys = Arc::new(keys);
         let mut tasks = JoinSet::new();
+        let mut inputs = Vec::new();
         for (number, (input, reach)) in self.inputs.iter().zip(reach).enumerate() {
+            let kept = self.kept_of(number, n_columns);
             for partition in 0..input.plan.output_partitioning().partition_count() {
-                let mut rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
-                let mut collector = RowCollector::new(&self.resources, input.plan.schema(), input.time);
-                let (keys, figures) = (Arc::clone(&keys), self.figures.clone());
-                let (time, reach) = (input.time, reach.clone());
-                tasks.spawn(async move {
-                    while let Some(batch) = rows.try_next().await? {
-                        figures.rows_read.add(batch.num_rows());
-                        let numbers = keys.find(&batch.columns()[..n_columns])?;
-                        let wanted = times_of(&batch, time)
-                            .into_iter()
-                            .zip(&numbers)
-                            .map(|(time_us, key)| *key != NO_KEY && reach.contains(&time_us));
-                        let wanted = BooleanArray::from_iter(wanted.map(Some));
-                        let n_wanted = wanted.true_count();
-                        figures.rows_kept.add(n_wanted);
-                        if n_wanted > 0 {
-                            let all = n_wanted == batch.num_rows();
-                            collector.push(batch, numbers, (!all).then_some(&wanted))?;
-                        }
-                    }
-                    Ok::<_, Error>((number, partition, collector))
-                });
+                let rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
+                let collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(parts)));
+                let matching = Matching {
+                    keys: Arc::clone(&keys),
+                    n_columns,
+                    time: input.time,
+                    reach: reach.clone(),
+                    kept: Arc::clone(&kept),
+                    figures: self.figures.clone(),
+                };
+                tasks.spawn(async move { Ok::<_, Error>((number, partition, matching.collect(rows, collector).await?)) });
             }
+            inputs.push((kept, Vec::new()));
         }
         let mut found = Vec::new();
         while let Some(done) = tasks.join_next().await {
             found.push(done.map_err(|error| Error::internal("a task that reads rows died").with_source(error))??);
         }
         found.sort_by_key(|(number, partition, _)| (*number, *partition));
-        let mut inputs: Vec<Vec<RowCollector>> = self.inputs.iter().map(|_| Vec::new()).collect();
-        found.into_iter().for_each(|(number, _, collector)| inputs[number].push(collector));
+        found.into_iter().for_each(|(number, _, collector)| inputs[number].1.push(collector));
         Ok(inputs)
     }
 
     /// All rows of every input, whose keys are numbered as they come.
-    async fn number_inputs(&self, keys: &mut KeyIndex, n_columns: usize) -> Result<Vec<Vec<RowCollector>>> {
-        let _timer = self.figures.rows_time.timer();
+    async fn gather_all_keys(&self, mut keys: KeyIndex, n_columns: usize) -> Result<Arc<Gathered>> {
+        let parts = Arc::new(Parts::Modulo { count: SPILLED_PARTS });
         let mut inputs = Vec::new();
-        for input in &self.inputs {
-            let mut collector = RowCollector::new(&self.resources, input.plan.schema(), input.time);
+        for (number, input) in self.inputs.iter().enumerate() {
+            let kept = self.kept_of(number, n_columns);
+            let mut collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(&parts)));
             let mut batches = in_order(&input.plan, &self.resources)?;
             while let Some(batch) = batches.next().await? {
                 self.figures.rows_read.add(batch.num_rows());
                 self.figures.rows_kept.add(batch.num_rows());
+                let _timer = self.figures.match_time.timer();
                 let numbers = keys.number(&batch.columns()[..n_columns])?;
-                collector.push(batch, numbers, None)?;
+                collector.push(kept.keep(&batch, numbers, times_of(&batch, input.time))?, None)?;
             }
-            inputs.push(vec![collector]);
+            inputs.push((kept, vec![collector]));
         }
-        Ok(inputs)
+        self.gathered(None, inputs, parts, keys.len())
+    }
+
+    /// All in memory, if all of it is and there is memory to answer in; else all on disk.
+    fn gathered(
+        &self,
+        spine: Option<(RowCollector, Arc<Kept>)>,
+        inputs: Vec<(Arc<Kept>, Vec<RowCollector>)>,
+        parts: Arc<Parts>,
+        n_keys: usize,
+    ) -> Result<Arc<Gathered>> {
+        let mut collectors = spine.iter().map(|(spine, _)| spine).chain(inputs.iter().flat_map(|(_, parts)| parts));
+        let on_disk = collectors.any(RowCollector::is_spilled);
+        let spine = match spine {
+            Some((collector, kept)) => {
+                Some(Rows { kept, tie: None, collected: collector.finish(&parts, on_disk)? })
+            }
+            None => None,
+        };
+        let inputs = inputs
+            .into_iter()
+            .zip(&self.inputs)
+            .map(|((kept, collectors), input)| {
+                let finished = collectors.into_iter().map(|collector| collector.finish(&parts, on_disk));
+                Ok(Rows { kept, tie: input.arrival, collected: joined(finished.collect::<Result<Vec<_>>>()?)? })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let (next_part, figures) = (AtomicUsize::new(0), self.figures.clone());
+        Ok(Arc::new(Gathered { parts, n_keys, spine, inputs, next_part, figures }))
     }
 }
 
-/// All in memory, if all of it is; else all on disk, so that there is memory to answer in.
-fn gathered(spine: Option<RowCollector>, inputs: Vec<Vec<RowCollector>>, n_keys: usize) -> Result<Gathered> {
-    let mut collectors = spine.iter().chain(inputs.iter().flatten());
-    let on_disk = collectors.any(RowCollector::is_spilled);
-    let spine = spine.map(|spine| spine.finish(on_disk)).transpose()?;
-    let inputs = inputs
-        .into_iter()
-        .map(|parts| joined(parts.into_iter().map(|part| part.finish(on_disk)).collect::<Result<Vec<_>>>()?))
-        .collect::<Result<Vec<_>>>()?;
-    if on_disk {
-        let parts = |collected| match collected {
-            Collected::Parts(rows) => Ok(rows),
-            Collected::Memory(..) => Err(Error::internal("rows are in memory that should be on disk")),
-        };
-        return Ok(Gathered::OnDisk(PartsOnDisk {
-            spine: spine.map(parts).transpose()?,
-            inputs: inputs.into_iter().map(parts).collect::<Result<_>>()?,
-            n_keys,
-            next_part: AtomicUsize::new(0),
-        }));
-    }
-    let mut memory = Vec::new();
-    let mut store = |collected| match collected {
-        Collected::Memory(rows, held) => {
-            memory.push(held);
-            rows.finish(n_keys)
+/// What a task needs to find the rows of one input that are asked for.
+struct Matching {
+    keys: Arc<KeyIndex>,
+    n_columns: usize,
+    time: usize,
+    reach: Range<i64>,
+    kept: Arc<Kept>,
+    figures: Figures,
+}
+
+impl Matching {
+    async fn collect(
+        self,
+        mut rows: SendableRecordBatchStream,
+        mut collector: RowCollector,
+    ) -> Result<RowCollector> {
+        while let Some(batch) = {
+            let _timer = self.figures.scan_time.timer();
+            rows.try_next().await?
+        } {
+            self.figures.rows_read.add(batch.num_rows());
+            let _timer = self.figures.match_time.timer();
+            let numbers = self.keys.find(&batch.columns()[..self.n_columns])?;
+            let times = times_of(&batch, self.time);
+            let is_wanted = |row: usize| numbers[row] != NO_KEY && self.reach.contains(&times[row]);
+            let wanted = BooleanBuffer::collect_bool(batch.num_rows(), is_wanted);
+            let n_wanted = wanted.count_set_bits();
+            self.figures.rows_kept.add(n_wanted);
+            if n_wanted > 0 {
+                let all = n_wanted == batch.num_rows();
+                let wanted = BooleanArray::new(wanted, None);
+                collector.push(self.kept.keep(&batch, numbers, times)?, (!all).then_some(&wanted))?;
+            }
         }
-        Collected::Parts(_) => Err(Error::internal("rows are on disk that should be in memory")),
-    };
-    let spine = spine.map(&mut store).transpose()?;
-    let inputs = inputs.into_iter().map(&mut store).collect::<Result<Vec<_>>>()?;
-    Ok(Gathered::InMemory(Part::new(spine, inputs, n_keys, memory)))
+        Ok(collector)
+    }
 }
 
 /// The partitions of a plan one after the other; the later ones work ahead a little meanwhile.

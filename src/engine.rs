@@ -32,7 +32,7 @@ pub use rows::{
 pub use tables::export::{ExportRequest, export_plan};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
-pub use tables::stored::{rows_in_order, table_id};
+pub use tables::stored::{KeyValues, Pruned, Reach, StoredRows, merged_rows, rows_in_order, table_id};
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 
 pub use datafusion::logical_expr::LogicalPlan;

@@ -254,8 +254,14 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        if matches!(parsed.statement, Statement::Refresh(_)) {
-            self.leave_transaction("REFRESH FEATURE VIEW").await?;
+        let outside = match parsed.statement {
+            Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
+            Statement::Optimize(_) => Some("OPTIMIZE"),
+            Statement::Vacuum(_) => Some("VACUUM"),
+            _ => None,
+        };
+        if let Some(statement) = outside {
+            self.leave_transaction(statement).await?;
         }
         let mut context = self.context(&prepared.0.text);
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
@@ -285,7 +291,7 @@ impl Session {
         })
     }
 
-    /// Makes way for a job, whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
+    /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
     /// before it in the same message is committed.
     async fn leave_transaction(&mut self, statement: &str) -> Result<()> {
         if self.transaction.is_explicit() {

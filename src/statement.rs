@@ -10,13 +10,16 @@ mod entity;
 mod execute;
 mod feature_table;
 mod feature_view;
+mod optimize;
 mod refresh;
 mod select;
 mod show;
 mod source;
+mod stored;
 mod stream;
 mod table;
 mod types;
+mod vacuum;
 mod view;
 mod workspace;
 

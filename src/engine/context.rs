@@ -91,7 +91,10 @@ impl Engine {
     /// A state whose plans keep the order of what they read, part by part, as long as they go row by row.
     pub fn split_state(&self, now_us: i64) -> SessionState {
         let mut state = self.state(now_us);
-        state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+        let options = state.config_mut().options_mut();
+        options.optimizer.enable_round_robin_repartition = false;
+        // a partition that has ended may not read on in the files of another
+        options.execution.enable_file_stream_work_stealing = false;
         state
     }
 

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, copy, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table,
-    view, workspace,
+    alter, comment, copy, drop, entity, feature_table, feature_view, optimize, refresh, select, show, source, stream,
+    table, vacuum, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
 use crate::error::{Error, Result};
@@ -102,6 +102,14 @@ pub async fn execute(
         Statement::Refresh(statement) => {
             refresh::refresh(context, statement, cancel).await?;
             Ok(Response::done("REFRESH FEATURE VIEW"))
+        }
+        Statement::Optimize(statement) => {
+            optimize::optimize(context, statement, cancel).await?;
+            Ok(Response::done("OPTIMIZE"))
+        }
+        Statement::Vacuum(statement) => {
+            vacuum::vacuum(context, statement, cancel).await?;
+            Ok(Response::done("VACUUM"))
         }
         Statement::CancelJob(statement) => {
             refresh::cancel_job(context, statement)?;

@@ -1,0 +1,98 @@
+//! The stored rows of a feature view, to be read in parts by somebody who knows what is needed of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+
+use super::reach::Reach;
+use super::scan::Scan;
+use crate::engine::query::QueryPlanner;
+use crate::engine::relation::BoundView;
+use crate::error::Result;
+use crate::offline::{DataFile, Layout, OfflineTable};
+
+/// One version of a view's stored rows. Cheap to clone.
+#[derive(Clone)]
+pub struct StoredRows {
+    /// None if nothing was ever stored
+    version: Option<Arc<OfflineTable>>,
+    schema: SchemaRef,
+    bucket_count: u32,
+    runtime: Arc<RuntimeEnv>,
+}
+
+/// How much of a table a plan reads, for EXPLAIN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub files_total: usize,
+    pub files_read: usize,
+    /// Rows and bytes of the files that are read; of them, row groups and pages may be left out.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl fmt::Debug for StoredRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.version.as_ref().map(|table| (&table.id, table.version));
+        f.debug_struct("StoredRows").field("table", &table).finish_non_exhaustive()
+    }
+}
+
+impl StoredRows {
+    /// The newest version.
+    pub async fn open(planner: &QueryPlanner, view: &BoundView) -> Result<StoredRows> {
+        let version = planner.offline.table(&view.offline_table()).await?;
+        // as it was stored, whatever the view says: the fingerprint covers it
+        let bucket_count = match version.as_ref().map(|table| &table.layout) {
+            Some(Layout::Keyed { bucket_count, .. }) => *bucket_count,
+            _ => view.buckets,
+        };
+        let schema = view.row_schema(view.stored_layout());
+        let runtime = Arc::clone(planner.state().runtime_env());
+        Ok(StoredRows { version, schema, bucket_count, runtime })
+    }
+
+    /// The columns of the view's stored layout.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    pub fn bucket_count(&self) -> u32 {
+        self.bucket_count
+    }
+
+    /// Whether the rows of every file are sorted by (keys, time); then those of one key and time are in the order of
+    /// their arrival. Several files of a bucket and month are each sorted by itself.
+    pub fn is_sorted(&self) -> bool {
+        self.version.iter().flat_map(|version| &version.files).all(|file| file.sorted)
+    }
+
+    /// The rows in reach, most likely with others, in the `columns` of the schema. If the reach names a bucket the
+    /// plan has one partition, else one for each bucket; its files come by (month, path), one after the other.
+    pub fn plan(&self, columns: &[usize], reach: &Reach) -> Result<(Arc<dyn ExecutionPlan>, Pruned)> {
+        let partitions = if reach.bucket.is_some() { 1 } else { self.bucket_count as usize };
+        let Some(table) = &self.version else {
+            let schema = self.schema.project(columns).map_err(datafusion::error::DataFusionError::from)?;
+            return Ok((Arc::new(EmptyExec::new(Arc::new(schema)).with_partitions(partitions)), Pruned::default()));
+        };
+        let files = reach.files(table)?;
+        let pruned = Pruned {
+            files_total: table.files.len(),
+            files_read: files.len(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.size_bytes).sum(),
+        };
+        let mut groups: Vec<Vec<&DataFile>> = vec![Vec::new(); partitions];
+        for file in files {
+            let place = if partitions == 1 { 0 } else { file.bucket.unwrap_or(0) as usize };
+            groups[place].push(file);
+        }
+        let predicate = reach.predicate(table)?;
+        let scan = Scan { table, schema: &self.schema, columns, groups, predicate, limit: None };
+        Ok((scan.plan(&self.runtime)?, pruned))
+    }
+}

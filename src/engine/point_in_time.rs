@@ -6,20 +6,25 @@
 mod answer;
 mod blocks;
 mod collect;
+mod cursor;
 mod exec;
 mod gather;
 mod history;
 mod kept;
 mod keys;
 mod lookup;
+mod matching;
 mod materialized;
 mod node;
+mod part;
 mod parts;
 mod planner;
 mod row_groups;
 mod row_store;
 mod rule;
 mod share;
+mod spill_sort;
+mod stored;
 
 pub use answer::Wanted;
 pub use planner::{PointInTimePlanner, scan};

@@ -17,7 +17,8 @@ use super::answer::{MISSING, PRESENT, Wanted};
 use super::exec::{Read, RowsInput, Spine, sees_whole_time};
 use super::history::stretches;
 use super::kept::NO_TIME;
-use super::row_store::{RowStore, Section, take_rows};
+use super::part::Block;
+use super::row_store::{Section, take_rows};
 use crate::engine::relation::{BoundView, RowLayout, time_type};
 use crate::error::{Error, Result};
 use crate::tile::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run};
@@ -45,8 +46,7 @@ struct BlockRows<'a> {
 }
 
 impl<'a> BlockRows<'a> {
-    fn of(input: &'a RowsInput, store: &'a RowStore, keys: Range<usize>) -> Result<BlockRows<'a>> {
-        let mut section = store.section(keys);
+    fn of(input: &'a RowsInput, mut section: Section<'a>) -> Result<BlockRows<'a>> {
         let arrivals = match input.arrival {
             Some(column) => crate::row::integers_of(section.column(column)?.as_ref())?,
             None => section.arrivals(),
@@ -114,8 +114,18 @@ impl<'a> BlockRows<'a> {
         self.column_at(index, runs.iter().map(|run| u32::try_from(run.items.start).ok()))
     }
 
+    fn answers(&self, read: &Read, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
+        let mut answers = read.answerer.answer_block(&self.items(read)?, asked)?;
+        if let Some(chosen) = &answers.chosen {
+            let attributes = read.columns.iter().flatten();
+            let columns = attributes.map(|column| self.column_at(*column, chosen.iter()));
+            answers.columns = columns.collect::<Result<_>>()?;
+        }
+        Ok(answers)
+    }
+
+    /// Of attributes without their values: only those of rows that answer are taken, afterwards.
     fn items(&self, read: &Read) -> Result<ItemBlock<'_>> {
-        // of attributes only the rows that answer are taken, afterwards
         let columns = if read.view.kind().has_aggregates() { read.columns.as_slice() } else { &[] };
         let columns = columns
             .iter()
@@ -135,18 +145,13 @@ impl<'a> BlockRows<'a> {
 }
 
 impl Questions {
-    /// The answers for a range of the keys of a part.
-    pub fn answer(
-        &self,
-        spine: Option<&RowStore>,
-        inputs: &[RowStore],
-        keys: Range<usize>,
-    ) -> Result<RecordBatch> {
+    /// The answers for some keys of a part.
+    pub fn answer(&self, block: Block<'_>) -> Result<RecordBatch> {
         let inputs = self
             .inputs
             .iter()
-            .zip(inputs)
-            .map(|(input, store)| BlockRows::of(input, store, keys.clone()).map(Rc::new))
+            .zip(block.inputs)
+            .map(|(input, section)| BlockRows::of(input, section).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         // of inputs that several views share, each has its own rows
         let inputs = self
@@ -157,22 +162,15 @@ impl Questions {
                 Some(column) => inputs[read.input].where_true(column).map(Rc::new),
             })
             .collect::<Result<Vec<_>>>()?;
-        match (&self.asked, spine) {
-            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(spine, *width, keys, &inputs),
+        match (&self.asked, block.spine) {
+            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(&spine, *width, &inputs),
             (Spine::AllKeys { time_us }, _) => self.answer_all_keys(*time_us, &inputs),
             (Spine::History { start_us, end_us }, _) => self.answer_history(*start_us..*end_us, &inputs),
             (Spine::Rows { .. }, None) => Err(Error::internal("the spine was not read")),
         }
     }
 
-    fn answer_spine(
-        &self,
-        spine: &RowStore,
-        width: usize,
-        keys: Range<usize>,
-        of_reads: &[Rc<BlockRows<'_>>],
-    ) -> Result<RecordBatch> {
-        let spine = spine.section(keys);
+    fn answer_spine(&self, spine: &Section<'_>, width: usize, of_reads: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
         let known: Vec<bool> = spine.times.iter().map(|time_us| *time_us != NO_TIME).collect();
         let known = known.contains(&false).then(|| NullBuffer::from(known));
         let mut columns = (0..width).map(|column| spine.column(column)).collect::<Result<Vec<_>>>()?;
@@ -185,7 +183,7 @@ impl Questions {
                 .map(|(asked, items)| Run { asked: asked[0]..asked[1], items: items[0]..items[1] })
                 .collect();
             let asked = AskedBlock { times: spine.times, known: known.as_ref(), runs: &runs };
-            let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+            let answers = rows.answers(read, &asked)?;
             let key = |index: usize| spine.column(width + index);
             columns.extend(self.columns_of(read, &answers, &asked, rows, key)?);
         }
@@ -206,10 +204,7 @@ impl Questions {
             Wanted::Key(index) => key(*index),
             Wanted::Feature(_) => {
                 let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
-                match (&answers.chosen, read.columns.get(place).and_then(|columns| columns.first())) {
-                    (Some(chosen), Some(column)) => rows.column_at(*column, chosen.iter()),
-                    _ => Ok(Arc::clone(&answers.columns[place])),
-                }
+                Ok(Arc::clone(&answers.columns[place]))
             }
             // a history puts in until when
             Wanted::AsOf | Wanted::ValidFrom | Wanted::ValidTo => Ok(timestamps(asked.times, asked.known.cloned())),
@@ -244,7 +239,7 @@ impl Questions {
             .collect();
         let times = vec![time_us; runs.len()];
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+        let answers = rows.answers(read, &asked)?;
         let columns = self.columns_of(read, &answers, &asked, rows, |index| rows.first_of_runs(&runs, index))?;
         self.batch(columns, runs.len())
     }
@@ -259,7 +254,7 @@ impl Questions {
             times.extend(changes);
         }
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+        let answers = rows.answers(read, &asked)?;
         let stretches = stretches(&read.answerer, &answers, &asked, range.end)?;
         let askers: Vec<u32> = runs
             .iter()

@@ -122,7 +122,6 @@ pub enum Collected {
 
 /// Chunks in the order in which their rows came.
 pub struct RowsInMemory {
-    kept: Arc<Kept>,
     chunks: Vec<Chunk>,
     _memory: Vec<MemoryReservation>,
 }
@@ -175,8 +174,7 @@ impl RowCollector {
     }
 
     fn spill_all(&mut self) -> Result<()> {
-        let parts =
-            self.parts.get_or_insert_with(|| Arc::new(Parts::Modulo { count: SPILLED_PARTS }));
+        let parts = self.parts.get_or_insert_with(|| Arc::new(Parts::Modulo { count: SPILLED_PARTS }));
         let mut spill = Spill::new(&self.resources, &self.kept, parts);
         for chunk in std::mem::take(&mut self.chunks) {
             spill.push(&chunk.rows)?;
@@ -191,6 +189,15 @@ impl RowCollector {
         self.coalescer.finish_buffered_batch().map_err(could_not)?;
         self.take_chunks()?;
         Ok(self.parts.as_ref())
+    }
+
+    /// About how much memory the rows of a part take; nothing, while parts are not known.
+    pub fn bytes_of(&self, part: usize) -> usize {
+        let of_chunk = |chunk: &Chunk| match chunk.starts.is_empty() {
+            true => 0,
+            false => batch_bytes(&chunk.rows) / chunk.rows.num_rows().max(1) * chunk.rows_of(part).len(),
+        };
+        self.chunks.iter().map(of_chunk).sum()
     }
 
     pub fn is_spilled(&self) -> bool {
@@ -214,7 +221,7 @@ impl RowCollector {
             let undivided = chunks.into_iter();
             chunks = undivided.map(|chunk| Chunk::divided(chunk.rows, parts)).collect::<Result<_>>()?;
         }
-        Ok(Collected::Memory(RowsInMemory { kept: self.kept, chunks, _memory: vec![self.memory] }))
+        Ok(Collected::Memory(RowsInMemory { chunks, _memory: vec![self.memory] }))
     }
 }
 
@@ -297,18 +304,13 @@ impl Spill {
 }
 
 impl RowsInMemory {
-    pub fn kept(&self) -> &Arc<Kept> {
-        &self.kept
-    }
-
     /// The rows of a part, in the order in which they came.
     pub fn part(&self, part: usize) -> Vec<RecordBatch> {
         let pieces = self.chunks.iter().map(|chunk| (chunk, chunk.rows_of(part)));
-        pieces.filter(|(_, rows)| !rows.is_empty()).map(|(chunk, rows)| chunk.rows.slice(rows.start, rows.len())).collect()
-    }
-
-    pub fn n_rows(&self, part: usize) -> usize {
-        self.chunks.iter().map(|chunk| chunk.rows_of(part).len()).sum()
+        pieces
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(chunk, rows)| chunk.rows.slice(rows.start, rows.len()))
+            .collect()
     }
 }
 

@@ -25,8 +25,10 @@ use tokio::sync::OnceCell;
 use super::answer::Answerer;
 use super::blocks::Questions;
 use super::collect::Resources;
-use super::gather::{Gathered, Gathering, Part};
+use super::gather::Gathering;
+use super::part::{Gathered, Part};
 use super::planner::single_partition;
+use super::stored::StoredInput;
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::Result;
 use crate::tile::ViewKind;
@@ -50,6 +52,8 @@ pub struct RowsInput {
     pub time: usize,
     /// where it is a column; else rows arrive in the order in which they come, one partition after the other
     pub arrival: Option<usize>,
+    /// the same rows in the offline store, if its files lie in the order that a join by key needs
+    pub stored: Option<StoredInput>,
 }
 
 /// What is wanted of one view.
@@ -179,8 +183,9 @@ impl ExecutionPlan for PointInTimeExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = self.schema();
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let resources = Resources { context: Arc::clone(&context), metrics: SpillMetrics::new(&self.metrics, partition) };
-        let figures = Figures::new(&self.metrics, partition, resources.clone());
+        let resources =
+            Resources { context: Arc::clone(&context), metrics: SpillMetrics::new(&self.metrics, partition) };
+        let figures = Figures::new(&self.metrics, partition);
         let batch_size = context.session_config().batch_size();
         let gathering = Gathering {
             spine: self.spine.clone(),
@@ -241,12 +246,12 @@ impl Answering {
                     None => return Ok(None),
                 },
             };
-            let Some(keys) = part.next_block() else {
+            let Some(next) = part.next().await? else {
                 self.part = None;
                 continue;
             };
             let _timer = self.figures.answer_time.timer();
-            let rows = self.questions.answer(part.spine.as_ref(), &part.inputs, keys)?;
+            let rows = self.questions.answer(part.block(&next))?;
             if rows.num_rows() > 0 {
                 return Ok(Some(rows));
             }
@@ -270,11 +275,10 @@ pub struct Figures {
     pub order_time: Time,
     /// calculating features
     pub answer_time: Time,
-    pub resources: Resources,
 }
 
 impl Figures {
-    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, resources: Resources) -> Figures {
+    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Figures {
         let count = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
         let time = |name: &'static str| MetricBuilder::new(metrics).subset_time(name, partition);
         Figures {
@@ -286,7 +290,6 @@ impl Figures {
             match_time: time("match_time"),
             order_time: time("order_time"),
             answer_time: time("answer_time"),
-            resources,
         }
     }
 }

@@ -5,25 +5,25 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
-use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::answer::Wanted;
-use super::collect::{Collected, Resources, RowCollector, SPILLED_PARTS, batch_bytes, joined};
+use super::collect::{Resources, RowCollector, SPILLED_PARTS, joined};
 use super::exec::{Figures, Read, RowsInput, Spine};
 use super::kept::{Kept, NO_TIME, times_of};
-use super::keys::{KeyIndex, NO_KEY};
+use super::keys::KeyIndex;
+use super::matching::Matching;
 use super::materialized::Materialized;
+use super::part::{Gathered, InputRows, InputSource, SpineRows, working_bytes};
 use super::parts::Parts;
-use super::row_store::RowStore;
+use super::stored::StoredInput;
 use crate::error::{Error, Result};
 
 /// What is to be read.
@@ -37,134 +37,42 @@ pub struct Gathering {
     pub parallelism: usize,
 }
 
-/// Everything that was read, by part.
-pub struct Gathered {
-    parts: Arc<Parts>,
-    n_keys: usize,
-    /// none where all keys are asked for
-    spine: Option<Rows>,
-    inputs: Vec<Rows>,
-    next_part: AtomicUsize,
-    figures: Figures,
-}
-
-/// The rows of the spine, or of an input.
-struct Rows {
-    kept: Arc<Kept>,
-    /// a column that orders rows of the same time
-    tie: Option<usize>,
-    collected: Collected,
-}
-
-impl std::fmt::Debug for Gathered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gathered").field("parts", &self.parts.count()).field("n_keys", &self.n_keys).finish()
-    }
-}
-
-/// The rows for the keys of one part, and which of these come next.
-pub struct Part {
-    pub spine: Option<RowStore>,
-    pub inputs: Vec<RowStore>,
-    next_key: usize,
-    _memory: MemoryReservation,
-}
-
-/// About how many asked rows, and how many rows of inputs, are answered at once.
-const BLOCK_ASKED: usize = 64 * 1024;
-const BLOCK_ROWS: usize = 512 * 1024;
-
-impl Part {
-    /// The keys to be answered next.
-    pub fn next_block(&mut self) -> Option<Range<usize>> {
-        let stores = || self.spine.iter().chain(&self.inputs);
-        let n_keys = stores().map(RowStore::n_keys).next().unwrap_or(0);
-        let start = self.next_key;
-        let (mut n_asked, mut n_rows) = (0, 0);
-        while self.next_key < n_keys && n_asked < BLOCK_ASKED && n_rows < BLOCK_ROWS {
-            let key = self.next_key..self.next_key + 1;
-            n_asked += self.spine.as_ref().map_or(1, |spine| spine.n_rows(&key));
-            n_rows += self.inputs.iter().map(|input| input.n_rows(&key)).sum::<usize>();
-            self.next_key += 1;
-        }
-        (start < self.next_key).then_some(start..self.next_key)
-    }
-}
-
-impl Gathered {
-    /// A part that nobody has answered yet. Each is given once, whoever asks.
-    pub async fn next(&self) -> Result<Option<Part>> {
-        let part = self.next_part.fetch_add(1, Ordering::Relaxed);
-        if part >= self.parts.count() {
-            return Ok(None);
-        }
-        let memory = self.figures.resources.reservation("point-in-time join, a part");
-        let spine = match &self.spine {
-            Some(spine) => Some(self.load(spine, part, &memory).await?),
-            None => None,
-        };
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
-            inputs.push(self.load(input, part, &memory).await?);
-        }
-        Ok(Some(Part { spine, inputs, next_key: 0, _memory: memory }))
-    }
-
-    async fn load(&self, rows: &Rows, part: usize, memory: &MemoryReservation) -> Result<RowStore> {
-        let pieces = match &rows.collected {
-            Collected::Memory(collected) => {
-                let pieces = collected.part(part);
-                // checked when everything had been gathered
-                memory.grow(pieces.iter().map(batch_bytes).sum());
-                pieces
-            }
-            Collected::Disk(collected) => {
-                memory.try_grow(working_bytes(collected.bytes(part)))?;
-                let mut pieces = Vec::new();
-                for mut stream in collected.streams(part)? {
-                    while let Some(batch) = stream.try_next().await? {
-                        pieces.push(batch);
-                    }
-                }
-                pieces
-            }
-        };
-        let _timer = self.figures.order_time.timer();
-        let in_part = |number| self.parts.in_part(part, number, self.n_keys);
-        RowStore::of(&rows.kept, &pieces, self.parts.n_keys(part, self.n_keys), in_part, rows.tie)
-    }
-}
-
-/// What it takes to put rows of so many bytes in order.
-fn working_bytes(bytes: usize) -> usize {
-    bytes * 2
+/// The rows of one input by partition, as far as they are read before anything is answered.
+enum Input {
+    Collected(Arc<Matching>, Vec<RowCollector>),
+    Stored(Arc<Matching>, StoredInput),
 }
 
 impl Gathering {
     pub async fn run(self) -> Result<Arc<Gathered>> {
         let first = self.reads.first().ok_or_else(|| Error::internal("a point-in-time join without a view"))?;
         let memory = self.resources.reservation("point-in-time join, its keys");
-        let mut keys = KeyIndex::new(&first.view.key_types(), None, memory)?;
         let n_columns = first.view.keys.len();
+        let types = first.view.key_types();
         match self.spine.clone() {
             Spine::Rows { input, width } => {
+                let buckets =
+                    self.inputs.iter().filter_map(|input| input.stored.as_ref()).map(StoredInput::bucket_count);
+                // one bucket is read by one task
+                let buckets = buckets.max().filter(|count| *count as usize >= self.parallelism);
+                let mut keys = KeyIndex::new(&types, buckets, memory)?;
                 let (mut spine, kept, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
                 keys.seal()?;
-                let n_keys = keys.len();
-                let parts = match spine.end()? {
-                    Some(parts) => Arc::clone(parts),
-                    None => Arc::new(Parts::of_keys(n_keys, self.parallelism)),
+                let parts = match (spine.end()?, buckets) {
+                    (Some(parts), _) => Arc::clone(parts),
+                    (None, None) => Arc::new(Parts::of_keys(keys.len(), self.parallelism)),
+                    (None, Some(count)) => Arc::new(Parts::of_buckets(&keys, count)?),
                 };
                 let inputs = self.read_inputs(keys, n_columns, reach, &parts).await?;
-                self.gathered(Some((spine, kept)), inputs, parts, n_keys)
+                self.gathered(Some((spine, kept)), inputs, &parts)
             }
             Spine::AllKeys { time_us } => {
                 Materialized::of(first).check_scan(time_us)?;
-                self.gather_all_keys(keys, n_columns).await
+                self.gather_all_keys(KeyIndex::new(&types, None, memory)?, n_columns).await
             }
             Spine::History { start_us, end_us } => {
                 Materialized::of(first).check_history(start_us, end_us)?;
-                self.gather_all_keys(keys, n_columns).await
+                self.gather_all_keys(KeyIndex::new(&types, None, memory)?, n_columns).await
             }
         }
     }
@@ -234,40 +142,51 @@ impl Gathering {
         n_columns: usize,
         reach: Vec<Range<i64>>,
         parts: &Arc<Parts>,
-    ) -> Result<Vec<(Arc<Kept>, Vec<RowCollector>)>> {
+    ) -> Result<Vec<Input>> {
         let keys = Arc::new(keys);
         let mut tasks = JoinSet::new();
         let mut inputs = Vec::new();
         for (number, (input, reach)) in self.inputs.iter().zip(reach).enumerate() {
-            let kept = self.kept_of(number, n_columns);
+            let matching = Arc::new(Matching {
+                n_keys: keys.len(),
+                keys: Arc::clone(&keys),
+                parts: Arc::clone(parts),
+                n_columns,
+                time: input.time,
+                reach,
+                kept: self.kept_of(number, n_columns),
+                figures: self.figures.clone(),
+            });
+            let in_order = input.stored.as_ref().filter(|stored| parts.are_buckets(stored.bucket_count()));
+            if let Some(stored) = in_order {
+                inputs.push(Input::Stored(matching, stored.clone()));
+                continue;
+            }
             for partition in 0..input.plan.output_partitioning().partition_count() {
                 let rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
-                let collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(parts)));
-                let matching = Matching {
-                    keys: Arc::clone(&keys),
-                    n_columns,
-                    time: input.time,
-                    reach: reach.clone(),
-                    kept: Arc::clone(&kept),
-                    figures: self.figures.clone(),
-                };
-                tasks.spawn(async move { Ok::<_, Error>((number, partition, matching.collect(rows, collector).await?)) });
+                let collector = RowCollector::new(&self.resources, &matching.kept, Some(Arc::clone(parts)));
+                let collected = collect(Arc::clone(&matching), rows, collector);
+                tasks.spawn(async move { Ok::<_, Error>((number, partition, collected.await?)) });
             }
-            inputs.push((kept, Vec::new()));
+            inputs.push(Input::Collected(matching, Vec::new()));
         }
         let mut found = Vec::new();
         while let Some(done) = tasks.join_next().await {
             found.push(done.map_err(|error| Error::internal("a task that reads rows died").with_source(error))??);
         }
         found.sort_by_key(|(number, partition, _)| (*number, *partition));
-        found.into_iter().for_each(|(number, _, collector)| inputs[number].1.push(collector));
+        for (number, _, collector) in found {
+            if let Input::Collected(_, collectors) = &mut inputs[number] {
+                collectors.push(collector);
+            }
+        }
         Ok(inputs)
     }
 
     /// All rows of every input, whose keys are numbered as they come.
     async fn gather_all_keys(&self, mut keys: KeyIndex, n_columns: usize) -> Result<Arc<Gathered>> {
         let parts = Arc::new(Parts::Modulo { count: SPILLED_PARTS });
-        let mut inputs = Vec::new();
+        let mut collected = Vec::new();
         for (number, input) in self.inputs.iter().enumerate() {
             let kept = self.kept_of(number, n_columns);
             let mut collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(&parts)));
@@ -279,75 +198,108 @@ impl Gathering {
                 let numbers = keys.number(&batch.columns()[..n_columns])?;
                 collector.push(kept.keep(&batch, numbers, times_of(&batch, input.time))?, None)?;
             }
-            inputs.push((kept, vec![collector]));
+            collected.push((kept, collector));
         }
-        self.gathered(None, inputs, parts, keys.len())
+        let keys = Arc::new(keys);
+        let inputs = collected.into_iter().zip(&self.inputs).map(|((kept, collector), input)| {
+            let matching = Matching {
+                n_keys: keys.len(),
+                keys: Arc::clone(&keys),
+                parts: Arc::clone(&parts),
+                n_columns,
+                time: input.time,
+                reach: i64::MIN..i64::MAX,
+                kept,
+                figures: self.figures.clone(),
+            };
+            Input::Collected(Arc::new(matching), vec![collector])
+        });
+        self.gathered(None, inputs.collect(), &parts)
     }
 
     /// All in memory, if all of it is and there is memory to answer in; else all on disk.
     fn gathered(
         &self,
-        spine: Option<(RowCollector, Arc<Kept>)>,
-        inputs: Vec<(Arc<Kept>, Vec<RowCollector>)>,
-        parts: Arc<Parts>,
-        n_keys: usize,
+        mut spine: Option<(RowCollector, Arc<Kept>)>,
+        mut inputs: Vec<Input>,
+        parts: &Arc<Parts>,
     ) -> Result<Arc<Gathered>> {
-        let mut collectors = spine.iter().map(|(spine, _)| spine).chain(inputs.iter().flat_map(|(_, parts)| parts));
-        let on_disk = collectors.any(RowCollector::is_spilled);
+        let n_keys = inputs.iter().map(|input| input.matching().n_keys).max().unwrap_or(0);
+        let mut collectors: Vec<&mut RowCollector> = spine.iter_mut().map(|(spine, _)| spine).collect();
+        collectors.extend(inputs.iter_mut().flat_map(Input::collectors));
+        let mut on_disk = false;
+        for collector in &mut collectors {
+            collector.end()?;
+            on_disk |= collector.is_spilled();
+        }
+        on_disk = on_disk || !self.has_memory_to_answer(&collectors, parts);
         let spine = match spine {
-            Some((collector, kept)) => {
-                Some(Rows { kept, tie: None, collected: collector.finish(&parts, on_disk)? })
-            }
+            Some((collector, kept)) => Some(SpineRows { kept, collected: collector.finish(parts, on_disk)? }),
             None => None,
         };
-        let inputs = inputs
-            .into_iter()
-            .zip(&self.inputs)
-            .map(|((kept, collectors), input)| {
-                let finished = collectors.into_iter().map(|collector| collector.finish(&parts, on_disk));
-                Ok(Rows { kept, tie: input.arrival, collected: joined(finished.collect::<Result<Vec<_>>>()?)? })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let (next_part, figures) = (AtomicUsize::new(0), self.figures.clone());
-        Ok(Arc::new(Gathered { parts, n_keys, spine, inputs, next_part, figures }))
+        let finish = |(input, described): (Input, &RowsInput)| {
+            let (matching, source) = match input {
+                Input::Stored(matching, stored) => (matching, InputSource::Stored(stored)),
+                Input::Collected(matching, collectors) => {
+                    let finished = collectors.into_iter().map(|collector| collector.finish(parts, on_disk));
+                    (matching, InputSource::Collected(joined(finished.collect::<Result<Vec<_>>>()?)?))
+                }
+            };
+            Ok(InputRows { tie: described.arrival, matching, source })
+        };
+        Ok(Arc::new(Gathered {
+            parts: Arc::clone(parts),
+            n_keys,
+            spine,
+            inputs: inputs.into_iter().zip(&self.inputs).map(finish).collect::<Result<Vec<_>>>()?,
+            reads: Arc::clone(&self.reads),
+            resources: self.resources.clone(),
+            next_part: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Whether the largest parts can be put in order beside everything that is held.
+    fn has_memory_to_answer(&self, collectors: &[&mut RowCollector], parts: &Parts) -> bool {
+        let bytes_of = |part: usize| collectors.iter().map(|collector| collector.bytes_of(part)).sum::<usize>();
+        let largest = (0..parts.count()).map(bytes_of).max().unwrap_or(0);
+        let side_by_side = self.parallelism.min(parts.count());
+        let memory = self.resources.reservation("point-in-time join, parts");
+        memory.try_grow(working_bytes(largest) * side_by_side).is_ok()
     }
 }
 
-/// What a task needs to find the rows of one input that are asked for.
-struct Matching {
-    keys: Arc<KeyIndex>,
-    n_columns: usize,
-    time: usize,
-    reach: Range<i64>,
-    kept: Arc<Kept>,
-    figures: Figures,
+impl Input {
+    fn matching(&self) -> &Arc<Matching> {
+        match self {
+            Input::Collected(matching, _) | Input::Stored(matching, _) => matching,
+        }
+    }
+
+    fn collectors(&mut self) -> impl Iterator<Item = &mut RowCollector> {
+        let collectors = match self {
+            Input::Collected(_, collectors) => Some(collectors.iter_mut()),
+            Input::Stored(..) => None,
+        };
+        collectors.into_iter().flatten()
+    }
 }
 
-impl Matching {
-    async fn collect(
-        self,
-        mut rows: SendableRecordBatchStream,
-        mut collector: RowCollector,
-    ) -> Result<RowCollector> {
-        while let Some(batch) = {
-            let _timer = self.figures.scan_time.timer();
+/// The rows of one partition that are asked for.
+async fn collect(
+    matching: Arc<Matching>,
+    mut rows: SendableRecordBatchStream,
+    mut collector: RowCollector,
+) -> Result<RowCollector> {
+    loop {
+        let batch = {
+            let _timer = matching.figures.scan_time.timer();
             rows.try_next().await?
-        } {
-            self.figures.rows_read.add(batch.num_rows());
-            let _timer = self.figures.match_time.timer();
-            let numbers = self.keys.find(&batch.columns()[..self.n_columns])?;
-            let times = times_of(&batch, self.time);
-            let is_wanted = |row: usize| numbers[row] != NO_KEY && self.reach.contains(&times[row]);
-            let wanted = BooleanBuffer::collect_bool(batch.num_rows(), is_wanted);
-            let n_wanted = wanted.count_set_bits();
-            self.figures.rows_kept.add(n_wanted);
-            if n_wanted > 0 {
-                let all = n_wanted == batch.num_rows();
-                let wanted = BooleanArray::new(wanted, None);
-                collector.push(self.kept.keep(&batch, numbers, times)?, (!all).then_some(&wanted))?;
-            }
+        };
+        let Some(batch) = batch else { return Ok(collector) };
+        if let Some(matched) = matching.find(&batch, |number| number)? {
+            let _timer = matching.figures.match_time.timer();
+            collector.push(matched.rows, matched.wanted.as_ref())?;
         }
-        Ok(collector)
     }
 }
 

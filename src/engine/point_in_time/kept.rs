@@ -14,17 +14,14 @@ use crate::error::{Error, Result};
 pub const NO_TIME: i64 = i64::MIN;
 
 /// Kept rows begin with the number of their key and their time.
-const NUMBER: usize = 0;
-const TIME: usize = 1;
-const FIRST: usize = 2;
+pub const NUMBER: usize = 0;
+pub const TIME: usize = 1;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Kept {
     /// of kept rows
     schema: SchemaRef,
-    /// of the plan's rows
-    time: usize,
     /// by the plan's column: where it is kept
     places: Vec<Option<usize>>,
 }
@@ -42,15 +39,11 @@ impl Kept {
             let field = schema.field(column);
             fields.push(Arc::new(Field::new(format!("_{column}"), field.data_type().clone(), true)));
         }
-        Kept { schema: Arc::new(Schema::new(fields)), time, places }
+        Kept { schema: Arc::new(Schema::new(fields)), places }
     }
 
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    pub fn time(&self) -> usize {
-        self.time
     }
 
     /// Where a column of the plan is among the kept ones. The time is none of them: it has its own form.
@@ -67,6 +60,15 @@ impl Kept {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|error| Error::internal("rows have other columns than their plan says").with_source(error))
+    }
+
+    /// Kept rows with other numbers.
+    pub fn renumbered(&self, kept: &RecordBatch, renumber: impl Fn(u32) -> u32) -> Result<RecordBatch> {
+        let mut columns = kept.columns().to_vec();
+        columns[NUMBER] =
+            Arc::new(numbers_of(kept).iter().map(|number| Some(renumber(*number))).collect::<UInt32Array>());
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| Error::internal("rows could not be renumbered").with_source(error))
     }
 }
 
@@ -88,6 +90,3 @@ pub fn times_of(batch: &RecordBatch, column: usize) -> Vec<i64> {
     }
     times.iter().map(|time| time.unwrap_or(NO_TIME)).collect()
 }
-
-/// Where the columns of kept rows are that are neither number nor time.
-pub const KEPT_COLUMNS: usize = FIRST;

@@ -1,6 +1,7 @@
 //! How the keys of a point-in-time join are divided: rows of one part are answered together, and no key is in two.
 
 use super::keys::{KeyIndex, NO_KEY};
+use crate::error::{Error, Result};
 
 /// A few of these rows fit the processor's cache.
 const KEYS_OF_PART: usize = 512;
@@ -29,9 +30,9 @@ impl Parts {
         Parts::Modulo { count: u32::try_from(count.min(n_keys)).unwrap_or(1).max(1) }
     }
 
-    /// By the buckets that the index has kept; `None` if it has not.
-    pub fn of_buckets(keys: &KeyIndex, count: u32) -> Option<Parts> {
-        let part = keys.buckets()?.to_vec();
+    /// By the buckets that the index has kept, `count` in all.
+    pub fn of_buckets(keys: &KeyIndex, count: u32) -> Result<Parts> {
+        let part = keys.buckets().ok_or_else(|| Error::internal("the buckets of keys were not kept"))?.to_vec();
         let mut in_part = vec![0; part.len()];
         let mut next = vec![0_u32; count as usize];
         for number in keys.in_order() {
@@ -39,7 +40,12 @@ impl Parts {
             in_part[number as usize] = *next;
             *next += 1;
         }
-        Some(Parts::Buckets { count, part, in_part, n_keys: next.into_iter().map(|keys| keys as usize).collect() })
+        Ok(Parts::Buckets { count, part, in_part, n_keys: next.into_iter().map(|keys| keys as usize).collect() })
+    }
+
+    /// Whether the parts are the buckets of a table that has so many.
+    pub fn are_buckets(&self, buckets: u32) -> bool {
+        matches!(self, Parts::Buckets { count, .. } if *count == buckets)
     }
 
     pub fn count(&self) -> usize {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{concat_batches, take};
 use datafusion::arrow::datatypes::Int64Type;
 
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub struct RowStore {
     kept: Arc<Kept>,
     rows: RecordBatch,
-    /// where each key begins, and one more; the last key stands for the rows without one
+    /// where each key begins, and one more
     starts: Vec<u32>,
     /// places of the rows in order
     order: Vec<u32>,
@@ -25,8 +25,8 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// `in_part` gives the number of a key in the part, below `n_keys`, or `n_keys` without one. Rows of the same time
-    /// are in the order of column `tie` (arrival), without it in the order in which they stand in `pieces`.
+    /// `in_part` gives the number, below `n_keys`, that a key has here. Rows of the same time are in the order of column
+    /// `tie` (arrival), without it in the order in which they stand in `pieces`.
     pub fn of(
         kept: &Arc<Kept>,
         pieces: &[RecordBatch],
@@ -43,7 +43,7 @@ impl RowStore {
             return Err(Error::internal("more than four thousand million rows in one part of a join"));
         }
         let in_part: Vec<u32> = numbers.iter().map(|number| in_part(*number)).collect();
-        let starts = starts_of(&in_part, n_keys + 1);
+        let starts = starts_of(&in_part, n_keys);
         let mut next = starts.clone();
         let mut places = vec![(0_i64, 0_u32); in_part.len()];
         for ((row, key), time_us) in (0_u32..).zip(&in_part).zip(kept_times_of(&rows)) {
@@ -71,9 +71,8 @@ impl RowStore {
         Ok(RowStore { kept: Arc::clone(kept), rows, starts, order, times })
     }
 
-    /// How many keys there are, with the one that stands for rows without a key.
-    pub fn n_keys(&self) -> usize {
-        self.starts.len() - 1
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
     /// How many rows the keys of a range have.
@@ -114,6 +113,12 @@ pub struct Section<'a> {
 }
 
 impl Section<'_> {
+    /// Of a section of one key, some of its rows.
+    pub fn only(self, rows: Range<usize>) -> Self {
+        let bounds = vec![0, rows.len()];
+        Section { store: self.store, order: &self.order[rows.clone()], times: &self.times[rows], bounds }
+    }
+
     pub fn len(&self) -> usize {
         self.order.len()
     }

@@ -179,8 +179,8 @@ const STORED: [&str; 6] = [
     "CREATE SOURCE payments_source AS SELECT * FROM payments TIMESTAMP ts",
     "CREATE FEATURE VIEW newest ENTITY customer TIMESTAMP ts WITH (start = '2024-01-01', buckets = 2, online = false) \
      AS SELECT user_id, ts, amount FROM payments_source",
-    "REFRESH FEATURE VIEW newest TO '2024-01-10'",
-    "REFRESH FEATURE VIEW newest TO '2024-02-26'",
+    "REFRESH FEATURE VIEW newest FROM '2024-01-01' TO '2024-01-10'",
+    "REFRESH FEATURE VIEW newest FROM '2024-01-10' TO '2024-02-26'",
 ];
 
 #[test]

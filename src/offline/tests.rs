@@ -376,6 +376,7 @@ async fn random_writes_end_like_a_list() {
             model.sort();
             assert_eq!(all_rows(&*table(&store, "t").await), model, "seed {seed} step {step} {kind:?}");
             assert_eq!(all_rows(&old), before, "the version before is still readable");
+            drop((old, snapshot));
             match random.below(8) {
                 0 => store = OfflineStore::open(dir.path()).expect("opens again"),
                 1 => {

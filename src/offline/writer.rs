@@ -29,7 +29,8 @@ use crate::error::{Error, Kind, Result};
 use crate::row::{Key, bucket_of, compare_floats, normalize_type, value_at};
 use crate::time::{Clock, floor_us};
 
-const ROW_GROUP_ROWS: usize = 1024 * 1024;
+/// Rows of a row group, at most.
+pub const ROW_GROUP_ROWS: usize = 1024 * 1024;
 /// So that the pages of a few keys are few; reading all of them costs the same down to about half of this.
 const PAGE_ROWS: usize = 8 * 1024;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;

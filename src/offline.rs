@@ -30,6 +30,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::time::Clock;
 use log::Snapshot;
 pub use schema::{BUCKET_COLUMN, MONTH_COLUMN};
+pub use writer::ROW_GROUP_ROWS;
 
 /// Rows on their way into a table.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;

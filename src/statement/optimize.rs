@@ -12,11 +12,13 @@ use super::context::StatementContext;
 use super::stored;
 use crate::engine::merged_rows;
 use crate::error::{Error, Kind, Result};
-use crate::offline::{DataFile, Layout, OfflineTable, Rewrite};
+use crate::offline::{DataFile, Layout, OfflineTable, ROW_GROUP_ROWS, Rewrite};
 use crate::warehouse::Warehouse;
 
-/// Files that are merged at a time: each holds some rows in memory.
+/// Files that are merged at a time, at most. Of each a row group is in memory, and of all of them no more than this,
+/// unless two alone take it.
 const MERGED_AT_ONCE: usize = 128;
+const MERGED_BYTES: u64 = 256 << 20;
 
 /// A plain table's files below this are worth merging.
 const SMALL_BYTES: u64 = 128 << 20;
@@ -73,9 +75,20 @@ fn next_group(table: &OfflineTable) -> Vec<&DataFile> {
         Layout::Keyed { .. } => {
             let mut partitions = table.files.chunk_by(|a, b| (a.bucket, a.month) == (b.bucket, b.month));
             let group = partitions.find(|files| files.len() > 1 || !files[0].sorted).unwrap_or_default();
-            group.iter().take(MERGED_AT_ONCE).collect()
+            let mut held = 0;
+            let mut fits = |(number, file): &(usize, &DataFile)| {
+                held += row_group_bytes(file);
+                *number < 2 || held <= MERGED_BYTES
+            };
+            let group = group.iter().take(MERGED_AT_ONCE).enumerate().take_while(|file| fits(file));
+            group.map(|(_, file)| file).collect()
         }
     }
+}
+
+/// About how large a row group of the file is.
+fn row_group_bytes(file: &DataFile) -> u64 {
+    file.size_bytes / file.rows.div_ceil(ROW_GROUP_ROWS as u64).max(1)
 }
 
 #[cfg(test)]
@@ -115,6 +128,9 @@ mod tests {
         assert_eq!(group(keyed(), &files), ["b", "c"]);
         assert_eq!(group(keyed(), &[files[0].clone(), files[3].clone()]), ["d"]);
         assert!(group(keyed(), &files[..2]).is_empty());
+        let many = |size_bytes| (0..500).map(|_| file("f", size_bytes, 0, true)).collect::<Vec<_>>();
+        let length = |size_bytes| group(keyed(), &many(size_bytes)).len();
+        assert_eq!((length(1), length(MERGED_BYTES / 8), length(MERGED_BYTES)), (MERGED_AT_ONCE, 8, 2));
     }
 
     #[test]

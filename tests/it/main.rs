@@ -6,5 +6,6 @@ mod oracle;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;
+mod storage;
 mod tidy;
 mod world;

@@ -125,7 +125,7 @@ impl TableProvider for StoredTable {
             let size = files.len().div_ceil(partitions.max(1));
             let groups = files.chunks(size).map(<[_]>::to_vec).collect();
             let predicate = reach.predicate(table)?;
-            let scan = Scan { table, schema: &self.schema, columns: &columns, groups, predicate, limit };
+            let scan = Scan { table, schema: &self.schema, columns: &columns, groups, shared: true, predicate, limit };
             parts.push(scan.plan(state.runtime_env())?);
         }
         let held = self.pending.iter().filter(|write| write.table == self.id && !write.batches.is_empty());

@@ -31,7 +31,15 @@ pub fn merged_rows(
     let state = engine.ordered_state(0);
     let scan = |groups: Vec<Vec<&DataFile>>| {
         let columns: Vec<usize> = (0..table.schema.fields().len()).collect();
-        let scan = Scan { table, schema: &table.schema, columns: &columns, groups, predicate: None, limit: None };
+        let scan = Scan {
+            table,
+            schema: &table.schema,
+            columns: &columns,
+            groups,
+            shared: false,
+            predicate: None,
+            limit: None,
+        };
         scan.plan(state.runtime_env())
     };
     let Layout::Keyed { time_column, key_columns, .. } = &table.layout else {

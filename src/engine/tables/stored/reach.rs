@@ -14,7 +14,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Colum
 use datafusion::physical_expr::{PhysicalExpr, conjunction_opt};
 
 use crate::engine::relation::Bindings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::offline::{DataFile, Layout, OfflineTable};
 use crate::row::{Key, Value, bucket_of, value_at};
 
@@ -135,7 +135,8 @@ impl Reach {
             conjuncts.push(compare(&time, Operator::Lt, at(self.times.end)?));
         }
         for KeyValues { key, values } in &self.keys {
-            let (column, data_type) = stored_column(schema, &key_columns[*key])?;
+            let name = key_columns.get(*key).ok_or_else(|| Error::internal("a key that the table does not have"))?;
+            let (column, data_type) = stored_column(schema, name)?;
             // statistics and bloom filters tell 0 from -0, and know nothing of NaN
             if values.is_empty() || matches!(data_type, DataType::Float32 | DataType::Float64) {
                 continue;

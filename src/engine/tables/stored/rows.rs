@@ -135,7 +135,7 @@ impl StoredRows {
             groups[place].push(file);
         }
         let predicate = reach.predicate(table)?;
-        let scan = Scan { table, schema: &self.schema, columns, groups, predicate, limit: None };
+        let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
         Ok((scan.plan(&self.runtime)?, pruned))
     }
 }

@@ -27,6 +27,8 @@ pub struct Scan<'a> {
     pub columns: &'a [usize],
     /// Each partition gives its files one after the other.
     pub groups: Vec<Vec<&'a DataFile>>,
+    /// Whether partitions that have ended may read on in the files of others.
+    pub shared: bool,
     /// Over the table's `file_schema`. Rows that do not satisfy it may come all the same.
     pub predicate: Option<Arc<dyn PhysicalExpr>>,
     pub limit: Option<usize>,
@@ -59,7 +61,7 @@ impl Scan<'_> {
             .with_file_groups(groups)
             .with_projection_indices(Some(stored))?
             .with_limit(self.limit)
-            .with_preserve_order(true)
+            .with_preserve_order(!self.shared)
             .build();
         self.typed(DataSourceExec::from_data_source(config))
     }

@@ -25,7 +25,7 @@ pub use plans::{
 };
 pub use point_in_time::RowGroups;
 pub use query::{FromSource, Labels, NameScope, QueryPlanner, ReadStores, max_length, table_reference, type_label};
-pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
+pub use relation::{ARRIVAL, BoundView, Interface, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };

@@ -19,7 +19,9 @@ mod row_store;
 mod rule;
 mod share;
 
-pub use answer::Wanted;
-pub use planner::{PointInTimePlanner, scan};
+pub use answer::{MISSING, PRESENT, Wanted};
+pub use node::{RelationRead, read_over};
+pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan};
 pub use row_groups::RowGroups;
 pub use rule::PointInTimeRule;
+pub use share::replace_columns;

@@ -19,7 +19,7 @@ mod tables;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
-pub use error::{convert, into_datafusion, position_at};
+pub use error::{convert, into_datafusion, placed};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
 };

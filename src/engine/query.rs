@@ -22,7 +22,7 @@ use datafusion::sql::resolve::resolve_table_references;
 use granary_catalog::{Catalog, Object, ObjectId, ObjectKind, Snapshot};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
-use super::error::{convert, position_at};
+use super::error::{convert, placed};
 use super::plans::output_schema;
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
 use super::rows::check_distinct;
@@ -288,11 +288,7 @@ impl QueryPlanner {
             ),
         )
         .with_hint("write a time, such as '2024-01-31 10:00' or now(), or name a column of times");
-        let start = time.span().start;
-        Err(match position_at(text, start.line, start.column) {
-            Some(position) => error.at(position),
-            None => error,
-        })
+        Err(placed(error, text, time.span().start))
     }
 
     fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
@@ -533,24 +529,15 @@ impl Visitor for FunctionCheck<'_> {
         if known {
             return ControlFlow::Continue(());
         }
-        if let Err(error) = check_called_in_place(&name) {
-            let start = function.name.span().start;
-            return ControlFlow::Break(match position_at(self.text, start.line, start.column) {
-                Some(position) => error.at(position),
-                None => error,
-            });
-        }
         let in_granary = table_reference(&function.name).is_some_and(|name| name.schema() == Some("granary"));
-        let error = if in_granary && tables::system::LATER.contains(&name.as_str()) {
+        let error = if let Err(error) = check_called_in_place(&name) {
+            error
+        } else if in_granary && tables::system::LATER.contains(&name.as_str()) {
             Error::not_supported(format!("granary.{name}"))
         } else {
             Error::new(Kind::UndefinedFunction, format!("function {name} does not exist"))
                 .with_hint("check the name and the types of its arguments")
         };
-        let start = function.name.span().start;
-        ControlFlow::Break(match position_at(self.text, start.line, start.column) {
-            Some(position) => error.at(position),
-            None => error,
-        })
+        ControlFlow::Break(placed(error, self.text, function.name.span().start))
     }
 }

@@ -6,7 +6,7 @@ use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId,
 use granary_sql::QualifiedName;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
-use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, position_at};
+use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::Warehouse;
 
@@ -80,10 +80,7 @@ impl StatementContext {
     }
 
     fn at_place(&self, start: sqlparser::tokenizer::Location, error: Error) -> Error {
-        match position_at(&self.text, start.line, start.column) {
-            Some(position) if error.position().is_none() => error.at(position),
-            _ => error,
-        }
+        placed(error, &self.text, start)
     }
 
     pub fn at_ident(&self, ident: &Ident, error: Error) -> Error {

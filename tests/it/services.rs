@@ -73,12 +73,16 @@ async fn declare(world: &mut World, cases: &[Case], expressions: &[String], rand
     world.run(&format!("INSERT INTO questions VALUES {}", rows.join(", "))).await;
 }
 
-/// The service's rows, and the same from its views; `at` is how each relation's time is asked for.
-async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -> (Vec<Row>, Vec<Row>) {
-    let service = format!(
+/// The service for every question; `at` is how its time is asked for.
+fn ask_service(at: &str) -> String {
+    format!(
         "SELECT q.id, f.* FROM questions q LEFT JOIN svc {at} AS f
          ON f.k = q.k AND f.other = q.other AND f.amount = q.amount ORDER BY q.id"
-    );
+    )
+}
+
+/// The service's rows, and the same from its views.
+async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -> (Vec<Row>, Vec<Row>) {
     let computed: Vec<String> = expressions.iter().map(|expression| by_hand(expression, time)).collect();
     let views = format!(
         "SELECT q.id, q.k, q.other, q.amount, a.*, b.*, again.*, {}, c.*
@@ -86,7 +90,7 @@ async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -
          LEFT JOIN a {at} AS again ON again.k = q.other LEFT JOIN c {at} AS c ON c.k = q.k ORDER BY q.id",
         computed.join(", ")
     );
-    (world.run(&service).await, world.run(&views).await)
+    (world.run(&ask_service(at)).await, world.run(&views).await)
 }
 
 /// A row of the views without the keys that each of them repeats.
@@ -127,6 +131,9 @@ async fn a_service_has_the_features_of_its_views() {
         let from_source = both(&mut world, &expressions, at, "q.t").await;
         let now = both(&mut world, &expressions, "", &literal_time(end)).await;
         check(seed, "as of now from the source", &cases, &expressions, now);
+        let plan = world.run(&format!("EXPLAIN {}", ask_service(at))).await;
+        let joins = plan.iter().filter(|line| format!("{line:?}").contains("PointInTimeExec")).count();
+        assert_eq!(joins, 2, "seed {seed}: one pass over the questions for each key that they are bound by\n{plan:#?}");
         for name in ["a", "b", "c"] {
             world.run(&format!("REFRESH FEATURE VIEW {name}")).await;
         }

@@ -90,6 +90,13 @@ impl Bindable {
         }
     }
 
+    fn constants(&self, filters: &[Expr]) -> Bindings {
+        match self {
+            Bindable::View(view) => Bindings::of(filters, |name| view.bindable_type(name)),
+            Bindable::Composite(composite) => composite.constants(filters),
+        }
+    }
+
     /// The error of a join that leaves columns open; None if other rows are meant then.
     fn unbound(&self, columns: &[&str]) -> Option<Error> {
         match self {
@@ -185,7 +192,7 @@ impl RelationSide {
     /// For each column of the relation that must be bound, what binds it; the columns that nothing binds otherwise.
     /// `pairs` are (over the spine, over the side).
     fn bind(&self, pairs: &[(Expr, Expr)], spine: &DFSchema) -> Result<Result<Vec<Expr>, Vec<&str>>> {
-        let constants = Bindings::of(&self.scan.filters, |name| self.relation.column_type(name));
+        let constants = self.relation.constants(&self.scan.filters);
         let mut over_scan = Vec::with_capacity(pairs.len());
         for (spine, side) in pairs {
             over_scan.push((spine, self.over_scan(side)?));

@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::datasource::{MemTable, TableProvider, TableType, provider_as_source};
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::functions::core::expr_fn::least;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, lit, when,
@@ -24,7 +24,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use granary_catalog::Object;
 
-use super::bindings::{Bindings, binding};
+use super::bindings::{Bindings, binding, null_binding};
 use super::bound_view::time_type;
 use super::interface::Interface;
 use super::table::ReadMode;
@@ -109,6 +109,12 @@ impl CompositeRelation {
             return Some(time_type());
         }
         self.asked_columns().find(|column| column.name == name).map(|column| column.data_type.clone())
+    }
+
+    /// What filters bind to constants; a request may be asked with NULL.
+    pub fn constants(&self, filters: &[Expr]) -> Bindings {
+        let asked_type = |name: &str| self.bindable_type(name).filter(|_| self.as_of_column() != Some(name));
+        Bindings::of(filters, |name| self.bindable_type(name)).with_nulls(filters, asked_type)
     }
 
     /// Whether there are rows without asking for keys: those of the keys that exist.
@@ -242,44 +248,61 @@ impl CompositeRelation {
         }
     }
 
-    /// The error of a relation that a query leaves open in these columns.
-    pub fn unbound(&self, columns: &[&str]) -> Error {
-        let open: Vec<&str> = columns.iter().copied().filter(|name| Some(*name) != self.as_of_column()).collect();
-        let on: Vec<String> = self.asked_columns().map(|column| format!("f.{0} = l.{0}", column.name)).collect();
-        let read = if self.as_of_column().is_some() { " FOR SYSTEM_TIME AS OF l.ts" } else { "" };
-        let message = match open.as_slice() {
-            [] => format!("the time of \"{}\" is not bound", self.name),
+    /// The error of a relation that a query leaves open in these columns. `hint`: how to ask for all.
+    fn unbound(&self, columns: &[&str], hint: String) -> Error {
+        let message = match columns {
             [only] => format!("column \"{only}\" of \"{}\" is not bound by equality", self.name),
-            _ => format!("columns {} of \"{}\" are not bound by equality", open.join(", "), self.name),
+            _ => format!("columns {} of \"{}\" are not bound by equality", columns.join(", "), self.name),
         };
         Error::new(Kind::InvalidParameterValue, message)
             .with_detail("It has a row for each combination of keys and request columns that a query asks for.")
-            .with_hint(format!("ask for all of them: … JOIN {}{read} AS f ON {}", self.name, on.join(" AND ")))
+            .with_hint(format!("ask for all of them: … {hint}"))
+    }
+
+    fn unbound_by_constants(&self, columns: &[&str]) -> Error {
+        let asked: Vec<String> = self.asked_columns().map(|column| format!("{} = …", column.name)).collect();
+        self.unbound(columns, format!("WHERE {}", asked.join(" AND ")))
     }
 
     /// The error of a join that binds too little. A scan may have rows without, if there is one time for all.
     pub fn unbound_in_join(&self, open: &[&str]) -> Option<Error> {
         let has_rows = self.as_of_column().is_none() && self.interface.request.is_empty() && self.has_rows_of_its_own();
-        (!has_rows).then(|| self.unbound(open))
+        if has_rows {
+            return None;
+        }
+        let on: Vec<String> = self.asked_columns().map(|column| format!("f.{0} = l.{0}", column.name)).collect();
+        let time = if self.as_of_column().is_some() { " FOR SYSTEM_TIME AS OF l.ts" } else { "" };
+        let open: Vec<&str> = open.iter().copied().filter(|name| Some(*name) != self.as_of_column()).collect();
+        if open.is_empty() {
+            return Some(self.one_time());
+        }
+        Some(self.unbound(&open, format!("JOIN {}{time} AS f ON {}", self.name, on.join(" AND "))))
+    }
+
+    fn one_time(&self) -> Error {
+        let message = format!("\"{}\" is read as of one time, or joined with a table of times", self.name);
+        Error::new(Kind::InvalidParameterValue, message)
+            .with_hint(format!("… JOIN {} FOR SYSTEM_TIME AS OF l.ts AS f ON …", self.name))
     }
 
     /// The relation where nothing but constants, or nothing at all, binds it. None: no row matches.
     fn of_constants(&self, columns: &[usize], bindings: &Bindings) -> Result<Option<LogicalPlan>> {
+        let time = match self.as_of_column().map(|column| bindings.get(column).map(Vec::as_slice)) {
+            None => None,
+            Some(Some([])) => return Ok(None),
+            Some(Some([only])) => Some(only),
+            Some(_) => return Err(self.one_time()),
+        };
         let unbound: Vec<&str> = self.bindable_columns().filter(|name| bindings.get(name).is_none()).collect();
         let n_keys = self.interface.keys.len();
         let is_open_key = |name: &&str| self.interface.keys.iter().any(|key| key.name == **name);
         let by_key = !unbound.is_empty();
         if by_key && !(unbound.iter().all(is_open_key) && self.has_rows_of_its_own()) {
-            return Err(self.unbound(&unbound));
+            return Err(self.unbound_by_constants(&unbound));
         }
         if self.bindable_columns().any(|name| bindings.get(name).is_some_and(Vec::is_empty)) {
             return Ok(None);
         }
-        let time = match self.as_of_column().map(|column| bindings.get(column).map(Vec::as_slice)) {
-            None => None,
-            Some(Some([only])) => Some(only),
-            Some(_) => return Err(self.unbound(&[])),
-        };
         let mut spine: Option<LogicalPlan> = None;
         let mut exprs = Vec::new();
         if by_key {
@@ -312,7 +335,8 @@ impl CompositeRelation {
             None => LogicalPlanBuilder::empty(true).build()?,
         };
         let spine_width = spine.schema().fields().len();
-        let outputs = DFSchema::try_from(self.schema.project(columns).map_err(datafusion::error::DataFusionError::from)?)?;
+        let schema = self.schema.project(columns).map_err(DataFusionError::from)?;
+        let outputs = DFSchema::try_from_qualified_schema(ANSWER, &schema)?;
         let joined = self.join(spine, &exprs, columns, &outputs)?;
         let own = all_columns(joined.schema()).split_off(spine_width);
         Ok(Some(LogicalPlanBuilder::from(joined).project(own)?.build()?))
@@ -359,6 +383,8 @@ impl CompositeRelation {
 
 /// The relation of the keys that exist.
 const KEYS: &str = "_keys";
+/// The relation of the answers to constants.
+const ANSWER: &str = "_answer";
 
 fn key_of_spine(name: &str) -> Expr {
     Expr::Column(Column::new(Some(KEYS), name))
@@ -376,6 +402,11 @@ fn list_of(column: &str, data_type: &DataType, values: &[ScalarValue]) -> Result
         .map_err(|error| Error::internal("constants do not make a batch").with_source(error))?;
     let table = MemTable::try_new(schema, vec![vec![batch]])?;
     Ok(LogicalPlanBuilder::scan(list_name(column), provider_as_source(Arc::new(table)), None)?.build()?)
+}
+
+/// What is left of `column = NULL`.
+fn is_never_true(filter: &Expr) -> bool {
+    matches!(filter, Expr::Literal(ScalarValue::Null | ScalarValue::Boolean(None | Some(false)), _))
 }
 
 fn all_columns(schema: &DFSchema) -> Vec<Expr> {
@@ -414,9 +445,10 @@ impl TableProvider for CompositeRelation {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        let binds = |filter: &&Expr| match binding(filter, &|name: &str| self.bindable_type(name)) {
-            Some(_) => TableProviderFilterPushDown::Inexact,
-            None => TableProviderFilterPushDown::Unsupported,
+        let of_type = |name: &str| self.bindable_type(name);
+        let binds = |filter: &&Expr| {
+            let is_binding = binding(filter, &of_type).is_some() || null_binding(filter, &of_type).is_some();
+            if is_binding || is_never_true(filter) { TableProviderFilterPushDown::Inexact } else { TableProviderFilterPushDown::Unsupported }
         };
         Ok(filters.iter().map(binds).collect())
     }
@@ -432,8 +464,11 @@ impl TableProvider for CompositeRelation {
             Some(columns) => columns.clone(),
             None => (0..self.places.len()).collect(),
         };
-        let bindings = Bindings::of(filters, |name| self.bindable_type(name));
-        match self.of_constants(&columns, &bindings).map_err(into_datafusion)? {
+        let plan = match filters.iter().any(is_never_true) {
+            true => None,
+            false => self.of_constants(&columns, &self.constants(filters)).map_err(into_datafusion)?,
+        };
+        match plan {
             Some(plan) => state.create_physical_plan(&plan).await,
             None => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&columns)?)))),
         }

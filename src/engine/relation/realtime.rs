@@ -19,7 +19,7 @@ use sqlparser::ast::{
 
 use super::bound_view::time_type;
 use super::interface::Interface;
-use crate::engine::position_at;
+use crate::engine::error::placed;
 use crate::engine::query::{QueryPlanner, label_of, table_reference};
 use crate::error::{Error, Kind, Result};
 
@@ -100,7 +100,16 @@ impl RealtimeQuery {
             }
             aliases.push(&input.alias);
         }
-        let outputs = select.projection.iter().map(|item| place.output(item)).collect::<Result<Vec<_>>>()?;
+        let mut outputs: Vec<Output> = Vec::with_capacity(select.projection.len());
+        for item in &select.projection {
+            let output = place.output(item)?;
+            if outputs.iter().any(|other| other.name == output.name) {
+                let message = format!("feature \"{}\" is given more than once", output.name);
+                let error = Error::new(Kind::DuplicateColumn, message);
+                return Err(place.at(item, error.with_hint("give the features different names with AS")));
+            }
+            outputs.push(output);
+        }
         Ok(RealtimeQuery { inputs, outputs, text: sql.to_owned() })
     }
 
@@ -139,7 +148,9 @@ impl RealtimeQuery {
         for output in &self.outputs {
             let mut expr = output.expr.clone();
             place.check_subqueries(&expr)?;
-            let _ = VisitMut::visit(&mut expr, &mut Requests);
+            if let ControlFlow::Break(error) = VisitMut::visit(&mut expr, &mut Requests) {
+                return Err(place.at(&output.expr, error));
+            }
             let planned = planner.plan_expression(expr, &schema, &self.text)?;
             check_row_by_row(&planned).map_err(|error| place.at(&output.expr, error))?;
             exprs.push(planned.alias(&output.name));
@@ -193,22 +204,26 @@ fn not_row_by_row(what: &str, hint: &str) -> Error {
 struct Requests;
 
 impl VisitorMut for Requests {
-    type Break = ();
+    type Break = Error;
 
-    fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
         let ast::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let named = table_reference(&function.name).is_some_and(|name| {
-            name.table() == REQUEST_TIMESTAMP && name.schema().is_none()
-        });
+        let named = table_reference(&function.name)
+            .is_some_and(|name| name.table() == REQUEST_TIMESTAMP && name.schema().is_none());
+        if !named {
+            return ControlFlow::Continue(());
+        }
         let is_empty = match &function.args {
             ast::FunctionArguments::None => true,
             ast::FunctionArguments::List(list) => list.args.is_empty(),
             ast::FunctionArguments::Subquery(_) => false,
         };
-        if named && is_empty {
-            let ident = |name: &str| Ident::with_span(function.name.span(), name);
-            *expr = ast::Expr::CompoundIdentifier(vec![ident(REQUEST), ident(REQUEST_TIMESTAMP)]);
+        if !is_empty {
+            let error = Error::new(Kind::UndefinedFunction, "request_timestamp() has no arguments");
+            return ControlFlow::Break(error.with_hint("write request_timestamp()"));
         }
+        let ident = |name: &str| Ident::with_span(function.name.span(), name);
+        *expr = ast::Expr::CompoundIdentifier(vec![ident(REQUEST), ident(REQUEST_TIMESTAMP)]);
         ControlFlow::Continue(())
     }
 }
@@ -220,11 +235,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn at(&self, node: &impl Spanned, error: Error) -> Error {
-        let start = node.span().start;
-        match position_at(self.text, start.line, start.column) {
-            Some(position) if error.position().is_none() => error.at(position),
-            _ => error,
-        }
+        placed(error, self.text, node.span().start)
     }
 
     fn only_select<'a>(&self, query: &'a Query) -> Result<&'a Select> {

@@ -189,7 +189,7 @@ impl<'a> Parts<'a> {
             return Err(Error::internal("a realtime view has other features than its query"));
         }
         let exprs = planned.into_iter().zip(&view.features).map(|(planned, feature)| {
-            // A view that is read may have been replaced by one whose columns are a little different.
+            // What the feature was declared with: the type that can be stored.
             match planned.column.data_type == feature.data_type {
                 true => planned.expr,
                 false => cast(planned.expr, feature.data_type.clone()),

@@ -26,7 +26,9 @@ mod share;
 mod spill_sort;
 mod stored;
 
-pub use answer::Wanted;
-pub use planner::{PointInTimePlanner, scan};
+pub use answer::{MISSING, PRESENT, Wanted};
+pub use node::{RelationRead, read_over};
+pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan};
 pub use row_groups::RowGroups;
 pub use rule::PointInTimeRule;
+pub use share::replace_columns;

@@ -4,6 +4,7 @@ mod crash;
 mod laws;
 mod oracle;
 mod random;
+mod services;
 #[path = "../support/ready.rs"]
 mod ready;
 mod storage;

@@ -32,7 +32,7 @@ use crate::engine::tables::stored::StoredRows;
 use crate::error::{Error, Kind, Result};
 
 /// How many keys a list of constants may ask for at once.
-const MAX_CONSTANT_KEYS: usize = 1_000_000;
+pub const MAX_CONSTANT_KEYS: usize = 1_000_000;
 
 #[derive(Debug)]
 pub struct PointInTimePlanner;

@@ -1,28 +1,30 @@
-//! Turns every join with a feature relation, bound on all keys (and its time), into the one node.
+//! Turns every join with a feature relation, bound on all keys (and its time), into the one node; with a composite
+//! one, into the nodes of the views behind it.
 //!
 //! It runs after DataFusion's own rules of a pass, when equality conditions of ON and WHERE alike have become join
 //! keys and constants have been pushed into the scan. Since the relation is total over bound keys, inner and left
 //! joins to it keep the same rows; what a join's condition says beyond the binding filters an inner join and blanks
 //! the features of a left one.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast, lit, when,
+    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast, lit, when,
 };
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::node::{PointInTimeJoin, RelationRead};
-use super::share::{projected, replace_columns};
+use super::node::{RelationRead, read_over};
+use super::share::replace_columns;
 use crate::engine::into_datafusion;
-use crate::engine::relation::{Bindings, FeatureRelation, ReadMode, RowsOrigin, column_of};
+use crate::engine::relation::{Bindings, CompositeRelation, FeatureRelation, ReadMode, column_of};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -54,9 +56,79 @@ impl OptimizerRule for PointInTimeRule {
     }
 }
 
+/// A relation that a join can bind.
+enum Bindable {
+    View(Arc<FeatureRelation>),
+    Composite(Arc<CompositeRelation>),
+}
+
+impl Bindable {
+    fn of(scan: &TableScan) -> Option<Bindable> {
+        let provider = source_as_provider(&scan.source).ok()? as Arc<dyn Any + Send + Sync>;
+        match provider.downcast::<FeatureRelation>() {
+            // A history is a relation like any other: its rows are joined on their validity.
+            Ok(relation) if matches!(relation.mode, ReadMode::History { .. }) => None,
+            Ok(relation) => Some(Bindable::View(relation)),
+            Err(provider) => provider.downcast().ok().map(Bindable::Composite),
+        }
+    }
+
+    /// What must be bound, in the order of a join's bindings.
+    fn columns(&self) -> Vec<&str> {
+        match self {
+            Bindable::View(view) => {
+                view.view.keys.iter().map(|key| key.name.as_str()).chain(view.as_of_column()).collect()
+            }
+            Bindable::Composite(composite) => composite.bindable_columns().collect(),
+        }
+    }
+
+    fn column_type(&self, name: &str) -> Option<DataType> {
+        match self {
+            Bindable::View(view) => view.bindable_type(name),
+            Bindable::Composite(composite) => composite.bindable_type(name),
+        }
+    }
+
+    fn constants(&self, filters: &[Expr]) -> Bindings {
+        match self {
+            Bindable::View(view) => Bindings::of(filters, |name| view.bindable_type(name)),
+            Bindable::Composite(composite) => composite.constants(filters),
+        }
+    }
+
+    /// The error of a join that leaves columns open; None if other rows are meant then.
+    fn unbound(&self, columns: &[&str]) -> Option<Error> {
+        match self {
+            Bindable::View(view) => view.as_of_column().map(|_| view.unbound_time()),
+            Bindable::Composite(composite) => composite.unbound_in_join(columns),
+        }
+    }
+
+    /// The spine, and behind it the scan's columns under their own names.
+    fn read_over(&self, spine: LogicalPlan, scan: &TableScan, bindings: Vec<Expr>) -> Result<LogicalPlan> {
+        let columns = scan_columns(scan);
+        let view = match self {
+            Bindable::View(view) => view,
+            Bindable::Composite(composite) => {
+                return composite.join(spine, &bindings, &columns, &scan.projected_schema);
+            }
+        };
+        let mut exprs: Vec<Expr> =
+            outputs_of(spine.schema(), Expr::Column).into_iter().map(|(_, _, expr)| expr).collect();
+        let read = RelationRead { relation: Arc::clone(view), columns };
+        let (plan, read_as) = read_over(spine, read, bindings)?;
+        for (qualifier, field) in scan.projected_schema.iter() {
+            let column = Column::new(Some(read_as.clone()), field.name());
+            exprs.push(Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+        }
+        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+    }
+}
+
 /// The side of a join that is nothing but a feature relation under projections, aliases and filters.
 struct RelationSide {
-    relation: Arc<FeatureRelation>,
+    relation: Bindable,
     scan: TableScan,
     /// the side's output columns as expressions over the scan's
     outputs: Vec<(Option<TableReference>, String, Expr)>,
@@ -67,14 +139,7 @@ struct RelationSide {
 fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let Ok(provider) = source_as_provider(&scan.source) else { return Ok(None) };
-            let Ok(relation) = (provider as Arc<dyn std::any::Any + Send + Sync>).downcast::<FeatureRelation>() else {
-                return Ok(None);
-            };
-            // A history is a relation like any other: its rows are joined on their validity.
-            if matches!(relation.mode, ReadMode::History { .. }) {
-                return Ok(None);
-            }
+            let Some(relation) = Bindable::of(scan) else { return Ok(None) };
             let outputs = outputs_of(&scan.projected_schema, |column| Expr::Column(column));
             Ok(Some(RelationSide { relation, scan: scan.clone(), outputs, filters: Vec::new() }))
         }
@@ -124,27 +189,31 @@ impl RelationSide {
         replace_columns(expr, &by_column.collect())
     }
 
-    /// For each key, then the time: what binds it. `pairs` are (over the spine, over the side).
-    fn bind(&self, pairs: &[(Expr, Expr)]) -> Result<Option<Vec<Expr>>> {
-        let relation = &self.relation;
-        let constants = Bindings::of(&self.scan.filters, |name| relation.bindable_type(name));
+    /// For each column of the relation that must be bound, what binds it; the columns that nothing binds otherwise.
+    /// `pairs` are (over the spine, over the side).
+    fn bind(&self, pairs: &[(Expr, Expr)], spine: &DFSchema) -> Result<Result<Vec<Expr>, Vec<&str>>> {
+        let constants = self.relation.constants(&self.scan.filters);
         let mut over_scan = Vec::with_capacity(pairs.len());
         for (spine, side) in pairs {
             over_scan.push((spine, self.over_scan(side)?));
         }
         let bound = |name: &str| {
-            let data_type = relation.bindable_type(name)?;
+            let data_type = self.relation.column_type(name)?;
             let by_join = over_scan.iter().find(|(_, side)| column_of(side).is_some_and(|column| column.name == name));
-            if let Some((spine, _)) = by_join {
-                return Some(cast((*spine).clone(), data_type));
+            if let Some((expr, _)) = by_join {
+                let is_of_type = expr.get_type(spine).is_ok_and(|own| own == data_type);
+                return Some(if is_of_type { (*expr).clone() } else { cast((*expr).clone(), data_type) });
             }
             match constants.get(name)?.as_slice() {
                 [only] => Some(lit(only.clone())),
                 _ => None,
             }
         };
-        let names = relation.view.keys.iter().map(|key| key.name.as_str()).chain(relation.as_of_column());
-        Ok(names.map(bound).collect())
+        let columns = self.relation.columns();
+        let bindings: Vec<Option<Expr>> = columns.iter().copied().map(bound).collect();
+        let open: Vec<&str> =
+            columns.iter().zip(&bindings).filter(|(_, bound)| bound.is_none()).map(|(name, _)| *name).collect();
+        Ok(if open.is_empty() { Ok(bindings.into_iter().flatten().collect()) } else { Err(open) })
     }
 }
 
@@ -163,68 +232,13 @@ fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<Logi
             },
         )
         .collect();
-    let Some(bindings) = side.bind(&pairs)? else {
-        if side.relation.as_of_column().is_some() {
-            return Err(into_datafusion(side.relation.unbound_time()));
-        }
-        return Ok(None);
+    let bindings = match side.bind(&pairs, spine.schema())? {
+        Ok(bindings) => bindings,
+        Err(open) => return side.relation.unbound(&open).map_or(Ok(None), |error| Err(into_datafusion(error))),
     };
-    let columns = scan_columns(&side.scan);
-    let read = RelationRead { relation: Arc::clone(&side.relation), columns };
-    let plan = match joined_before(spine, &read, &bindings, &side.scan.projected_schema)? {
-        Some(plan) => plan,
-        None => {
-            let schema = Arc::new(spine.schema().join(&side.scan.projected_schema)?);
-            extension(PointInTimeJoin { spine: spine.as_ref().clone(), reads: vec![read], bindings, schema })
-        }
-    };
+    let plan = side.relation.read_over(spine.as_ref().clone(), &side.scan, bindings)?;
     let join = Join { filter, ..join.clone() };
     finish(&join, relation_on_left, &side, plan).map(Some)
-}
-
-fn extension(node: PointInTimeJoin) -> LogicalPlan {
-    LogicalPlan::Extension(Extension { node: Arc::new(node) })
-}
-
-/// If the spine is itself a join by the same keys and time, adds the relation to that, so that all are read in one
-/// pass over the spine.
-fn joined_before(
-    spine: &LogicalPlan,
-    read: &RelationRead,
-    bindings: &[Expr],
-    columns: &DFSchema,
-) -> Result<Option<LogicalPlan>> {
-    // what the spine's columns are, over the inner join
-    let mut outputs = outputs_of(spine.schema(), Expr::Column);
-    let mut inner = spine;
-    while let LogicalPlan::Projection(projection) = inner {
-        let by_column = projected(projection);
-        for (_, _, expr) in &mut outputs {
-            *expr = replace_columns(expr, &by_column)?;
-        }
-        inner = &projection.input;
-    }
-    let LogicalPlan::Extension(inner) = inner else { return Ok(None) };
-    let Some(inner) = inner.node.as_any().downcast_ref::<PointInTimeJoin>() else { return Ok(None) };
-    let is_of_the_past = |read: &RelationRead| !matches!(read.relation.origin, RowsOrigin::Online(_));
-    if !inner.reads.iter().chain([read]).all(is_of_the_past) {
-        return Ok(None);
-    }
-    let by_column: HashMap<Column, Expr> =
-        outputs.iter().map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone())).collect();
-    let bindings = bindings.iter().map(|expr| replace_columns(expr, &by_column)).collect::<Result<Vec<_>>>()?;
-    if bindings != inner.bindings {
-        return Ok(None);
-    }
-    let schema = Arc::new(inner.schema.join(columns)?);
-    let reads = inner.reads.iter().chain([read]).cloned().collect();
-    let joined = extension(PointInTimeJoin { reads, schema, ..inner.clone() });
-    let new = outputs_of(columns, Expr::Column);
-    let exprs = outputs.into_iter().chain(new).map(|(qualifier, name, expr)| match expr {
-        Expr::Column(column) if column.relation == qualifier && column.name == name => Expr::Column(column),
-        expr => expr.alias_qualified(qualifier, name),
-    });
-    LogicalPlanBuilder::from(joined).project(exprs.collect::<Vec<_>>())?.build().map(Some)
 }
 
 /// The conditions `left = right` of a join's filter, as (left, right), and what else the filter says.

@@ -108,7 +108,7 @@ impl StoredRows {
         files.sort_by_key(|file| file.min_time_us);
         let groups = files.into_iter().map(|file| vec![file]).collect();
         let predicate = reach.predicate(table)?;
-        let scan = Scan { table, schema: &self.schema, columns, groups, predicate, limit: None };
+        let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
         Ok(scan.plan(&self.runtime)?)
     }
 

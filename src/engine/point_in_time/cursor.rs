@@ -14,6 +14,7 @@ use super::collect::{Resources, batch_bytes};
 use super::kept::{kept_times_of, numbers_of};
 use super::matching::Matching;
 use super::row_store::RowStore;
+use super::stored::StoredScan;
 use crate::error::{Error, Kind, Result};
 
 /// Several streams of rows, each ascending by key; of one key, those of a stream are before those of the next.
@@ -23,6 +24,17 @@ pub struct Cursor {
     part: usize,
     tie: Option<usize>,
     memory: MemoryReservation,
+    _scan: Option<StoredScan>,
+}
+
+/// What a cursor goes through.
+pub struct Ordered {
+    pub streams: Vec<SendableRecordBatchStream>,
+    pub form: Form,
+    /// what the streams read
+    pub scan: Option<StoredScan>,
+    /// a column that orders rows of the same time
+    pub tie: Option<usize>,
 }
 
 /// Rows of one stream, in kept form, with the numbers that their keys have in the part.
@@ -46,22 +58,22 @@ pub enum Form {
 }
 
 impl Cursor {
-    pub fn new(
-        streams: Vec<SendableRecordBatchStream>,
-        form: Form,
-        matching: Arc<Matching>,
-        part: usize,
-        tie: Option<usize>,
-        resources: &Resources,
-    ) -> Cursor {
-        let stream =
-            |rows| SortedStream { rows, form, buffered: VecDeque::new(), n_buffered: 0, last: None, is_done: false };
+    pub fn new(ordered: Ordered, matching: Arc<Matching>, part: usize, resources: &Resources) -> Cursor {
+        let stream = |rows| SortedStream {
+            rows,
+            form: ordered.form,
+            buffered: VecDeque::new(),
+            n_buffered: 0,
+            last: None,
+            is_done: false,
+        };
         Cursor {
-            streams: streams.into_iter().map(stream).collect(),
+            streams: ordered.streams.into_iter().map(stream).collect(),
             matching,
             part,
-            tie,
+            tie: ordered.tie,
             memory: resources.reservation("point-in-time join, rows in order"),
+            _scan: ordered.scan,
         }
     }
 

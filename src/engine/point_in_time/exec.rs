@@ -265,6 +265,10 @@ pub struct Figures {
     pub spine_rows: Count,
     pub rows_read: Count,
     pub rows_kept: Count,
+    /// of the offline store
+    pub files_read: Count,
+    pub files_pruned: Count,
+    pub bytes_read: Count,
     /// reading the spine and numbering its keys
     pub spine_time: Time,
     /// waiting for rows of inputs
@@ -285,6 +289,9 @@ impl Figures {
             spine_rows: count("spine_rows"),
             rows_read: count("rows_read"),
             rows_kept: count("rows_kept"),
+            files_read: count("files_read"),
+            files_pruned: count("files_pruned"),
+            bytes_read: count("bytes_read"),
             spine_time: time("spine_time"),
             scan_time: time("scan_time"),
             match_time: time("match_time"),

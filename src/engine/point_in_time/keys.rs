@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::arrow::row::RowConverter;
-use datafusion::common::HashMap;
+use datafusion::common::{HashMap, ScalarValue};
 use datafusion::execution::memory_pool::MemoryReservation;
 
 use super::row_groups::{convert, key_converter};
@@ -22,6 +22,8 @@ const DIRECT_SPREAD: u64 = 16;
 #[derive(Debug)]
 pub struct KeyIndex {
     table: Table,
+    /// of the first key column
+    first_type: DataType,
     /// where rows are stored by bucket: how many there are, and the bucket of each key
     buckets: Option<(u32, Vec<u32>)>,
     memory: MemoryReservation,
@@ -76,7 +78,8 @@ impl KeyIndex {
             [DataType::Utf8] => Table::Texts(HashMap::default()),
             _ => Table::Rows { converter: key_converter(types)?, numbers: HashMap::default() },
         };
-        Ok(KeyIndex { table, buckets: buckets.map(|count| (count, Vec::new())), memory })
+        let first_type = types.first().cloned().unwrap_or(DataType::Null);
+        Ok(KeyIndex { table, first_type, buckets: buckets.map(|count| (count, Vec::new())), memory })
     }
 
     pub fn len(&self) -> usize {
@@ -174,6 +177,19 @@ impl KeyIndex {
             *direct = Direct::of(numbers);
         }
         Ok(self.memory.try_resize(self.memory_bytes())?)
+    }
+
+    /// The keys themselves, if they are no more than `limit` integers or texts.
+    pub fn few(&self, limit: usize) -> Option<Vec<ScalarValue>> {
+        match &self.table {
+            _ if self.len() > limit => None,
+            Table::Integers { numbers, .. } => {
+                let values = numbers.keys().map(|key| ScalarValue::Int64(Some(*key)).cast_to(&self.first_type));
+                values.collect::<datafusion::error::Result<_>>().ok()
+            }
+            Table::Texts(numbers) => Some(numbers.keys().map(|key| ScalarValue::from(key.as_ref())).collect()),
+            Table::Rows { .. } => None,
+        }
     }
 
     /// The buckets of the keys by number, if they are kept.

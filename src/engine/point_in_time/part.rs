@@ -11,13 +11,13 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use futures::TryStreamExt;
 
 use super::collect::{Collected, Resources, batch_bytes};
-use super::cursor::{Cursor, Form};
+use super::cursor::{Cursor, Form, Ordered};
 use super::exec::Read;
 use super::kept::{Kept, NO_TIME};
 use super::matching::Matching;
 use super::parts::Parts;
 use super::row_store::{RowStore, Section};
-use super::stored::StoredInput;
+use super::stored::{StoredInput, StoredStreams};
 use crate::error::{Error, Kind, Result};
 
 /// About how many asked rows, and how many rows of inputs, are answered at once.
@@ -106,21 +106,22 @@ impl Gathered {
     }
 
     async fn input(&self, part: usize, input: &InputRows, memory: &MemoryReservation) -> Result<PartRows> {
-        let cursor = |streams, form| {
+        let cursor = |streams, form, scan| {
             let matching = Arc::clone(&input.matching);
-            PartRows::InOrder(Cursor::new(streams, form, matching, part, input.tie, &self.resources))
+            let order = Ordered { streams, form, scan, tie: input.tie };
+            PartRows::InOrder(Cursor::new(order, matching, part, &self.resources))
         };
         let kept = &input.matching.kept;
         let collected = match &input.source {
             InputSource::Stored(stored) => {
-                let streams = stored.streams(part, &input.matching.reach, &self.resources)?;
-                return Ok(cursor(streams, Form::Plan));
+                let StoredStreams { streams, scan } = stored.streams(part, &input.matching, &self.resources)?;
+                return Ok(cursor(streams, Form::Plan, Some(scan)));
             }
             InputSource::Collected(collected) => collected,
         };
         match (self.load(part, collected, kept, input.tie, memory).await, collected) {
             (Err(error), Collected::Disk(rows)) if error.kind() == Kind::OutOfMemory => {
-                Ok(cursor(vec![super::spill_sort::sorted(rows, part, kept, input.tie)?], Form::Kept))
+                Ok(cursor(vec![super::spill_sort::sorted(rows, part, kept, input.tie)?], Form::Kept, None))
             }
             (loaded, _) => loaded.map(PartRows::Whole),
         }

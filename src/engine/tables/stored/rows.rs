@@ -99,17 +99,19 @@ impl StoredRows {
     }
 
     /// As [`StoredRows::plan`], with one partition for each file, by time.
-    pub fn files_in_order(&self, columns: &[usize], reach: &Reach) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(table) = &self.version else { return self.nothing(columns, 0) };
+    pub fn files_in_order(&self, columns: &[usize], reach: &Reach) -> Result<(Arc<dyn ExecutionPlan>, Pruned)> {
+        let Some(table) = &self.version else { return Ok((self.nothing(columns, 0)?, Pruned::default())) };
         let mut files = reach.files(table)?;
+        let of_bucket = |file: &&DataFile| reach.bucket.is_none() || file.bucket == reach.bucket;
+        let pruned = pruned(table.files.iter().filter(of_bucket).count(), &files);
         if files.is_empty() {
-            return self.nothing(columns, 0);
+            return Ok((self.nothing(columns, 0)?, pruned));
         }
         files.sort_by_key(|file| file.min_time_us);
         let groups = files.into_iter().map(|file| vec![file]).collect();
         let predicate = reach.predicate(table)?;
         let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
-        Ok(scan.plan(&self.runtime)?)
+        Ok((scan.plan(&self.runtime)?, pruned))
     }
 
     fn nothing(&self, columns: &[usize], partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
@@ -123,12 +125,7 @@ impl StoredRows {
         let partitions = if reach.bucket.is_some() { 1 } else { self.bucket_count as usize };
         let Some(table) = &self.version else { return Ok((self.nothing(columns, partitions)?, Pruned::default())) };
         let files = reach.files(table)?;
-        let pruned = Pruned {
-            files_total: table.files.len(),
-            files_read: files.len(),
-            rows: files.iter().map(|file| file.rows).sum(),
-            bytes: files.iter().map(|file| file.size_bytes).sum(),
-        };
+        let pruned = pruned(table.files.len(), &files);
         let mut groups: Vec<Vec<&DataFile>> = vec![Vec::new(); partitions];
         for file in files {
             let place = if partitions == 1 { 0 } else { file.bucket.unwrap_or(0) as usize };
@@ -137,5 +134,14 @@ impl StoredRows {
         let predicate = reach.predicate(table)?;
         let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
         Ok((scan.plan(&self.runtime)?, pruned))
+    }
+}
+
+fn pruned(files_total: usize, files: &[&DataFile]) -> Pruned {
+    Pruned {
+        files_total,
+        files_read: files.len(),
+        rows: files.iter().map(|file| file.rows).sum(),
+        bytes: files.iter().map(|file| file.size_bytes).sum(),
     }
 }

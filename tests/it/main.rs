@@ -4,9 +4,9 @@ mod crash;
 mod laws;
 mod oracle;
 mod random;
-mod services;
 #[path = "../support/ready.rs"]
 mod ready;
+mod services;
 mod storage;
 mod tidy;
 mod world;

@@ -31,7 +31,7 @@ use super::planner::single_partition;
 use super::stored::StoredInput;
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::Result;
-use crate::tile::ViewKind;
+use crate::tile::{ViewKind, window_label};
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -73,6 +73,21 @@ pub struct Read {
     pub secondary: Option<usize>,
 }
 
+/// As EXPLAIN shows it.
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.answerer.plan();
+        write!(f, "{} (", self.view.name)?;
+        if self.view.kind().has_aggregates() {
+            let windows: Vec<String> = plan.windows().iter().map(window_label).collect();
+            write!(f, "{} aggregates over {}", plan.features.len(), windows.join(", "))?;
+        } else {
+            write!(f, "{} attributes", plan.attributes.len())?;
+        }
+        write!(f, ") from {}", self.origin)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct PointInTimeExec {
@@ -108,8 +123,7 @@ impl PointInTimeExec {
 
 impl DisplayAs for PointInTimeExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let views: Vec<String> =
-            self.reads.iter().map(|read| format!("{} from {}", read.view.name, read.origin)).collect();
+        let views: Vec<String> = self.reads.iter().map(Read::to_string).collect();
         write!(f, "PointInTimeExec: {}", views.join(", "))?;
         match self.spine {
             Spine::Rows { .. } => Ok(()),

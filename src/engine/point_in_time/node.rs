@@ -119,11 +119,7 @@ impl UserDefinedLogicalNodeCore for PointInTimeJoin {
 /// The spine with the columns of `read` behind its own, under the qualifier that is given back. A join that the spine
 /// is made by, of the same keys and time, reads it along, so that rows of the past are read in one pass over the spine.
 /// `bindings` are over the spine: its keys, then the time, if it is read as of one.
-pub fn read_over(
-    spine: LogicalPlan,
-    read: RelationRead,
-    bindings: Vec<Expr>,
-) -> Result<(LogicalPlan, TableReference)> {
+pub fn read_over(spine: LogicalPlan, read: RelationRead, bindings: Vec<Expr>) -> Result<(LogicalPlan, TableReference)> {
     let mut number = 0;
     let mut qualifier = TableReference::bare("_read_0");
     while is_qualifier_in(&spine, &qualifier) {

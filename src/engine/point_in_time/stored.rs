@@ -41,11 +41,8 @@ impl StoredInput {
     /// The rows of a bucket that may be wanted: one stream for each file; their times ascend from file to file.
     pub fn streams(&self, bucket: usize, wanted: &Matching, resources: &Resources) -> Result<StoredStreams> {
         let keys = wanted.keys.few(FEW_KEYS).map(|values| KeyValues { key: 0, values });
-        let reach = Reach {
-            times: wanted.reach.clone(),
-            bucket: u32::try_from(bucket).ok(),
-            keys: keys.into_iter().collect(),
-        };
+        let reach =
+            Reach { times: wanted.reach.clone(), bucket: u32::try_from(bucket).ok(), keys: keys.into_iter().collect() };
         let (plan, pruned) = self.rows.files_in_order(&self.columns, &reach)?;
         wanted.figures.files_pruned.add(pruned.files_total - pruned.files_read);
         wanted.figures.files_read.add(pruned.files_read);

@@ -17,9 +17,7 @@ use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::datasource::{MemTable, TableProvider, TableType, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::functions::core::expr_fn::least;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, lit, when,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, lit, when};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use granary_catalog::Object;
@@ -448,7 +446,11 @@ impl TableProvider for CompositeRelation {
         let of_type = |name: &str| self.bindable_type(name);
         let binds = |filter: &&Expr| {
             let is_binding = binding(filter, &of_type).is_some() || null_binding(filter, &of_type).is_some();
-            if is_binding || is_never_true(filter) { TableProviderFilterPushDown::Inexact } else { TableProviderFilterPushDown::Unsupported }
+            if is_binding || is_never_true(filter) {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
         };
         Ok(filters.iter().map(binds).collect())
     }

@@ -32,7 +32,18 @@ macro_rules! aspects {
 }
 
 aspects![
-    aggregates, as_of, attributes, definitions, errors, online, refresh, services, sessions, sources, streams, tables
+    aggregates,
+    as_of,
+    attributes,
+    definitions,
+    errors,
+    online,
+    refresh,
+    services,
+    sessions,
+    sources,
+    streams,
+    tables
 ];
 
 #[test]

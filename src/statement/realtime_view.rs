@@ -76,7 +76,8 @@ fn inputs(context: &StatementContext, query: &RealtimeQuery) -> Result<Vec<std::
             ObjectKind::FeatureView | ObjectKind::FeatureTable | ObjectKind::RealtimeView => Ok(object.clone()),
             other => {
                 let message = format!("a realtime feature view cannot read the {} \"{}\"", other.as_str(), input.name);
-                Err(query.at(&input.name, Error::new(Kind::WrongObjectType, message))
+                Err(query
+                    .at(&input.name, Error::new(Kind::WrongObjectType, message))
                     .with_hint("it reads feature views, feature tables and realtime feature views"))
             }
         }

@@ -4,8 +4,8 @@ mod crash;
 mod laws;
 mod oracle;
 mod random;
-mod services;
 #[path = "../support/ready.rs"]
 mod ready;
+mod services;
 mod tidy;
 mod world;

@@ -55,7 +55,10 @@ async fn declare(world: &mut World, cases: &[Case], expressions: &[String], rand
         })
         .collect();
     world
-        .run(&format!("CREATE REALTIME FEATURE VIEW r REQUEST (amount float8) AS SELECT {} FROM a, b", outputs.join(", ")))
+        .run(&format!(
+            "CREATE REALTIME FEATURE VIEW r REQUEST (amount float8) AS SELECT {} FROM a, b",
+            outputs.join(", ")
+        ))
         .await;
     world.run(SERVICE).await;
     world.run("CREATE TABLE questions (id bigint, k text, other text, t timestamptz, amount float8)").await;

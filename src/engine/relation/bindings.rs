@@ -63,10 +63,7 @@ pub fn binding(filter: &Expr, data_type_of: &impl Fn(&str) -> Option<DataType>) 
 }
 
 /// The column that a conjunct says is NULL, and NULL in its type.
-pub fn null_binding(
-    filter: &Expr,
-    data_type_of: &impl Fn(&str) -> Option<DataType>,
-) -> Option<(String, ScalarValue)> {
+pub fn null_binding(filter: &Expr, data_type_of: &impl Fn(&str) -> Option<DataType>) -> Option<(String, ScalarValue)> {
     let Expr::IsNull(inner) = filter else { return None };
     let column = column_of(inner)?;
     let null = ScalarValue::try_new_null(&data_type_of(&column.name)?).ok()?;

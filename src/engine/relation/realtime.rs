@@ -310,7 +310,9 @@ impl Place<'_> {
         };
         if name.starts_with(|first: char| first == '?' || first == '_') {
             let error = Error::new(Kind::InvalidName, "a feature of a realtime feature view needs a name");
-            return Err(self.at(expr, error.with_hint(format!("give it one that begins with a letter: {expr} AS name"))));
+            return Err(
+                self.at(expr, error.with_hint(format!("give it one that begins with a letter: {expr} AS name")))
+            );
         }
         Ok(Output { name, expr: expr.clone(), sql: expr.to_string() })
     }

@@ -23,9 +23,15 @@ pub enum Place {
     Request(usize),
     Time,
     /// a column of a view
-    Read { read: usize, column: usize },
+    Read {
+        read: usize,
+        column: usize,
+    },
     /// a feature of a realtime view
-    Computed { step: usize, output: usize },
+    Computed {
+        step: usize,
+        output: usize,
+    },
     EffectiveTime,
     Status,
 }
@@ -71,15 +77,7 @@ impl<'a> Parts<'a> {
         mode: &'a ReadMode,
         system_columns: bool,
     ) -> Parts<'a> {
-        Parts {
-            planner,
-            interface,
-            mode,
-            system_columns,
-            reads: Vec::new(),
-            steps: Vec::new(),
-            known: HashMap::new(),
-        }
+        Parts { planner, interface, mode, system_columns, reads: Vec::new(), steps: Vec::new(), known: HashMap::new() }
     }
 
     /// The places of a service's features, in the order of its interface.
@@ -157,8 +155,7 @@ impl<'a> Parts<'a> {
         let relation = FeatureRelation::new(self.planner, view, self.mode.clone(), self.system_columns).await?;
         let read = self.reads.len();
         let fields = relation.view.output.fields().iter().enumerate().skip(keys.len());
-        let features =
-            fields.map(|(column, field)| (field.name().clone(), Place::Read { read, column })).collect();
+        let features = fields.map(|(column, field)| (field.name().clone(), Place::Read { read, column })).collect();
         self.reads.push(KeyedRead { relation: Arc::new(relation), keys });
         Ok(features)
     }

@@ -31,4 +31,4 @@ pub use node::{RelationRead, read_over};
 pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan};
 pub use row_groups::RowGroups;
 pub use rule::PointInTimeRule;
-pub use share::replace_columns;
+pub use share::{columns_of, replace_columns};

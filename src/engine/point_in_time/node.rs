@@ -6,12 +6,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
+use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::datasource::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 
-use super::share::{projected, replace_columns};
+use super::share::{columns_of, projected, replace_columns};
 use crate::engine::relation::{FeatureRelation, ReadMode, RowsOrigin};
 
 /// One feature relation of the join.
@@ -165,8 +165,7 @@ fn read_along(
         let by_column = projected(projection);
         let bindings = bindings.iter().map(|expr| replace_columns(expr, &by_column)).collect::<Result<Vec<_>>>()?;
         let Some(input) = read_along(&projection.input, read, &bindings, columns)? else { return Ok(None) };
-        let new = columns.iter().map(|(qualifier, field)| column(qualifier, field.name()));
-        let exprs: Vec<Expr> = projection.expr.iter().cloned().chain(new).collect();
+        let exprs: Vec<Expr> = projection.expr.iter().cloned().chain(columns_of(columns)).collect();
         return LogicalPlanBuilder::from(input).project(exprs)?.build().map(Some);
     }
     let Some(join) = join_of(plan) else { return Ok(None) };
@@ -190,8 +189,4 @@ fn read_along(
     let own = DFSchema::new_with_metadata(own, join.schema.metadata().clone())?;
     let schema = Arc::new(spine.schema().join(&own)?);
     Ok(Some(PointInTimeJoin { spine, schema, ..join.clone() }.into_plan()))
-}
-
-fn column(qualifier: Option<&TableReference>, name: &str) -> Expr {
-    Expr::Column(Column::new(qualifier.cloned(), name))
 }

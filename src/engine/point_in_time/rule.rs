@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::datasource::source_as_provider;
@@ -105,24 +105,18 @@ impl Bindable {
         }
     }
 
-    /// The spine, and behind it the scan's columns under their own names.
-    fn read_over(&self, spine: LogicalPlan, scan: &TableScan, bindings: Vec<Expr>) -> Result<LogicalPlan> {
+    /// A plan with a row for every row of the spine, the spine's columns among its own; and over that plan, what each
+    /// column of the scan is.
+    fn read_over(&self, spine: LogicalPlan, scan: &TableScan, bindings: Vec<Expr>) -> Result<(LogicalPlan, Vec<Expr>)> {
         let columns = scan_columns(scan);
         let view = match self {
             Bindable::View(view) => view,
-            Bindable::Composite(composite) => {
-                return composite.join(spine, &bindings, &columns, &scan.projected_schema);
-            }
+            Bindable::Composite(composite) => return composite.join(spine, &bindings, &columns),
         };
-        let mut exprs: Vec<Expr> =
-            outputs_of(spine.schema(), Expr::Column).into_iter().map(|(_, _, expr)| expr).collect();
-        let read = RelationRead { relation: Arc::clone(view), columns };
-        let (plan, read_as) = read_over(spine, read, bindings)?;
-        for (qualifier, field) in scan.projected_schema.iter() {
-            let column = Column::new(Some(read_as.clone()), field.name());
-            exprs.push(Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
-        }
-        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+        let (plan, qualifier) = read_over(spine, RelationRead { relation: Arc::clone(view), columns }, bindings)?;
+        let column = |(_, field): (_, &FieldRef)| Expr::Column(Column::new(Some(qualifier.clone()), field.name()));
+        let values = scan.projected_schema.iter().map(column).collect();
+        Ok((plan, values))
     }
 }
 
@@ -130,9 +124,9 @@ impl Bindable {
 struct RelationSide {
     relation: Bindable,
     scan: TableScan,
-    /// the side's output columns as expressions over the scan's
+    /// the side's output columns as expressions over the scan's, or the plan that has read it
     outputs: Vec<(Option<TableReference>, String, Expr)>,
-    /// over the scan's columns
+    /// over the same
     filters: Vec<Expr>,
 }
 
@@ -152,13 +146,13 @@ fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
         }
         LogicalPlan::Filter(filter) => {
             let Some(mut side) = relation_side(&filter.input)? else { return Ok(None) };
-            let predicate = side.over_scan(&filter.predicate)?;
+            let predicate = side.below(&filter.predicate)?;
             side.filters.push(predicate);
             Ok(Some(side))
         }
         LogicalPlan::Projection(projection) => {
             let Some(mut side) = relation_side(&projection.input)? else { return Ok(None) };
-            let exprs = projection.expr.iter().map(|expr| side.over_scan(expr)).collect::<Result<Vec<_>>>()?;
+            let exprs = projection.expr.iter().map(|expr| side.below(expr)).collect::<Result<Vec<_>>>()?;
             side.outputs = projection
                 .schema
                 .iter()
@@ -182,39 +176,59 @@ fn outputs_of(schema: &DFSchema, expr_of: impl Fn(Column) -> Expr) -> Vec<(Optio
 }
 
 impl RelationSide {
-    /// An expression over the side's output, as one over the scan's columns.
-    fn over_scan(&self, expr: &Expr) -> Result<Expr> {
+    /// An expression over the side's output, as one over what its outputs are over.
+    fn below(&self, expr: &Expr) -> Result<Expr> {
         let outputs = self.outputs.iter();
         let by_column = outputs.map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone()));
         replace_columns(expr, &by_column.collect())
     }
 
-    /// For each column of the relation that must be bound, what binds it; the columns that nothing binds otherwise.
-    /// `pairs` are (over the spine, over the side).
-    fn bind(&self, pairs: &[(Expr, Expr)], spine: &DFSchema) -> Result<Result<Vec<Expr>, Vec<&str>>> {
-        let constants = self.relation.constants(&self.scan.filters);
-        let mut over_scan = Vec::with_capacity(pairs.len());
-        for (spine, side) in pairs {
-            over_scan.push((spine, self.over_scan(side)?));
+    /// The side with its outputs and filters over the plan that has read the relation: `values` are the scan's columns.
+    fn over(mut self, values: Vec<Expr>) -> Result<RelationSide> {
+        let columns = self.scan.projected_schema.columns();
+        let by_column = columns.into_iter().zip(values).collect();
+        for (_, _, expr) in &mut self.outputs {
+            *expr = replace_columns(expr, &by_column)?;
         }
-        let bound = |name: &str| {
-            let data_type = self.relation.column_type(name)?;
-            let by_join = over_scan.iter().find(|(_, side)| column_of(side).is_some_and(|column| column.name == name));
-            if let Some((expr, _)) = by_join {
-                let is_of_type = expr.get_type(spine).is_ok_and(|own| own == data_type);
-                return Some(if is_of_type { (*expr).clone() } else { cast((*expr).clone(), data_type) });
-            }
-            match constants.get(name)?.as_slice() {
-                [only] => Some(lit(only.clone())),
-                _ => None,
-            }
-        };
-        let columns = self.relation.columns();
-        let bindings: Vec<Option<Expr>> = columns.iter().copied().map(bound).collect();
-        let open: Vec<&str> =
-            columns.iter().zip(&bindings).filter(|(_, bound)| bound.is_none()).map(|(name, _)| *name).collect();
-        Ok(if open.is_empty() { Ok(bindings.into_iter().flatten().collect()) } else { Err(open) })
+        for filter in &mut self.filters {
+            *filter = replace_columns(filter, &by_column)?;
+        }
+        Ok(self)
     }
+
+    /// What binds each of the relation's columns. `pairs` are (over the spine, over the side).
+    fn bind(&self, pairs: &[(Expr, Expr)], spine: &DFSchema) -> Result<Bound> {
+        let constants = self.relation.constants(&self.scan.filters);
+        let over_scan = pairs.iter().map(|(_, side)| self.below(side)).collect::<Result<Vec<_>>>()?;
+        let mut bound = Bound { by_column: Vec::new(), rest: Vec::new() };
+        let mut used = vec![false; pairs.len()];
+        for name in self.relation.columns() {
+            let place = over_scan.iter().position(|side| column_of(side).is_some_and(|column| column.name == name));
+            let constant = constants.get(name).map(Vec::as_slice);
+            bound.by_column.push(match (place, constant, self.relation.column_type(name)) {
+                (Some(place), _, Some(data_type)) => {
+                    used[place] = true;
+                    let expr = pairs[place].0.clone();
+                    let is_of_type = expr.get_type(spine).is_ok_and(|own| own == data_type);
+                    Some(if is_of_type { expr } else { cast(expr, data_type) })
+                }
+                (None, Some([only]), _) => Some(lit(only.clone())),
+                _ => None,
+            });
+        }
+        // Said twice is said once: a NULL key keeps its row.
+        let is_used = |pair: &(Expr, Expr)| pairs.iter().zip(&used).any(|(other, used)| *used && other == pair);
+        let unused = pairs.iter().filter(|pair| !is_used(pair));
+        bound.rest.extend(unused.map(|(spine, side)| spine.clone().eq(side.clone())));
+        Ok(bound)
+    }
+}
+
+struct Bound {
+    /// over the spine; None for a column that is left open
+    by_column: Vec<Option<Expr>>,
+    /// over the join: its equalities that bind nothing
+    rest: Vec<Expr>,
 }
 
 fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<LogicalPlan>> {
@@ -232,13 +246,17 @@ fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<Logi
             },
         )
         .collect();
-    let bindings = match side.bind(&pairs, spine.schema())? {
-        Ok(bindings) => bindings,
-        Err(open) => return side.relation.unbound(&open).map_or(Ok(None), |error| Err(into_datafusion(error))),
-    };
-    let plan = side.relation.read_over(spine.as_ref().clone(), &side.scan, bindings)?;
-    let join = Join { filter, ..join.clone() };
-    finish(&join, relation_on_left, &side, plan).map(Some)
+    let Bound { by_column, rest } = side.bind(&pairs, spine.schema())?;
+    let columns = side.relation.columns();
+    let open: Vec<&str> =
+        columns.iter().zip(&by_column).filter(|(_, bound)| bound.is_none()).map(|(name, _)| *name).collect();
+    if !open.is_empty() {
+        return side.relation.unbound(&open).map_or(Ok(None), |error| Err(into_datafusion(error)));
+    }
+    let bindings = by_column.into_iter().flatten().collect();
+    let (plan, values) = side.relation.read_over(spine.as_ref().clone(), &side.scan, bindings)?;
+    let join = Join { filter: conjunction(filter.into_iter().chain(rest)), ..join.clone() };
+    finish(&join, relation_on_left, side.over(values)?, plan).map(Some)
 }
 
 /// The conditions `left = right` of a join's filter, as (left, right), and what else the filter says.
@@ -275,10 +293,10 @@ fn scan_columns(scan: &TableScan) -> Vec<usize> {
 }
 
 /// Applies what the join said beyond the binding, and gives the columns the names and order of the join.
-fn finish(join: &Join, relation_on_left: bool, side: &RelationSide, plan: LogicalPlan) -> Result<LogicalPlan> {
+fn finish(join: &Join, relation_on_left: bool, side: RelationSide, plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut conditions = side.filters.clone();
     if let Some(filter) = &join.filter {
-        conditions.push(side.over_scan(filter)?);
+        conditions.push(side.below(filter)?);
     }
     let condition = conditions.into_iter().reduce(Expr::and);
     let is_inner = join.join_type == JoinType::Inner;

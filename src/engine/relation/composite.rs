@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
+use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::datasource::{MemTable, TableProvider, TableType, provider_as_source};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::functions::core::expr_fn::least;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, lit, when};
 use datafusion::physical_plan::ExecutionPlan;
@@ -28,7 +28,9 @@ use super::interface::Interface;
 use super::table::ReadMode;
 use super::{EFFECTIVE_TIME, STATUS};
 use crate::engine::into_datafusion;
-use crate::engine::point_in_time::{MAX_CONSTANT_KEYS, MISSING, PRESENT, RelationRead, read_over, replace_columns};
+use crate::engine::point_in_time::{
+    MAX_CONSTANT_KEYS, MISSING, PRESENT, RelationRead, columns_of, read_over, replace_columns,
+};
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Kind, Result};
 use parts::{KeyedRead, Parts, Place, Step};
@@ -122,15 +124,14 @@ impl CompositeRelation {
         !self.reads.is_empty() && self.reads.iter().all(has_all)
     }
 
-    /// One row for every row of `spine`: its columns, then the relation's `columns` under their names in `outputs`.
-    /// `bindings` are over the spine, one for each of `bindable_columns`, in the types of those.
+    /// A plan with one row for every row of `spine`, whose columns are among its own, and over it what each of `columns`
+    /// is. `bindings` are over the spine, one for each of `bindable_columns`, in the types of those.
     pub fn join(
         &self,
         spine: LogicalPlan,
         bindings: &[Expr],
         columns: &[usize],
-        outputs: &DFSchema,
-    ) -> DataFusionResult<LogicalPlan> {
+    ) -> DataFusionResult<(LogicalPlan, Vec<Expr>)> {
         let n_keys = self.interface.keys.len();
         let n_asked = n_keys + self.interface.request.len();
         let needed = self.needed(columns);
@@ -139,7 +140,6 @@ impl CompositeRelation {
         let request = bindings[n_keys..n_asked].iter().cloned().enumerate();
         values.extend(request.map(|(index, expr)| (Place::Request(index), expr)));
         values.insert(Place::Time, bindings.get(n_asked).cloned().unwrap_or_else(|| self.now()));
-        let spine_columns = all_columns(spine.schema());
         let mut plan = spine;
         for (read, columns) in &needed.reads {
             let KeyedRead { relation, keys } = &self.reads[*read];
@@ -156,7 +156,7 @@ impl CompositeRelation {
             }
         }
         for (step, outputs) in &needed.steps {
-            let mut exprs = all_columns(plan.schema());
+            let mut exprs = columns_of(plan.schema());
             let by_column: HashMap<Column, Expr> = self.steps[*step]
                 .inputs
                 .iter()
@@ -172,16 +172,13 @@ impl CompositeRelation {
             }
             plan = LogicalPlanBuilder::from(plan).project(exprs)?.build()?;
         }
-        let mut exprs = spine_columns;
-        for (column, (qualifier, field)) in columns.iter().zip(outputs.iter()) {
-            let value = match self.places[*column] {
-                Place::EffectiveTime => self.effective_time(&values),
-                Place::Status => self.status(&values)?,
-                place => values.get(&place).cloned().ok_or_else(|| Error::internal("a feature has no value"))?,
-            };
-            exprs.push(value.alias_qualified(qualifier.cloned(), field.name()));
-        }
-        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+        let value = |column: &usize| match self.places[*column] {
+            Place::EffectiveTime => Ok(self.effective_time(&values)),
+            Place::Status => self.status(&values),
+            place => values.get(&place).cloned().ok_or_else(|| into_datafusion(Error::internal("a feature is lost"))),
+        };
+        let outputs = columns.iter().map(value).collect::<DataFusionResult<_>>()?;
+        Ok((plan, outputs))
     }
 
     fn now(&self) -> Expr {
@@ -332,12 +329,10 @@ impl CompositeRelation {
             Some(spine) => spine,
             None => LogicalPlanBuilder::empty(true).build()?,
         };
-        let spine_width = spine.schema().fields().len();
-        let schema = self.schema.project(columns).map_err(DataFusionError::from)?;
-        let outputs = DFSchema::try_from_qualified_schema(ANSWER, &schema)?;
-        let joined = self.join(spine, &exprs, columns, &outputs)?;
-        let own = all_columns(joined.schema()).split_off(spine_width);
-        Ok(Some(LogicalPlanBuilder::from(joined).project(own)?.build()?))
+        let (plan, values) = self.join(spine, &exprs, columns)?;
+        let named = values.into_iter().zip(columns);
+        let named = named.map(|(value, column)| value.alias_qualified(Some(ANSWER), self.schema.field(*column).name()));
+        Ok(Some(LogicalPlanBuilder::from(plan).project(named)?.build()?))
     }
 
     /// The keys that any of the views has, each once.
@@ -405,10 +400,6 @@ fn list_of(column: &str, data_type: &DataType, values: &[ScalarValue]) -> Result
 /// What is left of `column = NULL`.
 fn is_never_true(filter: &Expr) -> bool {
     matches!(filter, Expr::Literal(ScalarValue::Null | ScalarValue::Boolean(None | Some(false)), _))
-}
-
-fn all_columns(schema: &DFSchema) -> Vec<Expr> {
-    schema.iter().map(|(qualifier, field)| Expr::Column(Column::new(qualifier.cloned(), field.name()))).collect()
 }
 
 /// Columns of views by their number, and outputs of steps by theirs.

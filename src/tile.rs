@@ -19,6 +19,7 @@ mod exact_sum;
 mod histogram;
 mod history;
 mod items;
+mod levels;
 mod moments;
 mod ordered;
 mod partial;
@@ -37,6 +38,7 @@ pub use block::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run, evaluate_blo
 pub use evaluate::{empty_row, evaluate_aggregates, evaluate_attributes};
 pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_level, fold_tiles, raw_items, tile_rows};
+pub use levels::{Stretch, stretches};
 pub use ordered::Order;
 pub use partial::Partial;
 pub use plan::{FeatureInput, FeaturePlan, OutputColumn, ViewPlan};

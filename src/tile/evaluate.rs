@@ -86,8 +86,8 @@ fn by_window(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<V
         for (partial, features) in features_by_partial(plan, &window) {
             let functions: Vec<&AggregateFunction> =
                 features.iter().map(|feature| &plan.features[*feature].function).collect();
+            let is_series = windows_per_time(&window).is_some();
             for placed in &asked {
-                let is_series = windows_per_time(&window).is_some();
                 let row = folds[partial].row(&functions, placed.as_deref(), is_series)?;
                 for (feature, value) in features.iter().zip(row) {
                     columns[*feature].push(value);
@@ -100,15 +100,18 @@ fn by_window(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<V
 
 /// The spans by which the items of one entity are merged.
 struct ItemSpans {
+    /// of states whose merging rounds
     levels: Spans,
-    /// none: of states that are the same in whatever order they are merged
+    /// without levels: of states that are the same in whatever order they are merged
     none: Spans,
 }
 
 impl ItemSpans {
     fn new(plan: &ViewPlan, times: &[i64]) -> ItemSpans {
         let of = |widths: Vec<i64>| Spans::new(widths, times, std::iter::once(0..times.len()));
-        ItemSpans { levels: of(plan.timing.levels().collect()), none: of(Vec::new()) }
+        let is_rounded = plan.partials.iter().any(PartialSpec::is_rounded);
+        let levels = if is_rounded { plan.timing.levels().collect() } else { Vec::new() };
+        ItemSpans { levels: of(levels), none: of(Vec::new()) }
     }
 
     /// One for each partial of the plan. `states` gives those of the items.

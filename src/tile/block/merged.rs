@@ -15,7 +15,7 @@ use super::codes::{Codes, NO_CODE};
 use super::kernel::KernelInput;
 use super::output::Slots;
 use super::pivot;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, SeenWindow};
 use crate::error::{Error, Result};
 use crate::row::{Value, array_of, values_of};
 use crate::tile::arrow_state::states_from_arrays;
@@ -94,16 +94,17 @@ impl<F: Folding> Rounded<F> {
         let mut outputs: Vec<Slots<f64>> = functions.iter().map(|_| Slots::new(ranges.len())).collect();
         let mut parts = Vec::new();
         for (number, run) in ranges.runs.iter().enumerate() {
-            for row in run.asked.clone() {
-                let items = ranges.at(row);
-                if items.is_empty() {
-                    continue;
-                }
-                self.spans.parts(number, &ranges.bounds(row), &items, &mut parts);
-                let state = self.pyramid.state(&self.spans, &parts)?;
-                for (function, output) in functions.iter().zip(&mut outputs) {
-                    if let Some(value) = value(&state, function)? {
-                        output.set(row, value);
+            for SeenWindow { rows, items } in ranges.windows(run) {
+                // the same items are merged in another order where the window ends at another time
+                let mut rest = rows;
+                while let Some(row) = rest.next() {
+                    let same = rest.clone().take_while(|next| ranges.edges_us[*next] == ranges.edges_us[row]).count();
+                    let rows = row..row + 1 + same;
+                    rest = rows.end..rest.end;
+                    self.spans.parts(number, &ranges.bounds(row), &items, &mut parts);
+                    let state = self.pyramid.state(&self.spans, &parts)?;
+                    for (function, output) in functions.iter().zip(&mut outputs) {
+                        output.set_all(rows.clone(), value(&state, function)?);
                     }
                 }
             }
@@ -277,9 +278,9 @@ impl AnyItems {
         };
         let mut outputs: Vec<Vec<Option<Value>>> = functions.iter().map(empty).collect();
         for run in ranges.runs {
-            pivot::fold(self, run, ranges, |row, state| {
+            pivot::fold(self, &ranges.windows(run), |rows, state| {
                 for (function, output) in functions.iter().zip(&mut outputs) {
-                    output[row] = state.finish(&self.spec, function)?;
+                    output[rows.clone()].fill(state.finish(&self.spec, function)?);
                 }
                 Ok(())
             })?;

@@ -1,5 +1,6 @@
 //! Arrays of answers under construction.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -28,6 +29,14 @@ impl<T: Copy + Default> Slots<T> {
     pub fn set(&mut self, row: usize, value: T) {
         self.values[row] = value;
         self.is_set[row] = true;
+    }
+
+    /// NULL where there is no value.
+    pub fn set_all(&mut self, rows: Range<usize>, value: Option<T>) {
+        if let Some(value) = value {
+            self.values[rows.clone()].fill(value);
+            self.is_set[rows].fill(true);
+        }
     }
 
     fn into_parts(self) -> (Vec<T>, Option<NullBuffer>) {

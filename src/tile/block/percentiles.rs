@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 
 use super::merged::{Numbers, first, unknown};
 use super::output::Slots;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, SeenWindow};
 use super::{ItemForm, Run, index, pivot};
 use crate::error::Result;
 use crate::tile::AggregateFunction;
@@ -69,17 +69,14 @@ impl Percentiles {
         let fractions = functions.iter().map(fraction).collect::<Result<Vec<f64>>>()?;
         let mut outputs: Vec<Slots<f64>> = functions.iter().map(|_| Slots::new(ranges.len())).collect();
         for (run, sorted) in ranges.runs.iter().zip(&self.sorted) {
-            let mut answer = |row: usize, value: &dyn Fn(f64) -> Option<f64>| {
-                for (p, output) in fractions.iter().zip(&mut outputs) {
-                    if let Some(value) = value(*p) {
-                        output.set(row, value);
-                    }
-                }
+            let mut answer = |rows: Range<usize>, value: &dyn Fn(f64) -> Option<f64>| {
+                fractions.iter().zip(&mut outputs).for_each(|(p, output)| output.set_all(rows.clone(), value(*p)));
             };
+            let windows = ranges.windows(run);
             match sorted {
-                Some(sorted) => sorted.answer(run, ranges, &mut answer),
-                None => pivot::fold(&self.items, run, ranges, |row, quantile| {
-                    answer(row, &|p| quantile.percentile(p));
+                Some(sorted) => sorted.answer(run.items.start, &windows, &mut answer),
+                None => pivot::fold(&self.items, &windows, |rows, quantile| {
+                    answer(rows, &|p| quantile.percentile(p));
                     Ok(())
                 })?,
             }
@@ -138,24 +135,26 @@ impl Sorted {
         Some(Sorted { ordinals, octaves, entries, starts })
     }
 
-    fn answer(&self, run: &Run, ranges: &Ranges<'_>, answer: &mut impl FnMut(usize, &dyn Fn(f64) -> Option<f64>)) {
+    /// `first_item`: where the run begins in the block.
+    fn answer(
+        &self,
+        first_item: usize,
+        windows: &[SeenWindow],
+        answer: &mut impl FnMut(Range<usize>, &dyn Fn(f64) -> Option<f64>),
+    ) {
         let mut counted = Counted::new(self);
         let (mut low, mut high) = (0, 0);
-        for row in run.asked.clone() {
-            let range = ranges.at(row);
-            if range.is_empty() {
-                continue;
-            }
-            let (start, end) = (range.start - run.items.start, range.end - run.items.start);
+        for SeenWindow { rows, items } in windows {
+            let (start, end) = (items.start - first_item, items.end - first_item);
             self.entries_of(low..high.min(start)).for_each(|(place, count)| counted.change(*place, -count));
             low = start;
             self.entries_of(high.max(low)..end).for_each(|(place, count)| counted.change(*place, *count));
             high = end;
             if counted.n_coarse == 0 {
-                answer(row, &|p| counted.percentile(p));
+                answer(rows.clone(), &|p| counted.percentile(p));
             } else {
                 let quantile = counted.quantile();
-                answer(row, &|p| quantile.percentile(p));
+                answer(rows.clone(), &|p| quantile.percentile(p));
             }
         }
     }

@@ -36,6 +36,13 @@ pub(super) struct Ranges<'a> {
     pub span: RelativeSpan,
 }
 
+/// Asked times that see the same items.
+#[derive(Debug)]
+pub(super) struct SeenWindow {
+    pub rows: Range<usize>,
+    pub items: Range<usize>,
+}
+
 impl<'a> Edges<'a> {
     pub fn new(timing: &'a Timing, asked: &'a AskedBlock<'a>) -> Edges<'a> {
         let edges_us: Vec<i64> = asked.times.iter().map(|time_us| timing.leading_edge(*time_us)).collect();
@@ -96,6 +103,20 @@ impl Ranges<'_> {
 
     pub fn at(&self, row: usize) -> Range<usize> {
         self.start[row] as usize..self.end[row] as usize
+    }
+
+    /// The windows of a run that have items; neighbouring rows that see the same items are one.
+    pub fn windows(&self, run: &Run) -> Vec<SeenWindow> {
+        let mut windows: Vec<SeenWindow> = Vec::new();
+        for row in run.asked.clone() {
+            let items = self.at(row);
+            match windows.last_mut() {
+                Some(last) if last.items == items && last.rows.end == row => last.rows.end += 1,
+                _ if items.is_empty() => {}
+                _ => windows.push(SeenWindow { rows: row..row + 1, items }),
+            }
+        }
+        windows
     }
 
     /// From when to when the window of a row goes.

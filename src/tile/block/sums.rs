@@ -349,11 +349,9 @@ impl FloatSums {
         let mut outputs: Vec<Slots<f64>> = functions.iter().map(|_| Slots::new(ranges.len())).collect();
         for (run, exponent) in ranges.runs.iter().zip(&self.exponents) {
             let Some(exponent) = exponent else {
-                pivot::fold(&self.parts, run, ranges, |row, sum| {
+                pivot::fold(&self.parts, &ranges.windows(run), |rows, sum| {
                     for (output, is_average) in outputs.iter_mut().zip(&averages) {
-                        if let Some(value) = if *is_average { sum.average() } else { sum.sum() } {
-                            output.set(row, value);
-                        }
+                        output.set_all(rows.clone(), if *is_average { sum.average() } else { sum.sum() });
                     }
                     Ok(())
                 })?;

@@ -135,6 +135,73 @@ fn blocks_merge_in_the_same_order() {
     });
 }
 
+/// The items that are read of each stretch.
+fn read(plan: &ViewPlan, items: &AggregateItems, stretches: &[Stretch]) -> AggregateItems {
+    let mut levels: Vec<(Option<i64>, AggregateItems)> = vec![(None, items.clone())];
+    for width_us in plan.timing.levels() {
+        let finer = &levels.last().unwrap().1;
+        levels.push((Some(width_us), fold_level(plan, finer, width_us).unwrap()));
+    }
+    let mut read =
+        AggregateItems { times: Vec::new(), secondary: None, partials: vec![Vec::new(); plan.partials.len()] };
+    for Stretch { level_us, bounds } in stretches {
+        let (_, spans) = levels.iter().find(|(width_us, _)| width_us == level_us).unwrap();
+        for (span, start_us) in spans.times.iter().enumerate().filter(|(_, start_us)| bounds.contains(**start_us)) {
+            read.times.push(*start_us);
+            read.partials.iter_mut().zip(&spans.partials).for_each(|(read, spans)| read.push(spans[span].clone()));
+        }
+    }
+    read
+}
+
+#[test]
+fn longer_spans_are_read_where_no_window_has_an_edge() {
+    let windows = prop::collection::vec(any_lengths(), 1..4);
+    let asked = (any_asked(), prop::collection::vec(0..DAY, 1..4), 1..100_000_i64);
+    let strategy = (any_timing(), windows, asked, rows(&[DataType::Float64], 60));
+    check(1000, strategy, |(timing, windows, (first_us, steps, part), rows)| {
+        let windows: Vec<Window> = windows.into_iter().map(|lengths| window(timing.interval_us, lengths)).collect();
+        let features = declared(&rounded_functions(), &windows, &DataType::Float64);
+        let (plan, _) = ViewPlan::for_features(timing, None, &features).unwrap();
+        // sometimes close together, sometimes not
+        let asked: Vec<i64> = steps.iter().map(|step| first_us + step / part).collect();
+        let last_us = *asked.iter().max().unwrap();
+        let raw = raw_rows(&plan, &spread(rows));
+        let items = match plan.timing.kind {
+            ViewKind::StreamContinuous => raw_items(&plan, &raw).unwrap(),
+            _ => tile_rows(&plan, &raw).unwrap(),
+        };
+        let stretches = stretches(&plan.timing, &plan.windows(), first_us, last_us);
+        prop_assert!(stretches.is_sorted_by(|a, b| a.bounds.end_us <= b.bounds.start_us));
+        let answer = |items: &AggregateItems| format!("{:?}", evaluate_aggregates(&plan, items, &asked).unwrap());
+        prop_assert_eq!(answer(&read(&plan, &items, &stretches)), answer(&items));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_long_window_reads_days_between_its_edges() {
+    let timing = Timing { interval_us: 10 * MINUTE, ..timing(ViewKind::StreamTiled) };
+    let window = Window::Last { size_us: 7 * DAY, offset_us: 0 };
+    let asked = 100 * DAY + 3 * HOUR + 25 * MINUTE;
+    let edge = 100 * DAY + 3 * HOUR + 20 * MINUTE;
+    let stretch = |level_us, start_us, end_us| Stretch { level_us, bounds: Bounds { start_us, end_us } };
+    let expected = [
+        stretch(None, edge - 7 * DAY, 93 * DAY + 4 * HOUR),
+        stretch(Some(HOUR), 93 * DAY + 4 * HOUR, 94 * DAY),
+        stretch(Some(DAY), 94 * DAY, 100 * DAY),
+        stretch(Some(HOUR), 100 * DAY, 100 * DAY + 3 * HOUR),
+        stretch(None, 100 * DAY + 3 * HOUR, edge),
+    ];
+    assert_eq!(stretches(&timing, &[window], asked, asked), expected);
+    // an hour of asked times: its edges are read as they are
+    let hour = stretches(&timing, &[window], asked, asked + HOUR);
+    let fine = |from: i64| stretch(None, from, from + 100 * MINUTE);
+    assert_eq!(hour[0], fine(edge - 7 * DAY));
+    assert_eq!(hour.last(), Some(&stretch(None, edge - 20 * MINUTE, edge + HOUR)));
+    assert_eq!(hour.iter().filter(|stretch| stretch.level_us == Some(DAY)).count(), 1);
+}
+
 #[test]
 fn levels_are_proper_multiples_of_the_interval() {
     let levels = |kind, interval_us| Timing { interval_us, ..timing(kind) }.levels().collect::<Vec<_>>();

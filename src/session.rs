@@ -210,7 +210,6 @@ impl Session {
             None => Description { parameters: Vec::new(), columns: None },
             Some(parsed) => {
                 self.check_not_failed(&parsed.statement)?;
-                // on the heap: planning has a large state
                 Box::pin(self.describe(parsed, sql, parameter_types)).await?
             }
         };
@@ -258,12 +257,14 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        let job = match &parsed.statement {
+        let outside = match parsed.statement {
             Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
             Statement::CreateDataset(_) => Some("CREATE DATASET"),
+            Statement::Optimize(_) => Some("OPTIMIZE"),
+            Statement::Vacuum(_) => Some("VACUUM"),
             _ => None,
         };
-        if let Some(statement) = job {
+        if let Some(statement) = outside {
             self.leave_transaction(statement).await?;
         }
         let mut context = self.context(&prepared.0.text);
@@ -272,7 +273,7 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters { values };
-        // on the heap: the state of every kind of statement is in it
+        // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
         let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
             biased;
@@ -295,7 +296,7 @@ impl Session {
         })
     }
 
-    /// Makes way for a job, whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
+    /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
     /// before it in the same message is committed.
     async fn leave_transaction(&mut self, statement: &str) -> Result<()> {
         if self.transaction.is_explicit() {

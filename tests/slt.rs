@@ -40,6 +40,7 @@ aspects![
     errors,
     online,
     refresh,
+    services,
     sessions,
     sources,
     streams,

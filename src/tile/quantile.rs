@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::row::Reader;
 
 /// The most buckets in one octave.
-const MAX_BUCKETS: usize = 1024;
+pub(super) const MAX_BUCKETS: usize = 1024;
 const MANTISSA_BITS: u32 = 52;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,12 +55,12 @@ struct Coarse {
 }
 
 /// An integer for each float, in the same order. One zero; finite floats only.
-fn ordinal(value: f64) -> i64 {
+pub(super) fn ordinal(value: f64) -> i64 {
     let bits = if value == 0.0 { 0 } else { value.to_bits().cast_signed() };
     flip_negative(bits)
 }
 
-fn float_of(ordinal: i64) -> f64 {
+pub(super) fn float_of(ordinal: i64) -> f64 {
     f64::from_bits(flip_negative(ordinal).cast_unsigned())
 }
 
@@ -69,7 +69,7 @@ fn flip_negative(bits: i64) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
 }
 
-fn position_of(ordinal: i64) -> i16 {
+pub(super) fn position_of(ordinal: i64) -> i16 {
     i16::try_from(ordinal >> MANTISSA_BITS).expect("12 bits")
 }
 
@@ -222,27 +222,33 @@ impl Quantile {
     pub fn percentile(&self, p: f64) -> Option<f64> {
         let buckets = || self.octaves.iter().flat_map(|octave| &octave.buckets);
         let total = buckets().fold(0_i64, |total, (_, bucket)| total.saturating_add(bucket.count()));
-        if total == 0 {
-            return None;
+        Some(Place::of(p, total)?.between(|rank| {
+            let mut passed = 0_i64;
+            let value_in = |(key, bucket): (&i64, &Bucket)| {
+                let before = passed;
+                passed = passed.saturating_add(bucket.count());
+                (rank < passed).then(|| bucket.value_at(*key, rank - before))
+            };
+            buckets().find_map(value_in).expect("a rank is below the number of values")
+        }))
+    }
+
+    /// Of values as ordinals, and how often there is each.
+    pub fn of_counts(counts: impl Iterator<Item = (i64, i64)>) -> Quantile {
+        let mut quantile = Quantile::default();
+        for (ordinal, count) in counts {
+            let octave = quantile.octave(position_of(ordinal));
+            octave.add(ordinal, &Bucket::Exact(count));
+            octave.coarsen(0);
         }
-        let place = p * (total - 1) as f64;
-        let low_rank = (place.floor() as i64).min(total - 1);
-        let fraction = place - place.floor();
-        let high_rank = if fraction > 0.0 { (low_rank + 1).min(total - 1) } else { low_rank };
-        let mut passed = 0_i64;
-        let mut low = None;
-        for (key, bucket) in buckets() {
-            let next = passed.saturating_add(bucket.count());
-            if low.is_none() && low_rank < next {
-                low = Some(bucket.value_at(*key, low_rank - passed));
-            }
-            if high_rank < next {
-                let high = bucket.value_at(*key, high_rank - passed);
-                return low.map(|low| interpolate(low, high, fraction));
-            }
-            passed = next;
-        }
-        None
+        quantile
+    }
+
+    /// The same back, ascending; `None` if single values were forgotten.
+    pub fn exact_counts(&self) -> Option<impl Iterator<Item = (i64, i64)>> {
+        let is_exact = self.octaves.iter().all(|octave| octave.dropped_bits == 0);
+        let buckets = || self.octaves.iter().flat_map(|octave| &octave.buckets);
+        is_exact.then(|| buckets().map(|(key, bucket)| (*key, bucket.count())))
     }
 
     /// Appends the octaves: how many, and for each position, dropped bits, number of buckets and those.
@@ -281,6 +287,36 @@ impl Quantile {
             quantile.octaves.push(octave);
         }
         Ok(quantile)
+    }
+}
+
+/// Between which ranks a percentile lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    low_rank: i64,
+    /// how far it is from there to the next rank
+    fraction: f64,
+    last_rank: i64,
+}
+
+impl Place {
+    /// Of the fraction `p` among `total` values; `None` of no values.
+    pub fn of(p: f64, total: i64) -> Option<Place> {
+        let last_rank = total - 1;
+        let place = p * last_rank as f64;
+        let low_rank = (place.floor() as i64).min(last_rank);
+        (total > 0).then_some(Place { low_rank, fraction: place - place.floor(), last_rank })
+    }
+
+    /// The value there, by those of the ranks.
+    pub fn between(self, value_at: impl Fn(i64) -> f64) -> f64 {
+        let low = value_at(self.low_rank);
+        if self.fraction > 0.0 {
+            let high = value_at((self.low_rank + 1).min(self.last_rank));
+            interpolate(low, high, self.fraction)
+        } else {
+            low
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::UInt64Type;
-use datafusion::common::config::{CsvOptions, TableParquetOptions};
+use datafusion::arrow::datatypes::{DataType, UInt64Type};
+use datafusion::common::config::{CsvOptions, ParquetColumnOptions, TableParquetOptions};
 use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
@@ -39,6 +39,9 @@ pub struct ExportRequest {
     /// of CSV
     pub delimiter: u8,
 }
+
+/// Rows that a row group of an exported file has at most; a writer holds so many of each file.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// The name under which one export's store is known to the engine; forgotten when it is dropped.
 struct Place {
@@ -93,11 +96,7 @@ pub async fn export(state: &SessionState, plan: LogicalPlan, request: &ExportReq
 /// A plan that writes the rows of `plan` to `url`, and gives their number.
 fn export_plan(plan: LogicalPlan, request: &ExportRequest, url: &str) -> Result<LogicalPlan> {
     let factory: Arc<dyn FileFormatFactory> = match request.format {
-        FileFormat::Parquet => {
-            let mut options = TableParquetOptions::new();
-            options.global.compression = Some("zstd(1)".to_owned());
-            Arc::new(ParquetFormatFactory::new_with_options(options))
-        }
+        FileFormat::Parquet => Arc::new(ParquetFormatFactory::new_with_options(parquet_options(&plan))),
         FileFormat::Csv => {
             let options = CsvOptions::default().with_has_header(request.header).with_delimiter(request.delimiter);
             Arc::new(CsvFormatFactory::new_with_options(options))
@@ -109,4 +108,18 @@ fn export_plan(plan: LogicalPlan, request: &ExportRequest, url: &str) -> Result<
     let options = HashMap::from([("single_file_output".to_owned(), "true".to_owned())]);
     let plan = LogicalPlanBuilder::copy_to(plan, url.to_owned(), format_as_file_type(factory), options, Vec::new())?;
     Ok(plan.build()?)
+}
+
+fn parquet_options(plan: &LogicalPlan) -> TableParquetOptions {
+    let mut options = TableParquetOptions::new();
+    options.global.compression = Some("zstd(1)".to_owned());
+    options.global.max_row_group_size = ROW_GROUP_ROWS;
+    for field in plan.schema().fields() {
+        // values that hardly repeat only pay for a dictionary
+        if matches!(field.data_type(), DataType::Float32 | DataType::Float64 | DataType::Timestamp(_, _)) {
+            let column = ParquetColumnOptions { dictionary_enabled: Some(false), ..ParquetColumnOptions::default() };
+            options.column_specific_options.insert(field.name().clone(), column);
+        }
+    }
+    options
 }

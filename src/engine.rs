@@ -16,6 +16,7 @@ mod query;
 mod relation;
 mod rows;
 mod tables;
+mod tiles;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
@@ -24,8 +25,10 @@ pub use plans::{
     bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
 };
 pub use point_in_time::RowGroups;
-pub use query::{FromSource, Labels, NameScope, QueryPlanner, ReadStores, max_length, table_reference, type_label};
-pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
+pub use query::{
+    FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, max_length, table_reference, type_label,
+};
+pub use relation::{ARRIVAL, BoundView, KNOWN_AT, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
@@ -34,5 +37,6 @@ pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::stored::{rows_in_order, table_id};
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
+pub use tiles::tile_batches;
 
 pub use datafusion::logical_expr::LogicalPlan;

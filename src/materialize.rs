@@ -6,7 +6,6 @@
 mod online;
 mod range;
 mod run;
-mod tiles;
 
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
 pub use run::{Materialization, register, run};

@@ -223,9 +223,9 @@ impl Session {
         }
         let statement = match &parsed.statement {
             Statement::Query(query) => {
-                let types = parameters::declared(query.ast.as_ref(), types);
-                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &types).await?;
-                let parameters = crate::engine::parameter_types(&plan, &types)?;
+                let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
+                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &declared).await?;
+                let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
                 return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
             }
             Statement::Postgres(statement) => match statement.ast.as_ref() {
@@ -236,7 +236,8 @@ impl Session {
             Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         };
-        let plan = statement::plan_query(&context, statement, types).await?;
+        let declared = Parameters::of_types(types.to_vec());
+        let plan = statement::plan_query(&context, statement, &declared).await?;
         let parameters = crate::engine::parameter_types(&plan, types)?;
         Ok(Description { parameters, columns: None })
     }
@@ -262,7 +263,7 @@ impl Session {
         let token = cancel.child_token();
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        let parameters = Parameters { values };
+        let parameters = Parameters::of_values(values);
         let work = statement::execute(&mut context, parsed, &parameters, &token);
         let response = tokio::select! {
             biased;

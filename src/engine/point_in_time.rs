@@ -20,6 +20,7 @@ mod rule;
 mod share;
 
 pub use answer::Wanted;
-pub use planner::{PointInTimePlanner, scan};
+pub use materialized::check_materialized;
+pub use planner::{PointInTimePlanner, scan, single_partition};
 pub use row_groups::RowGroups;
 pub use rule::PointInTimeRule;

@@ -74,15 +74,21 @@ impl Response {
     }
 }
 
-/// The parameters of a statement: their types, and their values if it is to be run.
+/// The parameters of a statement: their types as far as they are known, and their values if it is to be run.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
+    pub types: Vec<Option<DataType>>,
     pub values: Vec<(DataType, Option<Value>)>,
 }
 
 impl Parameters {
-    pub fn types(&self) -> Vec<Option<DataType>> {
-        self.values.iter().map(|(data_type, _)| Some(data_type.clone())).collect()
+    /// Of a statement that is only described.
+    pub fn of_types(types: Vec<Option<DataType>>) -> Parameters {
+        Parameters { types, values: Vec::new() }
+    }
+
+    pub fn of_values(values: Vec<(DataType, Option<Value>)>) -> Parameters {
+        Parameters { types: values.iter().map(|(data_type, _)| Some(data_type.clone())).collect(), values }
     }
 }
 
@@ -95,7 +101,7 @@ pub async fn execute(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
-            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
             rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
         }
         Statement::Explain(explain) => explain_query(context, explain, parameters).await,
@@ -218,7 +224,7 @@ async fn explain_query(
     if explain.format != granary_sql::statement::ExplainFormat::Text {
         return Err(Error::not_supported("EXPLAIN in a format other than text"));
     }
-    let (plan, _) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+    let (plan, _) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
     let plan = bind_parameters(plan, &parameters.values)?;
     let lines = crate::engine::explain(&context.planner().state(), &plan, explain.analyze).await?;
     let batch = show::text_rows("QUERY PLAN", lines.iter().map(String::as_str))?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use granary_catalog::{Column, ObjectId};
 use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
-use crate::engine::{Labels, LogicalPlan, is_system_schema, table_reference};
+use super::execute::Parameters;
+use crate::engine::{Labels, LogicalPlan, QueryPlanner, called_view, is_system_schema, table_reference};
 use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.
@@ -55,19 +56,23 @@ fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Error {
 pub async fn plan_query(
     context: &StatementContext,
     statement: ast::Statement,
-    parameter_types: &[Option<DataType>],
+    parameters: &Parameters,
 ) -> Result<LogicalPlan> {
-    context.planner().with_parameter_types(parameter_types.to_vec()).plan(statement, &context.text).await
+    planner_of(context, parameters).plan(statement, &context.text).await
 }
 
 /// Plans a client's query, with the labels that its columns are shown under.
 pub async fn plan_labeled(
     context: &StatementContext,
     query: Box<Query>,
-    parameter_types: &[Option<DataType>],
+    parameters: &Parameters,
 ) -> Result<(LogicalPlan, Labels)> {
-    let planner = context.planner().with_parameter_types(parameter_types.to_vec());
+    let planner = planner_of(context, parameters);
     planner.plan_labeled(ast::Statement::Query(query), &context.text).await
+}
+
+fn planner_of(context: &StatementContext, parameters: &Parameters) -> QueryPlanner {
+    context.planner().with_parameters(parameters.types.clone(), &parameters.values)
 }
 
 /// The catalog's objects that a query reads, each once.
@@ -100,6 +105,13 @@ impl Visitor for Dependencies<'_> {
             // A common table expression, or a name that planning has refused already.
             Ok(None) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
+        match called_view(factor) {
+            Some(view) => self.pre_visit_relation(&view),
+            None => ControlFlow::Continue(()),
         }
     }
 }

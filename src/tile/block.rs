@@ -6,6 +6,7 @@
 //! The results are the same bit for bit; tests hold the two against each other.
 
 mod extremes;
+mod known;
 mod positions;
 mod sums;
 
@@ -24,7 +25,7 @@ use super::plan::{OutputColumn, ViewPlan};
 use super::spec::{PartialSpec, StateKind};
 use super::{AggregateFunction, Bounds, ViewKind, Window, evaluate_aggregates, states_from_arrays};
 use crate::error::{Error, Result};
-use crate::row::{Value, array_of, values_of};
+use crate::row::{Value, array_of, integers_of, values_of};
 use extremes::Extremes;
 use positions::Positions;
 use sums::{Counts, FloatSums, IntegerSums};
@@ -47,6 +48,8 @@ pub struct ItemBlock<'a> {
     pub times: &'a [i64],
     /// of rows; breaks ties of time
     pub arrivals: &'a [i64],
+    /// of rows in a bitemporal view: since when each is known, and seen
+    pub known_at: Option<ArrayRef>,
     /// with a secondary key, that of each item
     pub secondary: Option<ArrayRef>,
     /// by the plan's partial (of attributes: by attribute, one column each), as long as `times`
@@ -117,6 +120,9 @@ impl Ranges {
 /// fit its type, `DataCorrupted` for states that cannot be.
 pub fn evaluate_block(plan: &ViewPlan, items: &ItemBlock<'_>, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
     debug_assert!(asked.runs.iter().map(|run| run.asked.len()).sum::<usize>() == asked.len());
+    if let Some(known_at) = &items.known_at {
+        return known::evaluate(plan, items, &integers_of(known_at.as_ref())?, asked);
+    }
     if plan.timing.kind.has_aggregates() { aggregates(plan, items, asked) } else { attributes(plan, items, asked) }
 }
 
@@ -124,12 +130,17 @@ fn attributes(plan: &ViewPlan, items: &ItemBlock<'_>, asked: &AskedBlock<'_>) ->
     let ranges = resolve(items, asked, |time_us| plan.timing.attribute_bounds(time_us), |_| false, items.times);
     let chosen: UInt32Array =
         (0..asked.len()).map(|row| (ranges.start[row] < ranges.end[row]).then(|| ranges.end[row] - 1)).collect();
+    rows_chosen(items, chosen)
+}
+
+/// The attributes of the rows that answer.
+fn rows_chosen(items: &ItemBlock<'_>, chosen: UInt32Array) -> Result<BlockAnswers> {
     let columns = items
         .columns
         .iter()
         .map(|column| take_rows(column.first().ok_or_else(|| Error::internal("an attribute has no column"))?, &chosen))
         .collect::<Result<_>>()?;
-    let present = (0..asked.len()).map(|row| chosen.is_valid(row)).collect();
+    let present = (0..chosen.len()).map(|row| chosen.is_valid(row)).collect();
     Ok(BlockAnswers { columns, present, chosen: Some(chosen) })
 }
 

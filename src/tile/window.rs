@@ -125,7 +125,7 @@ impl Timing {
     }
 
     /// By how much the trailing edge of a window of this size moves at a time; `None` if it does not move in steps.
-    fn sawtooth_step(&self, size_us: i64) -> Option<i64> {
+    pub(super) fn sawtooth_step(&self, size_us: i64) -> Option<i64> {
         const HOUR_US: i64 = 3_600_000_000;
         const DAY_US: i64 = 24 * HOUR_US;
         match size_us {

@@ -24,15 +24,21 @@ struct Case {
 
 fn random_case(random: &mut Random) -> Case {
     let base = *random.pick(&BASES);
-    let interval = *random.pick(&[HOUR, 10 * HOUR / 60, 6 * HOUR]);
-    let schedule = interval * random.between(1, 3);
     let kind = *random.pick(&KINDS);
+    let compaction = kind == Kind::StreamContinuous && random.chance(50);
+    // with compaction windows matter that are longer than two days, and than ten
+    let intervals = if compaction { [12 * HOUR, 24 * HOUR, 48 * HOUR] } else { [HOUR, 10 * HOUR / 60, 6 * HOUR] };
+    let interval = *random.pick(&intervals);
+    let schedule = interval * random.between(1, 3);
     let tick = interval / 4;
     let time = |random: &mut Random| {
-        let jitter = *random.pick(&[0, 0, 0, 1, -1]);
+        let jitter = *random.pick(&[0, 0, 0, 1, -1, tick / 7]);
         base + tick * random.between(-20, 60) + jitter
     };
-    let events = (0..random.below(70)).map(|_| random_event(random, time)).collect();
+    let mut events: Vec<Event> = (0..random.below(70)).map(|_| random_event(random, time)).collect();
+    for event in &mut events {
+        event.known = random_known(random, event.ts, tick);
+    }
     let mut view = View {
         kind,
         interval,
@@ -41,6 +47,8 @@ fn random_case(random: &mut Random) -> Case {
         start: random.chance(30).then(|| time(random)),
         lifetime_start: None,
         ttl: random.chance(60).then(|| tick * random.between(1, 20)),
+        compaction,
+        known_at: random.chance(40),
         features: Vec::new(),
     };
     if matches!(kind, Kind::BatchAggregates | Kind::StreamTiled | Kind::StreamContinuous) {
@@ -76,6 +84,18 @@ fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event
         v: random.chance(80).then(|| random.between(-40, 40) as f64 / 4.0),
         n: random.chance(80).then(|| random.between(-3, 5)),
         s: random.chance(80).then(|| *random.pick(&["x", "y", "z", ""])),
+        known: None,
+    }
+}
+
+/// Mostly at once or soon; sometimes much later, before the event, or never.
+fn random_known(random: &mut Random, ts: i64, tick: i64) -> Option<i64> {
+    match random.below(10) {
+        0 => None,
+        1..=4 => Some(ts),
+        5 => Some(ts - tick),
+        6 => Some(ts + 1),
+        _ => Some(ts + tick * random.between(1, 30)),
     }
 }
 
@@ -129,6 +149,8 @@ fn create_view(view: &View) -> String {
         options.extend(value.map(|us| format!("{name} = {}", literal(us))));
     }
     options.extend(view.ttl.map(|us| format!("ttl = {}", interval_text(us))));
+    options.extend(view.compaction.then(|| "compaction = true".to_owned()));
+    options.extend(view.known_at.then(|| "known_at = known".to_owned()));
     let features: Vec<String> = view
         .features
         .iter()
@@ -153,15 +175,17 @@ fn create_view(view: &View) -> String {
         .collect();
     let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
     let source = if is_stream { "stream" } else { "source" };
+    // of attributes it is a feature, too
+    let known = if view.known_at { ", known" } else { "" };
     format!(
-        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s FROM {source}",
+        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s{known} FROM {source}",
         options.join(", ")
     )
 }
 
 /// Declares the case's view over `events`; the source reads `events`, the stream's mirror is the source.
 async fn declare(world: &mut World, case: &Case, events: &[Event]) {
-    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text)").await;
+    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz)").await;
     insert(world, events).await;
     world.run("CREATE TABLE questions (id bigint, k text, t timestamptz)").await;
     let rows: Vec<String> = case
@@ -175,7 +199,7 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
     world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
     world
         .run(
-            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text) FROM PUSH TIMESTAMP ts \
+            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz) FROM PUSH TIMESTAMP ts \
              BACKFILL FROM source UNTIL '2040-01-01'",
         )
         .await;
@@ -190,12 +214,13 @@ async fn insert(world: &mut World, events: &[Event]) {
         .iter()
         .map(|event| {
             format!(
-                "({}, {}, {}, {}, {})",
+                "({}, {}, {}, {}, {}, {})",
                 quoted(event.key),
                 literal(event.ts),
                 sql_value(event.v),
                 sql_value(event.n),
-                quoted(event.s)
+                quoted(event.s),
+                event.known.map_or("NULL".to_owned(), literal)
             )
         })
         .collect();
@@ -248,6 +273,41 @@ async fn answers_equal_the_brute_force_from_source_and_store_and_a_second_refres
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_has_the_keys_that_exist_and_their_answers_from_source_and_store() {
+    for seed in 400..400 + CASES {
+        let mut random = Random::new(seed);
+        let case = random_case(&mut random);
+        let mut world = World::at(case.end).await;
+        declare(&mut world, &case, &case.events).await;
+        refresh_in_parts(&mut world, &case, &mut random).await;
+        for time in case.questions.iter().filter_map(|(_, t)| *t).take(6) {
+            let expected: Vec<Row> = case
+                .view
+                .keys(&case.events, time)
+                .into_iter()
+                .map(|key| {
+                    let mut row = vec![Some(Value::Text(key.into()))];
+                    row.extend(case.view.answer(&case.events, Some(key), Some(time)));
+                    row
+                })
+                .collect();
+            let scan = format!("SELECT * FROM v FOR SYSTEM_TIME AS OF {} ORDER BY k", literal(time));
+            for from_source in ["on", "off"] {
+                world.run(&format!("SET from_source = {from_source}")).await;
+                let found = world.run(&scan).await;
+                let same = found.len() == expected.len()
+                    && found.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| agree(a, b));
+                assert!(
+                    same,
+                    "seed {seed} at {time}, from_source = {from_source}\n{}\nfound {found:?}\nexpected {expected:?}",
+                    create_view(&case.view)
+                );
+            }
+        }
+    }
+}
+
 /// Two ranges that meet at a period's border.
 async fn refresh_in_parts(world: &mut World, case: &Case, random: &mut Random) {
     let unit = case.view.schedule;
@@ -282,11 +342,25 @@ async fn nothing_later_than_the_asked_time_is_ever_seen() {
         world.run("SET from_source = on").await;
         let ask = ASK.replace("questions", "early");
         let before = world.run(&ask).await;
-        let later: Vec<Event> =
+        let mut later: Vec<Event> =
             (0..40).map(|_| random_event(&mut random, |random| limit + random.between(1, 100) * HOUR / 4)).collect();
+        // Known before they happened, even.
+        later.iter_mut().for_each(|event| event.known = Some(limit - HOUR));
         insert(&mut world, &later).await;
         assert_eq!(world.run(&ask).await, before, "seed {seed}");
         case.events.extend(later);
+        if case.view.known_at {
+            // Rows of any time that get known later.
+            let mut late: Vec<Event> = (0..40)
+                .map(|_| random_event(&mut random, |random| limit + random.between(-100, 100) * HOUR / 4))
+                .collect();
+            for event in &mut late {
+                event.known = random.chance(80).then(|| limit + random.between(1, 1000) * HOUR / 100);
+            }
+            insert(&mut world, &late).await;
+            assert_eq!(world.run(&ask).await, before, "seed {seed}: rows that were not known");
+            case.events.extend(late);
+        }
         check(&case, seed, "with later events", &self::ask(&mut world, true).await, &expected(&case));
     }
 }

@@ -12,6 +12,8 @@ pub struct Event {
     pub v: Option<f64>,
     pub n: Option<i64>,
     pub s: Option<&'static str>,
+    /// since when it is known; matters in bitemporal views only
+    pub known: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub struct View {
     pub start: Option<i64>,
     pub lifetime_start: Option<i64>,
     pub ttl: Option<i64>,
+    /// of continuous aggregates: the trailing edge of long windows moves in steps
+    pub compaction: bool,
+    /// nothing is seen before it was known
+    pub known_at: bool,
     /// of aggregates: the number of a function below, and its window
     pub features: Vec<(usize, Window)>,
 }
@@ -90,10 +96,13 @@ impl View {
         }
     }
 
-    /// The features of `key` at `t`, in the order declared; attributes v, n, s.
+    /// The features of `key` at `t`, in the order declared; attributes v, n, s, and known if it matters.
     pub fn answer(&self, events: &[Event], key: Option<&str>, t: Option<i64>) -> Vec<Option<Value>> {
-        let mut own: Vec<&Event> =
-            events.iter().filter(|event| key.is_some() && event.key.is_some() && event.key == key).collect();
+        let mut own: Vec<&Event> = events
+            .iter()
+            .filter(|event| key.is_some() && event.key.is_some() && event.key == key)
+            .filter(|event| self.is_known(event, t))
+            .collect();
         // Stable: ties stay in the order of arrival.
         own.sort_by_key(|event| event.ts);
         match self.kind {
@@ -102,8 +111,58 @@ impl View {
         }
     }
 
+    fn is_known(&self, event: &Event, t: Option<i64>) -> bool {
+        !self.known_at || matches!((event.known, t), (Some(known), Some(t)) if known <= t)
+    }
+
+    /// The keys that a scan at `t` finds, ascending: those with an event that any answer at or before `t` can see.
+    pub fn keys(&self, events: &[Event], t: i64) -> Vec<&'static str> {
+        let seen = |event: &&Event| {
+            let passed = match self.kind {
+                Kind::StreamContinuous | Kind::StreamAttributes => event.ts <= t,
+                _ => event.ts < self.edge(t),
+            };
+            passed && event.ts >= self.first_seen() && self.is_known(event, Some(t))
+        };
+        let mut keys: Vec<&str> = events.iter().filter(seen).filter_map(|event| event.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// The earliest event that is in some window at the feature start time, or later.
+    fn first_seen(&self) -> i64 {
+        let Some(start) = self.start else { return i64::MIN };
+        let edge = match self.kind {
+            Kind::BatchAttributes | Kind::StreamAttributes => return start,
+            Kind::BatchAggregates => -floor(-start, self.schedule),
+            Kind::StreamTiled => -floor(-start, self.interval),
+            Kind::StreamContinuous => start,
+        };
+        let first = |window: &Window| match *window {
+            Window::Last { size, offset } => self.window_start(edge, offset - size, offset),
+            Window::Series { from, size, .. } => self.window_start(edge, from, from + size),
+            Window::Lifetime => self.lifetime_start.unwrap_or(start),
+        };
+        self.features.iter().map(|(_, window)| first(window)).min().unwrap_or(start)
+    }
+
+    /// The first time inside of the window `from` to `to`, relative to `edge`.
+    fn window_start(&self, edge: i64, from: i64, to: i64) -> i64 {
+        let size = to - from;
+        match self.kind {
+            Kind::StreamContinuous if self.compaction && size >= 48 * HOUR => {
+                let step = if size <= 240 * HOUR { HOUR } else { 24 * HOUR };
+                floor(edge + to, step) - size
+            }
+            Kind::StreamContinuous => edge + from + 1,
+            _ => edge + from,
+        }
+    }
+
     fn attributes(&self, own: &[&Event], t: Option<i64>) -> Vec<Option<Value>> {
-        let nothing = vec![None, None, None];
+        let mut nothing = vec![None, None, None];
+        nothing.extend(self.known_at.then_some(None));
         let Some(t) = t else { return nothing };
         let chosen = own
             .iter()
@@ -114,7 +173,10 @@ impl View {
         if self.ttl.is_some_and(|ttl| t >= self.effective(chosen.ts + ttl)) {
             return nothing;
         }
-        vec![chosen.v.map(Value::Float), chosen.n.map(Value::Int), chosen.s.map(|s| Value::Text(s.into()))]
+        let mut row =
+            vec![chosen.v.map(Value::Float), chosen.n.map(Value::Int), chosen.s.map(|s| Value::Text(s.into()))];
+        row.extend(self.known_at.then_some(chosen.known.map(Value::Int)));
+        row
     }
 
     fn feature(&self, own: &[&Event], function: usize, window: Window, t: Option<i64>) -> Option<Value> {
@@ -131,9 +193,10 @@ impl View {
         }
         let inside = |from: i64, to: i64| -> Vec<&Event> {
             own.iter()
+                .filter(|event| event.ts >= self.window_start(edge, from, to))
                 .filter(|event| match self.kind {
-                    Kind::StreamContinuous => event.ts > edge + from && event.ts <= edge + to,
-                    _ => event.ts >= edge + from && event.ts < edge + to,
+                    Kind::StreamContinuous => event.ts <= edge + to,
+                    _ => event.ts < edge + to,
                 })
                 .copied()
                 .collect()

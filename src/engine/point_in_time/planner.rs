@@ -25,7 +25,9 @@ use super::exec::{PointInTimeExec, Read, RowsInput, Spine};
 use super::lookup::OnlineLookupExec;
 use super::node::{PointInTimeJoin, RelationRead};
 use super::share::{RowByRow, share};
-use crate::engine::relation::{ARRIVAL, Bindings, FeatureRelation, ReadMode, RowLayout, RowsOrigin, time_type};
+use crate::engine::relation::{
+    ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
+};
 use crate::engine::rows::is_row_by_row;
 use crate::error::{Error, Kind, Result};
 
@@ -170,6 +172,7 @@ impl<'a> ViewRows<'a> {
                 .map(|columns| columns.iter().map(|name| place(name)).collect::<Result<Vec<_>>>())
                 .collect::<Result<Vec<_>>>()?,
             secondary: view.secondary.as_ref().map(|secondary| place(&secondary.name)).transpose()?,
+            known_at: view.known_at.as_ref().map(|_| place(KNOWN_AT)).transpose()?,
         })
     }
 

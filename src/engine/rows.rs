@@ -95,7 +95,7 @@ pub async fn rows_without_arrival(
 ) -> Result<LogicalPlan> {
     let (base, mut filter) = query_in_range(planner, view, request).await?;
     let schema = Arc::clone(base.schema());
-    for key in &view.keys {
+    for key in view.keys.iter().chain(&view.secondary) {
         filter = filter.and(column(&key.name).is_not_null());
     }
     // what is not known yet is like what is not there yet

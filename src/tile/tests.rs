@@ -4,6 +4,7 @@ mod block;
 mod brute;
 mod exact_sum;
 mod functions;
+mod known;
 mod quantile;
 mod sketch;
 mod stored;

@@ -49,6 +49,7 @@ fn random_case(random: &mut Random) -> Case {
         ttl: random.chance(60).then(|| tick * random.between(1, 20)),
         compaction,
         known_at: random.chance(40),
+        by_s: false,
         features: Vec::new(),
     };
     if matches!(kind, Kind::BatchAggregates | Kind::StreamTiled | Kind::StreamContinuous) {
@@ -56,9 +57,18 @@ fn random_case(random: &mut Random) -> Case {
         if random.chance(40) {
             view.lifetime_start = Some((base / interval + random.between(-5, 10)) * interval);
         }
+        view.by_s = random.chance(30);
         for _ in 0..random.between(3, 8) {
             let function = usize::try_from(random.below(FUNCTIONS.len() as u64)).expect("small");
-            view.features.push((function, random_window(random, interval, FUNCTIONS[function].1)));
+            let gives_one = FUNCTIONS[function].1;
+            // Arrays of arrays there are none.
+            if view.by_s && !gives_one {
+                continue;
+            }
+            view.features.push((function, random_window(random, interval, gives_one && !view.by_s)));
+        }
+        if view.features.is_empty() {
+            view.features.push((0, random_window(random, interval, false)));
         }
         // LIFETIME begins at a tile's border; without lifetime_start that is start.
         let has_lifetime = view.features.iter().any(|(_, window)| matches!(window, Window::Lifetime));
@@ -174,11 +184,12 @@ fn create_view(view: &View) -> String {
         })
         .collect();
     let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
+    let by = if view.by_s { "AGGREGATE BY s" } else { "" };
     let source = if is_stream { "stream" } else { "source" };
     // of attributes it is a feature, too
     let known = if view.known_at { ", known" } else { "" };
     format!(
-        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s{known} FROM {source}",
+        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {by} {features} WITH ({}) AS SELECT k, ts, v, n, s{known} FROM {source}",
         options.join(", ")
     )
 }

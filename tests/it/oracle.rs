@@ -25,7 +25,7 @@ pub enum Kind {
     StreamAttributes,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     Last { size: i64, offset: i64 },
     Lifetime,
@@ -45,6 +45,8 @@ pub struct View {
     pub compaction: bool,
     /// nothing is seen before it was known
     pub known_at: bool,
+    /// of aggregates: by s, too
+    pub by_s: bool,
     /// of aggregates: the number of a function below, and its window
     pub features: Vec<(usize, Window)>,
 }
@@ -107,6 +109,7 @@ impl View {
         own.sort_by_key(|event| event.ts);
         match self.kind {
             Kind::BatchAttributes | Kind::StreamAttributes => self.attributes(&own, t),
+            _ if self.by_s => self.lists_by_s(&own, t),
             _ => self.features.iter().map(|(function, window)| self.feature(&own, *function, *window, t)).collect(),
         }
     }
@@ -122,7 +125,8 @@ impl View {
                 Kind::StreamContinuous | Kind::StreamAttributes => event.ts <= t,
                 _ => event.ts < self.edge(t),
             };
-            passed && event.ts >= self.first_seen() && self.is_known(event, Some(t))
+            let counts = !self.by_s || event.s.is_some();
+            passed && counts && event.ts >= self.first_seen() && self.is_known(event, Some(t))
         };
         let mut keys: Vec<&str> = events.iter().filter(seen).filter_map(|event| event.key).collect();
         keys.sort_unstable();
@@ -191,32 +195,59 @@ impl View {
         if self.start.is_some_and(|start| edge < start) {
             return None;
         }
-        let inside = |from: i64, to: i64| -> Vec<&Event> {
-            own.iter()
-                .filter(|event| event.ts >= self.window_start(edge, from, to))
-                .filter(|event| match self.kind {
-                    Kind::StreamContinuous => event.ts <= edge + to,
-                    _ => event.ts < edge + to,
-                })
-                .copied()
-                .collect()
-        };
         match window {
-            Window::Last { size, offset } => aggregate(function, &inside(offset - size, offset)),
+            Window::Series { .. } => series(window, |from, to| aggregate(function, &self.inside(own, edge, from, to))),
+            _ => aggregate(function, &self.rows_in(own, window, edge)),
+        }
+    }
+
+    /// Those of a window that is no series.
+    fn rows_in<'a>(&self, own: &[&'a Event], window: Window, edge: i64) -> Vec<&'a Event> {
+        match window {
+            Window::Last { size, offset } => self.inside(own, edge, offset - size, offset),
             Window::Lifetime => {
                 let from = self.lifetime_start.or(self.start).unwrap_or(i64::MIN);
-                let rows: Vec<&Event> = own
-                    .iter()
-                    .filter(|event| event.ts >= from)
-                    .filter(
-                        |event| if self.kind == Kind::StreamContinuous { event.ts <= edge } else { event.ts < edge },
-                    )
-                    .copied()
-                    .collect();
-                aggregate(function, &rows)
+                let passed = |ts: i64| if self.kind == Kind::StreamContinuous { ts <= edge } else { ts < edge };
+                own.iter().filter(|event| event.ts >= from && passed(event.ts)).copied().collect()
             }
-            Window::Series { .. } => series(window, |from, to| aggregate(function, &inside(from, to))),
+            Window::Series { .. } => unreachable!("a series has many windows"),
         }
+    }
+
+    fn inside<'a>(&self, own: &[&'a Event], edge: i64, from: i64, to: i64) -> Vec<&'a Event> {
+        own.iter()
+            .filter(|event| event.ts >= self.window_start(edge, from, to))
+            .filter(|event| match self.kind {
+                Kind::StreamContinuous => event.ts <= edge + to,
+                _ => event.ts < edge + to,
+            })
+            .copied()
+            .collect()
+    }
+
+    /// Of every window the values of s in it, in front of its first feature; then of every feature one value for each
+    /// of those.
+    fn lists_by_s(&self, own: &[&Event], t: Option<i64>) -> Vec<Option<Value>> {
+        let before_start = t.is_some_and(|t| self.start.is_some_and(|start| self.edge(t) < start));
+        let mut windows: Vec<Window> = Vec::new();
+        let mut row = Vec::new();
+        for (function, window) in &self.features {
+            let rows = t.map_or(Vec::new(), |t| self.rows_in(own, *window, self.edge(t)));
+            let mut keys: Vec<&str> = rows.iter().filter_map(|event| event.s).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            if !windows.contains(window) {
+                windows.push(*window);
+                row.push(list(keys.iter().map(|key| text(key))).filter(|_| !before_start));
+            }
+            let values: Vec<Option<Value>> = keys
+                .iter()
+                .map(|key| rows.iter().filter(|event| event.s == Some(key)).copied().collect::<Vec<_>>())
+                .map(|rows| aggregate(*function, &rows))
+                .collect();
+            row.push(Some(Value::List(values.into())).filter(|_| !before_start));
+        }
+        row
     }
 }
 

@@ -15,6 +15,7 @@ mod point_in_time;
 mod query;
 mod relation;
 mod rows;
+mod sealed;
 mod tables;
 mod tiles;
 

@@ -17,6 +17,7 @@ use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::literals::TextLiterals;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
+use super::sealed::Unseal;
 use crate::error::Result;
 
 /// What the engine may use of the machine.
@@ -75,7 +76,8 @@ impl Engine {
             .with_query_planner(Arc::new(GranaryQueryPlanner))
             .with_analyzer_rule(Arc::new(TextLiterals))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
-            .with_optimizer_rule(Arc::new(PointInTimeRule));
+            .with_optimizer_rule(Arc::new(PointInTimeRule))
+            .with_physical_optimizer_rule(Arc::new(Unseal));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build() })
     }

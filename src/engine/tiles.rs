@@ -28,6 +28,7 @@ use super::point_in_time::{RowGroups, check_materialized, single_partition};
 use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView, RowLayout, TILE, is_on_demand, materialized, time_type};
 use super::rows::{BUCKET, RowsRequest, in_range, sorted_rows_plan, stored_rows_plan};
+use super::sealed::sealed;
 use crate::error::{Error, Kind, Result};
 use crate::offline::BatchStream;
 use crate::row::{Value, array_of, integers_of, value_at, values_of};
@@ -172,7 +173,7 @@ impl TableProvider for TileTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.state.create_physical_plan(&self.rows).await?;
+        let rows = sealed(self.state.create_physical_plan(&self.rows).await?);
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         Ok(Arc::new(TileExec::new(Arc::clone(&self.view), rows, projection)?))
     }

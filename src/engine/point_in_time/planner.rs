@@ -29,6 +29,7 @@ use crate::engine::relation::{
     ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
 };
 use crate::engine::rows::is_row_by_row;
+use crate::engine::sealed::sealed;
 use crate::error::{Error, Kind, Result};
 
 /// How many keys a list of constants may ask for at once.
@@ -178,7 +179,7 @@ impl<'a> ViewRows<'a> {
 
     async fn input(&self, plan: &LogicalPlan) -> Result<RowsInput> {
         Ok(RowsInput {
-            plan: self.state.create_physical_plan(plan).await?,
+            plan: sealed(self.state.create_physical_plan(plan).await?),
             layout: self.layout,
             time: self.relation.view.keys.len(),
             arrival: self.names.iter().position(|name| name == ARRIVAL),

@@ -88,8 +88,7 @@ fn aggregates_are_those_of_the_rows_that_were_known() {
 #[test]
 fn an_attribute_is_the_newest_that_was_known_unless_it_is_too_old() {
     let ttl_us = 40;
-    let plan =
-        ViewPlan::for_attributes(timing(ViewKind::StreamAttributes, Some(ttl_us)), vec![DataType::Int64]);
+    let plan = ViewPlan::for_attributes(timing(ViewKind::StreamAttributes, Some(ttl_us)), vec![DataType::Int64]);
     let found = answers(&plan);
     let (found, chosen) = (values_of(found.columns[0].as_ref()).unwrap(), found.chosen.unwrap());
     let mut expired = 0;

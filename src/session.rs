@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use granary_catalog::{ObjectId, Role, Workspace};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -198,8 +199,18 @@ impl Session {
         Ok(pieces)
     }
 
+    // Futures of statements are large, and every frame up to the connection's would hold them: they are on the heap.
+
     /// Parses and describes one statement. Errors: `Syntax` for several.
-    pub async fn prepare(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+    pub fn prepare<'a>(
+        &'a mut self,
+        sql: &'a str,
+        parameter_types: &'a [Option<DataType>],
+    ) -> BoxFuture<'a, Result<Prepared>> {
+        self.prepare_statement(sql, parameter_types).boxed()
+    }
+
+    async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
         self.activity.begin(sql, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
@@ -242,7 +253,16 @@ impl Session {
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
-    pub async fn execute(
+    pub fn execute<'a>(
+        &'a mut self,
+        prepared: &'a Prepared,
+        parameters: Vec<Parameter>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<Response>> {
+        self.execute_statement(prepared, parameters, cancel).boxed()
+    }
+
+    async fn execute_statement(
         &mut self,
         prepared: &Prepared,
         parameters: Vec<Parameter>,
@@ -369,16 +389,19 @@ impl Session {
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
-    pub async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()> {
-        if self.transaction.is_explicit() {
-            return Ok(());
+    pub fn end_implicit_transaction(&mut self, commit: bool) -> BoxFuture<'_, Result<()>> {
+        async move {
+            if self.transaction.is_explicit() {
+                return Ok(());
+            }
+            if commit {
+                self.transaction.commit(&self.warehouse, &self.user).await
+            } else {
+                self.transaction.rollback();
+                Ok(())
+            }
         }
-        if commit {
-            self.transaction.commit(&self.warehouse, &self.user).await
-        } else {
-            self.transaction.rollback();
-            Ok(())
-        }
+        .boxed()
     }
 
     /// Rolls back what is open.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -86,8 +87,18 @@ impl Parameters {
     }
 }
 
-/// Carries out a statement that is neither about the session nor about its transaction.
-pub async fn execute(
+/// Carries out a statement that is neither about the session nor about its transaction. Its future is on the heap,
+/// since it is as large as that of the largest statement.
+pub fn execute<'a>(
+    context: &'a mut StatementContext,
+    parsed: &'a Parsed,
+    parameters: &'a Parameters,
+    cancel: &'a CancellationToken,
+) -> BoxFuture<'a, Result<Response>> {
+    dispatch(context, parsed, parameters, cancel).boxed()
+}
+
+async fn dispatch(
     context: &mut StatementContext,
     parsed: &Parsed,
     parameters: &Parameters,

@@ -269,6 +269,9 @@ pub(super) fn ceil(t_us: i64, width_us: i64) -> i64 {
 
 /// The sum of three, saturated once.
 fn add(a: i64, b: i64, c: i64) -> i64 {
+    if let Some(sum) = a.checked_add(b).and_then(|sum| sum.checked_add(c)) {
+        return sum;
+    }
     let sum = i128::from(a) + i128::from(b) + i128::from(c);
     i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }

@@ -210,7 +210,7 @@ impl Session {
             None => Description { parameters: Vec::new(), columns: None },
             Some(parsed) => {
                 self.check_not_failed(&parsed.statement)?;
-                self.describe(parsed, sql, parameter_types).await?
+                Box::pin(self.describe(parsed, sql, parameter_types)).await?
             }
         };
         Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
@@ -254,8 +254,14 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        if matches!(parsed.statement, Statement::Refresh(_)) {
-            self.leave_transaction("REFRESH FEATURE VIEW").await?;
+        let outside = match parsed.statement {
+            Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
+            Statement::Optimize(_) => Some("OPTIMIZE"),
+            Statement::Vacuum(_) => Some("VACUUM"),
+            _ => None,
+        };
+        if let Some(statement) = outside {
+            self.leave_transaction(statement).await?;
         }
         let mut context = self.context(&prepared.0.text);
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
@@ -263,7 +269,8 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters { values };
-        let work = statement::execute(&mut context, parsed, &parameters, &token);
+        // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
+        let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
@@ -285,7 +292,7 @@ impl Session {
         })
     }
 
-    /// Makes way for a job, whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
+    /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
     /// before it in the same message is committed.
     async fn leave_transaction(&mut self, statement: &str) -> Result<()> {
         if self.transaction.is_explicit() {

@@ -14,16 +14,21 @@ const KINDS: [Kind; 5] =
 /// 1969-12-31 and 2024-01-01: before 1970 floors go the other way.
 const BASES: [i64; 2] = [-24 * HOUR, 1_704_067_200_000_000];
 
-struct Case {
-    view: View,
-    events: Vec<Event>,
-    questions: Vec<(Option<&'static str>, Option<i64>)>,
+pub struct Case {
+    pub view: View,
+    pub events: Vec<Event>,
+    pub questions: Vec<(Option<&'static str>, Option<i64>)>,
     /// after everything
-    end: i64,
+    pub end: i64,
 }
 
 fn random_case(random: &mut Random) -> Case {
     let base = *random.pick(&BASES);
+    random_case_at(random, base)
+}
+
+/// Its times are around `base`.
+pub fn random_case_at(random: &mut Random, base: i64) -> Case {
     let interval = *random.pick(&[HOUR, 10 * HOUR / 60, 6 * HOUR]);
     let schedule = interval * random.between(1, 3);
     let kind = *random.pick(&KINDS);
@@ -105,7 +110,7 @@ fn random_window(random: &mut Random, interval: i64, may_be_series: bool) -> Win
     }
 }
 
-fn literal(us: i64) -> String {
+pub fn literal(us: i64) -> String {
     format!("'{}'", granary_sql::timestamp::format_timestamp(us))
 }
 
@@ -117,11 +122,15 @@ fn sql_value<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map_or("NULL".to_owned(), |value| value.to_string())
 }
 
-fn quoted(value: Option<&str>) -> String {
+pub fn quoted(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), |value| format!("'{value}'"))
 }
 
 fn create_view(view: &View) -> String {
+    create_view_named("v", view)
+}
+
+pub fn create_view_named(name: &str, view: &View) -> String {
     let mut options = vec!["buckets = 2".to_owned()];
     let is_stream = matches!(view.kind, Kind::StreamTiled | Kind::StreamContinuous | Kind::StreamAttributes);
     if !is_stream {
@@ -161,15 +170,14 @@ fn create_view(view: &View) -> String {
     let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
     let source = if is_stream { "stream" } else { "source" };
     format!(
-        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s, n > 0 AS p FROM {source}",
+        "CREATE FEATURE VIEW {name} ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s, n > 0 AS p FROM {source}",
         options.join(", ")
     )
 }
 
-/// Declares the case's view over `events`; the source reads `events`, the stream's mirror is the source.
+/// Declares the case's view over `events`.
 async fn declare(world: &mut World, case: &Case, events: &[Event]) {
-    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text)").await;
-    insert(world, events).await;
+    declare_sources(world, events).await;
     world.run("CREATE TABLE questions (id bigint, k text, t timestamptz)").await;
     let rows: Vec<String> = case
         .questions
@@ -178,6 +186,13 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
         .map(|(id, (key, t))| format!("({id}, {}, {})", quoted(*key), t.map_or("NULL".to_owned(), literal)))
         .collect();
     world.run(&format!("INSERT INTO questions VALUES {}", rows.join(", "))).await;
+    world.run(&create_view(&case.view)).await;
+}
+
+/// The entity, a source that reads `events`, and a stream whose mirror is the source.
+pub async fn declare_sources(world: &mut World, events: &[Event]) {
+    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text)").await;
+    insert(world, events).await;
     world.run("CREATE ENTITY thing (k text)").await;
     world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
     world
@@ -186,7 +201,6 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
              BACKFILL FROM source UNTIL '2040-01-01'",
         )
         .await;
-    world.run(&create_view(&case.view)).await;
 }
 
 async fn insert(world: &mut World, events: &[Event]) {

@@ -99,7 +99,7 @@ async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -
 /// A row of the views without the keys that each of them repeats.
 fn without_keys(cases: &[Case], expressions: &[String], row: &Row) -> Row {
     let width = |case: &Case| match case.view.kind {
-        Kind::BatchAttributes | Kind::StreamAttributes => 3,
+        Kind::BatchAttributes | Kind::StreamAttributes => 4,
         _ => case.view.features.len(),
     };
     let mut left = row[..4].to_vec();

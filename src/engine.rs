@@ -19,13 +19,13 @@ mod tables;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
-pub use error::{convert, into_datafusion, position_at};
+pub use error::{convert, into_datafusion, placed};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
 };
 pub use point_in_time::RowGroups;
 pub use query::{FromSource, Labels, NameScope, QueryPlanner, ReadStores, max_length, table_reference, type_label};
-pub use relation::{ARRIVAL, BoundView, RowLayout, time_type};
+pub use relation::{ARRIVAL, BoundView, Interface, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };

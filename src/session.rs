@@ -221,7 +221,7 @@ impl Session {
             None => Description { parameters: Vec::new(), columns: None },
             Some(parsed) => {
                 self.check_not_failed(&parsed.statement)?;
-                self.describe(parsed, sql, parameter_types).await?
+                Box::pin(self.describe(parsed, sql, parameter_types)).await?
             }
         };
         Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
@@ -289,7 +289,8 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters { values };
-        let work = statement::execute(&mut context, parsed, &parameters, &token);
+        // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
+        let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),

@@ -68,6 +68,9 @@ impl Engine {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
         options.execution.time_zone = Some("UTC".into());
+        // what a sort keeps back for its merge must leave room for its rows
+        let kept_back = options.execution.sort_spill_reservation_bytes;
+        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 16);
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(runtime)

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, copy, drop, entity, feature_table, feature_view, optimize, refresh, select, show, source, stream,
-    table, vacuum, view, workspace,
+    alter, comment, copy, drop, entity, feature_service, feature_table, feature_view, optimize, realtime_view, refresh,
+    select, show, source, stream, table, vacuum, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
 use crate::error::{Error, Result};
@@ -143,12 +143,12 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateStream(create) => stream::create(context, create),
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
+        Statement::CreateFeatureService(create) => feature_service::create(context, create),
+        Statement::CreateRealtimeFeatureView(create) => realtime_view::create(context, create),
         Statement::CreateWorkspace(create) => workspace::create(context, create),
         Statement::Drop(statement) => drop::drop(context, statement),
         Statement::Alter(statement) => alter::alter(context, statement).await,
         Statement::CommentOn(statement) => comment::comment(context, statement),
-        Statement::CreateFeatureService(_) => Err(Error::not_supported("CREATE FEATURE SERVICE")),
-        Statement::CreateRealtimeFeatureView(_) => Err(Error::not_supported("CREATE REALTIME FEATURE VIEW")),
         Statement::CreateDataset(_) => Err(Error::not_supported("CREATE DATASET")),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
         Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
@@ -179,6 +179,8 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
+        Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),
+        Statement::CreateRealtimeFeatureView(_) => "CREATE REALTIME FEATURE VIEW".to_owned(),
         Statement::CreateWorkspace(_) => format!("CREATE {}", kind(granary_sql::ObjectKind::Workspace)),
         Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
         Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),

@@ -4,6 +4,7 @@ mod block;
 mod brute;
 mod exact_sum;
 mod functions;
+mod pyramid;
 mod quantile;
 mod sketch;
 mod stored;

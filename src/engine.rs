@@ -21,7 +21,7 @@ mod tiles;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
-pub use error::{convert, into_datafusion, position_at};
+pub use error::{convert, into_datafusion, placed};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, explain, insert_input, output_schema, parameter_types, run,
 };
@@ -29,14 +29,14 @@ pub use point_in_time::RowGroups;
 pub use query::{
     FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, max_length, table_reference, type_label,
 };
-pub use relation::{ARRIVAL, BoundView, KNOWN_AT, RowLayout, time_type};
+pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
 pub use tables::export::{ExportRequest, export_plan};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
-pub use tables::stored::{rows_in_order, table_id};
+pub use tables::stored::{KeyValues, Pruned, Reach, StoredRows, merged_rows, rows_in_order, table_id};
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;
 

@@ -15,13 +15,14 @@ mod tests;
 mod write;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use futures::FutureExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::time::Clock;
 use log::Snapshot;
 pub use schema::{BUCKET_COLUMN, MONTH_COLUMN};
+pub use writer::ROW_GROUP_ROWS;
 
 /// Rows on their way into a table.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -53,6 +55,16 @@ pub enum WriteKind {
         end_us: i64,
     },
     ReplaceAll,
+}
+
+/// Files that are to be written anew, as fewer or in better order. No row changes.
+pub struct Rewrite {
+    /// Of a keyed table all in one bucket and month; of a plain one its last files.
+    pub files: Vec<PathBuf>,
+    /// All rows of these files, in the order that the table keeps, with its columns as in [`Write::batches`].
+    pub batches: BatchStream,
+    /// Cancelling before the commit leaves the table as it was.
+    pub cancel: CancellationToken,
 }
 
 /// One atomic change of a table's rows.
@@ -100,7 +112,7 @@ pub struct WriteOutcome {
     pub files_removed: usize,
 }
 
-/// One version of a table. Its files stay on disk until [`OfflineStore::vacuum`].
+/// One version of a table. Its files stay on disk as long as it is held, and then until [`OfflineStore::vacuum`].
 #[derive(Debug)]
 pub struct OfflineTable {
     pub id: String,
@@ -151,6 +163,8 @@ struct Slot {
     /// Held while the log is read, so that many readers read it once.
     loader: tokio::sync::Mutex<()>,
     newest: RwLock<Option<Snapshot>>,
+    /// Versions that somebody may still read, the newest among them.
+    versions: Mutex<Vec<Weak<OfflineTable>>>,
 }
 
 /// Begins the name of a folder whose table was dropped.
@@ -183,7 +197,7 @@ impl OfflineStore {
         let _writing = slot.writer.lock().await;
         let schema = schema::plain_schema(&schema)?;
         match self.newest(id, &slot).await? {
-            None => log::create(id, &path, &schema, &layout).await,
+            None => log::create(id, &path, &schema, &layout).boxed().await,
             Some(found) if found.table.schema == schema && found.table.layout == layout => Ok(()),
             Some(_) => Err(Error::new(
                 Kind::DuplicateTable,
@@ -227,19 +241,24 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).await? else {
+        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).boxed().await? else {
             let version = snapshot.table.version;
             return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
         };
-        // in a task of its own: once begun, it must end with the new version in place even if nobody waits for it
-        let committing = tokio::spawn(async move {
-            let outcome = write::commit(&snapshot, prepared).await;
-            // after a failure nobody knows whether the log took it: load it anew
-            slot.publish(outcome.as_ref().ok().and_then(|(_, after)| after.clone()));
-            drop(writing);
-            outcome.map(|(outcome, _)| outcome)
-        });
-        committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
+        commit(slot, snapshot, prepared, writing).await
+    }
+
+    /// One atomic commit that changes no row: other files in place of some. `None`, and nothing is done, if the newest
+    /// version has not all of them any more, or if they are not the last ones of a plain table.
+    pub async fn rewrite(&self, id: &str, rewrite: Rewrite) -> Result<Option<WriteOutcome>> {
+        self.path(id)?;
+        let slot = self.slot(id);
+        let writing = Arc::clone(&slot.writer).lock_owned().await;
+        let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
+        match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await? {
+            Some(prepared) => commit(slot, snapshot, prepared, writing).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Unlinks files that no commit names and that are older than this store's opening: what a crash left behind.
@@ -248,16 +267,16 @@ impl OfflineStore {
         let slot = self.slot(id);
         let _writing = slot.writer.lock().await;
         let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
-        write::sweep_orphans(&snapshot, self.opened_at_us).await
+        write::sweep_orphans(&snapshot, self.opened_at_us, &slot.files_in_use()).boxed().await
     }
 
-    /// Unlinks files that were removed from the table before `older_than_us`; the caller knows how long its
-    /// readers run. Returns how many.
+    /// Unlinks files that were removed from the table before `older_than_us`, except those of a version that somebody
+    /// holds. Other programs' readers are not known here: the time is for them. Returns how many.
     pub async fn vacuum(&self, id: &str, older_than_us: i64) -> Result<usize> {
         let slot = self.slot(id);
         let _writing = slot.writer.lock().await;
         let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
-        write::vacuum(&snapshot, older_than_us).await
+        write::vacuum(&snapshot, older_than_us, &slot.files_in_use()).boxed().await
     }
 
     async fn newest(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {
@@ -268,7 +287,9 @@ impl OfflineStore {
         if let Some(newest) = slot.newest() {
             return Ok(Some(newest));
         }
-        let loaded = Snapshot::load(id, &self.path(id)?).await?;
+        // the log's futures are large: whoever looks at a table need not hold them in its own
+        let path = self.path(id)?;
+        let loaded = Snapshot::load(id, &path).boxed().await?;
         slot.publish(loaded.clone());
         Ok(loaded)
     }
@@ -299,8 +320,36 @@ impl Slot {
     }
 
     fn publish(&self, snapshot: Option<Snapshot>) {
+        if let Some(snapshot) = &snapshot {
+            let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            versions.retain(|version| version.strong_count() > 0);
+            versions.push(Arc::downgrade(&snapshot.table));
+        }
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
+
+    fn files_in_use(&self) -> HashSet<PathBuf> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = versions.iter().filter_map(Weak::upgrade);
+        held.flat_map(|version| version.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// In a task of its own: once begun, it must end with the new version in place even if nobody waits for it.
+async fn commit(
+    slot: Arc<Slot>,
+    snapshot: Snapshot,
+    prepared: write::Prepared,
+    writing: tokio::sync::OwnedMutexGuard<()>,
+) -> Result<WriteOutcome> {
+    let committing = tokio::spawn(async move {
+        let outcome = write::commit(&snapshot, prepared).await;
+        // after a failure nobody knows whether the log took it: load it anew
+        slot.publish(outcome.as_ref().ok().and_then(|(_, after)| after.clone()));
+        drop(writing);
+        outcome.map(|(outcome, _)| outcome)
+    });
+    committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
 }
 
 impl std::fmt::Debug for Slot {

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use granary_catalog::{ObjectId, Role, Workspace};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -198,8 +199,18 @@ impl Session {
         Ok(pieces)
     }
 
+    // Futures of statements are large, and every frame up to the connection's would hold them: they are on the heap.
+
     /// Parses and describes one statement. Errors: `Syntax` for several.
-    pub async fn prepare(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+    pub fn prepare<'a>(
+        &'a mut self,
+        sql: &'a str,
+        parameter_types: &'a [Option<DataType>],
+    ) -> BoxFuture<'a, Result<Prepared>> {
+        self.prepare_statement(sql, parameter_types).boxed()
+    }
+
+    async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
         self.activity.begin(sql, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
@@ -210,7 +221,7 @@ impl Session {
             None => Description { parameters: Vec::new(), columns: None },
             Some(parsed) => {
                 self.check_not_failed(&parsed.statement)?;
-                self.describe(parsed, sql, parameter_types).await?
+                Box::pin(self.describe(parsed, sql, parameter_types)).await?
             }
         };
         Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
@@ -243,7 +254,16 @@ impl Session {
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
-    pub async fn execute(
+    pub fn execute<'a>(
+        &'a mut self,
+        prepared: &'a Prepared,
+        parameters: Vec<Parameter>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<Response>> {
+        self.execute_statement(prepared, parameters, cancel).boxed()
+    }
+
+    async fn execute_statement(
         &mut self,
         prepared: &Prepared,
         parameters: Vec<Parameter>,
@@ -255,8 +275,14 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        if matches!(parsed.statement, Statement::Refresh(_)) {
-            self.leave_transaction("REFRESH FEATURE VIEW").await?;
+        let outside = match parsed.statement {
+            Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
+            Statement::Optimize(_) => Some("OPTIMIZE"),
+            Statement::Vacuum(_) => Some("VACUUM"),
+            _ => None,
+        };
+        if let Some(statement) = outside {
+            self.leave_transaction(statement).await?;
         }
         let mut context = self.context(&prepared.0.text);
         let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
@@ -264,7 +290,8 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters::of_values(values);
-        let work = statement::execute(&mut context, parsed, &parameters, &token);
+        // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
+        let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
@@ -286,7 +313,7 @@ impl Session {
         })
     }
 
-    /// Makes way for a job, whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
+    /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
     /// before it in the same message is committed.
     async fn leave_transaction(&mut self, statement: &str) -> Result<()> {
         if self.transaction.is_explicit() {
@@ -364,16 +391,19 @@ impl Session {
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
-    pub async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()> {
-        if self.transaction.is_explicit() {
-            return Ok(());
+    pub fn end_implicit_transaction(&mut self, commit: bool) -> BoxFuture<'_, Result<()>> {
+        async move {
+            if self.transaction.is_explicit() {
+                return Ok(());
+            }
+            if commit {
+                self.transaction.commit(&self.warehouse, &self.user).await
+            } else {
+                self.transaction.rollback();
+                Ok(())
+            }
         }
-        if commit {
-            self.transaction.commit(&self.warehouse, &self.user).await
-        } else {
-            self.transaction.rollback();
-            Ok(())
-        }
+        .boxed()
     }
 
     /// Rolls back what is open.

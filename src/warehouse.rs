@@ -100,10 +100,16 @@ impl Warehouse {
 
     /// Unlinks files that a table has given up, once no reader can be left. A failure only leaves them for the next time.
     pub async fn vacuum(&self, table: &str) {
-        let older_than_us = Clock::system().now_us().saturating_sub(LONGEST_READ_US);
-        if let Err(error) = self.offline.vacuum(table, older_than_us).await {
+        if let Err(error) = self.remove_files(table, LONGEST_READ_US).await {
             tracing::warn!(table, error = %error, "files that are no longer needed could not be removed");
         }
+    }
+
+    /// Unlinks files that a table has given up for `retain_us`, and that no reader here holds. Returns how many.
+    pub async fn remove_files(&self, table: &str, retain_us: i64) -> Result<usize> {
+        // the machine's clock, since the log has its times
+        let older_than_us = Clock::system().now_us().saturating_sub(retain_us);
+        self.offline.vacuum(table, older_than_us).await
     }
 
     /// Unlinks what a crash left behind. It may run beside everything else: only what is older than the opening goes.
@@ -148,8 +154,8 @@ impl Warehouse {
     }
 }
 
-/// Files that a commit has given up stay this long for the queries that still read them.
-const LONGEST_READ_US: i64 = 3_600_000_000;
+/// Files that a commit has given up stay this long for other programs that still read them.
+pub const LONGEST_READ_US: i64 = 3_600_000_000;
 
 /// Stored tables that hold rows of transactions which did not end. No catalog will ever name them: the numbers of
 /// tables are drawn.

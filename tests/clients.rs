@@ -1,4 +1,4 @@
-//! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc. `tests/clients/install.sh` gets
+//! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc; and readers of its Delta tables. `tests/clients/install.sh` gets
 //! those that are not Rust; without them the tests fail, they do not skip.
 
 #[path = "clients/s3.rs"]
@@ -170,4 +170,50 @@ fn pgjdbc_works() {
     let path = format!("{}:/usr/share/java/postgresql.jar", classes.display());
     let url = format!("jdbc:postgresql://127.0.0.1:{}/{USER}", server.address.port());
     run(Command::new("java").args(["-cp", &path, "Jdbc", &url, USER, PASSWORD]));
+}
+
+const STORED: [&str; 6] = [
+    "CREATE TABLE payments AS SELECT 'u' || value % 7 AS user_id, to_timestamp(1704067200 + value * 600) AS ts, \
+     value % 100 AS amount FROM generate_series(1, 8000) g",
+    "CREATE ENTITY customer (user_id text)",
+    "CREATE SOURCE payments_source AS SELECT * FROM payments TIMESTAMP ts",
+    "CREATE FEATURE VIEW newest ENTITY customer TIMESTAMP ts WITH (start = '2024-01-01', buckets = 2, online = false) \
+     AS SELECT user_id, ts, amount FROM payments_source",
+    "REFRESH FEATURE VIEW newest FROM '2024-01-01' TO '2024-01-10'",
+    "REFRESH FEATURE VIEW newest FROM '2024-01-10' TO '2024-02-26'",
+];
+
+#[test]
+fn others_read_and_rewrite_the_offline_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || Server::start(&["--data", folder.path().to_str().expect("UTF-8"), "--now", "2024-03-01"]);
+    let answers = |server: &Server| {
+        let at = ["2024-01-09 12:00", "2024-02-01", "2024-02-25"];
+        let select = |at: &str| format!("SELECT * FROM newest FOR SYSTEM_TIME AS OF '{at}' ORDER BY user_id");
+        at.map(|at| shown(server, &select(at)))
+    };
+    let server = start();
+    for statement in STORED {
+        shown(&server, statement);
+    }
+    let before = answers(&server);
+    assert!(before[2].contains("(7 rows)"), "{}", before[2]);
+    let said = shown(&server, "SELECT count(*) || ',' || sum(amount) AS said FROM payments");
+    let said = said.lines().nth(2).expect("a row").trim().to_owned();
+    drop(server);
+
+    let offline = folder.path().join("offline");
+    let tables =
+        std::fs::read_dir(&offline).expect("the offline store").map(|entry| entry.expect("a table").file_name());
+    let tables: Vec<String> = tables.map(|table| format!("{}={said}", table.to_string_lossy())).collect();
+    assert_eq!(tables.len(), 2, "a table and a view: {tables:?}");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/with_delta.py");
+    run(Command::new(tools().join("venv/bin/python")).arg(script).arg(&offline).args(tables));
+
+    // delta-rs does not keep the order of the files that it merges, and we cope
+    let server = start();
+    assert_eq!(answers(&server), before);
+    shown(&server, "OPTIMIZE newest");
+    shown(&server, "VACUUM RETAIN '0'");
+    assert_eq!(answers(&server), before);
 }

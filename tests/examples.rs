@@ -109,7 +109,7 @@ fn the_flights_example_and_the_readmes_run() {
     let server = Server::start(NOW);
     let example = root().join("examples/flights");
     let files = numbered(&example);
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 7);
     for file in &files {
         let printed = succeeded(&file.display().to_string(), server.sql(std::slice::from_ref(file), ""));
         assert!(!printed.is_empty(), "{} prints nothing", file.display());

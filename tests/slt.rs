@@ -31,7 +31,20 @@ macro_rules! aspects {
     };
 }
 
-aspects![aggregates, as_of, attributes, definitions, errors, online, refresh, sessions, sources, streams, tables];
+aspects![
+    aggregates,
+    as_of,
+    attributes,
+    definitions,
+    errors,
+    online,
+    refresh,
+    services,
+    sessions,
+    sources,
+    streams,
+    tables
+];
 
 #[test]
 fn every_folder_of_scripts_is_run() {

@@ -131,6 +131,11 @@ async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_more_rows_than_memory_is_answered_time_by_time() {
+    spill::a_key_with_more_rows_than_memory_is_answered_time_by_time().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_client_too_many_is_told_so_and_cancels_still_work() {
     let server = server_with("max_connections = 2");
     limits::one_client_too_many_is_told_so_and_cancels_still_work(target(&server)).await;

@@ -38,3 +38,12 @@ SELECT carrier, flights_24h, dep_delay_avg_24h, _status FROM airline_hourly WHER
 -- 6. A report holds for three hours: a microsecond before their end it is there, at their end it is not.
 SELECT * FROM airport_weather FOR SYSTEM_TIME AS OF '2013-12-31 01:59:59.999999' WHERE origin = 'JFK';
 SELECT * FROM airport_weather FOR SYSTEM_TIME AS OF '2013-12-31 02:00:00' WHERE origin = 'JFK';
+
+-- 7. A service answers what its views answer, and its expressions are what they would be by hand.
+SELECT count(*) AS labels,
+       count(*) FILTER (WHERE f.aircraft__flights_7d IS DISTINCT FROM t.flights_7d) AS differing_flights,
+       count(*) FILTER (WHERE f.weather__temp IS DISTINCT FROM t.temp) AS differing_weather,
+       count(*) FILTER (WHERE f.delay_now__above_airline IS DISTINCT FROM (l.label_id % 60 - t.dep_delay_avg_24h)) AS differing_delays
+FROM training_set t JOIN labels l ON l.label_id = t.label_id
+LEFT JOIN arrival FOR SYSTEM_TIME AS OF l.asked_at AS f
+  ON f.tailnum = l.tailnum AND f.carrier = l.carrier AND f.origin = l.origin AND f.delay = l.label_id % 60;

@@ -174,6 +174,16 @@ impl<'a> Cursor<'a> {
         Ok(ident)
     }
 
+    /// A word without quotes, reserved or not, in lower case.
+    pub(crate) fn word(&mut self, what: &str) -> Result<String> {
+        let word = match self.peek() {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+            _ => return Err(self.expected(what)),
+        };
+        self.advance();
+        Ok(word)
+    }
+
     /// `[catalog.][schema.]name`, canonical.
     pub(crate) fn object_name(&mut self) -> Result<ObjectName> {
         let start = self.position();

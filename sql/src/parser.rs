@@ -93,6 +93,8 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
     postgres::check_supported(cursor)?;
     match head_word(cursor).as_str() {
         "refresh" => statement::refresh::parse(cursor).map(Statement::Refresh),
+        "optimize" => statement::optimize::parse(cursor).map(Statement::Optimize),
+        "vacuum" => statement::vacuum::parse(cursor).map(Statement::Vacuum),
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
         "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
         "retry" => statement::job::parse_retry(cursor).map(Statement::RetryJob),
@@ -118,7 +120,8 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 7] = ["create", "refresh", "verify", "cancel", "retry", "comment", "explain"];
+    const OURS: [&str; 9] =
+        ["create", "refresh", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
     match closest(&head_word(cursor), &known) {

@@ -13,7 +13,7 @@ use crate::text::SqlText;
 
 /// The words that such a statement begins with. sqlparser reads those of other databases too;
 /// they must stay syntax errors, as they are in PostgreSQL.
-pub(crate) const HEADS: [&str; 40] = [
+pub(crate) const HEADS: [&str; 39] = [
     "abort",
     "alter",
     "analyze",
@@ -51,7 +51,6 @@ pub(crate) const HEADS: [&str; 40] = [
     "truncate",
     "unlisten",
     "update",
-    "vacuum",
     "values",
     "with",
 ];

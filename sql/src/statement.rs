@@ -16,10 +16,12 @@ pub mod create_workspace;
 pub mod drop;
 pub mod explain;
 pub mod job;
+pub mod optimize;
 pub mod refresh;
 pub mod role_membership;
 pub mod show_create;
 pub mod utility;
+pub mod vacuum;
 pub mod verify;
 
 use std::fmt::{self, Display};
@@ -44,10 +46,12 @@ pub use create_workspace::{CreateWorkspace, WorkspaceMode};
 pub use drop::Drop;
 pub use explain::{Explain, ExplainFormat};
 pub use job::{CancelJob, RetryJob};
+pub use optimize::{Optimize, StoredKind};
 pub use refresh::{Refresh, RefreshStores};
 pub use role_membership::{GrantRole, RevokeRole};
 pub use show_create::ShowCreate;
 pub use utility::Utility;
+pub use vacuum::{Vacuum, VacuumOption};
 pub use verify::Verify;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +69,8 @@ pub enum Statement {
     CreateSecret(CreateSecret),
     CreateApiKey(CreateApiKey),
     Refresh(Refresh),
+    Optimize(Optimize),
+    Vacuum(Vacuum),
     Verify(Verify),
     CancelJob(CancelJob),
     RetryJob(RetryJob),
@@ -98,6 +104,8 @@ impl Display for Statement {
             Statement::CreateSecret(statement) => statement.fmt(formatter),
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
+            Statement::Optimize(statement) => statement.fmt(formatter),
+            Statement::Vacuum(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),
             Statement::CancelJob(statement) => statement.fmt(formatter),
             Statement::RetryJob(statement) => statement.fmt(formatter),

@@ -144,7 +144,7 @@ fn refuse(position: usize, message: &str, hint: &str) -> ParseError {
 }
 
 /// `'7 days'` or `INTERVAL '7 days'`
-fn parse_duration(cursor: &mut Cursor) -> Result<Interval> {
+pub(crate) fn parse_duration(cursor: &mut Cursor) -> Result<Interval> {
     cursor.take(&["interval"]);
     let position = cursor.position();
     let Some(text) = cursor.take_string() else {

@@ -69,6 +69,9 @@ impl Engine {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
         options.execution.time_zone = Some("UTC".into());
+        // what a sort keeps back for its merge must leave room for its rows
+        let kept_back = options.execution.sort_spill_reservation_bytes;
+        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 16);
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(runtime)
@@ -93,7 +96,10 @@ impl Engine {
     /// A state whose plans keep the order of what they read, part by part, as long as they go row by row.
     pub fn split_state(&self, now_us: i64) -> SessionState {
         let mut state = self.state(now_us);
-        state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+        let options = state.config_mut().options_mut();
+        options.optimizer.enable_round_robin_repartition = false;
+        // a partition that has ended may not read on in the files of another
+        options.execution.enable_file_stream_work_stealing = false;
         state
     }
 

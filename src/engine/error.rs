@@ -9,6 +9,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
 
+use sqlparser::tokenizer::Location;
+
 use crate::error::{Error, Kind};
 
 impl From<DataFusionError> for Error {
@@ -282,8 +284,16 @@ fn position_of(diagnostic: &Diagnostic, text: &str) -> Option<u32> {
     position_at(text, start.line, start.column)
 }
 
+/// The error with the place of a node of `text`, unless it has one already.
+pub fn placed(error: Error, text: &str, start: Location) -> Error {
+    match position_at(text, start.line, start.column) {
+        Some(position) if error.position().is_none() => error.at(position),
+        _ => error,
+    }
+}
+
 /// The 1-based character position of a 1-based line and column of `text`.
-pub fn position_at(text: &str, line: u64, column: u64) -> Option<u32> {
+fn position_at(text: &str, line: u64, column: u64) -> Option<u32> {
     if line == 0 {
         return None;
     }

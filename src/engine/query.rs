@@ -23,9 +23,9 @@ use datafusion::sql::resolve::resolve_table_references;
 use granary_catalog::{Catalog, Object, ObjectId, ObjectKind, Snapshot};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
-use super::error::{convert, position_at};
+use super::error::{convert, placed};
 use super::plans::output_schema;
-use super::relation::{BoundView, FeatureRelation, ReadMode};
+use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
 use super::rows::check_distinct;
 use super::{Engine, functions, tables};
 use crate::error::{Error, Kind, Result};
@@ -39,7 +39,7 @@ use tables::system::{SessionFacts, SystemContext};
 
 use system_time::ReadAt;
 
-pub use labels::{Labels, type_label};
+pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
 pub use system_time::as_of_column;
 pub use table_function::called_view;
@@ -194,7 +194,8 @@ impl QueryPlanner {
         self.engine.state(self.now_us)
     }
 
-    fn nested(&self) -> Result<QueryPlanner> {
+    /// The planner of what stands below: one level deeper.
+    pub(in crate::engine) fn nested(&self) -> Result<QueryPlanner> {
         if self.depth >= NESTING_LIMIT {
             return Err(Error::new(
                 Kind::StatementTooComplex,
@@ -294,7 +295,7 @@ impl QueryPlanner {
             format!("argument of {what} must be type timestamp with time zone, not type {}", type_name(&data_type)),
         )
         .with_hint("write a time, such as '2024-01-31 10:00' or now(), or name a column of times");
-        Err(at_node(time, error, text))
+        Err(placed(error, text, time.span().start))
     }
 
     fn is_feature_relation(&self, name: &ObjectName) -> Result<bool> {
@@ -341,6 +342,9 @@ impl QueryPlanner {
                 self.check_online(&object)?;
                 self.feature_relation(&object, ReadMode::Now, times.system_columns).await
             }
+            ObjectKind::FeatureService | ObjectKind::RealtimeView => {
+                self.feature_relation(&object, ReadMode::Now, times.system_columns).await
+            }
             _ => Ok(provider_as_source(self.provider(&object).await?)),
         }
     }
@@ -356,7 +360,7 @@ impl QueryPlanner {
     }
 
     /// A relation that is not kept online has no answer as of now, and must not look as if it had no data.
-    fn check_online(&self, object: &Object) -> Result<()> {
+    pub(in crate::engine) fn check_online(&self, object: &Object) -> Result<()> {
         let (online, kind) = match object {
             Object::FeatureView(view) => (view.online, "FEATURE VIEW"),
             Object::FeatureTable(table) => (table.online, "FEATURE TABLE"),
@@ -387,6 +391,14 @@ impl QueryPlanner {
         let view = match object.as_ref() {
             Object::FeatureView(view) => BoundView::of_feature_view(view)?,
             Object::FeatureTable(table) => BoundView::of_feature_table(table)?,
+            Object::FeatureService(_) | Object::RealtimeView(_) if matches!(mode, ReadMode::History { .. }) => {
+                let error = Error::not_supported(format!("the history of a {}", object.kind().as_str()));
+                return Err(error.with_hint("read the histories of the feature views behind it, one by one"));
+            }
+            Object::FeatureService(_) | Object::RealtimeView(_) => {
+                let relation = CompositeRelation::new(self, object, mode, system_columns).await?;
+                return Ok(provider_as_source(Arc::new(relation)));
+            }
             other => return Err(Error::not_supported(format!("reading a {}", other.kind().as_str()))),
         };
         let relation = FeatureRelation::new(self, view, mode, system_columns).await?;
@@ -471,11 +483,7 @@ pub fn table_reference(name: &ObjectName) -> Option<TableReference> {
 
 /// An error with the place of what it is about.
 fn at_node(node: &impl Spanned, error: Error, text: &str) -> Error {
-    let start = node.span().start;
-    match position_at(text, start.line, start.column) {
-        Some(position) if error.position().is_none() => error.at(position),
-        _ => error,
-    }
+    placed(error, text, node.span().start)
 }
 
 /// Gives an error about a relation the place where the text first names it.
@@ -531,12 +539,14 @@ impl Visitor for FunctionCheck<'_> {
             return ControlFlow::Continue(());
         }
         let in_granary = table_reference(&function.name).is_some_and(|name| name.schema() == Some("granary"));
-        let error = if in_granary && tables::system::LATER.contains(&name.as_str()) {
+        let error = if let Err(error) = check_called_in_place(&name) {
+            error
+        } else if in_granary && tables::system::LATER.contains(&name.as_str()) {
             Error::not_supported(format!("granary.{name}"))
         } else {
             Error::new(Kind::UndefinedFunction, format!("function {name} does not exist"))
                 .with_hint("check the name and the types of its arguments")
         };
-        ControlFlow::Break(at_node(&function.name, error, self.text))
+        ControlFlow::Break(placed(error, self.text, function.name.span().start))
     }
 }

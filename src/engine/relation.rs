@@ -1,12 +1,20 @@
 //! A feature view as the engine sees it: its columns, the plan of its aggregates, and the layout of its stored rows.
 //! [`FeatureRelation`] is the same as a table of DataFusion: read as of now, or as of a time that the query binds.
 
+//! [`CompositeRelation`] is several of them as one: a feature service or a realtime view.
+
 mod bindings;
 mod bound_view;
+mod composite;
+mod interface;
+mod realtime;
 mod table;
 
 pub use bindings::{Bindings, column_of};
 pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, time_type};
+pub use composite::CompositeRelation;
+pub use interface::Interface;
+pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
 pub use table::{FeatureRelation, ReadMode, RowsOrigin, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.

@@ -45,10 +45,17 @@ pub(super) struct Snapshot {
 
 /// The one change of one commit.
 pub(super) struct Change {
+    pub(super) kind: ChangeKind,
     pub(super) add: Vec<Add>,
     pub(super) remove: HashSet<PathBuf>,
-    pub(super) mode: SaveMode,
     pub(super) transaction: Option<(String, i64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum ChangeKind {
+    Write(SaveMode),
+    /// Other files with the same rows.
+    Rewrite,
 }
 
 /// A file that a commit removed.
@@ -119,7 +126,8 @@ impl Snapshot {
         let fail = |error| table_error("write", path, error);
         let files = self.state.log_data();
         let gone = files.iter().filter(|view| change.remove.contains(&file_path(path, view)));
-        let mut actions: Vec<Action> = gone.map(|view| Action::Remove(view.remove_action(true))).collect();
+        let mut actions: Vec<Action> =
+            gone.map(|view| Action::Remove(view.remove_action(change.kind != ChangeKind::Rewrite))).collect();
         assert_eq!(actions.len(), change.remove.len(), "only files of this version can be removed");
         actions.extend(change.add.into_iter().map(Action::Add));
 
@@ -129,10 +137,12 @@ impl Snapshot {
         if let Some((app_id, version)) = change.transaction {
             properties = properties.with_application_transaction(Transaction::new(app_id, version));
         }
-        let operation = DeltaOperation::Write {
-            mode: change.mode,
-            partition_by: Some(schema::partition_columns(&self.table.layout)),
-            predicate: None,
+        let operation = match change.kind {
+            ChangeKind::Write(mode) => {
+                let partition_by = Some(schema::partition_columns(&self.table.layout));
+                DeltaOperation::Write { mode, partition_by, predicate: None }
+            }
+            ChangeKind::Rewrite => DeltaOperation::Optimize { predicate: None, target_size: i64::MAX },
         };
         let commit = CommitBuilder::from(properties).with_actions(actions);
         let commit = commit.build(Some(&self.state), Arc::clone(&self.log), operation);

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::durable::UNFINISHED;
 use super::errors::{damaged, table_error};
-use super::log::{Change, Snapshot};
+use super::log::{self, Change, ChangeKind, Snapshot};
 use super::reader::StoredFile;
 use super::writer::{Limits, Partition, TableWriter};
-use super::{BatchStream, DataFile, Layout, Write, WriteKind, WriteOutcome};
+use super::{BUCKET_COLUMN, BatchStream, DataFile, Layout, MONTH_COLUMN, Rewrite, Write, WriteKind, WriteOutcome};
 use crate::error::{Error, Kind, Result};
 
 /// Files on disk that wait for their commit.
@@ -58,7 +58,55 @@ pub(super) async fn prepare(snapshot: &Snapshot, write: Write, limits: Limits) -
     let rows = writer.rows();
     let remove: HashSet<PathBuf> = fate.removed.iter().chain(&fate.cut).map(|file| file.path.clone()).collect();
     let mode = if kind == WriteKind::Append { SaveMode::Append } else { SaveMode::Overwrite };
-    Ok(Some(Prepared { change: Change { add, remove, mode, transaction }, rows }))
+    Ok(Some(Prepared { change: Change { kind: ChangeKind::Write(mode), add, remove, transaction }, rows }))
+}
+
+/// Writes all files of `rewrite`. `None`: one of its files is not there any more, or a plain table has grown since.
+pub(super) async fn prepare_rewrite(snapshot: &Snapshot, rewrite: Rewrite, limits: Limits) -> Result<Option<Prepared>> {
+    let Rewrite { files, batches, cancel } = rewrite;
+    let remove: HashSet<PathBuf> = files.into_iter().collect();
+    let found: Vec<&DataFile> = snapshot.table.files.iter().filter(|file| remove.contains(&file.path)).collect();
+    let last = snapshot.table.files.iter().rev().take(remove.len());
+    let in_place = snapshot.table.layout != Layout::Plain || last.eq(found.iter().rev().copied());
+    if found.len() < remove.len() || !in_place {
+        return Ok(None);
+    }
+    let mut writer = TableWriter::new(Arc::clone(&snapshot.table), snapshot.files(), limits);
+    let written = async {
+        write_batches(&mut writer, batches, &cancel).await?;
+        let add = writer.finish().await?;
+        check_rewritten(&found, &add, writer.rows())?;
+        if cancel.is_cancelled() { Err(canceled()) } else { Ok(add) }
+    };
+    match written.await {
+        Ok(mut add) => {
+            add.iter_mut().for_each(|file| file.data_change = false);
+            let change = Change { kind: ChangeKind::Rewrite, add, remove, transaction: None };
+            Ok(Some(Prepared { change, rows: writer.rows() }))
+        }
+        Err(error) => {
+            writer.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// The last look before files are given up: as many rows, in the same partition.
+fn check_rewritten(found: &[&DataFile], add: &[Add], rows: u64) -> Result<()> {
+    // a program that rewrote a file need not have said how many rows it has
+    let known = found.iter().all(|file| file.rows > 0);
+    let before: u64 = found.iter().map(|file| file.rows).sum();
+    if known && before != rows {
+        return Err(Error::internal(format!("{before} rows were to be rewritten, and {rows} have come")));
+    }
+    let partition = |file: &&DataFile| Some(log::partition_values(file.bucket?, file.month?).map(|(_, value)| value));
+    let old: HashSet<_> = found.iter().filter_map(partition).collect();
+    let value = |file: &Add, column: &str| file.partition_values.get(column).cloned().flatten();
+    let new = |file: &Add| Some([value(file, BUCKET_COLUMN)?, value(file, MONTH_COLUMN)?]);
+    if add.iter().filter_map(new).any(|partition| !old.contains(&partition)) {
+        return Err(Error::internal("rewritten rows are in another bucket or month"));
+    }
+    Ok(())
 }
 
 /// Makes the files count. The second value is the new version; `None` if it has to be loaded.
@@ -108,20 +156,10 @@ async fn write_files(
     writer: &mut TableWriter,
     kind: WriteKind,
     fate: &Fate<'_>,
-    mut batches: BatchStream,
+    batches: BatchStream,
     cancel: &CancellationToken,
 ) -> Result<Vec<Add>> {
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(canceled()),
-            next = batches.try_next() => next?,
-        };
-        match next {
-            Some(batch) => writer.write(&batch).await?,
-            None => break,
-        }
-    }
+    write_batches(writer, batches, cancel).await?;
     let mut add = writer.finish().await?;
     if let WriteKind::ReplaceRange { start_us, end_us } = kind {
         for file in &fate.cut {
@@ -134,6 +172,20 @@ async fn write_files(
         return Err(canceled());
     }
     Ok(add)
+}
+
+async fn write_batches(writer: &mut TableWriter, mut batches: BatchStream, cancel: &CancellationToken) -> Result<()> {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            next = batches.try_next() => next?,
+        };
+        match next {
+            Some(batch) => writer.write(&batch).await?,
+            None => return Ok(()),
+        }
+    }
 }
 
 fn canceled() -> Error {
@@ -159,7 +211,7 @@ async fn copy_outside(
             Kind::ObjectNotInPrerequisiteState,
             format!("\"{}\" was rewritten by another program, which did not keep its order", file.path.display()),
         )
-        .with_hint("rebuild the view with REFRESH FEATURE VIEW … OVERWRITE over the whole month"));
+        .with_hint("OPTIMIZE the view, which sorts it again"));
     }
     let fail = |error| table_error("read", &file.path, error);
     let location = Path::from(file.path.strip_prefix(&table.path).unwrap_or(&file.path).to_string_lossy().as_ref());
@@ -194,12 +246,9 @@ async fn copy_outside(
     Ok(())
 }
 
-/// Unlinks files that no commit names, last changed before `older_than_us`.
-pub(super) async fn sweep_orphans(snapshot: &Snapshot, older_than_us: i64) -> Result<usize> {
-    let table = &snapshot.table;
-    let relative =
-        |file: &DataFile| file.path.strip_prefix(&table.path).map(|path| path.to_string_lossy().into_owned());
-    let mut named: HashSet<String> = table.files.iter().filter_map(|file| relative(file).ok()).collect();
+/// Unlinks files that no commit names, last changed before `older_than_us`, except those in use.
+pub(super) async fn sweep_orphans(snapshot: &Snapshot, older_than_us: i64, in_use: &HashSet<PathBuf>) -> Result<usize> {
+    let mut named = relative_paths(snapshot, in_use);
     named.extend(snapshot.removed().await?.into_iter().map(|removed| removed.path));
     let orphan = |file: &ObjectMeta| {
         let path = file.location.as_ref();
@@ -209,11 +258,20 @@ pub(super) async fn sweep_orphans(snapshot: &Snapshot, older_than_us: i64) -> Re
     unlink(snapshot, orphan).await
 }
 
-/// Unlinks files that commits removed before `older_than_us`.
-pub(super) async fn vacuum(snapshot: &Snapshot, older_than_us: i64) -> Result<usize> {
-    let removed = snapshot.removed().await?.into_iter();
-    let removed: HashSet<String> = removed.filter(|file| file.at_us < older_than_us).map(|file| file.path).collect();
+/// Unlinks files that commits removed before `older_than_us`, except those in use.
+pub(super) async fn vacuum(snapshot: &Snapshot, older_than_us: i64, in_use: &HashSet<PathBuf>) -> Result<usize> {
+    let needed = relative_paths(snapshot, in_use);
+    let removed = snapshot.removed().await?.into_iter().filter(|file| file.at_us < older_than_us);
+    let removed: HashSet<String> = removed.map(|file| file.path).filter(|path| !needed.contains(path)).collect();
     unlink(snapshot, |file| removed.contains(file.location.as_ref())).await
+}
+
+/// The paths of the version's files, and of those in use, within the table.
+fn relative_paths(snapshot: &Snapshot, in_use: &HashSet<PathBuf>) -> HashSet<String> {
+    let table = &snapshot.table;
+    let paths = table.files.iter().map(|file| &file.path).chain(in_use);
+    let relative = paths.filter_map(|path| path.strip_prefix(&table.path).ok());
+    relative.map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 async fn unlink(snapshot: &Snapshot, doomed: impl Fn(&ObjectMeta) -> bool) -> Result<usize> {

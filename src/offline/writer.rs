@@ -16,7 +16,7 @@ use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -29,8 +29,14 @@ use crate::error::{Error, Kind, Result};
 use crate::row::{Key, bucket_of, compare_floats, normalize_type, value_at};
 use crate::time::{Clock, floor_us};
 
-const ROW_GROUP_ROWS: usize = 256 * 1024;
+/// Rows of a row group, at most.
+pub const ROW_GROUP_ROWS: usize = 1024 * 1024;
+/// So that the pages of a few keys are few; reading all of them costs the same down to about half of this.
+const PAGE_ROWS: usize = 8 * 1024;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+/// Bloom filters are made for so many keys, and written only as large as needed; the memory is taken for every open
+/// file. With many more keys a filter says "maybe" too often, which costs time only.
+const BLOOM_KEYS: u64 = 128 * 1024;
 const DAY_US: i64 = 86_400_000_000;
 
 /// How much a writer may hold.
@@ -406,19 +412,33 @@ pub(super) fn month_of(time_us: i64) -> Result<i32> {
     Ok(date.with_day(1).expect("every month has a first day").to_epoch_days())
 }
 
+/// Files are read far more often than they are written, and mostly decoded: 1 M rows of a key, a time, an arrival, two
+/// floats and a word took half the time of ZSTD with dictionaries for 4 % more bytes.
 fn writer_properties(file_schema: &SchemaRef, layout: &Layout) -> WriterProperties {
-    let zstd = ZstdLevel::try_new(3).expect("zstd has a level 3");
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(zstd))
+        .set_compression(Compression::LZ4_RAW)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(format!("granary {}", env!("CARGO_PKG_VERSION")));
+    for field in file_schema.fields() {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        let encoding = match field.data_type() {
+            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Date32 | DataType::Timestamp(..) => {
+                Encoding::DELTA_BINARY_PACKED
+            }
+            // numbers and states seldom repeat
+            DataType::Float32 | DataType::Float64 | DataType::Binary => Encoding::PLAIN,
+            _ => continue,
+        };
+        builder = builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
+    }
     let Layout::Keyed { time_column, key_columns, .. } = layout else { return builder.build() };
     for key in key_columns {
         let path = ColumnPath::new(vec![key.clone()]);
         builder = builder
             .set_column_bloom_filter_fpp(path.clone(), BLOOM_FALSE_POSITIVES)
-            .set_column_bloom_filter_max_ndv(path, ROW_GROUP_ROWS as u64);
+            .set_column_bloom_filter_max_ndv(path, BLOOM_KEYS);
     }
     let sorting = key_columns.iter().chain([time_column]).map(|name| SortingColumn {
         column_idx: leaf_index(file_schema, name),

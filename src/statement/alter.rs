@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateSource,
-    CreateStream, CreateWorkspace,
+    Alter, AlterAction, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView,
+    CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
-use super::{feature_table, feature_view, source};
+use super::{feature_service, feature_table, feature_view, source};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
@@ -59,6 +59,7 @@ fn own_options(kind: ObjectKind) -> &'static [&'static str] {
         ObjectKind::Source => &source::OPTIONS,
         ObjectKind::FeatureView => &feature_view::OPTIONS,
         ObjectKind::FeatureTable => &feature_table::OPTIONS,
+        ObjectKind::FeatureService => &feature_service::OPTIONS,
         _ => &[],
     }
 }
@@ -131,7 +132,9 @@ async fn redefine(context: &mut StatementContext, object: &Object, change: impl 
         Statement::CreateFeatureView(CreateFeatureView { or_replace, if_not_exists, .. })
         | Statement::CreateSource(CreateSource { or_replace, if_not_exists, .. })
         | Statement::CreateStream(CreateStream { or_replace, if_not_exists, .. })
-        | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. }) => {
+        | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. })
+        | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { or_replace, if_not_exists, .. })
+        | Statement::CreateFeatureService(CreateFeatureService { or_replace, if_not_exists, .. }) => {
             (*or_replace, *if_not_exists) = (true, false);
         }
         _ => return Err(Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase()))),
@@ -153,6 +156,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
+        Statement::CreateRealtimeFeatureView(create) => Some(&mut create.options),
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         _ => None,
     }
@@ -175,6 +179,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
+            | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -240,6 +245,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,
+        Statement::CreateRealtimeFeatureView(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
         _ => {}
     })

@@ -6,7 +6,7 @@ use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId,
 use granary_sql::QualifiedName;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
-use crate::engine::{FromSource, NameScope, QueryPlanner, SessionFacts, TableWrite, position_at};
+use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::Warehouse;
 
@@ -80,10 +80,7 @@ impl StatementContext {
     }
 
     fn at_place(&self, start: sqlparser::tokenizer::Location, error: Error) -> Error {
-        match position_at(&self.text, start.line, start.column) {
-            Some(position) if error.position().is_none() => error.at(position),
-            _ => error,
-        }
+        placed(error, &self.text, start)
     }
 
     pub fn at_ident(&self, ident: &Ident, error: Error) -> Error {
@@ -147,18 +144,35 @@ impl StatementContext {
         let kept = |column: &Column| {
             new_columns.iter().any(|new| new.name == column.name && new.data_type == column.data_type)
         };
-        let Some(lost) = old_columns.iter().find(|column| !kept(column)) else { return Ok(()) };
-        let dependents = self.snapshot().dependents(old.id());
+        match old_columns.iter().find(|column| !kept(column)) {
+            Some(lost) => self.check_not_needed(old, "take away or retype", &lost.name),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a feature relation, whose readers bind every key and request column: there may be none more.
+    pub fn check_replaced_interface(&self, old: &Object, new: &Interface) -> Result<()> {
+        let before = Interface::of(self.snapshot(), old)?;
+        self.check_replaced_columns(old, &before.clone().into_columns(), &new.clone().into_columns())?;
+        let was_asked = |name: &str| before.keys.iter().chain(&before.request).any(|column| column.name == name);
+        match new.keys.iter().chain(&new.request).find(|column| !was_asked(&column.name)) {
+            Some(added) => self.check_not_needed(old, "add key or request", &added.name),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to do something to a column of an object that others read.
+    fn check_not_needed(&self, object: &Object, verb: &str, column: &str) -> Result<()> {
+        let dependents = self.snapshot().dependents(object.id());
         if dependents.is_empty() {
             return Ok(());
         }
         let names: Vec<String> =
             dependents.iter().map(|object| format!("{} \"{}\"", object.kind().as_str(), object.name())).collect();
         let message = format!(
-            "cannot take away or retype column \"{}\" of {} \"{}\" because other objects depend on it",
-            lost.name,
-            old.kind().as_str(),
-            old.name()
+            "cannot {verb} column \"{column}\" of {} \"{}\" because other objects depend on it",
+            object.kind().as_str(),
+            object.name()
         );
         Err(Error::new(Kind::DependentObjectsStillExist, message)
             .with_detail(format!("These depend on it: {}.", names.join(", ")))

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, copy, drop, entity, feature_table, feature_view, refresh, select, show, source, stream, table,
-    view, workspace,
+    alter, comment, copy, drop, entity, feature_service, feature_table, feature_view, optimize, realtime_view, refresh,
+    select, show, source, stream, table, vacuum, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, table_id};
 use crate::error::{Error, Result};
@@ -92,8 +93,18 @@ impl Parameters {
     }
 }
 
-/// Carries out a statement that is neither about the session nor about its transaction.
-pub async fn execute(
+/// Carries out a statement that is neither about the session nor about its transaction. Its future is on the heap,
+/// since it is as large as that of the largest statement.
+pub fn execute<'a>(
+    context: &'a mut StatementContext,
+    parsed: &'a Parsed,
+    parameters: &'a Parameters,
+    cancel: &'a CancellationToken,
+) -> BoxFuture<'a, Result<Response>> {
+    dispatch(context, parsed, parameters, cancel).boxed()
+}
+
+async fn dispatch(
     context: &mut StatementContext,
     parsed: &Parsed,
     parameters: &Parameters,
@@ -108,6 +119,14 @@ pub async fn execute(
         Statement::Refresh(statement) => {
             refresh::refresh(context, statement, cancel).await?;
             Ok(Response::done("REFRESH FEATURE VIEW"))
+        }
+        Statement::Optimize(statement) => {
+            optimize::optimize(context, statement, cancel).await?;
+            Ok(Response::done("OPTIMIZE"))
+        }
+        Statement::Vacuum(statement) => {
+            vacuum::vacuum(context, statement, cancel).await?;
+            Ok(Response::done("VACUUM"))
         }
         Statement::CancelJob(statement) => {
             refresh::cancel_job(context, statement)?;
@@ -130,12 +149,12 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateStream(create) => stream::create(context, create),
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
+        Statement::CreateFeatureService(create) => feature_service::create(context, create),
+        Statement::CreateRealtimeFeatureView(create) => realtime_view::create(context, create),
         Statement::CreateWorkspace(create) => workspace::create(context, create),
         Statement::Drop(statement) => drop::drop(context, statement),
         Statement::Alter(statement) => alter::alter(context, statement).await,
         Statement::CommentOn(statement) => comment::comment(context, statement),
-        Statement::CreateFeatureService(_) => Err(Error::not_supported("CREATE FEATURE SERVICE")),
-        Statement::CreateRealtimeFeatureView(_) => Err(Error::not_supported("CREATE REALTIME FEATURE VIEW")),
         Statement::CreateDataset(_) => Err(Error::not_supported("CREATE DATASET")),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
         Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
@@ -166,6 +185,8 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
+        Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),
+        Statement::CreateRealtimeFeatureView(_) => "CREATE REALTIME FEATURE VIEW".to_owned(),
         Statement::CreateWorkspace(_) => format!("CREATE {}", kind(granary_sql::ObjectKind::Workspace)),
         Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
         Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),

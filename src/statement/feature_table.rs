@@ -6,7 +6,7 @@ use granary_sql::statement::CreateFeatureTable;
 
 use super::context::{NewObject, StatementContext, check_options};
 use super::{feature_view, types};
-use crate::engine::check_time_type;
+use crate::engine::{BoundView, Interface, check_time_type};
 use crate::error::{Error, Kind, Result};
 
 pub const OPTIONS: [&str; 5] = ["ttl", "start", "online", "offline", "buckets"];
@@ -60,7 +60,7 @@ pub fn create(context: &mut StatementContext, create: &CreateFeatureTable) -> Re
     })?;
     let options = &create.options;
     if let Some(header) = header {
-        context.changes.push(Change::put(FeatureTable {
+        let table = FeatureTable {
             header,
             columns,
             entities,
@@ -72,7 +72,11 @@ pub fn create(context: &mut StatementContext, create: &CreateFeatureTable) -> Re
             online: options.bool("online")?.unwrap_or(true),
             offline: options.bool("offline")?.unwrap_or(true),
             buckets: feature_view::buckets(options)?,
-        }));
+        };
+        if let Some(existing) = context.snapshot().get(table.header.id) {
+            context.check_replaced_interface(existing, &Interface::of_view(&BoundView::of_feature_table(&table)?))?;
+        }
+        context.changes.push(Change::put(table));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::context::{NewObject, StatementContext, check_options};
 use super::select::{self, PlannedQuery};
 use super::stream::is_same_family;
 use super::types::type_name;
-use crate::engine::{BoundView, RowsRequest, argument_type, check_time_type, rows_plan};
+use crate::engine::{BoundView, Interface, RowsRequest, argument_type, check_time_type, rows_plan};
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
 use crate::tile::{FeatureInput, ViewPlan, window_label};
@@ -101,16 +101,19 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         known_at: known_at(&create.options, &query)?,
         depends_on: query.depends_on.clone(),
     };
-    check_plan(context, &view).await?;
+    let bound = BoundView::of_feature_view(&view)?;
+    check_plan(context, &bound).await?;
+    if let Some(existing) = context.snapshot().get(view.header.id) {
+        context.check_replaced_interface(existing, &Interface::of_view(&bound))?;
+    }
     context.changes.push(Change::put(view));
     Ok(())
 }
 
 /// Plans the view's rows as a job would, so that what cannot run is refused now.
-async fn check_plan(context: &StatementContext, view: &FeatureView) -> Result<()> {
-    let bound = BoundView::of_feature_view(view)?;
+async fn check_plan(context: &StatementContext, view: &BoundView) -> Result<()> {
     let planner = context.planner();
-    let plan = rows_plan(&planner, &bound, RowsRequest::Everything).await?;
+    let plan = rows_plan(&planner, view, RowsRequest::Everything).await?;
     planner.state().optimize(&plan)?;
     Ok(())
 }

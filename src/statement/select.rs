@@ -41,7 +41,7 @@ pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> R
 }
 
 /// An error inside an embedded query is placed in the query's text; the client counts in the whole statement.
-fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Error {
+pub fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Error {
     let (Some(position), Some(start)) = (error.position(), context.text.find(query.text.as_str())) else {
         return error;
     };

@@ -125,12 +125,7 @@ pub fn states_to_arrays(spec: &PartialSpec, states: &[Partial]) -> Result<Vec<Ar
 /// The states back. `arrays` have the types and the order of [`PartialSpec::state_fields`], or types that say the same
 /// (such as views instead of texts). Errors: `DataCorrupted`.
 pub fn states_from_arrays(spec: &PartialSpec, arrays: &[ArrayRef]) -> Result<Vec<Partial>> {
-    let types = spec.state_types();
-    if arrays.len() != types.len() {
-        return Err(damaged().with_detail(format!("{} columns, not {}", arrays.len(), types.len())));
-    }
-    let columns = types.iter().zip(arrays).map(|((_, data_type), array)| as_type(data_type, array));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let columns = state_columns(spec, arrays)?;
     let rows = columns.first().map_or(0, |array| array.len());
     let state_at = |row: usize| {
         let cells = columns.iter().map(|array| cell_at(array, row)).collect::<Result<Vec<_>>>()?;
@@ -139,6 +134,15 @@ pub fn states_from_arrays(spec: &PartialSpec, arrays: &[ArrayRef]) -> Result<Vec
         Ok(Partial(state))
     };
     (0..rows).map(state_at).collect()
+}
+
+/// The columns in the types of [`PartialSpec::state_fields`].
+pub(super) fn state_columns(spec: &PartialSpec, arrays: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let types = spec.state_types();
+    if arrays.len() != types.len() {
+        return Err(damaged().with_detail(format!("{} columns, not {}", arrays.len(), types.len())));
+    }
+    types.iter().zip(arrays).map(|((_, data_type), array)| as_type(data_type, array)).collect()
 }
 
 fn as_type(data_type: &DataType, array: &ArrayRef) -> Result<ArrayRef> {

@@ -193,7 +193,7 @@ pub(super) fn check(state: &State, spec: &PartialSpec) -> Result<()> {
         (State::Arg(best), _) => best.iter().all(|entry| {
             fits(&entry.value) && spec.input_types().get(1).is_some_and(|data_type| is_of_type(&entry.by, data_type))
         }),
-        (State::Ewma(ewma), _) => ewma.weight == 0.0 || (ewma.weight >= 1.0 && ewma.weight.is_finite()),
+        (State::Ewma(ewma), _) => ewma.is_sound(),
         (State::Histogram(counts), StateKind::Histogram { buckets, .. }) => {
             (counts.is_empty() || counts.len() == buckets as usize + 2) && counts.iter().all(|count| *count >= 0)
         }

@@ -37,13 +37,23 @@ pub(super) fn top(counts: &ValueCounts, k: usize) -> Vec<Value> {
 
 /// Shannon entropy in bits; `None` of no rows.
 pub(super) fn entropy(counts: &ValueCounts) -> Option<f64> {
-    if counts.len() <= 1 {
-        return counts.first_key_value().map(|_| 0.0);
+    let mut spectrum: BTreeMap<i64, i64> = BTreeMap::new();
+    for count in counts.values() {
+        *spectrum.entry(*count).or_insert(0) += 1;
     }
-    let total: f64 = counts.values().map(|count| *count as f64).sum();
-    let bits = |count: &i64| {
-        let share = *count as f64 / total;
-        -share * share.log2()
-    };
-    Some(counts.values().map(bits).sum())
+    entropy_of(spectrum.into_iter(), counts.values().fold(0, |total: i64, count| total.wrapping_add(*count)))
+}
+
+/// The same from pairs of a count and how many values have it, ascending: so it is the same sum, in the same order,
+/// whatever way the counts came about.
+pub(super) fn entropy_of(spectrum: impl Iterator<Item = (i64, i64)>, total: i64) -> Option<f64> {
+    if total == 0 {
+        return None;
+    }
+    let mut bits = 0.0;
+    for (count, values) in spectrum.filter(|(count, _)| *count != total) {
+        let share = count as f64 / total as f64;
+        bits -= values as f64 * share * share.log2();
+    }
+    Some(bits)
 }

@@ -1,8 +1,7 @@
 //! From the items of one entity and asked times to feature values. Every path that answers a feature ends here.
 //!
 //! Phase A resolves each distinct window to ranges of item indices, once for all features that use it. Phase B goes
-//! feature by feature over those ranges: [`Fold`] gives the merged state of a range. It merges from left to right and
-//! reuses what it can; another way to the same state (prefix sums, two stacks) would only change `Fold`.
+//! feature by feature over those ranges: [`Fold`] merges the states of a range in the order of [`super::pyramid`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,8 +9,9 @@ use std::ops::Range;
 use super::items::AggregateItems;
 use super::partial::Partial;
 use super::plan::{OutputColumn, ViewPlan};
+use super::pyramid::{Folding, Part, Pyramid, Spans};
 use super::spec::{PartialSpec, empty_value};
-use super::{AggregateFunction, Window};
+use super::{AggregateFunction, Bounds, Window};
 use crate::error::{Error, Result};
 use crate::row::Value;
 
@@ -70,18 +70,25 @@ fn windows_per_time(window: &Window) -> Option<usize> {
         .then(|| usize::try_from(window.series_len()).expect("limited when the plan is made"))
 }
 
+/// A window at an asked time: from when to when, and the items in between.
+struct Placed {
+    bounds: Bounds,
+    items: Range<usize>,
+}
+
 fn by_window(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<Vec<Column>> {
     let mut columns: Vec<Column> = vec![Vec::new(); plan.features.len()];
+    let spans = ItemSpans::new(plan, &items.times);
+    let mut folds = spans.folds(plan, |partial| items.partials.get(partial).into_iter().flatten().collect());
     for window in plan.windows() {
-        let asked: Vec<Option<Vec<Range<usize>>>> =
+        let asked: Vec<Option<Vec<Placed>>> =
             times.iter().map(|asked_us| resolve(plan, &window, &items.times, *asked_us)).collect();
         for (partial, features) in features_by_partial(plan, &window) {
-            let states: Vec<&Partial> = items.partials.get(partial).into_iter().flatten().collect();
             let functions: Vec<&AggregateFunction> =
                 features.iter().map(|feature| &plan.features[*feature].function).collect();
-            let mut fold = Fold::new(&plan.partials[partial], states, functions);
-            for ranges in &asked {
-                let row = fold.row(ranges.as_deref(), windows_per_time(&window).is_some())?;
+            let is_series = windows_per_time(&window).is_some();
+            for placed in &asked {
+                let row = folds[partial].row(&functions, placed.as_deref(), is_series)?;
                 for (feature, value) in features.iter().zip(row) {
                     columns[*feature].push(value);
                 }
@@ -91,18 +98,45 @@ fn by_window(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> Result<V
     Ok(columns)
 }
 
-/// The item indices inside `window` (inside each of its windows, of a series) at `asked_us`; `None` before the feature
-/// start time.
-fn resolve(plan: &ViewPlan, window: &Window, item_times: &[i64], asked_us: i64) -> Option<Vec<Range<usize>>> {
+/// The spans by which the items of one entity are merged.
+struct ItemSpans {
+    /// of states whose merging rounds
+    levels: Spans,
+    /// without levels: of states that are the same in whatever order they are merged
+    none: Spans,
+}
+
+impl ItemSpans {
+    fn new(plan: &ViewPlan, times: &[i64]) -> ItemSpans {
+        let of = |widths: Vec<i64>| Spans::new(widths, times, std::iter::once(0..times.len()));
+        let is_rounded = plan.partials.iter().any(PartialSpec::is_rounded);
+        let levels = if is_rounded { plan.timing.levels().collect() } else { Vec::new() };
+        ItemSpans { levels: of(levels), none: of(Vec::new()) }
+    }
+
+    /// One for each partial of the plan. `states` gives those of the items.
+    fn folds<'a>(&'a self, plan: &'a ViewPlan, states: impl Fn(usize) -> Vec<&'a Partial>) -> Vec<Fold<'a>> {
+        let fold = |(partial, spec): (usize, &'a PartialSpec)| {
+            let spans = if spec.is_rounded() { &self.levels } else { &self.none };
+            let pyramid = Pyramid::new(spans, States { spec, items: states(partial) });
+            Fold { spec, spans, pyramid, parts: Vec::new() }
+        };
+        plan.partials.iter().enumerate().map(fold).collect()
+    }
+}
+
+/// The items inside `window` (inside each of its windows, of a series) at `asked_us`; `None` before the feature start
+/// time.
+fn resolve(plan: &ViewPlan, window: &Window, item_times: &[i64], asked_us: i64) -> Option<Vec<Placed>> {
     if plan.timing.is_before_start(asked_us) {
         return None;
     }
-    let range = |bounds: super::Bounds| {
+    let placed = |bounds: Bounds| {
         let start = item_times.partition_point(|time_us| *time_us < bounds.start_us);
         let end = item_times.partition_point(|time_us| *time_us < bounds.end_us);
-        start..end.max(start)
+        Placed { bounds, items: start..end.max(start) }
     };
-    Some(plan.timing.sub_bounds(window, asked_us).map(range).collect())
+    Some(plan.timing.sub_bounds(window, asked_us).map(placed).collect())
 }
 
 /// The features that use `window`, grouped by the state they share.
@@ -129,25 +163,25 @@ fn by_secondary_key(plan: &ViewPlan, items: &AggregateItems, times: &[i64]) -> R
     // lists under construction, by output column and asked time; `None` before the feature start time
     let before_start: Vec<bool> = times.iter().map(|asked_us| plan.timing.is_before_start(*asked_us)).collect();
     let mut lists: Vec<Vec<Vec<Option<Value>>>> = vec![vec![Vec::new(); times.len()]; output.len()];
-    for window in plan.windows() {
-        let keys_column = output.iter().position(|column| *column == OutputColumn::Keys { window });
-        let groups = features_by_partial(plan, &window);
-        for key in &keys {
-            let present: Vec<(usize, Vec<Range<usize>>)> = times
+    for key in &keys {
+        let spans = ItemSpans::new(plan, &key.times);
+        let states = |partial: usize| key.items.iter().map(|item| &items.partials[partial][*item]).collect();
+        let mut folds = spans.folds(plan, states);
+        for window in plan.windows() {
+            let present: Vec<(usize, Vec<Placed>)> = times
                 .iter()
                 .enumerate()
                 .filter_map(|(row, asked_us)| Some((row, resolve(plan, &window, &key.times, *asked_us)?)))
-                .filter(|(_, ranges)| ranges.iter().any(|range| !range.is_empty()))
+                .filter(|(_, placed)| placed.iter().any(|placed| !placed.items.is_empty()))
                 .collect();
-            if let Some(column) = keys_column {
+            if let Some(column) = output.iter().position(|column| *column == OutputColumn::Keys { window }) {
                 present.iter().for_each(|(row, _)| lists[column][*row].push(Some(key.key.clone())));
             }
-            for (partial, features) in &groups {
-                let states = key.items.iter().map(|item| &items.partials[*partial][*item]).collect();
-                let functions = features.iter().map(|feature| &plan.features[*feature].function).collect();
-                let mut fold = Fold::new(&plan.partials[*partial], states, functions);
-                for (row, ranges) in &present {
-                    let values = fold.row(Some(ranges), false)?;
+            for (partial, features) in features_by_partial(plan, &window) {
+                let functions: Vec<&AggregateFunction> =
+                    features.iter().map(|feature| &plan.features[*feature].function).collect();
+                for (row, placed) in &present {
+                    let values = folds[partial].row(&functions, Some(placed), false)?;
                     for (feature, value) in features.iter().zip(values) {
                         let column = column_of(&output, *feature);
                         lists[column][*row].push(value);
@@ -185,58 +219,61 @@ fn items_by_key(items: &AggregateItems) -> Vec<KeyItems<'_>> {
         .collect()
 }
 
-/// The values of functions over ranges of states that share one spec.
-struct Fold<'a> {
+/// Partial states that share one spec.
+#[derive(Debug)]
+struct States<'a> {
     spec: &'a PartialSpec,
-    states: Vec<&'a Partial>,
-    functions: Vec<&'a AggregateFunction>,
-    /// The range last asked for, its state, and the functions' values.
-    range: Range<usize>,
-    state: Option<Partial>,
-    values: Vec<Option<Value>>,
+    items: Vec<&'a Partial>,
 }
 
-impl<'a> Fold<'a> {
-    fn new(spec: &'a PartialSpec, states: Vec<&'a Partial>, functions: Vec<&'a AggregateFunction>) -> Fold<'a> {
-        let values = functions.iter().map(|function| empty_value(function)).collect();
-        Fold { spec, states, functions, range: 0..0, state: None, values }
+impl Folding for States<'_> {
+    type State = Partial;
+
+    fn empty(&self) -> Partial {
+        self.spec.empty()
     }
 
-    /// By function, its value over the one range, or over each of them as a list; NULL without ranges.
-    fn row(&mut self, ranges: Option<&[Range<usize>]>, as_list: bool) -> Result<Vec<Option<Value>>> {
-        let Some(ranges) = ranges else { return Ok(vec![None; self.functions.len()]) };
-        if !as_list {
-            let range = ranges.first().cloned().unwrap_or(0..0);
-            return Ok(self.over(&range)?.to_vec());
+    fn add(&self, state: &mut Partial, item: usize) -> Result<()> {
+        state.merge(self.spec, self.items[item])
+    }
+
+    fn merge(&self, state: &mut Partial, other: &Partial) -> Result<()> {
+        state.merge(self.spec, other)
+    }
+}
+
+/// The values of functions over windows of states.
+struct Fold<'a> {
+    spec: &'a PartialSpec,
+    spans: &'a Spans,
+    pyramid: Pyramid<States<'a>>,
+    parts: Vec<Part>,
+}
+
+impl Fold<'_> {
+    /// By function, its value over the one window, or over each of them as a list; NULL without windows.
+    fn row(
+        &mut self,
+        functions: &[&AggregateFunction],
+        placed: Option<&[Placed]>,
+        as_list: bool,
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(placed) = placed else { return Ok(vec![None; functions.len()]) };
+        if let ([only], false) = (placed, as_list) {
+            return self.over(functions, only);
         }
-        let mut lists: Vec<Vec<Option<Value>>> = vec![Vec::with_capacity(ranges.len()); self.functions.len()];
-        for range in ranges {
-            for (list, value) in lists.iter_mut().zip(self.over(range)?) {
-                list.push(value.clone());
+        let mut lists: Vec<Vec<Option<Value>>> = vec![Vec::with_capacity(placed.len()); functions.len()];
+        for placed in placed {
+            for (list, value) in lists.iter_mut().zip(self.over(functions, placed)?) {
+                list.push(value);
             }
         }
         Ok(lists.into_iter().map(|list| Some(Value::List(list.into()))).collect())
     }
 
-    /// The functions' values over the states of `range`, merged from left to right.
-    fn over(&mut self, range: &Range<usize>) -> Result<&[Option<Value>]> {
-        if self.range == *range || (self.range.is_empty() && range.is_empty()) {
-            return Ok(&self.values);
-        }
-        // what is merged stays good while the range only grows at its end
-        let kept = self.state.take().filter(|_| self.range.start == range.start && self.range.end <= range.end);
-        let (mut state, from) = match kept {
-            Some(state) => (state, self.range.end),
-            None => (self.spec.empty(), range.start),
-        };
-        for other in &self.states[from..range.end] {
-            state.merge(self.spec, other)?;
-        }
-        for (value, function) in self.values.iter_mut().zip(&self.functions) {
-            *value = state.finish(self.spec, function)?;
-        }
-        self.range = range.clone();
-        self.state = Some(state);
-        Ok(&self.values)
+    fn over(&mut self, functions: &[&AggregateFunction], placed: &Placed) -> Result<Vec<Option<Value>>> {
+        self.spans.parts(0, &placed.bounds, &placed.items, &mut self.parts);
+        let state = self.pyramid.state(self.spans, &self.parts)?;
+        functions.iter().map(|function| state.finish(self.spec, function)).collect()
     }
 }

@@ -37,6 +37,11 @@ impl Ewma {
         self.reference_us = reference_us;
     }
 
+    /// Whether the weight can be one; false only of damaged bytes.
+    pub fn is_sound(&self) -> bool {
+        self.weight == 0.0 || (self.weight >= 1.0 && self.weight.is_finite())
+    }
+
     /// `None` of no rows.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then_some(self.mean)

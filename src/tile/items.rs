@@ -7,6 +7,7 @@ use arrow::array::ArrayRef;
 use super::ordered::Order;
 use super::partial::Partial;
 use super::plan::ViewPlan;
+use super::window::floor;
 use crate::error::Result;
 use crate::row::{Value, value_at};
 
@@ -45,14 +46,25 @@ pub fn raw_items(plan: &ViewPlan, rows: &RawRows) -> Result<AggregateItems> {
 
 /// Folds rows into tiles: one for each tile and secondary key that has rows. NULL secondary keys are dropped.
 pub fn tile_rows(plan: &ViewPlan, rows: &RawRows) -> Result<AggregateItems> {
-    let tiles = Tiles::of(plan, &rows.times, rows.secondary.as_deref());
+    let anchor = |time_us: i64| plan.timing.tile_anchor(time_us);
+    let tiles = Tiles::of(anchor, &rows.times, rows.secondary.as_deref());
     let partials = fold_rows(plan, rows, &tiles.members)?;
     Ok(AggregateItems { times: tiles.anchors, secondary: tiles.secondary, partials })
 }
 
 /// The same from items, which may be rows or tiles of a width that divides the plan's.
 pub fn fold_tiles(plan: &ViewPlan, items: &AggregateItems) -> Result<AggregateItems> {
-    let tiles = Tiles::of(plan, &items.times, items.secondary.as_deref());
+    fold_by(plan, items, |time_us| plan.timing.tile_anchor(time_us))
+}
+
+/// The spans of width `level_us`, one of the timing's levels, from the items of the next finer level (of the finest:
+/// from the view's own), in the order in which the evaluators merge them.
+pub fn fold_level(plan: &ViewPlan, items: &AggregateItems, level_us: i64) -> Result<AggregateItems> {
+    fold_by(plan, items, |time_us| floor(time_us, level_us))
+}
+
+fn fold_by(plan: &ViewPlan, items: &AggregateItems, anchor: impl Fn(i64) -> i64) -> Result<AggregateItems> {
+    let tiles = Tiles::of(anchor, &items.times, items.secondary.as_deref());
     let mut partials = Vec::with_capacity(plan.partials.len());
     for (spec, states) in plan.partials.iter().zip(&items.partials) {
         let mut folded = Vec::with_capacity(tiles.members.len());
@@ -99,10 +111,10 @@ struct Tiles {
 }
 
 impl Tiles {
-    fn of(plan: &ViewPlan, times: &[i64], secondary: Option<&[Option<Value>]>) -> Tiles {
+    fn of(anchor: impl Fn(i64) -> i64, times: &[i64], secondary: Option<&[Option<Value>]>) -> Tiles {
         debug_assert!(times.is_sorted(), "items ascend by time");
         let mut tiles = Tiles { anchors: Vec::new(), secondary: secondary.map(|_| Vec::new()), members: Vec::new() };
-        let anchor_of = |item: &usize| plan.timing.tile_anchor(times[*item]);
+        let anchor_of = |item: &usize| anchor(times[*item]);
         let items: Vec<usize> = (0..times.len()).collect();
         for same_anchor in items.chunk_by(|a, b| anchor_of(a) == anchor_of(b)) {
             let anchor = anchor_of(&same_anchor[0]);

@@ -176,7 +176,7 @@ impl Partial {
         let value = match (&self.0, function) {
             (State::Count(count), AggregateFunction::Count) => Some(Value::Int(*count)),
             (State::Integer(sum), AggregateFunction::Sum) => integer_sum(sum, spec)?,
-            (State::Integer(sum), AggregateFunction::Avg) => sum.average(scale_of(spec)).map(Value::Float),
+            (State::Integer(sum), AggregateFunction::Avg) => sum.average(spec.scale()).map(Value::Float),
             (State::Float(sum), AggregateFunction::Sum) => sum.sum().map(Value::Float),
             (State::Float(sum), AggregateFunction::Avg) => sum.average().map(Value::Float),
             (
@@ -186,7 +186,9 @@ impl Partial {
                 | AggregateFunction::BoolAnd
                 | AggregateFunction::BoolOr,
             ) => extreme.clone(),
-            (State::Moments(moments), _) => moment(moments, function).map_err(|()| mismatch("function", spec))?,
+            (State::Moments(moments), _) => {
+                moment(moments, function).ok_or_else(|| mismatch("function", spec))?.map(Value::Float)
+            }
             (State::Ordered(entries), AggregateFunction::Last | AggregateFunction::First) => {
                 entries.first().map(|entry| entry.value.clone())
             }
@@ -221,17 +223,17 @@ impl Partial {
     }
 }
 
-fn moment(moments: &Moments, function: &AggregateFunction) -> Result<Option<Value>, ()> {
-    let value = match function {
+/// The value of a function of moments; `None` for other functions.
+pub(super) fn moment(moments: &Moments, function: &AggregateFunction) -> Option<Option<f64>> {
+    Some(match function {
         AggregateFunction::VarPop => moments.variance_population(),
         AggregateFunction::VarSamp => moments.variance_sample(),
         AggregateFunction::StddevPop => moments.variance_population().map(f64::sqrt),
         AggregateFunction::StddevSamp => moments.variance_sample().map(f64::sqrt),
         AggregateFunction::Skewness => moments.skewness(),
         AggregateFunction::Kurtosis => moments.kurtosis(),
-        _ => return Err(()),
-    };
-    Ok(value.map(Value::Float))
+        _ => return None,
+    })
 }
 
 fn integer_sum(sum: &IntegerSum, spec: &PartialSpec) -> Result<Option<Value>> {
@@ -262,13 +264,6 @@ fn length(length: usize) -> i64 {
     i64::try_from(length).expect("memory is smaller than that")
 }
 
-fn scale_of(spec: &PartialSpec) -> i8 {
-    match spec.input_type() {
-        DataType::Decimal128(_, scale) => *scale,
-        _ => 0,
-    }
-}
-
 /// An integer, or a decimal without its scale.
 fn unscaled(value: &Value, spec: &PartialSpec) -> Result<i128> {
     match value {
@@ -283,7 +278,7 @@ fn number(value: &Value, spec: &PartialSpec) -> Result<f64> {
     match value {
         Value::Float(value) => Ok(*value),
         Value::Int(value) => Ok(*value as f64),
-        Value::Decimal(value) => Ok(*value as f64 / 10f64.powi(scale_of(spec).into())),
+        Value::Decimal(value) => Ok(*value as f64 / spec.decimal_divisor()),
         _ => Err(mismatch("value", spec)),
     }
 }

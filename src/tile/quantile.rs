@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::row::Reader;
 
 /// The most buckets in one octave.
-const MAX_BUCKETS: usize = 1024;
+pub(super) const MAX_BUCKETS: usize = 1024;
 const MANTISSA_BITS: u32 = 52;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,21 +46,21 @@ enum Bucket {
 
 /// Several neighbouring values as one, by their ordinals. With one distinct value the two ends and counts are equal.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Coarse {
-    count: i64,
-    least: i64,
-    least_count: i64,
-    greatest: i64,
-    greatest_count: i64,
+pub(super) struct Coarse {
+    pub count: i64,
+    pub least: i64,
+    pub least_count: i64,
+    pub greatest: i64,
+    pub greatest_count: i64,
 }
 
 /// An integer for each float, in the same order. One zero; finite floats only.
-fn ordinal(value: f64) -> i64 {
+pub(super) fn ordinal(value: f64) -> i64 {
     let bits = if value == 0.0 { 0 } else { value.to_bits().cast_signed() };
     flip_negative(bits)
 }
 
-fn float_of(ordinal: i64) -> f64 {
+pub(super) fn float_of(ordinal: i64) -> f64 {
     f64::from_bits(flip_negative(ordinal).cast_unsigned())
 }
 
@@ -69,7 +69,7 @@ fn flip_negative(bits: i64) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
 }
 
-fn position_of(ordinal: i64) -> i16 {
+pub(super) fn position_of(ordinal: i64) -> i16 {
     i16::try_from(ordinal >> MANTISSA_BITS).expect("12 bits")
 }
 
@@ -93,7 +93,7 @@ impl Coarse {
     }
 
     /// The value at `rank`, from 0 to `count` - 1, in ascending order.
-    fn value_at(&self, rank: i64) -> f64 {
+    pub fn value_at(&self, rank: i64) -> f64 {
         let (least, greatest) = (float_of(self.least), float_of(self.greatest));
         let greatest_from = self.count - self.greatest_count;
         if rank < self.least_count {
@@ -222,27 +222,22 @@ impl Quantile {
     pub fn percentile(&self, p: f64) -> Option<f64> {
         let buckets = || self.octaves.iter().flat_map(|octave| &octave.buckets);
         let total = buckets().fold(0_i64, |total, (_, bucket)| total.saturating_add(bucket.count()));
-        if total == 0 {
-            return None;
-        }
-        let place = p * (total - 1) as f64;
-        let low_rank = (place.floor() as i64).min(total - 1);
-        let fraction = place - place.floor();
-        let high_rank = if fraction > 0.0 { (low_rank + 1).min(total - 1) } else { low_rank };
-        let mut passed = 0_i64;
-        let mut low = None;
-        for (key, bucket) in buckets() {
-            let next = passed.saturating_add(bucket.count());
-            if low.is_none() && low_rank < next {
-                low = Some(bucket.value_at(*key, low_rank - passed));
-            }
-            if high_rank < next {
-                let high = bucket.value_at(*key, high_rank - passed);
-                return low.map(|low| interpolate(low, high, fraction));
-            }
-            passed = next;
-        }
-        None
+        Some(Place::of(p, total)?.between(|rank| {
+            let mut passed = 0_i64;
+            let value_in = |(key, bucket): (&i64, &Bucket)| {
+                let before = passed;
+                passed = passed.saturating_add(bucket.count());
+                (rank < passed).then(|| bucket.value_at(*key, rank - before))
+            };
+            buckets().find_map(value_in).expect("a rank is below the number of values")
+        }))
+    }
+
+    /// The values as ordinals, ascending, and how often there is each; `None` if single values were forgotten.
+    pub fn exact_counts(&self) -> Option<impl Iterator<Item = (i64, i64)>> {
+        let is_exact = self.octaves.iter().all(|octave| octave.dropped_bits == 0);
+        let buckets = || self.octaves.iter().flat_map(|octave| &octave.buckets);
+        is_exact.then(|| buckets().map(|(key, bucket)| (*key, bucket.count())))
     }
 
     /// Appends the octaves: how many, and for each position, dropped bits, number of buckets and those.
@@ -281,6 +276,36 @@ impl Quantile {
             quantile.octaves.push(octave);
         }
         Ok(quantile)
+    }
+}
+
+/// Between which ranks a percentile lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    low_rank: i64,
+    /// how far it is from there to the next rank
+    fraction: f64,
+    last_rank: i64,
+}
+
+impl Place {
+    /// Of the fraction `p` among `total` values; `None` of no values.
+    pub fn of(p: f64, total: i64) -> Option<Place> {
+        let last_rank = total - 1;
+        let place = p * last_rank as f64;
+        let low_rank = (place.floor() as i64).min(last_rank);
+        (total > 0).then_some(Place { low_rank, fraction: place - place.floor(), last_rank })
+    }
+
+    /// The value there, by those of the ranks.
+    pub fn between(self, value_at: impl Fn(i64) -> f64) -> f64 {
+        let low = value_at(self.low_rank);
+        if self.fraction > 0.0 {
+            let high = value_at((self.low_rank + 1).min(self.last_rank));
+            interpolate(low, high, self.fraction)
+        } else {
+            low
+        }
     }
 }
 

@@ -124,6 +124,24 @@ impl PartialSpec {
         Partial::empty(self)
     }
 
+    /// Whether merging rounds, so that the order matters.
+    pub(super) fn is_rounded(&self) -> bool {
+        matches!(self.kind, StateKind::Moments { .. } | StateKind::Ewma { .. })
+    }
+
+    /// How many digits of the first input are after the decimal point.
+    pub(super) fn scale(&self) -> i8 {
+        match self.input_type() {
+            DataType::Decimal128(_, scale) => *scale,
+            _ => 0,
+        }
+    }
+
+    /// What an unscaled decimal is divided by to be a float.
+    pub(super) fn decimal_divisor(&self) -> f64 {
+        10f64.powi(self.scale().into())
+    }
+
     /// The first (mostly only) input's type.
     pub(super) fn input_type(&self) -> &DataType {
         &self.inputs[0]

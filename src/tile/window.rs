@@ -63,7 +63,24 @@ impl Timing {
     /// Whether every feature is NULL because the window's end is before the feature start time. Never of attributes:
     /// there it is rows before the start that do not exist.
     pub fn is_before_start(&self, asked_us: i64) -> bool {
-        self.kind.has_aggregates() && self.start_us.is_some_and(|start_us| self.leading_edge(asked_us) < start_us)
+        self.is_edge_before_start(self.leading_edge(asked_us))
+    }
+
+    /// The same of a window that ends at `edge_us`.
+    pub(super) fn is_edge_before_start(&self, edge_us: i64) -> bool {
+        self.kind.has_aggregates() && self.start_us.is_some_and(|start_us| edge_us < start_us)
+    }
+
+    /// The widths of the levels by which states are merged, ascending: those of a minute, an hour and a day that are
+    /// proper multiples of the tiles' width. Each is a multiple of the one before it.
+    pub fn levels(&self) -> impl Iterator<Item = i64> + use<> {
+        const LEVELS_US: [i64; 3] = [60_000_000, 3_600_000_000, 86_400_000_000];
+        let item_us = match self.kind {
+            ViewKind::BatchAggregates | ViewKind::StreamTiled => self.interval_us,
+            _ => 0,
+        };
+        let is_level = move |width_us: &i64| *width_us > item_us && (item_us <= 0 || width_us % item_us == 0);
+        LEVELS_US.into_iter().filter(is_level)
     }
 
     /// From when on an attribute row of time `ts_us` can be seen: the end of its schedule period plus the delay for
@@ -91,24 +108,25 @@ impl Timing {
     /// The anchors (tiled) or event times (continuous) inside `window`; of a series, from its first to its last.
     /// Both ends ascend with `asked_us`.
     pub fn bounds(&self, window: &Window, asked_us: i64) -> Bounds {
+        let edge_us = self.leading_edge(asked_us);
         match window {
             Window::Series { .. } => {
-                let whole = self.place(window.span(), asked_us);
-                let first = window.series().next().map(|span| self.place(span, asked_us));
+                let whole = self.place(window.span(), edge_us);
+                let first = window.series().next().map(|span| self.place(span, edge_us));
                 Bounds { start_us: first.unwrap_or(whole).start_us, end_us: whole.end_us }
             }
-            _ => self.place(window.span(), asked_us),
+            _ => self.place(window.span(), edge_us),
         }
     }
 
     /// The windows of a series, earliest first; of any other window, just that.
     pub fn sub_bounds(&self, window: &Window, asked_us: i64) -> impl Iterator<Item = Bounds> {
-        let single = (!matches!(window, Window::Series { .. })).then(|| window.span());
-        single.into_iter().chain(window.series()).map(move |span| self.place(span, asked_us))
+        let edge_us = self.leading_edge(asked_us);
+        spans(window).map(move |span| self.place(span, edge_us))
     }
 
-    fn place(&self, span: RelativeSpan, asked_us: i64) -> Bounds {
-        let edge_us = self.leading_edge(asked_us);
+    /// Where a span lies for the leading edge `edge_us`.
+    pub(super) fn place(&self, span: RelativeSpan, edge_us: i64) -> Bounds {
         // (a, b] of whole microseconds is [a + 1, b + 1)
         let closed_end_us = match self.kind {
             ViewKind::StreamContinuous => 1,
@@ -202,6 +220,12 @@ impl Timing {
     }
 }
 
+/// The windows of a series, earliest first; of any other window, just that.
+pub(super) fn spans(window: &Window) -> impl Iterator<Item = RelativeSpan> + use<> {
+    let single = (!matches!(window, Window::Series { .. })).then(|| window.span());
+    single.into_iter().chain(window.series())
+}
+
 /// The name of a window inside column names: `7d`, `1h`, `7d_offset_7d`, `lifetime`.
 pub fn window_label(window: &Window) -> String {
     match *window {
@@ -231,20 +255,23 @@ fn duration_label(length_us: i64) -> String {
 }
 
 /// `floor(t, width)`; `t` itself where there is no width.
-fn floor(t_us: i64, width_us: i64) -> i64 {
+pub(super) fn floor(t_us: i64, width_us: i64) -> i64 {
     if width_us <= 0 {
         return t_us;
     }
     t_us.saturating_sub(t_us.rem_euclid(width_us))
 }
 
-fn ceil(t_us: i64, width_us: i64) -> i64 {
+pub(super) fn ceil(t_us: i64, width_us: i64) -> i64 {
     let floored = floor(t_us, width_us);
     if floored == t_us || width_us <= 0 { t_us } else { floored.saturating_add(width_us) }
 }
 
 /// The sum of three, saturated once.
 fn add(a: i64, b: i64, c: i64) -> i64 {
+    if let Some(sum) = a.checked_add(b).and_then(|sum| sum.checked_add(c)) {
+        return sum;
+    }
     let sum = i128::from(a) + i128::from(b) + i128::from(c);
     i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the client tests need besides Rust: psycopg and a stand-in for S3 in a venv, pgjdbc and a JDK from Debian.
+# Installs what the client tests need besides Rust: psycopg, a stand-in for S3, delta-rs and Polars in a venv, pgjdbc and a JDK from Debian.
 # Usage: tests/clients/install.sh [folder]; default $GRANARY_TEST_CACHE, else target/test-tools
 set -eu
 cache=${1:-${GRANARY_TEST_CACHE:-target/test-tools}}
@@ -12,6 +12,10 @@ fi
 
 if ! "$cache/venv/bin/python" -c 'import boto3, moto.server; assert moto.__version__ == "5.2.5"' 2>/dev/null; then
     "$cache/venv/bin/pip" install --quiet 'moto[server]==5.2.5' 'boto3==1.44.5'
+fi
+
+if ! "$cache/venv/bin/python" -c 'import deltalake, polars; assert (deltalake.__version__, polars.__version__) == ("1.6.6", "2.1.0")' 2>/dev/null; then
+    "$cache/venv/bin/pip" install --quiet 'deltalake==1.6.6' 'polars==2.1.0'
 fi
 
 missing=

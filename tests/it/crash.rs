@@ -1,4 +1,4 @@
-//! kill -9 in the middle of refreshes and catalog commits, many times. What was acknowledged is there after the next
+//! kill -9 in the middle of refreshes, merges of files and catalog commits, many times. What was acknowledged is there after the next
 //! start; no answer is ever wrong; and running an interrupted refresh again gives what an undisturbed one gives.
 
 use std::path::Path;
@@ -111,8 +111,10 @@ async fn what_was_acknowledged_survives_kill_and_what_was_not_can_be_run_again()
         let process = Process::start(folder.path());
         check(&process.connect().await, done, &tables).await;
         let run = Duration::from_millis(random.below(longest_run_ms));
+        let optimizing = tokio::spawn(optimize(process.connect().await));
         let work = (refresh(process.connect().await, done), create(process.connect().await, round));
         let (refreshed, created) = disturbed(work, run, process).await;
+        optimizing.await.expect("only the server's end ends it");
         done += refreshed;
         tables.extend(created);
         if done == 0 || tables.is_empty() {
@@ -136,6 +138,16 @@ async fn refresh(client: Client, done: i64) -> i64 {
         acknowledged += 1;
     }
     acknowledged
+}
+
+/// Merges files beside the refreshes, which wait for it.
+async fn optimize(client: Client) {
+    for _ in 0..20 {
+        if let Err(error) = client.batch_execute("OPTIMIZE sums; OPTIMIZE newest; VACUUM RETAIN '0'").await {
+            assert!(error.as_db_error().is_none(), "{error:?}");
+            return;
+        }
+    }
 }
 
 /// Creates tables until the server is gone; gives the names that were acknowledged.

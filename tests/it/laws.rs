@@ -4,7 +4,7 @@
 
 use granary::row::Value;
 
-use crate::oracle::{Event, FUNCTIONS, HOUR, Kind, View, Window};
+use crate::oracle::{Event, FILTER, FUNCTIONS, Feature, HOUR, Kind, View, Window};
 use crate::random::Random;
 use crate::world::{Row, World, agree};
 
@@ -14,16 +14,21 @@ const KINDS: [Kind; 5] =
 /// 1969-12-31 and 2024-01-01: before 1970 floors go the other way.
 const BASES: [i64; 2] = [-24 * HOUR, 1_704_067_200_000_000];
 
-struct Case {
-    view: View,
-    events: Vec<Event>,
-    questions: Vec<(Option<&'static str>, Option<i64>)>,
+pub struct Case {
+    pub view: View,
+    pub events: Vec<Event>,
+    pub questions: Vec<(Option<&'static str>, Option<i64>)>,
     /// after everything
-    end: i64,
+    pub end: i64,
 }
 
 fn random_case(random: &mut Random) -> Case {
     let base = *random.pick(&BASES);
+    random_case_at(random, base)
+}
+
+/// Its times are around `base`.
+pub fn random_case_at(random: &mut Random, base: i64) -> Case {
     let kind = *random.pick(&KINDS);
     let compaction = kind == Kind::StreamContinuous && random.chance(50);
     // with compaction windows matter that are longer than two days, and than ten
@@ -65,13 +70,15 @@ fn random_case(random: &mut Random) -> Case {
             if view.by_s && !gives_one {
                 continue;
             }
-            view.features.push((function, random_window(random, interval, gives_one && !view.by_s)));
+            let window = random_window(random, interval, gives_one && !view.by_s);
+            view.features.push(Feature { function, is_filtered: random.chance(20), window });
         }
         if view.features.is_empty() {
-            view.features.push((0, random_window(random, interval, false)));
+            let window = random_window(random, interval, false);
+            view.features.push(Feature { function: 0, is_filtered: false, window });
         }
         // LIFETIME begins at a tile's border; without lifetime_start that is start.
-        let has_lifetime = view.features.iter().any(|(_, window)| matches!(window, Window::Lifetime));
+        let has_lifetime = view.features.iter().any(|feature| matches!(feature.window, Window::Lifetime));
         if has_lifetime && kind != Kind::StreamContinuous && view.lifetime_start.is_none() {
             view.start = view.start.map(|start| start - start.rem_euclid(interval));
         }
@@ -91,7 +98,12 @@ fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event
     Event {
         key: *random.pick(&[Some("a"), Some("a"), Some("b"), Some("c"), None]),
         ts: time(random),
-        v: random.chance(80).then(|| random.between(-40, 40) as f64 / 4.0),
+        v: random.chance(80).then(|| match random.below(100) {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => f64::NEG_INFINITY,
+            _ => random.between(-40, 40) as f64 / 4.0,
+        }),
         n: random.chance(80).then(|| random.between(-3, 5)),
         s: random.chance(80).then(|| *random.pick(&["x", "y", "z", ""])),
         known: None,
@@ -129,7 +141,7 @@ fn random_window(random: &mut Random, interval: i64, may_be_series: bool) -> Win
     }
 }
 
-fn literal(us: i64) -> String {
+pub fn literal(us: i64) -> String {
     format!("'{}'", granary_sql::timestamp::format_timestamp(us))
 }
 
@@ -141,11 +153,15 @@ fn sql_value<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map_or("NULL".to_owned(), |value| value.to_string())
 }
 
-fn quoted(value: Option<&str>) -> String {
+pub fn quoted(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), |value| format!("'{value}'"))
 }
 
 fn create_view(view: &View) -> String {
+    create_view_named("v", view)
+}
+
+pub fn create_view_named(name: &str, view: &View) -> String {
     let mut options = vec!["buckets = 2".to_owned()];
     let is_stream = matches!(view.kind, Kind::StreamTiled | Kind::StreamContinuous | Kind::StreamAttributes);
     if !is_stream {
@@ -165,8 +181,8 @@ fn create_view(view: &View) -> String {
         .features
         .iter()
         .enumerate()
-        .map(|(index, (function, window))| {
-            let window = match *window {
+        .map(|(index, feature)| {
+            let window = match feature.window {
                 Window::Last { size, offset: 0 } => format!("LAST {}", interval_text(size)),
                 Window::Last { size, offset } => {
                     format!("LAST {} OFFSET {}", interval_text(size), interval_text(offset))
@@ -180,7 +196,8 @@ fn create_view(view: &View) -> String {
                     interval_text(step)
                 ),
             };
-            format!("{} OVER ({window}) AS f{index}", FUNCTIONS[*function].0)
+            let filter = if feature.is_filtered { FILTER } else { "" };
+            format!("{} {filter} OVER ({window}) AS f{index}", FUNCTIONS[feature.function].0)
         })
         .collect();
     let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
@@ -189,15 +206,14 @@ fn create_view(view: &View) -> String {
     // of attributes it is a feature, too
     let known = if view.known_at { ", known" } else { "" };
     format!(
-        "CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts {by} {features} WITH ({}) AS SELECT k, ts, v, n, s{known} FROM {source}",
+        "CREATE FEATURE VIEW {name} ENTITY thing TIMESTAMP ts {by} {features} WITH ({}) AS SELECT k, ts, v, n, s, n > 0 AS p{known} FROM {source}",
         options.join(", ")
     )
 }
 
-/// Declares the case's view over `events`; the source reads `events`, the stream's mirror is the source.
+/// Declares the case's view over `events`.
 async fn declare(world: &mut World, case: &Case, events: &[Event]) {
-    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz)").await;
-    insert(world, events).await;
+    declare_sources(world, events).await;
     world.run("CREATE TABLE questions (id bigint, k text, t timestamptz)").await;
     let rows: Vec<String> = case
         .questions
@@ -206,6 +222,13 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
         .map(|(id, (key, t))| format!("({id}, {}, {})", quoted(*key), t.map_or("NULL".to_owned(), literal)))
         .collect();
     world.run(&format!("INSERT INTO questions VALUES {}", rows.join(", "))).await;
+    world.run(&create_view(&case.view)).await;
+}
+
+/// The entity, a source that reads `events`, and a stream whose mirror is the source.
+pub async fn declare_sources(world: &mut World, events: &[Event]) {
+    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz)").await;
+    insert(world, events).await;
     world.run("CREATE ENTITY thing (k text)").await;
     world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
     world
@@ -214,7 +237,6 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
              BACKFILL FROM source UNTIL '2040-01-01'",
         )
         .await;
-    world.run(&create_view(&case.view)).await;
 }
 
 async fn insert(world: &mut World, events: &[Event]) {
@@ -228,7 +250,7 @@ async fn insert(world: &mut World, events: &[Event]) {
                 "({}, {}, {}, {}, {}, {})",
                 quoted(event.key),
                 literal(event.ts),
-                sql_value(event.v),
+                event.v.map_or("NULL".to_owned(), |v| format!("'{v}'")),
                 sql_value(event.n),
                 quoted(event.s),
                 event.known.map_or("NULL".to_owned(), literal)
@@ -273,10 +295,12 @@ async fn answers_equal_the_brute_force_from_source_and_store_and_a_second_refres
         let mut world = World::at(case.end).await;
         declare(&mut world, &case, &case.events).await;
         let expected = expected(&case);
-        check(&case, seed, "from the source", &ask(&mut world, true).await, &expected);
+        let from_source = ask(&mut world, true).await;
+        check(&case, seed, "from the source", &from_source, &expected);
         refresh_in_parts(&mut world, &case, &mut random).await;
         let stored = ask(&mut world, false).await;
         check(&case, seed, "from the store", &stored, &expected);
+        assert_eq!(stored, from_source, "seed {seed}: to the last bit\n{}", create_view(&case.view));
         let rows = stored_rows(&world).await;
         world.run("REFRESH FEATURE VIEW v OVERWRITE").await;
         assert_eq!(ask(&mut world, false).await, stored, "seed {seed}: run twice = once");

@@ -6,5 +6,7 @@ mod oracle;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;
+mod services;
+mod storage;
 mod tidy;
 mod world;

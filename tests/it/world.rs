@@ -58,6 +58,11 @@ impl World {
         World { warehouse, session, _folder: folder }
     }
 
+    /// What the clock says.
+    pub fn now_us(&self) -> i64 {
+        self.warehouse.clock.now_us()
+    }
+
     /// Runs one statement; gives its rows, if any.
     pub async fn try_run(&mut self, sql: &str) -> Result<Vec<Row>> {
         let prepared = self.session.prepare(sql, &[]).await?;

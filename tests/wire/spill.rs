@@ -33,6 +33,10 @@ const JOIN: &str = "
 async fn joined(server: &Server) -> (Vec<i64>, String) {
     let client = server.connect().await;
     client.batch_execute(DECLARATIONS).await.expect("declares");
+    answers(&client).await
+}
+
+async fn answers(client: &tokio_postgres::Client) -> (Vec<i64>, String) {
     let row = client.query_one(JOIN, &[]).await.expect("joins");
     let answers = (0..row.len()).map(|column| row.get::<_, i64>(column)).collect();
     let plan = client.query(&format!("EXPLAIN ANALYZE {JOIN}"), &[]).await.expect("explains");
@@ -50,4 +54,33 @@ pub async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
     assert_eq!(in_memory, on_disk);
     assert_eq!(in_memory[0], 60_000);
     assert!(in_memory.iter().all(|answer| *answer > 0), "{in_memory:?}");
+}
+
+/// Nine rows of ten are of one key.
+const HOT_KEY: &str = "
+    CREATE TABLE raw AS
+      SELECT CASE WHEN value % 10 = 0 THEN value % 5000 ELSE 7 END AS k,
+             to_timestamp(1704067200 + (value * 7919) % 2592000) AS ts, value % 1000 AS v, 'x' || value AS t
+      FROM generate_series(1, 300000) g;
+    CREATE TABLE labels AS
+      SELECT CASE WHEN value % 2 = 0 THEN 7 ELSE value % 5500 END AS k,
+             CASE WHEN value % 90 = 0 THEN NULL ELSE to_timestamp(1704067200 + (value * 104729) % 2592000) END AS ts
+      FROM generate_series(1, 3000) g;";
+
+pub async fn a_key_with_more_rows_than_memory_is_answered_time_by_time() {
+    let mut all = Vec::new();
+    for arguments in [&[][..], &["--memory-limit", "16MiB"]] {
+        let server = Server::start(arguments);
+        let client = server.connect().await;
+        let (_, views) = DECLARATIONS.split_once("CREATE ENTITY").expect("views behind the tables");
+        client.batch_execute(&format!("{HOT_KEY} CREATE ENTITY{views}")).await.expect("declares");
+        all.push(answers(&client).await.0);
+        client.batch_execute("SET from_source = off").await.expect("sets");
+        for view in ["sums", "even"] {
+            client.batch_execute(&format!("REFRESH FEATURE VIEW {view} OFFLINE")).await.expect("refreshes");
+        }
+        all.push(answers(&client).await.0);
+    }
+    assert!(all.iter().all(|answers| *answers == all[0]), "{all:?}");
+    assert!(all[0].iter().all(|answer| *answer > 0), "{all:?}");
 }

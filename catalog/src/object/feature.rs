@@ -32,12 +32,14 @@ pub enum FeatureDefinition {
         filter: Option<String>,
         window: Window,
     },
+    /// Computed when it is asked for: the SQL text of a realtime view's expression.
+    Expression { sql: String },
 }
 
 impl Feature {
     pub fn window(&self) -> Option<&Window> {
         match &self.definition {
-            FeatureDefinition::Attribute { .. } => None,
+            FeatureDefinition::Attribute { .. } | FeatureDefinition::Expression { .. } => None,
             FeatureDefinition::Aggregate { window, .. } => Some(window),
         }
     }

@@ -32,6 +32,13 @@ pub struct ServiceMember {
     pub keys: Vec<(String, String)>,
 }
 
+impl ServiceMember {
+    /// The service's name of a join key of the view.
+    pub fn service_key<'a>(&'a self, key: &'a str) -> &'a str {
+        self.keys.iter().find(|(own, _)| own == key).map_or(key, |(_, renamed)| renamed)
+    }
+}
+
 impl FeatureService {
     pub(crate) fn references(&self) -> Vec<Reference> {
         let views = self.members.iter().map(|member| Reference { id: member.view, wanted: Wanted::Features });

@@ -9,10 +9,14 @@ use crate::id::ObjectId;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RealtimeView {
     pub header: Header,
-    /// What the caller has to bring.
+    /// The join keys of all that it reads, each once.
+    #[serde(default)]
+    pub join_keys: Vec<Column>,
+    /// What the caller has to bring: the view's own columns, then those of the realtime views that it reads.
     pub request: Vec<Column>,
     pub query: String,
     pub features: Vec<Feature>,
+    /// What stands in the query's FROM, in that order.
     pub depends_on: Vec<ObjectId>,
 }
 

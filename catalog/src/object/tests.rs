@@ -71,6 +71,7 @@ fn referring() -> Vec<Object> {
     };
     let realtime_view = RealtimeView {
         header: header(),
+        join_keys: Vec::new(),
         request: Vec::new(),
         query: "query".to_owned(),
         features: Vec::new(),

@@ -150,6 +150,7 @@ fn everything_else() -> Vec<Change> {
         .into(),
         RealtimeView {
             header: header(ids[10], PUBLIC, "amount_check"),
+            join_keys: vec![Column::new("user_id", DataType::Utf8, false)],
             request: vec![Column::new("amount", DataType::Float64, true)],
             query: "SELECT amount > 3 * spend AS is_large FROM user_spend".to_owned(),
             features: vec![attribute("is_large", DataType::Boolean)],

@@ -37,7 +37,7 @@ pub enum Utility {
         text: String,
     },
     ResetSessionAuthorization,
-    /// VACUUM, ANALYZE, REINDEX, CLUSTER: the statement as typed; storage keeps itself.
+    /// ANALYZE, REINDEX, CLUSTER: the statement as typed; storage keeps itself.
     Maintenance {
         text: String,
     },
@@ -68,7 +68,7 @@ pub(crate) fn parse(cursor: &mut Cursor) -> Result<Option<Utility>> {
     if cursor.sees(&["set", "constraints"]) {
         return Ok(Some(Utility::SetConstraints { text: rest(cursor) }));
     }
-    if ["vacuum", "analyze", "analyse", "reindex", "cluster"].iter().any(|word| cursor.sees(&[word])) {
+    if ["analyze", "analyse", "reindex", "cluster"].iter().any(|word| cursor.sees(&[word])) {
         return Ok(Some(Utility::Maintenance { text: rest(cursor) }));
     }
     Ok(None)
@@ -169,7 +169,6 @@ mod tests {
         check("ALTER DATABASE d SET timezone TO 'UTC'", "ALTER DATABASE d SET timezone TO 'UTC'");
         check("DO $$ BEGIN END $$ LANGUAGE plpgsql", "DO LANGUAGE plpgsql ' BEGIN END '");
         check("REINDEX TABLE t", "REINDEX TABLE t");
-        check("VACUUM (ANALYZE) t;", "VACUUM (ANALYZE) t");
         check("SET CONSTRAINTS ALL DEFERRED", "SET CONSTRAINTS ALL DEFERRED");
         check("reset session authorization", "RESET SESSION AUTHORIZATION");
     }

@@ -1,5 +1,6 @@
 //! Answers blocks of keys: takes their rows out of what was gathered, in order, and puts the answers beside the spine.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,11 +14,11 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::answer::{MISSING, PRESENT, Wanted};
-use super::collect::NO_TIME;
 use super::exec::{Read, RowsInput, Spine, sees_whole_time};
-use super::gather::Part;
 use super::history::stretches;
-use super::row_store::{RowStore, take_rows};
+use super::kept::NO_TIME;
+use super::part::Block;
+use super::row_store::{Section, take_rows};
 use crate::engine::relation::{BoundView, RowLayout, time_type};
 use crate::error::{Error, Result};
 use crate::tile::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run};
@@ -30,66 +31,103 @@ pub struct Questions {
     pub schema: SchemaRef,
 }
 
-/// The rows of an input for a block of keys, in order.
+/// The rows of an input, or of one of the views that share it, for a block of keys, in order.
 struct BlockRows<'a> {
-    store: &'a RowStore,
+    section: Section<'a>,
     input: &'a RowsInput,
-    rows: Vec<u32>,
+    /// of the section only these, by their places
+    only: Option<Vec<u32>>,
+    times: Cow<'a, [i64]>,
     /// where each key's rows begin, and one more
     bounds: Vec<usize>,
-    times: Vec<i64>,
     arrivals: Vec<i64>,
     /// columns already taken
     taken: RefCell<HashMap<usize, ArrayRef>>,
 }
 
 impl<'a> BlockRows<'a> {
-    fn of(input: &'a RowsInput, store: &'a RowStore, keys: Range<usize>) -> Result<BlockRows<'a>> {
-        let (rows, bounds) = store.sorted(keys, input.arrival)?;
-        let times = store.times_of(&rows);
+    fn of(input: &'a RowsInput, mut section: Section<'a>) -> Result<BlockRows<'a>> {
         let arrivals = match input.arrival {
-            Some(column) => crate::row::integers_of(store.take(column, &rows)?.as_ref())?,
-            None => rows.iter().map(|row| i64::from(*row)).collect(),
+            Some(column) => crate::row::integers_of(section.column(column)?.as_ref())?,
+            None => section.arrivals(),
         };
-        Ok(BlockRows { store, input, rows, bounds, times, arrivals, taken: RefCell::default() })
+        let times = Cow::Borrowed(section.times);
+        let bounds = std::mem::take(&mut section.bounds);
+        Ok(BlockRows { section, input, only: None, times, bounds, arrivals, taken: RefCell::default() })
     }
 
     /// Those rows for which a boolean column is true.
     fn where_true(&self, column: usize) -> Result<BlockRows<'a>> {
         let column = self.column(column)?;
         let is_true = column.as_boolean();
-        let wanted: Vec<bool> = (0..is_true.len()).map(|row| is_true.is_valid(row) && is_true.value(row)).collect();
-        let mut before = Vec::with_capacity(wanted.len() + 1);
-        let mut count = 0;
-        before.push(count);
-        for wanted in &wanted {
-            count += usize::from(*wanted);
-            before.push(count);
+        let wanted = |row: usize| is_true.is_valid(row) && is_true.value(row);
+        let mut before = Vec::with_capacity(is_true.len() + 1);
+        let mut only = Vec::new();
+        for row in 0..is_true.len() {
+            before.push(only.len());
+            if wanted(row) {
+                only.push(u32::try_from(row).map_err(|_| Error::internal("a block is too large"))?);
+            }
         }
-        let places = || (0..wanted.len()).filter(|row| wanted[*row]);
+        before.push(only.len());
         Ok(BlockRows {
-            store: self.store,
+            section: self.section.clone(),
             input: self.input,
-            rows: places().map(|row| self.rows[row]).collect(),
+            times: only.iter().map(|row| self.times[*row as usize]).collect(),
             bounds: self.bounds.iter().map(|bound| before[*bound]).collect(),
-            times: places().map(|row| self.times[row]).collect(),
-            arrivals: places().map(|row| self.arrivals[row]).collect(),
+            arrivals: only.iter().map(|row| self.arrivals[*row as usize]).collect(),
+            only: Some(only),
             taken: RefCell::default(),
         })
     }
 
     fn column(&self, index: usize) -> Result<ArrayRef> {
+        if index == self.input.time {
+            return Ok(timestamps(&self.times, None));
+        }
         if let Some(column) = self.taken.borrow().get(&index) {
             return Ok(Arc::clone(column));
         }
-        let column = self.store.take(index, &self.rows)?;
+        let column = match &self.only {
+            None => self.section.column(index)?,
+            Some(only) => self.section.column_at(index, only.iter().map(|row| Some(*row)))?,
+        };
         self.taken.borrow_mut().insert(index, Arc::clone(&column));
         Ok(column)
     }
 
+    /// The values of a column in some rows, NULL where there is none.
+    fn column_at(&self, index: usize, rows: impl Iterator<Item = Option<u32>>) -> Result<ArrayRef> {
+        if index == self.input.time {
+            let times = rows.map(|row| row.map(|row| self.times[row as usize]));
+            let times = TimestampMicrosecondArray::from_iter(times).with_data_type(time_type());
+            return Ok(Arc::new(times));
+        }
+        match &self.only {
+            None => self.section.column_at(index, rows),
+            Some(only) => self.section.column_at(index, rows.map(|row| row.map(|row| only[row as usize]))),
+        }
+    }
+
+    /// A column, one value a run.
+    fn first_of_runs(&self, runs: &[Run], index: usize) -> Result<ArrayRef> {
+        self.column_at(index, runs.iter().map(|run| u32::try_from(run.items.start).ok()))
+    }
+
+    fn answers(&self, read: &Read, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
+        let mut answers = read.answerer.answer_block(&self.items(read)?, asked)?;
+        if let Some(chosen) = &answers.chosen {
+            let attributes = read.columns.iter().flatten();
+            let columns = attributes.map(|column| self.column_at(*column, chosen.iter()));
+            answers.columns = columns.collect::<Result<_>>()?;
+        }
+        Ok(answers)
+    }
+
+    /// Of attributes without their values: only those of rows that answer are taken, afterwards.
     fn items(&self, read: &Read) -> Result<ItemBlock<'_>> {
-        let columns = read
-            .columns
+        let columns = if read.view.kind().has_aggregates() { read.columns.as_slice() } else { &[] };
+        let columns = columns
             .iter()
             .map(|columns| columns.iter().map(|column| self.column(*column)).collect::<Result<Vec<_>>>())
             .collect::<Result<Vec<_>>>()?;
@@ -115,13 +153,13 @@ impl BlockRows<'_> {
 }
 
 impl Questions {
-    /// The answers for the keys of a block.
-    pub fn answer(&self, part: &Part, keys: Range<usize>) -> Result<RecordBatch> {
+    /// The answers for some keys of a part.
+    pub fn answer(&self, block: Block<'_>) -> Result<RecordBatch> {
         let inputs = self
             .inputs
             .iter()
-            .zip(&part.inputs)
-            .map(|(input, store)| BlockRows::of(input, store, keys.clone()).map(Rc::new))
+            .zip(block.inputs)
+            .map(|(input, section)| BlockRows::of(input, section).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         // of inputs that several views share, each has its own rows
         let inputs = self
@@ -132,39 +170,32 @@ impl Questions {
                 Some(column) => inputs[read.input].where_true(column).map(Rc::new),
             })
             .collect::<Result<Vec<_>>>()?;
-        match (&self.asked, &part.spine) {
-            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(spine, *width, keys, &inputs),
+        match (&self.asked, block.spine) {
+            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(&spine, *width, &inputs),
             (Spine::AllKeys { time_us }, _) => self.answer_all_keys(*time_us, &inputs),
             (Spine::History { start_us, end_us }, _) => self.answer_history(*start_us..*end_us, &inputs),
             (Spine::Rows { .. }, None) => Err(Error::internal("the spine was not read")),
         }
     }
 
-    fn answer_spine(
-        &self,
-        spine: &RowStore,
-        width: usize,
-        keys: Range<usize>,
-        of_reads: &[Rc<BlockRows<'_>>],
-    ) -> Result<RecordBatch> {
-        let (order, bounds) = spine.sorted(keys, None)?;
-        let times = spine.times_of(&order);
-        let known: Vec<bool> = times.iter().map(|time_us| *time_us != NO_TIME).collect();
+    fn answer_spine(&self, spine: &Section<'_>, width: usize, of_reads: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
+        let known: Vec<bool> = spine.times.iter().map(|time_us| *time_us != NO_TIME).collect();
         let known = known.contains(&false).then(|| NullBuffer::from(known));
-        let mut columns = (0..width).map(|column| spine.take(column, &order)).collect::<Result<Vec<_>>>()?;
+        let mut columns = (0..width).map(|column| spine.column(column)).collect::<Result<Vec<_>>>()?;
         for (read, rows) in self.reads.iter().zip(of_reads) {
-            let runs: Vec<Run> = bounds
+            let runs: Vec<Run> = spine
+                .bounds
                 .windows(2)
                 .zip(rows.bounds.windows(2))
                 .filter(|(asked, _)| asked[0] < asked[1])
                 .map(|(asked, items)| Run { asked: asked[0]..asked[1], items: items[0]..items[1] })
                 .collect();
-            let asked = AskedBlock { times: &times, known: known.as_ref(), runs: &runs };
-            let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
-            let key = |index: usize| spine.take(width + index, &order);
+            let asked = AskedBlock { times: spine.times, known: known.as_ref(), runs: &runs };
+            let answers = rows.answers(read, &asked)?;
+            let key = |index: usize| spine.column(width + index);
             columns.extend(self.columns_of(read, &answers, &asked, rows, key)?);
         }
-        self.batch(columns, order.len())
+        self.batch(columns, spine.len())
     }
 
     /// The wanted columns of one view.
@@ -219,8 +250,8 @@ impl Questions {
             .collect();
         let times = vec![time_us; runs.len()];
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
-        let columns = self.columns_of(read, &answers, &asked, rows, |index| first_of_runs(rows, &runs, index))?;
+        let answers = rows.answers(read, &asked)?;
+        let columns = self.columns_of(read, &answers, &asked, rows, |index| rows.first_of_runs(&runs, index))?;
         self.batch(columns, runs.len())
     }
 
@@ -236,14 +267,14 @@ impl Questions {
             times.extend(changes);
         }
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = read.answerer.answer_block(&rows.items(read)?, &asked)?;
+        let answers = rows.answers(read, &asked)?;
         let stretches = stretches(&read.answerer, &answers, &asked, range.end)?;
         let askers: Vec<u32> = runs
             .iter()
             .enumerate()
             .flat_map(|(run, asked)| std::iter::repeat_n(u32::try_from(run).unwrap_or(u32::MAX), asked.asked.len()))
             .collect();
-        let key = |index: usize| take_rows(&first_of_runs(rows, &runs, index)?, &askers);
+        let key = |index: usize| take_rows(&rows.first_of_runs(&runs, index)?, &askers);
         let kept: Vec<u32> = stretches.iter().map(|stretch| stretch.first).collect();
         let ends: Vec<i64> = stretches.iter().map(|stretch| stretch.end_us).collect();
         let columns = self.columns_of(read, &answers, &asked, rows, key)?;
@@ -269,12 +300,6 @@ impl Questions {
 
 fn timestamps(times: &[i64], valid: Option<NullBuffer>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::new(times.to_vec().into(), valid).with_data_type(time_type()))
-}
-
-/// A key column, one value a run.
-fn first_of_runs(rows: &BlockRows<'_>, runs: &[Run], index: usize) -> Result<ArrayRef> {
-    let firsts: Vec<u32> = runs.iter().map(|run| rows.rows[run.items.start]).collect();
-    rows.store.take(index, &firsts)
 }
 
 /// Whether a key with rows at `times` has an event between the first one that can matter and the asked time.

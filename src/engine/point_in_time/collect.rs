@@ -1,30 +1,27 @@
-//! Rows as they come, each with the number of its key: in memory as long as there is some, else on disk, in parts that
-//! have all rows of a key and fit into memory one by one.
+//! Kept rows as they come, divided into parts by key: in memory as long as there is some, else on disk.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type};
+use datafusion::arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{BatchCoalescer, concat_batches, take_record_batch};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::{SpillFile, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, SpillFile, TaskContext};
 use datafusion::physical_plan::SpillManager;
 use datafusion::physical_plan::metrics::SpillMetrics;
-use futures::TryStreamExt;
 
-use super::keys::NO_KEY;
-use super::row_store::{RowStore, RowStoreBuilder};
+use super::kept::{Kept, numbers_of};
+use super::parts::Parts;
 use crate::error::{Error, Result};
 
 /// How many parts rows are spilled into.
-pub const PARTS: usize = 64;
+pub const SPILLED_PARTS: u32 = 64;
 /// Rows that are written, and read again, at a time.
 const SPILLED_ROWS: usize = 8192;
 /// What a collector that spills holds of all parts together before it writes the largest.
 const BUFFERED_BYTES: usize = 16 << 20;
-
-/// The time of a row whose time is NULL: before all others.
-pub const NO_TIME: i64 = i64::MIN;
+/// Rows that are divided at once.
+const CHUNK_ROWS: usize = 128 * 1024;
 
 /// What collectors share: where they spill to, and what they count.
 #[derive(Debug, Clone)]
@@ -43,19 +40,65 @@ impl Resources {
 /// See the module.
 pub struct RowCollector {
     resources: Resources,
-    schema: SchemaRef,
-    time: usize,
+    kept: Arc<Kept>,
+    /// none while it is not known how many keys there will be
+    parts: Option<Arc<Parts>>,
     memory: MemoryReservation,
-    held: RowStoreBuilder,
+    coalescer: BatchCoalescer,
+    /// of one part after the other, if the parts are known; else as they came
+    chunks: Vec<Chunk>,
     spill: Option<Spill>,
+}
+
+/// Rows of one part after the other.
+struct Chunk {
+    rows: RecordBatch,
+    /// where each part begins, and one more
+    starts: Vec<u32>,
+}
+
+impl Chunk {
+    fn undivided(rows: RecordBatch) -> Chunk {
+        Chunk { rows, starts: Vec::new() }
+    }
+
+    /// Divides rows into parts; inside of each they stay in their order.
+    fn divided(rows: RecordBatch, parts: &Parts) -> Result<Chunk> {
+        let numbers = numbers_of(&rows);
+        let mut starts = vec![0_u32; parts.count() + 1];
+        let of_rows: Vec<u32> = numbers.iter().map(|number| parts.part_of(*number) as u32).collect();
+        for part in &of_rows {
+            starts[*part as usize + 1] += 1;
+        }
+        for part in 0..parts.count() {
+            starts[part + 1] += starts[part];
+        }
+        if parts.count() == 1 {
+            return Ok(Chunk { rows, starts });
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0_u32; of_rows.len()];
+        for (row, part) in (0..).zip(&of_rows) {
+            let place = &mut next[*part as usize];
+            order[*place as usize] = row;
+            *place += 1;
+        }
+        let rows = take_record_batch(&rows, &UInt32Array::from(order)).map_err(could_not)?;
+        Ok(Chunk { rows, starts })
+    }
+
+    fn rows_of(&self, part: usize) -> Range<usize> {
+        self.starts[part] as usize..self.starts[part + 1] as usize
+    }
 }
 
 /// Rows on their way to disk, by part.
 struct Spill {
     manager: Arc<SpillManager>,
+    parts: Arc<Parts>,
     buffers: Vec<Buffer>,
     buffered_bytes: usize,
-    files: Vec<Vec<Arc<dyn SpillFile>>>,
+    files: Vec<PartFiles>,
 }
 
 #[derive(Default)]
@@ -64,90 +107,121 @@ struct Buffer {
     bytes: usize,
 }
 
-/// Everything that was collected.
-pub enum Collected {
-    Memory(RowStoreBuilder, MemoryReservation),
-    Parts(SpilledRows),
+#[derive(Default, Clone)]
+struct PartFiles {
+    files: Vec<Arc<dyn SpillFile>>,
+    /// what their rows take in memory
+    bytes: usize,
 }
 
-/// Files by part, in the order in which their rows came.
+/// Everything that was collected, by part.
+pub enum Collected {
+    Memory(RowsInMemory),
+    Disk(RowsOnDisk),
+}
+
+/// Chunks in the order in which their rows came.
+pub struct RowsInMemory {
+    chunks: Vec<Chunk>,
+    _memory: Vec<MemoryReservation>,
+}
+
+/// Files in the order in which their rows came.
 #[derive(Clone)]
-pub struct SpilledRows {
+pub struct RowsOnDisk {
     resources: Resources,
     manager: Arc<SpillManager>,
-    schema: SchemaRef,
-    time: usize,
-    parts: Vec<Vec<Arc<dyn SpillFile>>>,
+    parts: Vec<PartFiles>,
 }
 
 impl RowCollector {
-    /// For rows of `schema`, whose time is in column `time`.
-    pub fn new(resources: &Resources, schema: SchemaRef, time: usize) -> RowCollector {
+    /// For rows that are in the form of `kept`.
+    pub fn new(resources: &Resources, kept: &Arc<Kept>, parts: Option<Arc<Parts>>) -> RowCollector {
         let consumer = MemoryConsumer::new("point-in-time join").with_can_spill(true);
         RowCollector {
             memory: consumer.register(resources.context.memory_pool()),
-            held: RowStoreBuilder::new(Arc::clone(&schema)),
+            coalescer: BatchCoalescer::new(Arc::clone(kept.schema()), CHUNK_ROWS),
+            kept: Arc::clone(kept),
             resources: resources.clone(),
-            schema,
-            time,
+            parts,
+            chunks: Vec::new(),
             spill: None,
         }
     }
 
     /// Adds those rows of a batch that `keep` says; all, if it says nothing.
-    pub fn push(&mut self, batch: RecordBatch, mut keys: Vec<u32>, keep: Option<&BooleanArray>) -> Result<()> {
-        let batch = match keep {
-            None => batch,
-            Some(keep) => {
-                let mut kept = keep.values().iter();
-                keys.retain(|_| kept.next().unwrap_or(false));
-                filter_record_batch(&batch, keep).map_err(could_not)?
-            }
-        };
-        if self.spill.is_none() {
-            let bytes = batch_bytes(&batch);
-            if self.memory.try_grow(bytes).is_ok() {
-                let times = times_of(&batch, self.time);
-                return self.held.push(batch, &keys, &times);
-            }
-            self.spill_all()?;
+    pub fn push(&mut self, rows: RecordBatch, keep: Option<&BooleanArray>) -> Result<()> {
+        match keep {
+            None => self.coalescer.push_batch(rows),
+            Some(keep) => self.coalescer.push_batch_with_filter(rows, keep),
         }
-        match &mut self.spill {
-            Some(spill) => spill.push(&batch, &keys),
-            None => Err(Error::internal("rows were not spilled")),
+        .map_err(could_not)?;
+        self.take_chunks()
+    }
+
+    fn take_chunks(&mut self) -> Result<()> {
+        while let Some(rows) = self.coalescer.next_completed_batch() {
+            if self.spill.is_none() && self.memory.try_grow(batch_bytes(&rows)).is_err() {
+                self.spill_all()?;
+            }
+            match (&mut self.spill, &self.parts) {
+                (Some(spill), _) => spill.push(&rows)?,
+                (None, Some(parts)) => self.chunks.push(Chunk::divided(rows, parts)?),
+                (None, None) => self.chunks.push(Chunk::undivided(rows)),
+            }
         }
+        Ok(())
     }
 
     fn spill_all(&mut self) -> Result<()> {
-        let held = std::mem::replace(&mut self.held, RowStoreBuilder::new(Arc::clone(&self.schema)));
-        let mut spill = Spill::new(&self.resources, &self.schema);
-        for (batch, keys) in held.into_chunks()? {
-            spill.push(&batch, &keys)?;
+        let parts = self.parts.get_or_insert_with(|| Arc::new(Parts::Modulo { count: SPILLED_PARTS }));
+        let mut spill = Spill::new(&self.resources, &self.kept, parts);
+        for chunk in std::mem::take(&mut self.chunks) {
+            spill.push(&chunk.rows)?;
         }
         self.memory.free();
         self.spill = Some(spill);
         Ok(())
     }
 
+    /// All rows have come. Says into which parts they are divided, if they already are.
+    pub fn end(&mut self) -> Result<Option<&Arc<Parts>>> {
+        self.coalescer.finish_buffered_batch().map_err(could_not)?;
+        self.take_chunks()?;
+        Ok(self.parts.as_ref())
+    }
+
+    /// About how much memory the rows of a part take; nothing, while parts are not known.
+    pub fn bytes_of(&self, part: usize) -> usize {
+        let of_chunk = |chunk: &Chunk| match chunk.starts.is_empty() {
+            true => 0,
+            false => batch_bytes(&chunk.rows) / chunk.rows.num_rows().max(1) * chunk.rows_of(part).len(),
+        };
+        self.chunks.iter().map(of_chunk).sum()
+    }
+
     pub fn is_spilled(&self) -> bool {
         self.spill.is_some()
     }
 
-    /// Ends the collection; on disk if that is where the rest is.
-    pub fn finish(mut self, on_disk: bool) -> Result<Collected> {
+    /// The rows by `parts`, on disk if that is where the rest is.
+    pub fn finish(mut self, parts: &Arc<Parts>, on_disk: bool) -> Result<Collected> {
+        self.end()?;
+        let divided = self.parts.is_some();
+        self.parts.get_or_insert_with(|| Arc::clone(parts));
         if on_disk && self.spill.is_none() {
             self.spill_all()?;
         }
-        match self.spill {
-            None => Ok(Collected::Memory(self.held, self.memory)),
-            Some(spill) => Ok(Collected::Parts(SpilledRows {
-                resources: self.resources,
-                manager: Arc::clone(&spill.manager),
-                schema: self.schema,
-                time: self.time,
-                parts: spill.finish()?,
-            })),
+        if let Some(spill) = self.spill {
+            let manager = Arc::clone(&spill.manager);
+            return Ok(Collected::Disk(RowsOnDisk { resources: self.resources, manager, parts: spill.finish()? }));
         }
+        let mut chunks = self.chunks;
+        if !divided {
+            let undivided = chunks.into_iter();
+            chunks = undivided.map(|chunk| Chunk::divided(chunk.rows, parts)).collect::<Result<_>>()?;
+        }
+        Ok(Collected::Memory(RowsInMemory { chunks, _memory: vec![self.memory] }))
     }
 }
 
@@ -157,16 +231,17 @@ pub fn joined(collected: Vec<Collected>) -> Result<Collected> {
     for next in collected {
         all = Some(match (all, next) {
             (None, next) => next,
-            (Some(Collected::Memory(mut rows, memory)), Collected::Memory(more, held)) => {
-                rows.append(more)?;
-                memory.grow(held.free());
-                Collected::Memory(rows, memory)
+            (Some(Collected::Memory(mut rows)), Collected::Memory(more)) => {
+                rows.chunks.extend(more.chunks);
+                rows._memory.extend(more._memory);
+                Collected::Memory(rows)
             }
-            (Some(Collected::Parts(mut rows)), Collected::Parts(more)) => {
+            (Some(Collected::Disk(mut rows)), Collected::Disk(more)) => {
                 for (files, more) in rows.parts.iter_mut().zip(more.parts) {
-                    files.extend(more);
+                    files.files.extend(more.files);
+                    files.bytes += more.bytes;
                 }
-                Collected::Parts(rows)
+                Collected::Disk(rows)
             }
             _ => return Err(Error::internal("rows are in memory and on disk")),
         });
@@ -175,36 +250,33 @@ pub fn joined(collected: Vec<Collected>) -> Result<Collected> {
 }
 
 impl Spill {
-    fn new(resources: &Resources, schema: &SchemaRef) -> Spill {
-        let mut fields = schema.fields().to_vec();
-        fields.push(Arc::new(Field::new("_key_number", DataType::UInt32, false)));
-        let schema = Arc::new(Schema::new(fields));
+    fn new(resources: &Resources, kept: &Kept, parts: &Arc<Parts>) -> Spill {
+        let schema = Arc::clone(kept.schema());
         let manager = SpillManager::new(resources.context.runtime_env(), resources.metrics.clone(), schema);
         Spill {
             manager: Arc::new(manager),
-            buffers: (0..PARTS).map(|_| Buffer::default()).collect(),
+            buffers: (0..parts.count()).map(|_| Buffer::default()).collect(),
+            files: vec![PartFiles::default(); parts.count()],
+            parts: Arc::clone(parts),
             buffered_bytes: 0,
-            files: vec![Vec::new(); PARTS],
         }
     }
 
-    fn push(&mut self, batch: &RecordBatch, keys: &[u32]) -> Result<()> {
-        let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(UInt32Array::from(keys.to_vec())) as ArrayRef);
-        let batch = RecordBatch::try_new(Arc::clone(self.manager.schema()), columns).map_err(could_not)?;
-        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); PARTS];
-        for (row, key) in (0..).zip(keys) {
-            rows[part_of(*key)].push(row);
+    fn push(&mut self, rows: &RecordBatch) -> Result<()> {
+        let mut of_parts: Vec<Vec<u32>> = vec![Vec::new(); self.parts.count()];
+        for (row, number) in (0..).zip(numbers_of(rows)) {
+            of_parts[self.parts.part_of(*number)].push(row);
         }
-        for (part, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            let taken = take_record_batch(&batch, &UInt32Array::from(rows)).map_err(could_not)?;
+        for (part, of_part) in of_parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let taken = take_record_batch(rows, &UInt32Array::from(of_part)).map_err(could_not)?;
             let bytes = batch_bytes(&taken);
+            self.files[part].bytes += bytes;
             self.buffers[part].batches.push(taken);
             self.buffers[part].bytes += bytes;
             self.buffered_bytes += bytes;
         }
         while self.buffered_bytes > BUFFERED_BYTES {
-            let largest = (0..PARTS).max_by_key(|part| self.buffers[*part].bytes).unwrap_or_default();
+            let largest = (0..self.buffers.len()).max_by_key(|part| self.buffers[*part].bytes).unwrap_or_default();
             self.write(largest)?;
         }
         Ok(())
@@ -219,64 +291,49 @@ impl Spill {
                 .step_by(SPILLED_ROWS)
                 .map(|start| whole.slice(start, SPILLED_ROWS.min(whole.num_rows() - start)))
                 .collect();
-            self.files[part].extend(self.manager.spill_record_batch_and_finish(&batches, "point-in-time join")?);
+            let file = self.manager.spill_record_batch_and_finish(&batches, "point-in-time join")?;
+            self.files[part].files.extend(file);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Vec<Arc<dyn SpillFile>>>> {
-        (0..PARTS).try_for_each(|part| self.write(part))?;
+    fn finish(mut self) -> Result<Vec<PartFiles>> {
+        (0..self.buffers.len()).try_for_each(|part| self.write(part))?;
         Ok(self.files)
     }
 }
 
-/// Rows without a key are in the first part.
-fn part_of(key: u32) -> usize {
-    if key == NO_KEY { 0 } else { key as usize % PARTS }
-}
-
-/// How many keys a part has at most, of `n_keys`.
-pub fn keys_of_part(n_keys: usize) -> usize {
-    n_keys.div_ceil(PARTS)
-}
-
-impl SpilledRows {
-    /// The rows of a part, by keys numbered from 0 below [`keys_of_part`]; behind those, the rows without key.
-    pub async fn load(&self, part: usize, n_keys: usize, memory: &MemoryReservation) -> Result<RowStore> {
-        let mut rows = RowStoreBuilder::new(Arc::clone(&self.schema));
-        for file in &self.parts[part] {
-            let mut batches = self.manager.read_spill_as_stream(Arc::clone(file), None)?;
-            while let Some(mut batch) = batches.try_next().await? {
-                let numbers = batch.remove_column(self.schema.fields().len());
-                let number = |key: &u32| if *key == NO_KEY { NO_KEY } else { *key / PARTS as u32 };
-                let keys: Vec<u32> = numbers.as_primitive::<UInt32Type>().values().iter().map(number).collect();
-                memory.try_grow(batch_bytes(&batch))?;
-                let times = times_of(&batch, self.time);
-                rows.push(batch, &keys, &times)?;
-            }
-        }
-        rows.finish(keys_of_part(n_keys))
-    }
-
-    /// A reservation for the rows of one part at a time.
-    pub fn reservation(&self) -> MemoryReservation {
-        self.resources.reservation("point-in-time join, a part")
+impl RowsInMemory {
+    /// The rows of a part, in the order in which they came.
+    pub fn part(&self, part: usize) -> Vec<RecordBatch> {
+        let pieces = self.chunks.iter().map(|chunk| (chunk, chunk.rows_of(part)));
+        pieces
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(chunk, rows)| chunk.rows.slice(rows.start, rows.len()))
+            .collect()
     }
 }
 
-/// A column of times as microseconds.
-pub fn times_of(batch: &RecordBatch, column: usize) -> Vec<i64> {
-    let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
-    if times.null_count() == 0 {
-        return times.values().to_vec();
+impl RowsOnDisk {
+    /// What the rows of a part take in memory.
+    pub fn bytes(&self, part: usize) -> usize {
+        self.parts[part].bytes
     }
-    times.iter().map(|time| time.unwrap_or(NO_TIME)).collect()
+
+    /// The rows of a part, file by file, in the order in which they came.
+    pub fn streams(&self, part: usize) -> Result<Vec<SendableRecordBatchStream>> {
+        let files = self.parts[part].files.iter();
+        files.map(|file| Ok(self.manager.read_spill_as_stream(Arc::clone(file), None)?)).collect()
+    }
+
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
 }
 
-/// The bytes of a batch's rows, with their place, number and time.
-fn batch_bytes(batch: &RecordBatch) -> usize {
-    let arrays = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
-    arrays.sum::<usize>() + batch.num_rows() * (size_of::<u32>() * 2 + size_of::<i64>())
+/// The bytes of a batch's rows.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
 }
 
 fn could_not(error: datafusion::arrow::error::ArrowError) -> Error {

@@ -25,11 +25,13 @@ use tokio::sync::OnceCell;
 use super::answer::Answerer;
 use super::blocks::Questions;
 use super::collect::Resources;
-use super::gather::{Gathered, Gathering, Part};
+use super::gather::Gathering;
+use super::part::{Gathered, Part};
 use super::planner::single_partition;
+use super::stored::StoredInput;
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::Result;
-use crate::tile::ViewKind;
+use crate::tile::{ViewKind, window_label};
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ pub struct RowsInput {
     pub time: usize,
     /// where it is a column; else rows arrive in the order in which they come, one partition after the other
     pub arrival: Option<usize>,
+    /// the same rows in the offline store, if its files lie in the order that a join by key needs
+    pub stored: Option<StoredInput>,
 }
 
 /// What is wanted of one view.
@@ -69,6 +73,21 @@ pub struct Read {
     pub secondary: Option<usize>,
     /// since when a row is known, of a bitemporal view
     pub known_at: Option<usize>,
+}
+
+/// As EXPLAIN shows it.
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.answerer.plan();
+        write!(f, "{} (", self.view.name)?;
+        if self.view.kind().has_aggregates() {
+            let windows: Vec<String> = plan.windows().iter().map(window_label).collect();
+            write!(f, "{} aggregates over {}", plan.features.len(), windows.join(", "))?;
+        } else {
+            write!(f, "{} attributes", plan.attributes.len())?;
+        }
+        write!(f, ") from {}", self.origin)
+    }
 }
 
 /// See the module.
@@ -106,8 +125,7 @@ impl PointInTimeExec {
 
 impl DisplayAs for PointInTimeExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let views: Vec<String> =
-            self.reads.iter().map(|read| format!("{} from {}", read.view.name, read.origin)).collect();
+        let views: Vec<String> = self.reads.iter().map(Read::to_string).collect();
         write!(f, "PointInTimeExec: {}", views.join(", "))?;
         match self.spine {
             Spine::Rows { .. } => Ok(()),
@@ -181,6 +199,8 @@ impl ExecutionPlan for PointInTimeExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = self.schema();
         let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let resources =
+            Resources { context: Arc::clone(&context), metrics: SpillMetrics::new(&self.metrics, partition) };
         let figures = Figures::new(&self.metrics, partition);
         let batch_size = context.session_config().batch_size();
         let gathering = Gathering {
@@ -188,7 +208,8 @@ impl ExecutionPlan for PointInTimeExec {
             inputs: self.inputs.clone(),
             reads: Arc::clone(&self.reads),
             figures: figures.clone(),
-            resources: Resources { context, metrics: SpillMetrics::new(&self.metrics, partition) },
+            resources,
+            parallelism: self.properties.partitioning.partition_count(),
         };
         let questions = Questions {
             asked: gathering.spine.clone(),
@@ -225,7 +246,7 @@ impl ExecutionPlan for PointInTimeExec {
 /// One partition of the output on its way.
 struct Answering {
     gathered: Arc<Gathered>,
-    /// the part on disk that is being answered
+    /// the part that is being answered
     part: Option<Part>,
     questions: Questions,
     figures: Figures,
@@ -234,19 +255,19 @@ struct Answering {
 impl Answering {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let part = match self.gathered.as_ref() {
-                Gathered::InMemory(part) => part,
-                Gathered::OnDisk(parts) => match self.part.take().filter(|part| !part.is_done()) {
+            let part = match &mut self.part {
+                Some(part) => part,
+                None => match self.gathered.next().await? {
                     Some(part) => self.part.insert(part),
-                    None => match parts.next().await? {
-                        Some(part) => self.part.insert(part),
-                        None => return Ok(None),
-                    },
+                    None => return Ok(None),
                 },
             };
-            let Some(keys) = part.next_block() else { return Ok(None) };
+            let Some(next) = part.next().await? else {
+                self.part = None;
+                continue;
+            };
             let _timer = self.figures.answer_time.timer();
-            let rows = self.questions.answer(part, keys)?;
+            let rows = self.questions.answer(part.block(&next))?;
             if rows.num_rows() > 0 {
                 return Ok(Some(rows));
             }
@@ -254,15 +275,25 @@ impl Answering {
     }
 }
 
-/// What EXPLAIN ANALYZE shows.
+/// What EXPLAIN ANALYZE shows. Times of steps that run side by side are added up.
 #[derive(Debug, Clone)]
 pub struct Figures {
     pub spine_rows: Count,
     pub rows_read: Count,
     pub rows_kept: Count,
+    /// of the offline store
+    pub files_read: Count,
+    pub files_pruned: Count,
+    pub bytes_read: Count,
+    /// reading the spine and numbering its keys
     pub spine_time: Time,
-    pub rows_time: Time,
-    pub group_time: Time,
+    /// waiting for rows of inputs
+    pub scan_time: Time,
+    /// finding the keys of rows, and dividing them into parts
+    pub match_time: Time,
+    /// putting the rows of a part in order
+    pub order_time: Time,
+    /// calculating features
     pub answer_time: Time,
 }
 
@@ -274,9 +305,13 @@ impl Figures {
             spine_rows: count("spine_rows"),
             rows_read: count("rows_read"),
             rows_kept: count("rows_kept"),
+            files_read: count("files_read"),
+            files_pruned: count("files_pruned"),
+            bytes_read: count("bytes_read"),
             spine_time: time("spine_time"),
-            rows_time: time("rows_time"),
-            group_time: time("group_time"),
+            scan_time: time("scan_time"),
+            match_time: time("match_time"),
+            order_time: time("order_time"),
             answer_time: time("answer_time"),
         }
     }

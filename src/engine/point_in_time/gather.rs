@@ -1,25 +1,29 @@
 //! Reads what a point-in-time join needs: first the spine, whose keys are numbered, then every input, of whose rows
 //! only those count that have a key of the spine and a time that some window can reach.
 //!
-//! All of it is in memory, or all of it on disk in parts by key.
+//! Everything is divided into parts by key, in memory or on disk. Whoever answers takes one part after the other.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::collect::{Collected, NO_TIME, PARTS, Resources, RowCollector, SpilledRows, joined, keys_of_part, times_of};
+use super::answer::Wanted;
+use super::collect::{Resources, RowCollector, SPILLED_PARTS, joined};
 use super::exec::{Figures, Read, RowsInput, Spine};
-use super::keys::{KeyIndex, NO_KEY};
+use super::kept::{Kept, NO_TIME, times_of};
+use super::keys::KeyIndex;
+use super::matching::Matching;
 use super::materialized::Materialized;
-use super::row_store::RowStore;
+use super::part::{Gathered, InputRows, InputSource, SpineRows, working_bytes};
+use super::parts::Parts;
+use super::stored::StoredInput;
 use crate::error::{Error, Result};
 
 /// What is to be read.
@@ -29,124 +33,48 @@ pub struct Gathering {
     pub reads: Arc<[Read]>,
     pub figures: Figures,
     pub resources: Resources,
+    /// how many will answer side by side
+    pub parallelism: usize,
 }
 
-/// Everything that was read.
-pub enum Gathered {
-    InMemory(Part),
-    OnDisk(PartsOnDisk),
-}
-
-impl std::fmt::Debug for Gathered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Gathered::InMemory(_) => "in memory",
-            Gathered::OnDisk(_) => "on disk",
-        })
-    }
-}
-
-/// The spine's rows (none where all keys are asked for) and the inputs' for some keys, and the blocks in which they
-/// are answered.
-pub struct Part {
-    pub spine: Option<RowStore>,
-    pub inputs: Vec<RowStore>,
-    blocks: Vec<Range<usize>>,
-    next_block: AtomicUsize,
-    _memory: Vec<MemoryReservation>,
-}
-
-/// About how many asked rows, and how many rows of inputs, make a block.
-const BLOCK_ASKED: usize = 64 * 1024;
-const BLOCK_ROWS: usize = 512 * 1024;
-
-impl Part {
-    fn new(spine: Option<RowStore>, inputs: Vec<RowStore>, n_keys: usize, memory: Vec<MemoryReservation>) -> Part {
-        let mut blocks = Vec::new();
-        let (mut start, mut n_asked, mut n_rows) = (0, 0, 0);
-        // behind the last key are the rows without one
-        for key in 0..=n_keys {
-            let of_key = key..key + 1;
-            n_asked += spine.as_ref().map_or(1, |spine| spine.n_rows(&of_key));
-            n_rows += inputs.iter().map(|input| input.n_rows(&of_key)).sum::<usize>();
-            if n_asked >= BLOCK_ASKED || n_rows >= BLOCK_ROWS || key == n_keys {
-                blocks.push(start..key + 1);
-                (start, n_asked, n_rows) = (key + 1, 0, 0);
-            }
-        }
-        Part { spine, inputs, blocks, next_block: AtomicUsize::new(0), _memory: memory }
-    }
-
-    /// The keys to be answered next. Each is given once, whoever asks.
-    pub fn next_block(&self) -> Option<Range<usize>> {
-        self.blocks.get(self.next_block.fetch_add(1, Ordering::Relaxed)).cloned()
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.next_block.load(Ordering::Relaxed) >= self.blocks.len()
-    }
-}
-
-/// Parts that are loaded one after the other.
-pub struct PartsOnDisk {
-    spine: Option<SpilledRows>,
-    inputs: Vec<SpilledRows>,
-    n_keys: usize,
-    next_part: AtomicUsize,
-}
-
-impl PartsOnDisk {
-    /// Each is given once, whoever asks.
-    pub async fn next(&self) -> Result<Option<Part>> {
-        let part = self.next_part.fetch_add(1, Ordering::Relaxed);
-        if part >= PARTS {
-            return Ok(None);
-        }
-        let mut memory = Vec::new();
-        let mut load = async |rows: &SpilledRows| {
-            let held = rows.reservation();
-            let loaded = rows.load(part, self.n_keys, &held).await;
-            memory.push(held);
-            loaded
-        };
-        let spine = match &self.spine {
-            Some(spine) => Some(load(spine).await?),
-            None => None,
-        };
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
-            inputs.push(load(input).await?);
-        }
-        Ok(Some(Part::new(spine, inputs, keys_of_part(self.n_keys), memory)))
-    }
+/// The rows of one input by partition, as far as they are read before anything is answered.
+enum Input {
+    Collected(Arc<Matching>, Vec<RowCollector>),
+    Stored(Arc<Matching>, StoredInput),
 }
 
 impl Gathering {
     pub async fn run(self) -> Result<Arc<Gathered>> {
         let first = self.reads.first().ok_or_else(|| Error::internal("a point-in-time join without a view"))?;
         let memory = self.resources.reservation("point-in-time join, its keys");
-        let mut keys = KeyIndex::new(&first.view.key_types(), memory)?;
         let n_columns = first.view.keys.len();
-        let (spine, inputs, n_keys) = match self.spine.clone() {
+        let types = first.view.key_types();
+        match self.spine.clone() {
             Spine::Rows { input, width } => {
-                let (spine, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
-                let n_keys = keys.len();
-                let inputs = self.read_inputs(Arc::new(keys), n_columns, reach).await?;
-                (Some(spine), inputs, n_keys)
+                let buckets =
+                    self.inputs.iter().filter_map(|input| input.stored.as_ref()).map(StoredInput::bucket_count);
+                // one bucket is read by one task
+                let buckets = buckets.max().filter(|count| *count as usize >= self.parallelism);
+                let mut keys = KeyIndex::new(&types, buckets, memory)?;
+                let (mut spine, kept, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
+                keys.seal()?;
+                let parts = match (spine.end()?, buckets) {
+                    (Some(parts), _) => Arc::clone(parts),
+                    (None, None) => Arc::new(Parts::of_keys(keys.len(), self.parallelism)),
+                    (None, Some(count)) => Arc::new(Parts::of_buckets(&keys, count)?),
+                };
+                let inputs = self.read_inputs(keys, n_columns, reach, &parts).await?;
+                self.gathered(Some((spine, kept)), inputs, &parts)
             }
             Spine::AllKeys { time_us } => {
                 Materialized::of(first).check_scan(time_us)?;
-                let inputs = self.number_inputs(&mut keys, n_columns).await?;
-                (None, inputs, keys.len())
+                self.gather_all_keys(KeyIndex::new(&types, None, memory)?, n_columns).await
             }
             Spine::History { start_us, end_us } => {
                 Materialized::of(first).check_history(start_us, end_us)?;
-                let inputs = self.number_inputs(&mut keys, n_columns).await?;
-                (None, inputs, keys.len())
+                self.gather_all_keys(KeyIndex::new(&types, None, memory)?, n_columns).await
             }
-        };
-        let _timer = self.figures.group_time.timer();
-        gathered(spine, inputs, n_keys).map(Arc::new)
+        }
     }
 
     /// The spine, and for every input the times that its answers can depend on.
@@ -156,22 +84,28 @@ impl Gathering {
         width: usize,
         n_columns: usize,
         keys: &mut KeyIndex,
-    ) -> Result<(RowCollector, Vec<Range<i64>>)> {
+    ) -> Result<(RowCollector, Arc<Kept>, Vec<Range<i64>>)> {
         let _timer = self.figures.spine_time.timer();
         let time = width + n_columns;
-        let mut spine = RowCollector::new(&self.resources, input.schema(), time);
+        let shown = |column: usize| {
+            let wanted = self.reads.iter().flat_map(|read| read.answerer.wanted());
+            column < width || wanted.into_iter().any(|wanted| *wanted == Wanted::Key(column - width))
+        };
+        let kept = Arc::new(Kept::of(&input.schema(), time, shown));
+        let mut spine = RowCollector::new(&self.resources, &kept, None);
         let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
         let mut batches = in_order(input, &self.resources)?;
         while let Some(batch) = batches.next().await? {
             self.figures.spine_rows.add(batch.num_rows());
             let numbers = keys.number(&batch.columns()[width..time])?;
-            let times: Vec<i64> = times_of(&batch, time).into_iter().filter(|time_us| *time_us != NO_TIME).collect();
+            let times = times_of(&batch, time);
+            let known: Vec<i64> = times.iter().copied().filter(|time_us| *time_us != NO_TIME).collect();
             for read in self.reads.iter() {
-                Materialized::of(read).check_all(&times)?;
+                Materialized::of(read).check_all(&known)?;
             }
-            first_us = times.iter().copied().fold(first_us, i64::min);
-            last_us = times.iter().copied().fold(last_us, i64::max);
-            spine.push(batch, numbers, None)?;
+            first_us = known.iter().copied().fold(first_us, i64::min);
+            last_us = known.iter().copied().fold(last_us, i64::max);
+            spine.push(kept.keep(&batch, numbers, times)?, None)?;
         }
         let mut reach = vec![i64::MAX..i64::MIN; self.inputs.len()];
         if first_us <= last_us {
@@ -181,105 +115,193 @@ impl Gathering {
                 *so_far = so_far.start.min(reached.start)..so_far.end.max(reached.end);
             }
         }
-        Ok((spine, reach))
+        Ok((spine, kept, reach))
+    }
+
+    /// The columns of an input that are kept; with the keys, if no spine has them.
+    fn kept_of(&self, number: usize, n_columns: usize) -> Arc<Kept> {
+        let input = &self.inputs[number];
+        let has_spine = matches!(self.spine, Spine::Rows { .. });
+        let is_read = |column: usize| {
+            let mut reads = self.reads.iter().filter(|read| read.input == number);
+            reads.any(|read| {
+                read.of_view == Some(column)
+                    || read.secondary == Some(column)
+                    || read.known_at == Some(column)
+                    || read.columns.iter().flatten().any(|known| *known == column)
+            })
+        };
+        let wanted =
+            |column: usize| is_read(column) || input.arrival == Some(column) || (!has_spine && column < n_columns);
+        Arc::new(Kept::of(&input.plan.schema(), input.time, wanted))
     }
 
     /// Of every input the rows that some asked row can reach, by partition.
     async fn read_inputs(
         &self,
-        keys: Arc<KeyIndex>,
+        keys: KeyIndex,
         n_columns: usize,
         reach: Vec<Range<i64>>,
-    ) -> Result<Vec<Vec<RowCollector>>> {
-        let _timer = self.figures.rows_time.timer();
+        parts: &Arc<Parts>,
+    ) -> Result<Vec<Input>> {
+        let keys = Arc::new(keys);
         let mut tasks = JoinSet::new();
+        let mut inputs = Vec::new();
         for (number, (input, reach)) in self.inputs.iter().zip(reach).enumerate() {
-            for partition in 0..input.plan.output_partitioning().partition_count() {
-                let mut rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
-                let mut collector = RowCollector::new(&self.resources, input.plan.schema(), input.time);
-                let (keys, figures) = (Arc::clone(&keys), self.figures.clone());
-                let (time, reach) = (input.time, reach.clone());
-                tasks.spawn(async move {
-                    while let Some(batch) = rows.try_next().await? {
-                        figures.rows_read.add(batch.num_rows());
-                        let numbers = keys.find(&batch.columns()[..n_columns])?;
-                        let wanted = times_of(&batch, time)
-                            .into_iter()
-                            .zip(&numbers)
-                            .map(|(time_us, key)| *key != NO_KEY && reach.contains(&time_us));
-                        let wanted = BooleanArray::from_iter(wanted.map(Some));
-                        let n_wanted = wanted.true_count();
-                        figures.rows_kept.add(n_wanted);
-                        if n_wanted > 0 {
-                            let all = n_wanted == batch.num_rows();
-                            collector.push(batch, numbers, (!all).then_some(&wanted))?;
-                        }
-                    }
-                    Ok::<_, Error>((number, partition, collector))
-                });
+            let matching = Arc::new(Matching {
+                n_keys: keys.len(),
+                keys: Arc::clone(&keys),
+                parts: Arc::clone(parts),
+                n_columns,
+                time: input.time,
+                reach,
+                kept: self.kept_of(number, n_columns),
+                figures: self.figures.clone(),
+            });
+            let in_order = input.stored.as_ref().filter(|stored| parts.are_buckets(stored.bucket_count()));
+            if let Some(stored) = in_order {
+                inputs.push(Input::Stored(matching, stored.clone()));
+                continue;
             }
+            for partition in 0..input.plan.output_partitioning().partition_count() {
+                let rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
+                let collector = RowCollector::new(&self.resources, &matching.kept, Some(Arc::clone(parts)));
+                let collected = collect(Arc::clone(&matching), rows, collector);
+                tasks.spawn(async move { Ok::<_, Error>((number, partition, collected.await?)) });
+            }
+            inputs.push(Input::Collected(matching, Vec::new()));
         }
         let mut found = Vec::new();
         while let Some(done) = tasks.join_next().await {
             found.push(done.map_err(|error| Error::internal("a task that reads rows died").with_source(error))??);
         }
         found.sort_by_key(|(number, partition, _)| (*number, *partition));
-        let mut inputs: Vec<Vec<RowCollector>> = self.inputs.iter().map(|_| Vec::new()).collect();
-        found.into_iter().for_each(|(number, _, collector)| inputs[number].push(collector));
+        for (number, _, collector) in found {
+            if let Input::Collected(_, collectors) = &mut inputs[number] {
+                collectors.push(collector);
+            }
+        }
         Ok(inputs)
     }
 
     /// All rows of every input, whose keys are numbered as they come.
-    async fn number_inputs(&self, keys: &mut KeyIndex, n_columns: usize) -> Result<Vec<Vec<RowCollector>>> {
-        let _timer = self.figures.rows_time.timer();
-        let mut inputs = Vec::new();
-        for input in &self.inputs {
-            let mut collector = RowCollector::new(&self.resources, input.plan.schema(), input.time);
+    async fn gather_all_keys(&self, mut keys: KeyIndex, n_columns: usize) -> Result<Arc<Gathered>> {
+        let parts = Arc::new(Parts::Modulo { count: SPILLED_PARTS });
+        let mut collected = Vec::new();
+        for (number, input) in self.inputs.iter().enumerate() {
+            let kept = self.kept_of(number, n_columns);
+            let mut collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(&parts)));
             let mut batches = in_order(&input.plan, &self.resources)?;
             while let Some(batch) = batches.next().await? {
                 self.figures.rows_read.add(batch.num_rows());
                 self.figures.rows_kept.add(batch.num_rows());
+                let _timer = self.figures.match_time.timer();
                 let numbers = keys.number(&batch.columns()[..n_columns])?;
-                collector.push(batch, numbers, None)?;
+                collector.push(kept.keep(&batch, numbers, times_of(&batch, input.time))?, None)?;
             }
-            inputs.push(vec![collector]);
+            collected.push((kept, collector));
         }
-        Ok(inputs)
+        let keys = Arc::new(keys);
+        let inputs = collected.into_iter().zip(&self.inputs).map(|((kept, collector), input)| {
+            let matching = Matching {
+                n_keys: keys.len(),
+                keys: Arc::clone(&keys),
+                parts: Arc::clone(&parts),
+                n_columns,
+                time: input.time,
+                reach: i64::MIN..i64::MAX,
+                kept,
+                figures: self.figures.clone(),
+            };
+            Input::Collected(Arc::new(matching), vec![collector])
+        });
+        self.gathered(None, inputs.collect(), &parts)
+    }
+
+    /// All in memory, if all of it is and there is memory to answer in; else all on disk.
+    fn gathered(
+        &self,
+        mut spine: Option<(RowCollector, Arc<Kept>)>,
+        mut inputs: Vec<Input>,
+        parts: &Arc<Parts>,
+    ) -> Result<Arc<Gathered>> {
+        let n_keys = inputs.iter().map(|input| input.matching().n_keys).max().unwrap_or(0);
+        let mut collectors: Vec<&mut RowCollector> = spine.iter_mut().map(|(spine, _)| spine).collect();
+        collectors.extend(inputs.iter_mut().flat_map(Input::collectors));
+        let mut on_disk = false;
+        for collector in &mut collectors {
+            collector.end()?;
+            on_disk |= collector.is_spilled();
+        }
+        on_disk = on_disk || !self.has_memory_to_answer(&collectors, parts);
+        let spine = match spine {
+            Some((collector, kept)) => Some(SpineRows { kept, collected: collector.finish(parts, on_disk)? }),
+            None => None,
+        };
+        let finish = |(input, described): (Input, &RowsInput)| {
+            let (matching, source) = match input {
+                Input::Stored(matching, stored) => (matching, InputSource::Stored(stored)),
+                Input::Collected(matching, collectors) => {
+                    let finished = collectors.into_iter().map(|collector| collector.finish(parts, on_disk));
+                    (matching, InputSource::Collected(joined(finished.collect::<Result<Vec<_>>>()?)?))
+                }
+            };
+            Ok(InputRows { tie: described.arrival, matching, source })
+        };
+        Ok(Arc::new(Gathered {
+            parts: Arc::clone(parts),
+            n_keys,
+            spine,
+            inputs: inputs.into_iter().zip(&self.inputs).map(finish).collect::<Result<Vec<_>>>()?,
+            reads: Arc::clone(&self.reads),
+            resources: self.resources.clone(),
+            next_part: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Whether the largest parts can be put in order beside everything that is held.
+    fn has_memory_to_answer(&self, collectors: &[&mut RowCollector], parts: &Parts) -> bool {
+        let bytes_of = |part: usize| collectors.iter().map(|collector| collector.bytes_of(part)).sum::<usize>();
+        let largest = (0..parts.count()).map(bytes_of).max().unwrap_or(0);
+        let side_by_side = self.parallelism.min(parts.count());
+        let memory = self.resources.reservation("point-in-time join, parts");
+        memory.try_grow(working_bytes(largest) * side_by_side).is_ok()
     }
 }
 
-/// All in memory, if all of it is; else all on disk, so that there is memory to answer in.
-fn gathered(spine: Option<RowCollector>, inputs: Vec<Vec<RowCollector>>, n_keys: usize) -> Result<Gathered> {
-    let mut collectors = spine.iter().chain(inputs.iter().flatten());
-    let on_disk = collectors.any(RowCollector::is_spilled);
-    let spine = spine.map(|spine| spine.finish(on_disk)).transpose()?;
-    let inputs = inputs
-        .into_iter()
-        .map(|parts| joined(parts.into_iter().map(|part| part.finish(on_disk)).collect::<Result<Vec<_>>>()?))
-        .collect::<Result<Vec<_>>>()?;
-    if on_disk {
-        let parts = |collected| match collected {
-            Collected::Parts(rows) => Ok(rows),
-            Collected::Memory(..) => Err(Error::internal("rows are in memory that should be on disk")),
-        };
-        return Ok(Gathered::OnDisk(PartsOnDisk {
-            spine: spine.map(parts).transpose()?,
-            inputs: inputs.into_iter().map(parts).collect::<Result<_>>()?,
-            n_keys,
-            next_part: AtomicUsize::new(0),
-        }));
-    }
-    let mut memory = Vec::new();
-    let mut store = |collected| match collected {
-        Collected::Memory(rows, held) => {
-            memory.push(held);
-            rows.finish(n_keys)
+impl Input {
+    fn matching(&self) -> &Arc<Matching> {
+        match self {
+            Input::Collected(matching, _) | Input::Stored(matching, _) => matching,
         }
-        Collected::Parts(_) => Err(Error::internal("rows are on disk that should be in memory")),
-    };
-    let spine = spine.map(&mut store).transpose()?;
-    let inputs = inputs.into_iter().map(&mut store).collect::<Result<Vec<_>>>()?;
-    Ok(Gathered::InMemory(Part::new(spine, inputs, n_keys, memory)))
+    }
+
+    fn collectors(&mut self) -> impl Iterator<Item = &mut RowCollector> {
+        let collectors = match self {
+            Input::Collected(_, collectors) => Some(collectors.iter_mut()),
+            Input::Stored(..) => None,
+        };
+        collectors.into_iter().flatten()
+    }
+}
+
+/// The rows of one partition that are asked for.
+async fn collect(
+    matching: Arc<Matching>,
+    mut rows: SendableRecordBatchStream,
+    mut collector: RowCollector,
+) -> Result<RowCollector> {
+    loop {
+        let batch = {
+            let _timer = matching.figures.scan_time.timer();
+            rows.try_next().await?
+        };
+        let Some(batch) = batch else { return Ok(collector) };
+        if let Some(matched) = matching.find(&batch, |number| number)? {
+            let _timer = matching.figures.match_time.timer();
+            collector.push(matched.rows, matched.wanted.as_ref())?;
+        }
+    }
 }
 
 /// The partitions of a plan one after the other; the later ones work ahead a little meanwhile.

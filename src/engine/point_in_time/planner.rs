@@ -25,15 +25,17 @@ use super::exec::{PointInTimeExec, Read, RowsInput, Spine};
 use super::lookup::OnlineLookupExec;
 use super::node::{PointInTimeJoin, RelationRead};
 use super::share::{RowByRow, share};
+use super::stored::StoredInput;
 use crate::engine::relation::{
     ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
 };
 use crate::engine::rows::is_row_by_row;
 use crate::engine::sealed::sealed;
+use crate::engine::tables::stored::StoredRows;
 use crate::error::{Error, Kind, Result};
 
 /// How many keys a list of constants may ask for at once.
-const MAX_CONSTANT_KEYS: usize = 1_000_000;
+pub const MAX_CONSTANT_KEYS: usize = 1_000_000;
 
 #[derive(Debug)]
 pub struct PointInTimePlanner;
@@ -126,23 +128,26 @@ struct ViewRows<'a> {
     layout: RowLayout,
     state: &'a SessionState,
     materialized: &'a Option<IntervalSet>,
+    stored: &'a Option<StoredRows>,
 }
 
 impl<'a> ViewRows<'a> {
     fn of(relation: &'a FeatureRelation, columns: &[usize]) -> Result<ViewRows<'a>> {
-        let RowsOrigin::Plan { plan, layout, state, materialized } = &relation.origin else {
+        let RowsOrigin::Plan { plan, layout, state, materialized, stored } = &relation.origin else {
             return Err(Error::internal("the online store has no rows of the past"));
         };
         let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
         let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
         let mut names = answerer.row_columns(*layout);
-        if plan.schema().has_column_with_unqualified_name(ARRIVAL) {
+        // of files that lie in order of time, the place of a row says when it arrived
+        let in_order = stored.as_ref().is_some_and(StoredRows::is_in_order);
+        if !in_order && plan.schema().has_column_with_unqualified_name(ARRIVAL) {
             names.push(ARRIVAL.to_owned());
         }
         let exprs: Vec<Expr> =
             names.iter().map(|name| Expr::Column(datafusion::common::Column::from_name(name))).collect();
         let plan = LogicalPlanBuilder::from(plan.as_ref().clone()).project(exprs)?.build()?;
-        Ok(ViewRows { relation, answerer, names, plan, layout: *layout, state, materialized })
+        Ok(ViewRows { relation, answerer, names, plan, layout: *layout, state, materialized, stored })
     }
 
     /// The rows over what the view's query reads, if others may read that too.
@@ -183,7 +188,18 @@ impl<'a> ViewRows<'a> {
             layout: self.layout,
             time: self.relation.view.keys.len(),
             arrival: self.names.iter().position(|name| name == ARRIVAL),
+            stored: self.stored_input()?,
         })
+    }
+
+    fn stored_input(&self) -> Result<Option<StoredInput>> {
+        let Some(stored) = self.stored else { return Ok(None) };
+        let schema = stored.schema();
+        let place = |name: &String| {
+            schema.index_of(name).map_err(|error| Error::internal("a stored column is lost").with_source(error))
+        };
+        let columns = self.names.iter().map(place).collect::<Result<_>>()?;
+        Ok(StoredInput::of(stored, columns, &self.relation.view.key_types()))
     }
 }
 

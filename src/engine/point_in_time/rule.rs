@@ -1,28 +1,30 @@
-//! Turns every join with a feature relation, bound on all keys (and its time), into the one node.
+//! Turns every join with a feature relation, bound on all keys (and its time), into the one node; with a composite
+//! one, into the nodes of the views behind it.
 //!
 //! It runs after DataFusion's own rules of a pass, when equality conditions of ON and WHERE alike have become join
 //! keys and constants have been pushed into the scan. Since the relation is total over bound keys, inner and left
 //! joins to it keep the same rows; what a join's condition says beyond the binding filters an inner join and blanks
 //! the features of a left one.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast, lit, when,
+    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast, lit, when,
 };
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::node::{PointInTimeJoin, RelationRead};
-use super::share::{projected, replace_columns};
+use super::node::{RelationRead, read_over};
+use super::share::replace_columns;
 use crate::engine::into_datafusion;
-use crate::engine::relation::{Bindings, FeatureRelation, ReadMode, RowsOrigin, column_of};
+use crate::engine::relation::{Bindings, CompositeRelation, FeatureRelation, ReadMode, column_of};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -54,27 +56,84 @@ impl OptimizerRule for PointInTimeRule {
     }
 }
 
+/// A relation that a join can bind.
+enum Bindable {
+    View(Arc<FeatureRelation>),
+    Composite(Arc<CompositeRelation>),
+}
+
+impl Bindable {
+    fn of(scan: &TableScan) -> Option<Bindable> {
+        let provider = source_as_provider(&scan.source).ok()? as Arc<dyn Any + Send + Sync>;
+        match provider.downcast::<FeatureRelation>() {
+            // A history is a relation like any other: its rows are joined on their validity.
+            Ok(relation) if matches!(relation.mode, ReadMode::History { .. }) => None,
+            Ok(relation) => Some(Bindable::View(relation)),
+            Err(provider) => provider.downcast().ok().map(Bindable::Composite),
+        }
+    }
+
+    /// What must be bound, in the order of a join's bindings.
+    fn columns(&self) -> Vec<&str> {
+        match self {
+            Bindable::View(view) => {
+                view.view.keys.iter().map(|key| key.name.as_str()).chain(view.as_of_column()).collect()
+            }
+            Bindable::Composite(composite) => composite.bindable_columns().collect(),
+        }
+    }
+
+    fn column_type(&self, name: &str) -> Option<DataType> {
+        match self {
+            Bindable::View(view) => view.bindable_type(name),
+            Bindable::Composite(composite) => composite.bindable_type(name),
+        }
+    }
+
+    fn constants(&self, filters: &[Expr]) -> Bindings {
+        match self {
+            Bindable::View(view) => Bindings::of(filters, |name| view.bindable_type(name)),
+            Bindable::Composite(composite) => composite.constants(filters),
+        }
+    }
+
+    /// The error of a join that leaves columns open; None if other rows are meant then.
+    fn unbound(&self, columns: &[&str]) -> Option<Error> {
+        match self {
+            Bindable::View(view) => view.as_of_column().map(|_| view.unbound_time()),
+            Bindable::Composite(composite) => composite.unbound_in_join(columns),
+        }
+    }
+
+    /// A plan with a row for every row of the spine, the spine's columns among its own; and over that plan, what each
+    /// column of the scan is.
+    fn read_over(&self, spine: LogicalPlan, scan: &TableScan, bindings: Vec<Expr>) -> Result<(LogicalPlan, Vec<Expr>)> {
+        let columns = scan_columns(scan);
+        let view = match self {
+            Bindable::View(view) => view,
+            Bindable::Composite(composite) => return composite.join(spine, &bindings, &columns),
+        };
+        let (plan, qualifier) = read_over(spine, RelationRead { relation: Arc::clone(view), columns }, bindings)?;
+        let column = |(_, field): (_, &FieldRef)| Expr::Column(Column::new(Some(qualifier.clone()), field.name()));
+        let values = scan.projected_schema.iter().map(column).collect();
+        Ok((plan, values))
+    }
+}
+
 /// The side of a join that is nothing but a feature relation under projections, aliases and filters.
 struct RelationSide {
-    relation: Arc<FeatureRelation>,
+    relation: Bindable,
     scan: TableScan,
-    /// the side's output columns as expressions over the scan's
+    /// the side's output columns as expressions over the scan's, or the plan that has read it
     outputs: Vec<(Option<TableReference>, String, Expr)>,
-    /// over the scan's columns
+    /// over the same
     filters: Vec<Expr>,
 }
 
 fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let Ok(provider) = source_as_provider(&scan.source) else { return Ok(None) };
-            let Ok(relation) = (provider as Arc<dyn std::any::Any + Send + Sync>).downcast::<FeatureRelation>() else {
-                return Ok(None);
-            };
-            // A history is a relation like any other: its rows are joined on their validity.
-            if matches!(relation.mode, ReadMode::History { .. }) {
-                return Ok(None);
-            }
+            let Some(relation) = Bindable::of(scan) else { return Ok(None) };
             let outputs = outputs_of(&scan.projected_schema, |column| Expr::Column(column));
             Ok(Some(RelationSide { relation, scan: scan.clone(), outputs, filters: Vec::new() }))
         }
@@ -87,13 +146,13 @@ fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
         }
         LogicalPlan::Filter(filter) => {
             let Some(mut side) = relation_side(&filter.input)? else { return Ok(None) };
-            let predicate = side.over_scan(&filter.predicate)?;
+            let predicate = side.below(&filter.predicate)?;
             side.filters.push(predicate);
             Ok(Some(side))
         }
         LogicalPlan::Projection(projection) => {
             let Some(mut side) = relation_side(&projection.input)? else { return Ok(None) };
-            let exprs = projection.expr.iter().map(|expr| side.over_scan(expr)).collect::<Result<Vec<_>>>()?;
+            let exprs = projection.expr.iter().map(|expr| side.below(expr)).collect::<Result<Vec<_>>>()?;
             side.outputs = projection
                 .schema
                 .iter()
@@ -117,35 +176,59 @@ fn outputs_of(schema: &DFSchema, expr_of: impl Fn(Column) -> Expr) -> Vec<(Optio
 }
 
 impl RelationSide {
-    /// An expression over the side's output, as one over the scan's columns.
-    fn over_scan(&self, expr: &Expr) -> Result<Expr> {
+    /// An expression over the side's output, as one over what its outputs are over.
+    fn below(&self, expr: &Expr) -> Result<Expr> {
         let outputs = self.outputs.iter();
         let by_column = outputs.map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone()));
         replace_columns(expr, &by_column.collect())
     }
 
-    /// For each key, then the time: what binds it. `pairs` are (over the spine, over the side).
-    fn bind(&self, pairs: &[(Expr, Expr)]) -> Result<Option<Vec<Expr>>> {
-        let relation = &self.relation;
-        let constants = Bindings::of(&self.scan.filters, |name| relation.bindable_type(name));
-        let mut over_scan = Vec::with_capacity(pairs.len());
-        for (spine, side) in pairs {
-            over_scan.push((spine, self.over_scan(side)?));
+    /// The side with its outputs and filters over the plan that has read the relation: `values` are the scan's columns.
+    fn over(mut self, values: Vec<Expr>) -> Result<RelationSide> {
+        let columns = self.scan.projected_schema.columns();
+        let by_column = columns.into_iter().zip(values).collect();
+        for (_, _, expr) in &mut self.outputs {
+            *expr = replace_columns(expr, &by_column)?;
         }
-        let bound = |name: &str| {
-            let data_type = relation.bindable_type(name)?;
-            let by_join = over_scan.iter().find(|(_, side)| column_of(side).is_some_and(|column| column.name == name));
-            if let Some((spine, _)) = by_join {
-                return Some(cast((*spine).clone(), data_type));
-            }
-            match constants.get(name)?.as_slice() {
-                [only] => Some(lit(only.clone())),
-                _ => None,
-            }
-        };
-        let names = relation.view.keys.iter().map(|key| key.name.as_str()).chain(relation.as_of_column());
-        Ok(names.map(bound).collect())
+        for filter in &mut self.filters {
+            *filter = replace_columns(filter, &by_column)?;
+        }
+        Ok(self)
     }
+
+    /// What binds each of the relation's columns. `pairs` are (over the spine, over the side).
+    fn bind(&self, pairs: &[(Expr, Expr)], spine: &DFSchema) -> Result<Bound> {
+        let constants = self.relation.constants(&self.scan.filters);
+        let over_scan = pairs.iter().map(|(_, side)| self.below(side)).collect::<Result<Vec<_>>>()?;
+        let mut bound = Bound { by_column: Vec::new(), rest: Vec::new() };
+        let mut used = vec![false; pairs.len()];
+        for name in self.relation.columns() {
+            let place = over_scan.iter().position(|side| column_of(side).is_some_and(|column| column.name == name));
+            let constant = constants.get(name).map(Vec::as_slice);
+            bound.by_column.push(match (place, constant, self.relation.column_type(name)) {
+                (Some(place), _, Some(data_type)) => {
+                    used[place] = true;
+                    let expr = pairs[place].0.clone();
+                    let is_of_type = expr.get_type(spine).is_ok_and(|own| own == data_type);
+                    Some(if is_of_type { expr } else { cast(expr, data_type) })
+                }
+                (None, Some([only]), _) => Some(lit(only.clone())),
+                _ => None,
+            });
+        }
+        // Said twice is said once: a NULL key keeps its row.
+        let is_used = |pair: &(Expr, Expr)| pairs.iter().zip(&used).any(|(other, used)| *used && other == pair);
+        let unused = pairs.iter().filter(|pair| !is_used(pair));
+        bound.rest.extend(unused.map(|(spine, side)| spine.clone().eq(side.clone())));
+        Ok(bound)
+    }
+}
+
+struct Bound {
+    /// over the spine; None for a column that is left open
+    by_column: Vec<Option<Expr>>,
+    /// over the join: its equalities that bind nothing
+    rest: Vec<Expr>,
 }
 
 fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<LogicalPlan>> {
@@ -163,68 +246,17 @@ fn point_in_time_join(join: &Join, relation_on_left: bool) -> Result<Option<Logi
             },
         )
         .collect();
-    let Some(bindings) = side.bind(&pairs)? else {
-        if side.relation.as_of_column().is_some() {
-            return Err(into_datafusion(side.relation.unbound_time()));
-        }
-        return Ok(None);
-    };
-    let columns = scan_columns(&side.scan);
-    let read = RelationRead { relation: Arc::clone(&side.relation), columns };
-    let plan = match joined_before(spine, &read, &bindings, &side.scan.projected_schema)? {
-        Some(plan) => plan,
-        None => {
-            let schema = Arc::new(spine.schema().join(&side.scan.projected_schema)?);
-            extension(PointInTimeJoin { spine: spine.as_ref().clone(), reads: vec![read], bindings, schema })
-        }
-    };
-    let join = Join { filter, ..join.clone() };
-    finish(&join, relation_on_left, &side, plan).map(Some)
-}
-
-fn extension(node: PointInTimeJoin) -> LogicalPlan {
-    LogicalPlan::Extension(Extension { node: Arc::new(node) })
-}
-
-/// If the spine is itself a join by the same keys and time, adds the relation to that, so that all are read in one
-/// pass over the spine.
-fn joined_before(
-    spine: &LogicalPlan,
-    read: &RelationRead,
-    bindings: &[Expr],
-    columns: &DFSchema,
-) -> Result<Option<LogicalPlan>> {
-    // what the spine's columns are, over the inner join
-    let mut outputs = outputs_of(spine.schema(), Expr::Column);
-    let mut inner = spine;
-    while let LogicalPlan::Projection(projection) = inner {
-        let by_column = projected(projection);
-        for (_, _, expr) in &mut outputs {
-            *expr = replace_columns(expr, &by_column)?;
-        }
-        inner = &projection.input;
+    let Bound { by_column, rest } = side.bind(&pairs, spine.schema())?;
+    let columns = side.relation.columns();
+    let open: Vec<&str> =
+        columns.iter().zip(&by_column).filter(|(_, bound)| bound.is_none()).map(|(name, _)| *name).collect();
+    if !open.is_empty() {
+        return side.relation.unbound(&open).map_or(Ok(None), |error| Err(into_datafusion(error)));
     }
-    let LogicalPlan::Extension(inner) = inner else { return Ok(None) };
-    let Some(inner) = inner.node.as_any().downcast_ref::<PointInTimeJoin>() else { return Ok(None) };
-    let is_of_the_past = |read: &RelationRead| !matches!(read.relation.origin, RowsOrigin::Online(_));
-    if !inner.reads.iter().chain([read]).all(is_of_the_past) {
-        return Ok(None);
-    }
-    let by_column: HashMap<Column, Expr> =
-        outputs.iter().map(|(qualifier, name, expr)| (Column::new(qualifier.clone(), name), expr.clone())).collect();
-    let bindings = bindings.iter().map(|expr| replace_columns(expr, &by_column)).collect::<Result<Vec<_>>>()?;
-    if bindings != inner.bindings {
-        return Ok(None);
-    }
-    let schema = Arc::new(inner.schema.join(columns)?);
-    let reads = inner.reads.iter().chain([read]).cloned().collect();
-    let joined = extension(PointInTimeJoin { reads, schema, ..inner.clone() });
-    let new = outputs_of(columns, Expr::Column);
-    let exprs = outputs.into_iter().chain(new).map(|(qualifier, name, expr)| match expr {
-        Expr::Column(column) if column.relation == qualifier && column.name == name => Expr::Column(column),
-        expr => expr.alias_qualified(qualifier, name),
-    });
-    LogicalPlanBuilder::from(joined).project(exprs.collect::<Vec<_>>())?.build().map(Some)
+    let bindings = by_column.into_iter().flatten().collect();
+    let (plan, values) = side.relation.read_over(spine.as_ref().clone(), &side.scan, bindings)?;
+    let join = Join { filter: conjunction(filter.into_iter().chain(rest)), ..join.clone() };
+    finish(&join, relation_on_left, side.over(values)?, plan).map(Some)
 }
 
 /// The conditions `left = right` of a join's filter, as (left, right), and what else the filter says.
@@ -261,10 +293,10 @@ fn scan_columns(scan: &TableScan) -> Vec<usize> {
 }
 
 /// Applies what the join said beyond the binding, and gives the columns the names and order of the join.
-fn finish(join: &Join, relation_on_left: bool, side: &RelationSide, plan: LogicalPlan) -> Result<LogicalPlan> {
+fn finish(join: &Join, relation_on_left: bool, side: RelationSide, plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut conditions = side.filters.clone();
     if let Some(filter) = &join.filter {
-        conditions.push(side.over_scan(filter)?);
+        conditions.push(side.below(filter)?);
     }
     let condition = conditions.into_iter().reduce(Expr::and);
     let is_inner = join.join_type == JoinType::Inner;

@@ -122,7 +122,8 @@ pub fn share(parts: &[RowByRow]) -> Result<Shared> {
     Ok(Shared { plan: plan.project(named)?.build()?, places })
 }
 
-fn columns_of(schema: &DFSchema) -> Vec<Expr> {
+/// The columns of a schema as expressions.
+pub fn columns_of(schema: &DFSchema) -> Vec<Expr> {
     schema.iter().map(|(qualifier, field)| Expr::Column(Column::new(qualifier.cloned(), field.name()))).collect()
 }
 

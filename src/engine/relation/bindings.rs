@@ -28,6 +28,16 @@ impl Bindings {
         bindings
     }
 
+    /// Takes `column IS NULL` for a binding, too: to NULL.
+    pub fn with_nulls(mut self, filters: &[Expr], data_type_of: impl Fn(&str) -> Option<DataType>) -> Bindings {
+        for filter in filters {
+            if let Some((column, null)) = null_binding(filter, &data_type_of) {
+                self.add(column, vec![null]);
+            }
+        }
+        self
+    }
+
     fn add(&mut self, column: String, values: KeyBinding) {
         match self.columns.iter_mut().find(|(name, _)| *name == column) {
             Some((_, known)) => known.retain(|value| values.contains(value)),
@@ -50,6 +60,14 @@ pub fn binding(filter: &Expr, data_type_of: &impl Fn(&str) -> Option<DataType>) 
     let data_type = data_type_of(&column.name)?;
     let values = literals.iter().filter_map(|literal| same_value(literal, &data_type)).collect();
     Some((column.name.clone(), values))
+}
+
+/// The column that a conjunct says is NULL, and NULL in its type.
+pub fn null_binding(filter: &Expr, data_type_of: &impl Fn(&str) -> Option<DataType>) -> Option<(String, ScalarValue)> {
+    let Expr::IsNull(inner) = filter else { return None };
+    let column = column_of(inner)?;
+    let null = ScalarValue::try_new_null(&data_type_of(&column.name)?).ok()?;
+    Some((column.name.clone(), null))
 }
 
 fn equalities(expr: &Expr) -> Option<(&Column, Vec<ScalarValue>)> {

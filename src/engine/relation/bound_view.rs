@@ -251,6 +251,9 @@ impl Columns {
         let mut aggregates = Vec::new();
         for feature in features {
             match &feature.definition {
+                FeatureDefinition::Expression { .. } => {
+                    return Err(Error::internal(format!("feature \"{}\" is computed, not stored", feature.name)));
+                }
                 FeatureDefinition::Attribute { column } => {
                     attributes.push(feature.data_type.clone());
                     self.inputs.push(Input {
@@ -314,6 +317,7 @@ fn stored_inputs(features: &[Feature]) -> Vec<serde_json::Value> {
     for feature in features {
         let input = match &feature.definition {
             FeatureDefinition::Attribute { column } => json!({ "column": column, "type": feature.data_type }),
+            FeatureDefinition::Expression { sql } => json!({ "expression": sql, "type": feature.data_type }),
             FeatureDefinition::Aggregate { function, inputs, input_types, filter, .. } => {
                 json!({ "function": function, "inputs": inputs, "types": input_types, "filter": filter })
             }

@@ -20,6 +20,7 @@ use crate::engine::into_datafusion;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
 use crate::engine::rows::{RowsRequest, is_row_by_row, rows_without_arrival, stored_rows_plan};
+use crate::engine::tables::stored::StoredRows;
 use crate::error::{Error, Kind, Result};
 use crate::online::OnlineStore;
 
@@ -44,6 +45,8 @@ pub enum RowsOrigin {
         layout: RowLayout,
         state: Box<SessionState>,
         materialized: Option<IntervalSet>,
+        /// the same rows, for who reads them file by file
+        stored: Option<StoredRows>,
     },
 }
 
@@ -186,12 +189,13 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
             true => planner.engine.split_state(planner.now_us),
             false => planner.engine.ordered_state(planner.now_us),
         });
-        return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None });
+        return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None, stored: None });
     }
     let state = Box::new(planner.engine.split_state(planner.now_us));
     let materialized = materialized(planner, view);
     let plan = Box::new(stored_rows_plan(planner, view).await?);
-    Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized) })
+    let stored = Some(StoredRows::open(planner, view).await?);
+    Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized), stored })
 }
 
 /// The ranges that the offline store answers for. From its cut-over on a stream has no mirror, so there is nothing to

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::config::{CsvOptions, TableParquetOptions};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::{CsvOptions, ParquetColumnOptions, TableParquetOptions};
 use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
@@ -27,6 +28,9 @@ pub struct ExportRequest {
     pub delimiter: u8,
 }
 
+/// Rows that a row group of an exported file has at most; a writer holds so many of each file.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
 /// A plan that writes the rows of `plan` and gives their number. The file appears when it is whole.
 pub fn export_plan(state: &SessionState, plan: LogicalPlan, request: &ExportRequest) -> Result<LogicalPlan> {
     let url = parse_path(&request.path)?;
@@ -36,11 +40,7 @@ pub fn export_plan(state: &SessionState, plan: LogicalPlan, request: &ExportRequ
     }
     register_store(state, &url, &[])?;
     let factory: Arc<dyn FileFormatFactory> = match request.format {
-        FileFormat::Parquet => {
-            let mut options = TableParquetOptions::new();
-            options.global.compression = Some("zstd(1)".to_owned());
-            Arc::new(ParquetFormatFactory::new_with_options(options))
-        }
+        FileFormat::Parquet => Arc::new(ParquetFormatFactory::new_with_options(parquet_options(&plan))),
         FileFormat::Csv => {
             let options = CsvOptions::default().with_has_header(request.header).with_delimiter(request.delimiter);
             Arc::new(CsvFormatFactory::new_with_options(options))
@@ -53,4 +53,18 @@ pub fn export_plan(state: &SessionState, plan: LogicalPlan, request: &ExportRequ
     let plan =
         LogicalPlanBuilder::copy_to(plan, url.as_str().to_owned(), format_as_file_type(factory), options, Vec::new())?;
     Ok(plan.build()?)
+}
+
+fn parquet_options(plan: &LogicalPlan) -> TableParquetOptions {
+    let mut options = TableParquetOptions::new();
+    options.global.compression = Some("zstd(1)".to_owned());
+    options.global.max_row_group_size = ROW_GROUP_ROWS;
+    for field in plan.schema().fields() {
+        // values that hardly repeat only pay for a dictionary
+        if matches!(field.data_type(), DataType::Float32 | DataType::Float64 | DataType::Timestamp(_, _)) {
+            let column = ParquetColumnOptions { dictionary_enabled: Some(false), ..ParquetColumnOptions::default() };
+            options.column_specific_options.insert(field.name().clone(), column);
+        }
+    }
+    options
 }

@@ -1,23 +1,21 @@
 //! Tables of the offline store: ordinary tables, and the stored rows of feature views.
 
+mod merge;
+mod reach;
+mod rows;
+mod scan;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use granary_catalog::Table;
@@ -25,8 +23,13 @@ use granary_catalog::Table;
 use super::pending::TableWrite;
 use crate::engine::Engine;
 use crate::engine::query::QueryPlanner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::offline::{OfflineStore, OfflineTable};
+pub use merge::merged_rows;
+use reach::says_something;
+pub use reach::{KeyValues, Reach};
+pub use rows::{Pruned, StoredRows};
+use scan::Scan;
 
 /// An ordinary table.
 pub async fn table(planner: &QueryPlanner, table: &Table) -> Result<Arc<dyn TableProvider>> {
@@ -89,11 +92,21 @@ impl TableProvider for StoredTable {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let layout = self.versions.first().map(|table| &table.layout);
+        let prunes = |filter: &&Expr| layout.is_some_and(|layout| says_something(filter, &self.schema, layout));
+        let answer = |filter| match prunes(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(answer).collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let columns: Vec<usize> = match projection {
@@ -102,8 +115,18 @@ impl TableProvider for StoredTable {
         };
         let partitions = state.config().target_partitions();
         let mut parts = Vec::with_capacity(self.versions.len() + 1);
-        for version in self.versions.iter().filter(|version| !version.files.is_empty()) {
-            parts.push(self.stored_rows(version, &columns, limit, partitions)?);
+        for table in &self.versions {
+            let reach = Reach::of_filters(filters, &self.schema, &table.layout);
+            let files = reach.files(table)?;
+            if files.is_empty() {
+                continue;
+            }
+            // one after the other they keep the order of the files
+            let size = files.len().div_ceil(partitions.max(1));
+            let groups = files.chunks(size).map(<[_]>::to_vec).collect();
+            let predicate = reach.predicate(table)?;
+            let scan = Scan { table, schema: &self.schema, columns: &columns, groups, shared: true, predicate, limit };
+            parts.push(scan.plan(state.runtime_env())?);
         }
         let held = self.pending.iter().filter(|write| write.table == self.id && !write.batches.is_empty());
         for write in held {
@@ -115,57 +138,5 @@ impl TableProvider for StoredTable {
             1 => Ok(parts.remove(0)),
             _ => UnionExec::try_new(parts),
         }
-    }
-}
-
-impl StoredTable {
-    fn stored_rows(
-        &self,
-        version: &OfflineTable,
-        columns: &[usize],
-        limit: Option<usize>,
-        partitions: usize,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let files: Vec<PartitionedFile> = version
-            .files
-            .iter()
-            .map(|file| {
-                let path = file.path.to_str().ok_or_else(|| Error::internal("a data file's path is not UTF-8"))?;
-                let path = path.trim_start_matches('/');
-                Ok(PartitionedFile::new(path, file.size_bytes))
-            })
-            .collect::<Result<_>>()?;
-        // one after the other they keep the order of the files
-        let size = files.len().div_ceil(partitions.max(1));
-        let groups = files.chunks(size).map(|files| FileGroup::new(files.to_vec())).collect();
-        let stored = columns
-            .iter()
-            .map(|&column| version.file_schema.index_of(self.schema.field(column).name()))
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        let source = Arc::new(ParquetSource::new(Arc::clone(&version.file_schema)));
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
-            .with_file_groups(groups)
-            .with_projection_indices(Some(stored))?
-            .with_limit(limit)
-            .build();
-        self.typed(DataSourceExec::from_data_source(config), columns)
-    }
-
-    /// Casts what the files hold to the types of the table, where they differ.
-    fn typed(&self, scan: Arc<dyn ExecutionPlan>, columns: &[usize]) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let schema = scan.schema();
-        let mut exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::with_capacity(columns.len());
-        let mut differs = false;
-        for (index, &column) in columns.iter().enumerate() {
-            let field = self.schema.field(column);
-            let stored: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
-            if schema.field(index).data_type() == field.data_type() {
-                exprs.push((stored, field.name().clone()));
-            } else {
-                differs = true;
-                exprs.push((Arc::new(CastExpr::new(stored, field.data_type().clone(), None)), field.name().clone()));
-            }
-        }
-        if differs { Ok(Arc::new(ProjectionExec::try_new(exprs, scan)?)) } else { Ok(scan) }
     }
 }

@@ -9,7 +9,8 @@ use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave;
 
-use super::{AskedBlock, BlockAnswers, ItemBlock, Run, advance, evaluate_block, index, rows_chosen, take_rows};
+use super::ranges::advance;
+use super::{AskedBlock, BlockAnswers, ItemBlock, Run, evaluate_block, index, rows_chosen, take_rows};
 use crate::error::{Error, Result};
 use crate::tile::Bounds;
 use crate::tile::plan::ViewPlan;

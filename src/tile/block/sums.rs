@@ -3,26 +3,27 @@
 //! Sums are kept as 128-bit integers, which add and subtract without rounding; what wraps around in a prefix cancels
 //! in the difference. Floats are integers too, once an entity's values are written as multiples of one power of two:
 //! their sum is then exact, and rounded once, as [`FloatSum`] does. Entities whose values lie too far apart for that,
-//! or are not finite, go the way of [`FloatSum`].
+//! or are not finite, are folded into a [`FloatSum`].
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Float64Builder, Int64Array, PrimitiveArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
 };
 
-use super::{ItemForm, Ranges, Run, present_before};
+use super::output::Slots;
+use super::pivot;
+use super::ranges::Ranges;
+use super::{ItemForm, Run};
 use crate::error::{Error, Kind, Result};
 use crate::tile::AggregateFunction;
 use crate::tile::exact_sum::{FloatSum, IntegerSum};
+use crate::tile::pyramid::Folding;
 use crate::tile::spec::PartialSpec;
 
 /// How many rows are in a range of items.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Counts {
     /// an item is a row, and none is NULL
     Items,
@@ -65,14 +66,13 @@ impl Counts {
         }
     }
 
-    pub fn values(&self, ranges: &Ranges) -> ArrayRef {
-        let counts: Vec<i64> = (0..ranges.len()).map(|row| self.over(&ranges.at(row))).collect();
-        Arc::new(Int64Array::new(counts.into(), ranges.after_start.clone()))
+    pub fn values(&self, ranges: &Ranges<'_>) -> ArrayRef {
+        ranges.counts((0..ranges.len()).map(|row| self.over(&ranges.at(row))).collect())
     }
 }
 
 /// Sums of integers, and of decimals by their unscaled numbers.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct IntegerSums {
     counts: Counts,
     before: Vec<i128>,
@@ -102,44 +102,50 @@ impl IntegerSums {
         Ok(Some(IntegerSums { counts: Counts::of_tiles(values)?, before: running::<Decimal128Type>(sums) }))
     }
 
-    pub fn values(&self, spec: &PartialSpec, function: &AggregateFunction, ranges: &Ranges) -> Result<ArrayRef> {
-        let sum_of = |row: usize| -> Option<(i64, i128)> {
-            if ranges.after_start.as_ref().is_some_and(|known| known.is_null(row)) {
-                return None;
-            }
-            let range = ranges.at(row);
-            let count = self.counts.over(&range);
-            (count > 0).then(|| (count, self.before[range.end].wrapping_sub(self.before[range.start])))
-        };
-        let rows = 0..ranges.len();
+    pub fn values(&self, spec: &PartialSpec, function: &AggregateFunction, ranges: &Ranges<'_>) -> Result<ArrayRef> {
+        let rows = ranges.len();
         let scale = match spec.input_type() {
             DataType::Decimal128(_, scale) => Some(*scale),
             _ => None,
         };
         match (function, scale) {
-            (AggregateFunction::Avg, scale) => Ok(Arc::new(
-                rows.map(|row| sum_of(row).and_then(|(count, sum)| average(count, sum, scale.unwrap_or(0))))
-                    .collect::<Float64Array>(),
-            )),
+            (AggregateFunction::Avg, scale) => {
+                let mut averages = Slots::new(rows);
+                for (row, count, sum) in self.sums(ranges) {
+                    if let Some(average) = average(count, sum, scale.unwrap_or(0)) {
+                        averages.set(row, average);
+                    }
+                }
+                Ok(averages.into_floats())
+            }
             (AggregateFunction::Sum, None) => {
-                let sums = rows
-                    .map(|row| sum_of(row).map(|(_, sum)| i64::try_from(sum).map_err(|_| bigint_out_of_range())))
-                    .map(Option::transpose)
-                    .collect::<Result<Int64Array>>()?;
-                Ok(Arc::new(sums))
+                let mut sums: Slots<i64> = Slots::new(rows);
+                for (row, _, sum) in self.sums(ranges) {
+                    sums.set(row, i64::try_from(sum).map_err(|_| bigint_out_of_range())?);
+                }
+                Ok(sums.into_integers())
             }
             (AggregateFunction::Sum, Some(scale)) => {
-                let sums = rows
-                    .map(|row| {
-                        sum_of(row).map(|(_, sum)| if sum.abs() < BASE { Ok(sum) } else { Err(numeric_out_of_range()) })
-                    })
-                    .map(Option::transpose)
-                    .collect::<Result<Decimal128Array>>()?;
-                let sums = sums.with_precision_and_scale(38, scale);
-                Ok(Arc::new(sums.map_err(|error| Error::internal("a sum has no type").with_source(error))?))
+                let mut sums: Slots<i128> = Slots::new(rows);
+                for (row, _, sum) in self.sums(ranges) {
+                    if sum.abs() >= BASE {
+                        return Err(numeric_out_of_range());
+                    }
+                    sums.set(row, sum);
+                }
+                sums.into_decimals(scale)
             }
             _ => Err(Error::internal(format!("{} is no function of a sum", function.name()))),
         }
+    }
+
+    /// The rows whose window has any, with how many and their sum.
+    fn sums(&self, ranges: &Ranges<'_>) -> impl Iterator<Item = (usize, i64, i128)> {
+        (0..ranges.len()).filter_map(|row| {
+            let range = ranges.at(row);
+            let count = self.counts.over(&range);
+            (count > 0).then(|| (row, count, self.before[range.end].wrapping_sub(self.before[range.start])))
+        })
     }
 }
 
@@ -193,7 +199,7 @@ where
 }
 
 /// Sums of floats.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct FloatSums {
     counts: Counts,
     /// sums before each item; differences inside of a run are in units of 2^exponent
@@ -205,7 +211,7 @@ pub(super) struct FloatSums {
 }
 
 /// The floats of each item.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Parts {
     Narrow(PrimitiveArray<Float32Type>),
     Wide(PrimitiveArray<Float64Type>),
@@ -288,20 +294,6 @@ impl Parts {
         let in_range = lowest >= -1022 && highest < 900;
         (finite && bits <= 126 && in_range).then_some(lowest)
     }
-
-    fn exact(&self, range: Range<usize>) -> FloatSum {
-        let mut sum = FloatSum::default();
-        for item in range {
-            match self {
-                Parts::Tiles { counts, offsets, components, overflows } => {
-                    let parts = components.values()[offsets[item]..offsets[item + 1]].iter().copied();
-                    sum.merge(&FloatSum::from_parts(counts.value(item), overflows.value(item), parts));
-                }
-                _ => self.each(item, |value| sum.update(value)),
-            }
-        }
-        sum
-    }
 }
 
 /// `|value| = mantissa * 2^exponent`, of a finite number.
@@ -347,37 +339,63 @@ impl FloatSums {
         Ok(FloatSums { counts, before, exponents, parts })
     }
 
-    pub fn values(&self, function: &AggregateFunction, ranges: &Ranges, runs: &[Run]) -> Result<ArrayRef> {
-        let average = match function {
-            AggregateFunction::Sum => false,
-            AggregateFunction::Avg => true,
-            _ => return Err(Error::internal(format!("{} is no function of a sum", function.name()))),
+    pub fn values(&self, functions: &[&AggregateFunction], ranges: &Ranges<'_>) -> Result<Vec<ArrayRef>> {
+        let is_average = |function: &&AggregateFunction| match function {
+            AggregateFunction::Sum => Ok(false),
+            AggregateFunction::Avg => Ok(true),
+            _ => Err(Error::internal(format!("{} is no function of a sum", function.name()))),
         };
-        let mut values = Float64Builder::with_capacity(ranges.len());
-        for (run, exponent) in runs.iter().zip(&self.exponents) {
-            let unit = exponent.map(power_of_two);
-            for row in run.asked.clone() {
-                let range = ranges.at(row);
-                let is_null = ranges.after_start.as_ref().is_some_and(|known| known.is_null(row));
-                let count = self.counts.over(&range);
-                if is_null || count == 0 {
-                    values.append_null();
-                    continue;
-                }
-                match unit {
-                    Some(unit) => {
+        let averages = functions.iter().map(is_average).collect::<Result<Vec<bool>>>()?;
+        let mut outputs: Vec<Slots<f64>> = functions.iter().map(|_| Slots::new(ranges.len())).collect();
+        for (run, exponent) in ranges.runs.iter().zip(&self.exponents) {
+            let Some(exponent) = exponent else {
+                pivot::fold(&self.parts, &ranges.windows(run), |rows, sum| {
+                    for (output, is_average) in outputs.iter_mut().zip(&averages) {
+                        output.set_all(rows.clone(), if *is_average { sum.average() } else { sum.sum() });
+                    }
+                    Ok(())
+                })?;
+                continue;
+            };
+            let unit = power_of_two(*exponent);
+            for (output, is_average) in outputs.iter_mut().zip(&averages) {
+                for row in run.asked.clone() {
+                    let range = ranges.at(row);
+                    let count = self.counts.over(&range);
+                    if count > 0 {
                         let units = self.before[range.end].wrapping_sub(self.before[range.start]);
                         let sum = units as f64 * unit;
-                        values.append_value(if average { sum / count as f64 } else { sum });
-                    }
-                    None => {
-                        let sum = self.parts.exact(range);
-                        values.append_option(if average { sum.average() } else { sum.sum() });
+                        output.set(row, if *is_average { sum / count as f64 } else { sum });
                     }
                 }
             }
         }
-        Ok(Arc::new(values.finish()))
+        Ok(outputs.into_iter().map(Slots::into_floats).collect())
+    }
+}
+
+/// For the runs whose values have no common unit.
+impl Folding for Parts {
+    type State = FloatSum;
+
+    fn empty(&self) -> FloatSum {
+        FloatSum::default()
+    }
+
+    fn add(&self, sum: &mut FloatSum, item: usize) -> Result<()> {
+        match self {
+            Parts::Tiles { counts, offsets, components, overflows } => {
+                let parts = components.values()[offsets[item]..offsets[item + 1]].iter().copied();
+                sum.merge(&FloatSum::from_parts(counts.value(item), overflows.value(item), parts));
+            }
+            _ => self.each(item, |value| sum.update(value)),
+        }
+        Ok(())
+    }
+
+    fn merge(&self, sum: &mut FloatSum, other: &FloatSum) -> Result<()> {
+        sum.merge(other);
+        Ok(())
     }
 }
 
@@ -392,4 +410,20 @@ fn first(columns: &[ArrayRef]) -> Result<&ArrayRef> {
 
 fn unexpected(array: &ArrayRef) -> Error {
     Error::internal(format!("an aggregate's column has the type {}", array.data_type()))
+}
+
+/// How many items before each position are not NULL; `None` where none is NULL.
+pub(super) fn present_before(array: &dyn Array) -> Option<Vec<u32>> {
+    if array.null_count() == 0 {
+        return None;
+    }
+    let nulls = array.logical_nulls()?;
+    let mut before = Vec::with_capacity(array.len() + 1);
+    let mut count = 0;
+    before.push(count);
+    for valid in nulls.iter() {
+        count += u32::from(valid);
+        before.push(count);
+    }
+    Some(before)
 }

@@ -190,3 +190,46 @@ fn histogram_edges_are_those_of_width_bucket() {
     let wide = AggregateFunction::Histogram { low: f64::MIN, high: f64::MAX, buckets: 2 };
     assert_eq!(of_floats(wide, &[-1e308, 1e308]), Some(values([0, 1, 1, 0].map(Value::Int))));
 }
+
+/// What NumPy 2.4 and SciPy 1.17 say of the same numbers.
+#[test]
+fn functions_agree_with_numpy_and_scipy() {
+    let numbers = [2.0, 4.0, 4.0, 5.0, 7.0, 9.5, -3.25, 100.0];
+    let about = |function: AggregateFunction, expected: f64| {
+        let found = of_floats(function.clone(), &numbers);
+        let Some(Value::Float(found)) = found else { panic!("{function:?} is {found:?}") };
+        assert!(
+            (found - expected).abs() <= 4.0 * f64::EPSILON * expected.abs(),
+            "{function:?}: {found}, not {expected}"
+        );
+    };
+    // scipy.stats.skew(x), scipy.stats.kurtosis(x)
+    about(AggregateFunction::Skewness, 2.21335876505546);
+    about(AggregateFunction::Kurtosis, 3.0095777782396205);
+    // numpy.var(x), numpy.std(x, ddof=1)
+    about(AggregateFunction::VarPop, 1019.3505859375);
+    about(AggregateFunction::StddevSamp, 34.13168759692796);
+    // numpy.percentile(x, 90)
+    about(AggregateFunction::ApproxPercentile { p: 0.9, precision: 100 }, 36.649999999999984);
+    // numpy.histogram(x, bins=4, range=(0, 10)) without the outsides: [1, 2, 2, 1]
+    let histogram = AggregateFunction::Histogram { low: 0.0, high: 10.0, buckets: 4 };
+    assert_eq!(of_floats(histogram, &numbers), Some(values([1, 1, 2, 2, 1, 1].map(Value::Int))));
+}
+
+#[test]
+fn entropy_and_ewma_agree_with_numpy_and_scipy() {
+    // scipy.stats.entropy([0.4, 0.3, 0.2, 0.1], base=2)
+    let shares = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 4.0];
+    let Some(Value::Float(found)) = of_floats(AggregateFunction::Entropy, &shares) else { panic!("a number") };
+    assert!((found - 1.8464393446710157).abs() < 1e-15, "{found}");
+    assert_eq!(of_floats(AggregateFunction::Entropy, &[1.0, 2.0, 3.0, 4.0]), Some(Value::Float(2.0)));
+    assert_eq!(of_floats(AggregateFunction::Entropy, &[7.0; 3]), Some(Value::Float(0.0)));
+    // numpy.average([10, 20, 5, 40], weights=0.5 ** (numpy.array([300, 120, 60, 0]) / 60))
+    let function = AggregateFunction::Ewma { half_life_us: 60 };
+    let spec = PartialSpec::new(&function, &[DataType::Float64]).unwrap();
+    let row = |(ts_us, x)| Row { ts_us, arrival: 0, secondary: None, inputs: vec![Some(Value::Float(x))] };
+    let rows = [(0, 10.0), (180, 20.0), (240, 5.0), (300, 40.0)].map(row);
+    let found = fold(&spec, &rows).finish(&spec, &function).unwrap();
+    let Some(Value::Float(found)) = found else { panic!("{found:?}") };
+    assert!((found - 26.842105263157894).abs() < 1e-14, "{found}");
+}

@@ -91,27 +91,32 @@ pub fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-pub fn raw_rows(plan: &ViewPlan, data_type: &DataType, rows: &[Row]) -> RawRows {
-    let column = array_of(data_type, rows.iter().map(|row| row.inputs[0].as_ref())).unwrap();
+pub fn raw_rows(plan: &ViewPlan, rows: &[Row]) -> RawRows {
+    let column = |input: usize, data_type: &DataType| {
+        array_of(data_type, rows.iter().map(|row| row.inputs[input].as_ref())).unwrap()
+    };
+    let columns_of = |spec: &PartialSpec| {
+        spec.input_types().iter().enumerate().map(|(input, data_type)| column(input, data_type)).collect()
+    };
     RawRows {
         times: rows.iter().map(|row| row.ts_us).collect(),
         arrivals: rows.iter().map(|row| row.arrival).collect(),
         secondary: plan.secondary_key.is_some().then(|| rows.iter().map(|row| row.secondary.clone()).collect()),
-        inputs: vec![vec![column]; plan.partials.len()],
+        inputs: plan.partials.iter().map(columns_of).collect(),
     }
 }
 
 /// The ways to the same answer: from rows for continuous views; else from tiles made at once, made of single rows, or
 /// made of two halves of the rows and kept as columns in between.
-fn all_items(plan: &ViewPlan, data_type: &DataType, rows: &[Row]) -> Vec<AggregateItems> {
-    let raw = raw_rows(plan, data_type, rows);
+fn all_items(plan: &ViewPlan, rows: &[Row]) -> Vec<AggregateItems> {
+    let raw = raw_rows(plan, rows);
     let singles = raw_items(plan, &raw).unwrap();
     if plan.timing.kind == ViewKind::StreamContinuous {
         return vec![singles];
     }
     let half = |parity: i64| {
         let of_half: Vec<Row> = rows.iter().filter(|row| row.arrival % 2 == parity).cloned().collect();
-        tile_rows(plan, &raw_rows(plan, data_type, &of_half)).unwrap()
+        tile_rows(plan, &raw_rows(plan, &of_half)).unwrap()
     };
     let halves = together(plan, half(0), half(1));
     vec![tile_rows(plan, &raw).unwrap(), fold_tiles(plan, &singles).unwrap(), fold_tiles(plan, &halves).unwrap()]
@@ -173,7 +178,7 @@ fn check_view(data_type: &DataType, cases: u32) {
             // a list in a series
             return Ok(());
         };
-        for items in all_items(&plan, data_type, &rows) {
+        for items in all_items(&plan, &rows) {
             let answer = evaluate_aggregates(&plan, &items, &asked);
             let columns = match answer {
                 Err(error) => {
@@ -234,7 +239,7 @@ fn aggregates_by_secondary_key() {
             // a series
             return Ok(());
         };
-        for items in all_items(&plan, &data_type, &rows) {
+        for items in all_items(&plan, &rows) {
             let columns = evaluate_aggregates(&plan, &items, &asked).unwrap();
             prop_assert_eq!(columns.len(), plan.output_columns().len());
             for ((output, column), output_type) in plan.output_columns().iter().zip(columns).zip(plan.output_types()) {
@@ -383,7 +388,7 @@ fn later_rows_never_change_an_answer() {
         let rows = sorted(rows);
         let known: Vec<Row> = rows.iter().filter(|row| row.ts_us <= asked).cloned().collect();
         let answer = |rows: &[Row]| {
-            let items = all_items(&plan, &data_type, rows).remove(0);
+            let items = all_items(&plan, rows).remove(0);
             evaluate_aggregates(&plan, &items, &[asked]).unwrap()
         };
         prop_assert_eq!(answer(&known), answer(&rows));

@@ -113,3 +113,18 @@ CREATE FEATURE v ENTITY e TIMESTAMP ts AS SELECT 1
 -- position: 6
 -- hint: did you mean ENTITY?
 DROP ENTTIY e
+
+-- error: syntax error at or near "OPTIMISE"
+-- position: 1
+-- hint: did you mean OPTIMIZE?
+OPTIMISE v
+
+-- error: syntax error at end of input
+-- position: 9
+OPTIMIZE
+
+-- error: files cannot be retained for less than no time
+-- sqlstate: 22023
+-- position: 17
+-- hint: RETAIN '0'
+VACUUM t RETAIN '-1 day'

@@ -44,7 +44,8 @@ const GRANARY: &[(&str, &str)] = &[
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
     (
         "services",
-        "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text",
+        "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text,\
+         keys _text!,request _text!,features int4!",
     ),
     ("settings", "name text!,setting text!,description text!"),
     (

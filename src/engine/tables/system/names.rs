@@ -1,9 +1,9 @@
 //! What clients know objects by: OIDs that stay the same for ever, and PostgreSQL's names of types.
 
 use datafusion::arrow::datatypes::DataType;
-use granary_catalog::{Column, Feature, Object, ObjectId, Snapshot};
+use granary_catalog::{Column, Object, ObjectId, Snapshot};
 
-use crate::engine::relation::BoundView;
+use crate::engine::relation::Interface;
 
 /// OIDs from here on are of the catalog's objects; PostgreSQL too starts users' objects here.
 const FIRST_OBJECT_OID: i64 = 16_384;
@@ -45,36 +45,11 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
         Object::View(view) => view.columns.clone(),
         Object::Dataset(dataset) => dataset.columns.clone(),
         Object::FeatureTable(table) => table.columns.clone(),
-        Object::FeatureView(view) => match BoundView::of_feature_view(view) {
-            Ok(bound) => bound
-                .output
-                .fields()
-                .iter()
-                .map(|field| Column::new(field.name(), field.data_type().clone(), field.is_nullable()))
-                .collect(),
-            Err(_) => Vec::new(),
-        },
-        Object::RealtimeView(view) => {
-            view.request.iter().cloned().chain(view.features.iter().map(of_feature)).collect()
-        }
-        Object::FeatureService(service) => {
-            let mut all = Vec::new();
-            for member in &service.members {
-                let Some(view) = snapshot.get(member.view) else { continue };
-                for column in columns(snapshot, view) {
-                    if !all.iter().any(|known: &Column| known.name == column.name) {
-                        all.push(column);
-                    }
-                }
-            }
-            all
+        Object::FeatureView(_) | Object::RealtimeView(_) | Object::FeatureService(_) => {
+            Interface::of(snapshot, object).map(Interface::into_columns).unwrap_or_default()
         }
         _ => Vec::new(),
     }
-}
-
-fn of_feature(feature: &Feature) -> Column {
-    Column::new(&feature.name, feature.data_type.clone(), true)
 }
 
 /// `pg_type.oid` and `atttypmod` of a column. A numeric's modifier is its precision and scale.

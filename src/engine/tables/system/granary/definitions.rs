@@ -4,6 +4,7 @@ use granary_catalog::{FileFormat, Object, SourceDefinition, StreamIngest};
 
 use super::super::names::type_name;
 use super::{Rows, SystemContext, column_names, object_row, row};
+use crate::engine::relation::Interface;
 use crate::error::Result;
 
 pub fn entities(context: &SystemContext, rows: &mut Rows) -> Result<()> {
@@ -91,10 +92,14 @@ pub fn views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn services(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::FeatureService(service) = object else { continue };
+        let interface = Interface::of(&context.scope.snapshot, object)?;
         object_row!(context, rows, &service.header,
             members: service.members.iter().map(|member| member.alias.clone()).collect::<Vec<_>>(),
             cache: service.cache_us,
             log_sample: service.log_sample,
+            keys: column_names(&interface.keys),
+            request: column_names(&interface.request),
+            features: interface.features.len(),
         );
     }
     Ok(())

@@ -84,7 +84,9 @@ pub fn features(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 fn features_of(context: &SystemContext, header: &Header, features: &[Feature], rows: &mut Rows) {
     for (position, feature) in features.iter().enumerate() {
         let (function, window, expression, filter) = match &feature.definition {
-            FeatureDefinition::Attribute { column } => (None, None, column.clone(), None),
+            FeatureDefinition::Attribute { column: expression } | FeatureDefinition::Expression { sql: expression } => {
+                (None, None, expression.clone(), None)
+            }
             FeatureDefinition::Aggregate { function, inputs, filter, window, .. } => {
                 (Some(function.name()), Some(window_label(window)), inputs.join(", "), filter.clone())
             }

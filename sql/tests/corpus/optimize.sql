@@ -1,0 +1,4 @@
+OPTIMIZE user_spend;
+OPTIMIZE FEATURE VIEW user_spend;
+OPTIMIZE FEATURE TABLE public.user_profile;
+OPTIMIZE TABLE t;

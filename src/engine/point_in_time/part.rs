@@ -1,0 +1,348 @@
+//! What was gathered, part by part, and of a part the next keys to be answered.
+//!
+//! Mostly the rows of a part are in memory at once. Those that come in order are taken key by key, and those of a key
+//! with more rows than memory time by time.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::TryStreamExt;
+
+use super::collect::{Collected, Resources, batch_bytes};
+use super::cursor::{Cursor, Form, Ordered};
+use super::exec::Read;
+use super::kept::{Kept, NO_TIME};
+use super::matching::Matching;
+use super::parts::Parts;
+use super::row_store::{RowStore, Section};
+use super::stored::{StoredInput, StoredStreams};
+use crate::error::{Error, Kind, Result};
+
+/// About how many asked rows, and how many rows of inputs, are answered at once.
+const BLOCK_ASKED: usize = 64 * 1024;
+const BLOCK_ROWS: usize = 512 * 1024;
+/// How many rows are read ahead of each stream that comes in order.
+const STREAM_ROWS: usize = 32 * 1024;
+/// A key with more rows than this in streams is answered time by time.
+const MANY_ROWS_OF_KEY: usize = 2 * 1024 * 1024;
+
+/// Everything that is read, by part.
+pub struct Gathered {
+    pub parts: Arc<Parts>,
+    pub n_keys: usize,
+    pub spine: Option<SpineRows>,
+    pub inputs: Vec<InputRows>,
+    pub reads: Arc<[Read]>,
+    pub resources: Resources,
+    pub next_part: AtomicUsize,
+}
+
+/// The rows that ask.
+pub struct SpineRows {
+    pub kept: Arc<Kept>,
+    pub collected: Collected,
+}
+
+/// The rows of an input.
+pub struct InputRows {
+    /// a column that orders rows of the same time
+    pub tie: Option<usize>,
+    pub matching: Arc<Matching>,
+    pub source: InputSource,
+}
+
+pub enum InputSource {
+    Collected(Collected),
+    /// read when the part is answered
+    Stored(StoredInput),
+}
+
+impl std::fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gathered").field("parts", &self.parts.count()).field("n_keys", &self.n_keys).finish()
+    }
+}
+
+impl Gathered {
+    /// A part that nobody has answered yet. Each is given once, whoever asks.
+    pub async fn next(&self) -> Result<Option<Part>> {
+        loop {
+            let part = self.next_part.fetch_add(1, Ordering::Relaxed);
+            if part >= self.parts.count() {
+                return Ok(None);
+            }
+            let memory = self.resources.reservation("point-in-time join, a part");
+            let n_keys = self.parts.n_keys(part, self.n_keys);
+            let spine = match &self.spine {
+                Some(spine) => {
+                    let rows = self.load(part, &spine.collected, &spine.kept, None, &memory).await?;
+                    if rows.is_empty() {
+                        continue;
+                    }
+                    Some(rows)
+                }
+                None => None,
+            };
+            let mut inputs = Vec::with_capacity(self.inputs.len());
+            for input in &self.inputs {
+                inputs.push(self.input(part, input, &memory).await?);
+            }
+            let reads = Arc::clone(&self.reads);
+            let taken = inputs.iter().map(|_| None).collect();
+            let (next_key, next_asked) = (0, None);
+            return Ok(Some(Part {
+                n_keys: n_keys + 1,
+                spine,
+                inputs,
+                reads,
+                next_key,
+                next_asked,
+                taken,
+                _memory: memory,
+            }));
+        }
+    }
+
+    async fn input(&self, part: usize, input: &InputRows, memory: &MemoryReservation) -> Result<PartRows> {
+        let cursor = |streams, form, scan| {
+            let matching = Arc::clone(&input.matching);
+            let order = Ordered { streams, form, scan, tie: input.tie };
+            PartRows::InOrder(Cursor::new(order, matching, part, &self.resources))
+        };
+        let kept = &input.matching.kept;
+        let collected = match &input.source {
+            InputSource::Stored(stored) => {
+                let StoredStreams { streams, scan } = stored.streams(part, &input.matching, &self.resources)?;
+                return Ok(cursor(streams, Form::Plan, Some(scan)));
+            }
+            InputSource::Collected(collected) => collected,
+        };
+        match (self.load(part, collected, kept, input.tie, memory).await, collected) {
+            (Err(error), Collected::Disk(rows)) if error.kind() == Kind::OutOfMemory => {
+                Ok(cursor(vec![super::spill_sort::sorted(rows, part, kept, input.tie)?], Form::Kept, None))
+            }
+            (loaded, _) => loaded.map(PartRows::Whole),
+        }
+    }
+
+    async fn load(
+        &self,
+        part: usize,
+        collected: &Collected,
+        kept: &Arc<Kept>,
+        tie: Option<usize>,
+        memory: &MemoryReservation,
+    ) -> Result<RowStore> {
+        let pieces = match collected {
+            Collected::Memory(collected) => {
+                let pieces = collected.part(part);
+                // a small share of what is held anyway, which was checked when all had been gathered
+                memory.grow(pieces.iter().map(batch_bytes).sum());
+                pieces
+            }
+            Collected::Disk(collected) => {
+                memory.try_grow(working_bytes(collected.bytes(part)))?;
+                let mut pieces = Vec::new();
+                for mut stream in collected.streams(part)? {
+                    while let Some(batch) = stream.try_next().await? {
+                        pieces.push(batch);
+                    }
+                }
+                pieces
+            }
+        };
+        let in_part = |number| self.parts.in_part(part, number, self.n_keys);
+        RowStore::of(kept, &pieces, self.parts.n_keys(part, self.n_keys) + 1, in_part, tie)
+    }
+}
+
+/// What it takes to put rows of so many bytes in order.
+pub fn working_bytes(bytes: usize) -> usize {
+    bytes * 2
+}
+
+/// The rows for the keys of one part, and which of these come next.
+pub struct Part {
+    /// with the one that stands for rows without a key
+    n_keys: usize,
+    spine: Option<RowStore>,
+    inputs: Vec<PartRows>,
+    reads: Arc<[Read]>,
+    next_key: usize,
+    /// of a key that is answered time by time, the asked rows that come next
+    next_asked: Option<usize>,
+    /// by input: the rows of the next keys, if they come in order
+    taken: Vec<Option<RowStore>>,
+    _memory: MemoryReservation,
+}
+
+enum PartRows {
+    Whole(RowStore),
+    InOrder(Cursor),
+}
+
+/// What is answered at once.
+pub struct Block<'a> {
+    pub spine: Option<Section<'a>>,
+    pub inputs: Vec<Section<'a>>,
+}
+
+/// Some keys, or of one key some of the rows that ask.
+#[derive(Debug, Clone)]
+pub enum Next {
+    Keys(Range<usize>),
+    Asked { key: usize, rows: Range<usize> },
+}
+
+impl Part {
+    /// What is to be answered next; [`Part::block`] has the rows.
+    pub async fn next(&mut self) -> Result<Option<Next>> {
+        self.taken.iter_mut().for_each(|taken| *taken = None);
+        if self.next_asked.is_some() {
+            return self.next_times().await;
+        }
+        if self.next_key >= self.n_keys {
+            return Ok(None);
+        }
+        for cursor in cursors(&mut self.inputs) {
+            cursor.fill(STREAM_ROWS).await?;
+        }
+        let start = self.next_key;
+        let complete = loop {
+            let complete = cursors(&mut self.inputs).filter_map(|cursor| cursor.complete_below()).min();
+            let complete = complete.map_or(self.n_keys, |key| key as usize);
+            if complete > start {
+                break complete;
+            }
+            let n_buffered: usize = cursors(&mut self.inputs).map(|cursor| cursor.n_buffered()).sum();
+            let more = self.read_on(start).await;
+            let is_full = matches!(&more, Err(error) if error.kind() == Kind::OutOfMemory);
+            if self.spine.is_some() && (is_full || n_buffered > MANY_ROWS_OF_KEY) {
+                self.next_asked = Some(0);
+                return self.next_times().await;
+            }
+            more?;
+        };
+        let (mut end, mut n_asked, mut n_rows) = (start, 0, 0);
+        while end < complete && n_asked < BLOCK_ASKED && n_rows < BLOCK_ROWS {
+            let key = end..end + 1;
+            n_asked += self.spine.as_ref().map_or(1, |spine| spine.n_rows(&key));
+            n_rows += self.inputs.iter().map(|input| input.n_rows(&key)).sum::<usize>();
+            end += 1;
+        }
+        for (input, taken) in self.inputs.iter_mut().zip(&mut self.taken) {
+            if let PartRows::InOrder(cursor) = input {
+                *taken = Some(cursor.take_below(number(start)?, number(end)?)?);
+            }
+        }
+        self.next_key = end;
+        Ok(Some(Next::Keys(start..end)))
+    }
+
+    /// Of the next key, rows that ask for times up to which its rows are in memory.
+    async fn next_times(&mut self) -> Result<Option<Next>> {
+        let (key, reads) = (self.next_key, Arc::clone(&self.reads));
+        let first = self.next_asked.unwrap_or(0);
+        let times = match &self.spine {
+            Some(spine) => spine.section(key..key + 1).times.to_vec(),
+            None => return Err(Error::internal("a key without rows that ask is answered at once")),
+        };
+        if first >= times.len() {
+            self.skip_key().await?;
+            (self.next_asked, self.next_key) = (None, key + 1);
+            return Box::pin(self.next()).await;
+        }
+        let until = loop {
+            let complete = cursors(&mut self.inputs).map(|cursor| cursor.complete_until(key as u32)).min();
+            let complete = complete.unwrap_or(i64::MAX);
+            let is_ready = |time_us: &i64| *time_us == NO_TIME || reach(&reads, *time_us).end <= complete;
+            let ready = times[first..].iter().take(BLOCK_ASKED).take_while(|time_us| is_ready(time_us)).count();
+            if ready > 0 {
+                break first + ready;
+            }
+            let from_us = reach(&reads, times[first]).start;
+            for cursor in cursors(&mut self.inputs) {
+                cursor.drop_before(key as u32, from_us);
+            }
+            self.read_on(key).await?;
+        };
+        for (input, taken) in self.inputs.iter_mut().zip(&mut self.taken) {
+            if let PartRows::InOrder(cursor) = input {
+                *taken = Some(cursor.rows_of(number(key)?)?);
+            }
+        }
+        self.next_asked = Some(until);
+        Ok(Some(Next::Asked { key, rows: first..until }))
+    }
+
+    /// Reads past the rows of the next key.
+    async fn skip_key(&mut self) -> Result<()> {
+        let key = number(self.next_key)?;
+        loop {
+            for cursor in cursors(&mut self.inputs) {
+                cursor.drop_before(key, i64::MAX);
+            }
+            if cursors(&mut self.inputs).all(|cursor| cursor.is_beyond(key)) {
+                return Ok(());
+            }
+            self.read_on(self.next_key).await?;
+        }
+    }
+
+    async fn read_on(&mut self, key: usize) -> Result<()> {
+        let key = number(key)?;
+        for cursor in cursors(&mut self.inputs) {
+            cursor.read_on(key).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of what [`Part::next`] has named.
+    pub fn block(&self, next: &Next) -> Block<'_> {
+        let keys = match next {
+            Next::Keys(keys) => keys.clone(),
+            Next::Asked { key, .. } => *key..*key + 1,
+        };
+        let spine = self.spine.as_ref().map(|spine| spine.section(keys.clone()));
+        let spine = match next {
+            Next::Keys(_) => spine,
+            Next::Asked { rows, .. } => spine.map(|spine| spine.only(rows.clone())),
+        };
+        let inputs = self.inputs.iter().zip(&self.taken);
+        let inputs = inputs.filter_map(|(input, taken)| match input {
+            PartRows::Whole(rows) => Some(rows.section(keys.clone())),
+            PartRows::InOrder(_) => taken.as_ref().map(|rows| rows.section(0..keys.len())),
+        });
+        Block { spine, inputs: inputs.collect() }
+    }
+}
+
+/// The times of rows that answers at `time_us` can depend on.
+fn reach(reads: &[Read], time_us: i64) -> Range<i64> {
+    let reaches = reads.iter().map(|read| read.answerer.plan().reach(time_us, time_us));
+    let all = reaches.reduce(|all, next| all.start.min(next.start)..all.end.max(next.end));
+    all.unwrap_or(i64::MAX..i64::MIN)
+}
+
+impl PartRows {
+    /// How many rows a key has, as far as that is known.
+    fn n_rows(&self, key: &Range<usize>) -> usize {
+        match self {
+            PartRows::Whole(rows) => rows.n_rows(key),
+            PartRows::InOrder(_) => 0,
+        }
+    }
+}
+
+fn cursors(inputs: &mut [PartRows]) -> impl Iterator<Item = &mut Cursor> {
+    inputs.iter_mut().filter_map(|input| match input {
+        PartRows::Whole(_) => None,
+        PartRows::InOrder(cursor) => Some(cursor),
+    })
+}
+
+fn number(key: usize) -> Result<u32> {
+    u32::try_from(key).map_err(|_| Error::internal("more than four thousand million keys"))
+}

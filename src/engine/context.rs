@@ -71,7 +71,7 @@ impl Engine {
         options.execution.time_zone = Some("UTC".into());
         // what a sort keeps back for its merge must leave room for its rows
         let kept_back = options.execution.sort_spill_reservation_bytes;
-        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 16);
+        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 4);
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(runtime)

@@ -255,6 +255,7 @@ impl Gathering {
             inputs: inputs.into_iter().zip(&self.inputs).map(finish).collect::<Result<Vec<_>>>()?,
             reads: Arc::clone(&self.reads),
             resources: self.resources.clone(),
+            parallelism: self.parallelism,
             next_part: AtomicUsize::new(0),
         }))
     }

@@ -298,7 +298,7 @@ impl Part {
             let PartRows::InOrder(cursor) = input else { continue };
             let first_needed = |read: &Read| {
                 let reach = read.answerer.plan().reach(time_us, time_us);
-                match read.view.kind().has_aggregates() {
+                match read.view.kind().has_aggregates() || read.known_at.is_some() {
                     true => reach.start,
                     // only the newest row answers
                     false => reach.start.max(cursor.newest_before(key, reach.end, read.of_view)),

@@ -21,7 +21,7 @@ use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore};
 use crate::row::{Key, Reader, Value, values_of};
-use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan};
+use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, fold_tiles};
 
 /// See the module.
 #[derive(Debug)]
@@ -245,26 +245,25 @@ pub fn read_key(
             partials.push(state);
         }
     }
+    let is_tiled = matches!(view.kind(), ViewKind::BatchAggregates | ViewKind::StreamTiled);
+    if is_tiled && view.stored_layout() == RowLayout::Events {
+        items = fold_tiles(answerer.plan(), &items)?;
+    }
     Ok(Some(KeyRows::Aggregates(items)))
 }
 
-/// The items of a bitemporal view, which are rows, that are known by `now_us`; at their tiles if the view has some.
+/// The items of a bitemporal view, which are rows, that are known by `now_us`.
 fn known_items(view: &BoundView, items: Vec<Item>, now_us: i64) -> Result<Vec<Item>> {
-    let timing = &view.plan.timing;
     let mut known = Vec::with_capacity(items.len());
-    for mut item in items {
+    for item in items {
         // the values of its inputs, and then since when it is known
         let values = Reader::new(&item.payload).values()?;
         let Some(Some(Value::Int(known_us))) = values.get(view.inputs.len()) else {
             return Err(Error::new(Kind::DataCorrupted, format!("an item of \"{}\" has no known time", view.name)));
         };
-        if *known_us > now_us {
-            continue;
+        if *known_us <= now_us {
+            known.push(item);
         }
-        if matches!(timing.kind, ViewKind::BatchAggregates | ViewKind::StreamTiled) {
-            item.time_us = timing.tile_anchor(item.time_us);
-        }
-        known.push(item);
     }
     Ok(known)
 }

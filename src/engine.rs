@@ -16,7 +16,9 @@ mod point_in_time;
 mod query;
 mod relation;
 mod rows;
+mod sealed;
 mod tables;
+mod tiles;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
@@ -27,9 +29,10 @@ pub use plans::{
 };
 pub use point_in_time::RowGroups;
 pub use query::{
-    FromSource, Labels, NameScope, QueryPlanner, ReadStores, dataset_call, max_length, table_reference, type_label,
+    FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, max_length, table_reference,
+    type_label,
 };
-pub use relation::{ARRIVAL, BoundView, Interface, RealtimeInput, RealtimeQuery, RowLayout, time_type};
+pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
@@ -41,5 +44,6 @@ pub use tables::stored::{
     tables_of,
 };
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
+pub use tiles::tile_batches;
 
 pub use datafusion::logical_expr::LogicalPlan;

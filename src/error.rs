@@ -27,6 +27,7 @@ pub enum Kind {
     InvalidDatetimeFormat,
     DatetimeFieldOverflow,
     StringTooLong,
+    NullValueNotAllowed,
     // 23
     NotNullViolation,
     // 25
@@ -99,6 +100,7 @@ impl Kind {
             Kind::InvalidDatetimeFormat => "22007",
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
+            Kind::NullValueNotAllowed => "22004",
             Kind::NotNullViolation => "23502",
             Kind::ActiveTransaction => "25001",
             Kind::NoActiveTransaction => "25P01",

@@ -8,7 +8,6 @@ mod job;
 mod online;
 mod range;
 mod run;
-mod tiles;
 
 pub use job::{cancelled, run_job};
 pub use range::{RangeRequest, ResolvedRange, resolve_range};

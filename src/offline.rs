@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use futures::FutureExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -196,7 +197,7 @@ impl OfflineStore {
         let _writing = slot.writer.lock().await;
         let schema = schema::plain_schema(&schema)?;
         match self.newest(id, &slot).await? {
-            None => log::create(id, &path, &schema, &layout).await,
+            None => log::create(id, &path, &schema, &layout).boxed().await,
             Some(found) if found.table.schema == schema && found.table.layout == layout => Ok(()),
             Some(_) => Err(Error::new(
                 Kind::DuplicateTable,
@@ -240,21 +241,21 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).await? else {
+        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).boxed().await? else {
             let version = snapshot.table.version;
             return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
         };
         commit(slot, snapshot, prepared, writing).await
     }
 
-    /// One atomic commit that changes no row: other files in place of some. `None` if the newest version has not all
-    /// of them any more; nothing is done then.
+    /// One atomic commit that changes no row: other files in place of some. `None`, and nothing is done, if the newest
+    /// version has not all of them any more, or if they are not the last ones of a plain table.
     pub async fn rewrite(&self, id: &str, rewrite: Rewrite) -> Result<Option<WriteOutcome>> {
         self.path(id)?;
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).await? {
+        match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await? {
             Some(prepared) => commit(slot, snapshot, prepared, writing).await.map(Some),
             None => Ok(None),
         }
@@ -266,7 +267,7 @@ impl OfflineStore {
         let slot = self.slot(id);
         let _writing = slot.writer.lock().await;
         let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
-        write::sweep_orphans(&snapshot, self.opened_at_us, &slot.files_in_use()).await
+        write::sweep_orphans(&snapshot, self.opened_at_us, &slot.files_in_use()).boxed().await
     }
 
     /// Unlinks files that were removed from the table before `older_than_us`, except those of a version that somebody
@@ -275,7 +276,7 @@ impl OfflineStore {
         let slot = self.slot(id);
         let _writing = slot.writer.lock().await;
         let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
-        write::vacuum(&snapshot, older_than_us, &slot.files_in_use()).await
+        write::vacuum(&snapshot, older_than_us, &slot.files_in_use()).boxed().await
     }
 
     async fn newest(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {
@@ -286,7 +287,9 @@ impl OfflineStore {
         if let Some(newest) = slot.newest() {
             return Ok(Some(newest));
         }
-        let loaded = Snapshot::load(id, &self.path(id)?).await?;
+        // the log's futures are large: whoever looks at a table need not hold them in its own
+        let path = self.path(id)?;
+        let loaded = Snapshot::load(id, &path).boxed().await?;
         slot.publish(loaded.clone());
         Ok(loaded)
     }

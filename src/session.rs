@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use granary_catalog::{ObjectId, Role, Workspace};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -198,8 +199,18 @@ impl Session {
         Ok(pieces)
     }
 
+    // Futures of statements are large, and every frame up to the connection's would hold them: they are on the heap.
+
     /// Parses and describes one statement. Errors: `Syntax` for several.
-    pub async fn prepare(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+    pub fn prepare<'a>(
+        &'a mut self,
+        sql: &'a str,
+        parameter_types: &'a [Option<DataType>],
+    ) -> BoxFuture<'a, Result<Prepared>> {
+        self.prepare_statement(sql, parameter_types).boxed()
+    }
+
+    async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
         self.activity.begin(sql, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
@@ -223,9 +234,9 @@ impl Session {
         }
         let statement = match &parsed.statement {
             Statement::Query(query) => {
-                let types = parameters::declared(query.ast.as_ref(), types);
-                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &types).await?;
-                let parameters = crate::engine::parameter_types(&plan, &types)?;
+                let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
+                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &declared).await?;
+                let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
                 return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
             }
             Statement::Postgres(statement) => match statement.ast.as_ref() {
@@ -239,13 +250,23 @@ impl Session {
             Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         };
-        let plan = statement::plan_query(&context, statement, types).await?;
+        let declared = Parameters::of_types(types.to_vec());
+        let plan = statement::plan_query(&context, statement, &declared).await?;
         let parameters = crate::engine::parameter_types(&plan, types)?;
         Ok(Description { parameters, columns: None })
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
-    pub async fn execute(
+    pub fn execute<'a>(
+        &'a mut self,
+        prepared: &'a Prepared,
+        parameters: Vec<Parameter>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<Response>> {
+        self.execute_statement(prepared, parameters, cancel).boxed()
+    }
+
+    async fn execute_statement(
         &mut self,
         prepared: &Prepared,
         parameters: Vec<Parameter>,
@@ -272,7 +293,7 @@ impl Session {
         let token = cancel.child_token();
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        let parameters = Parameters { values };
+        let parameters = Parameters::of_values(values);
         // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
         let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
         let response = tokio::select! {
@@ -374,16 +395,19 @@ impl Session {
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
-    pub async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()> {
-        if self.transaction.is_explicit() {
-            return Ok(());
+    pub fn end_implicit_transaction(&mut self, commit: bool) -> BoxFuture<'_, Result<()>> {
+        async move {
+            if self.transaction.is_explicit() {
+                return Ok(());
+            }
+            if commit {
+                self.transaction.commit(&self.warehouse, &self.user).await
+            } else {
+                self.transaction.rollback();
+                Ok(())
+            }
         }
-        if commit {
-            self.transaction.commit(&self.warehouse, &self.user).await
-        } else {
-            self.transaction.rollback();
-            Ok(())
-        }
+        .boxed()
     }
 
     /// Rolls back what is open.

@@ -17,6 +17,7 @@ use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::literals::TextLiterals;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
+use super::sealed::Unseal;
 use crate::error::Result;
 
 /// What the engine may use of the machine.
@@ -70,7 +71,7 @@ impl Engine {
         options.execution.time_zone = Some("UTC".into());
         // what a sort keeps back for its merge must leave room for its rows
         let kept_back = options.execution.sort_spill_reservation_bytes;
-        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 16);
+        options.execution.sort_spill_reservation_bytes = kept_back.min(config.memory_limit_bytes / 4);
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(runtime)
@@ -78,7 +79,8 @@ impl Engine {
             .with_query_planner(Arc::new(GranaryQueryPlanner))
             .with_analyzer_rule(Arc::new(TextLiterals))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
-            .with_optimizer_rule(Arc::new(PointInTimeRule));
+            .with_optimizer_rule(Arc::new(PointInTimeRule))
+            .with_physical_optimizer_rule(Arc::new(Unseal));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build() })
     }

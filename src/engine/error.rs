@@ -86,7 +86,9 @@ fn by_variant(error: &DataFusionError) -> Error {
         DataFusionError::NotImplemented(message) => Error::new(Kind::FeatureNotSupported, first_line(message)),
         DataFusionError::Plan(message) => by_plan_message(message),
         DataFusionError::Configuration(message) => Error::new(Kind::InvalidParameterValue, first_line(message)),
+        // who holds how much stands in the lines below the first
         DataFusionError::ResourcesExhausted(message) => Error::new(Kind::OutOfMemory, first_line(message))
+            .with_detail(message.lines().skip(1).map(str::trim).collect::<Vec<_>>().join(" "))
             .with_hint("start the server with a larger --memory-limit, or ask for fewer rows"),
         DataFusionError::IoError(inner) => match inner.kind() {
             std::io::ErrorKind::StorageFull => Error::new(Kind::DiskFull, text),

@@ -141,17 +141,27 @@ pub async fn constant_time(
     planner: &super::QueryPlanner,
     expr: &granary_sql::SqlText<sqlparser::ast::Expr>,
 ) -> Result<i64> {
+    match time_value(planner, &expr.ast, &expr.text).await? {
+        Some(time_us) => Ok(time_us),
+        None => Err(Error::new(Kind::InvalidDatetimeFormat, format!("{expr} is not a time"))),
+    }
+}
+
+/// The same of an expression in `text`, in which the planner's parameters have their values. NULL is None.
+pub async fn time_value(planner: &super::QueryPlanner, expr: &sqlparser::ast::Expr, text: &str) -> Result<Option<i64>> {
     use futures::TryStreamExt;
     let schema = datafusion::common::DFSchema::empty();
-    let value = cast(planner.plan_expression(expr.ast.clone(), &schema, &expr.text)?, super::time_type());
+    let value = cast(planner.plan_expression(expr.clone(), &schema, text)?, super::time_type());
     let plan = LogicalPlanBuilder::empty(true).project([value])?.build()?;
+    let plan = bind_parameters(plan, &planner.parameter_values)?;
     let batches: Vec<_> = run(&planner.state(), &plan).await?.try_collect().await?;
     let value = match batches.first() {
         Some(batch) if batch.num_rows() == 1 => crate::row::value_at(batch.column(0).as_ref(), 0)?,
         _ => None,
     };
     match value {
-        Some(Value::Int(time_us)) => Ok(time_us),
-        _ => Err(Error::new(Kind::InvalidDatetimeFormat, format!("{expr} is not a time"))),
+        None => Ok(None),
+        Some(Value::Int(time_us)) => Ok(Some(time_us)),
+        Some(_) => Err(Error::internal("a time has another type")),
     }
 }

@@ -27,8 +27,9 @@ mod spill_sort;
 mod stored;
 
 pub use answer::{MISSING, PRESENT, Wanted};
+pub use materialized::check_materialized;
 pub use node::{RelationRead, read_over};
-pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan};
+pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan, single_partition};
 pub use row_groups::RowGroups;
 pub use rule::PointInTimeRule;
 pub use share::{columns_of, replace_columns};

@@ -8,6 +8,7 @@ mod labels;
 mod lengths;
 mod provider;
 mod system_time;
+mod table_function;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -31,7 +32,7 @@ use super::{Engine, functions, tables};
 use crate::error::{Error, Kind, Result};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
-use crate::row::type_name;
+use crate::row::{Value, type_name};
 
 use provider::TableSources;
 use tables::pending::TableWrite;
@@ -43,12 +44,10 @@ pub use dataset_version::dataset_call;
 pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
 pub use system_time::as_of_column;
+pub use table_function::called_view;
 
 /// How deep views may stand on views, sources on sources.
 const NESTING_LIMIT: usize = 64;
-
-/// Table functions of the dialect that a later release has.
-const LATER_FUNCTIONS: [&str; 2] = ["transformation", "partial_aggregates"];
 
 /// Which objects names can mean: a snapshot of the catalog, a workspace in it, and a search path.
 #[derive(Debug, Clone)]
@@ -122,6 +121,8 @@ pub struct QueryPlanner {
     facts: Arc<SessionFacts>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
+    /// their types and values; none while a statement is only described
+    pub(super) parameter_values: Arc<[(DataType, Option<Value>)]>,
     depth: usize,
 }
 
@@ -149,6 +150,7 @@ impl QueryPlanner {
             pending: Arc::default(),
             facts: Arc::default(),
             parameter_types: Vec::new(),
+            parameter_values: Arc::default(),
             depth: 0,
         }
     }
@@ -172,8 +174,10 @@ impl QueryPlanner {
         }
     }
 
-    pub fn with_parameter_types(mut self, types: Vec<Option<DataType>>) -> Self {
+    /// `values` is empty while a statement is only described.
+    pub fn with_parameters(mut self, types: Vec<Option<DataType>>, values: &[(DataType, Option<Value>)]) -> Self {
         self.parameter_types = types;
+        self.parameter_values = values.into();
         self
     }
 
@@ -227,10 +231,11 @@ impl QueryPlanner {
 
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
+        let calls = table_function::rewrite(&mut statement, text)?;
         let times = system_time::rewrite(&mut statement, &|name| self.timed(name))?;
         for relation in &times.relations {
             if let ReadAt::AsOf { time } = relation {
-                self.check_time(time, text)?;
+                self.check_time(time, "FOR SYSTEM_TIME AS OF", text)?;
             }
         }
         distinct::rewrite(&mut statement);
@@ -250,8 +255,12 @@ impl QueryPlanner {
                 continue;
             }
             // on the heap: what opens a table's log has a large state
-            let source =
-                Box::pin(self.resolve(&reference, &times)).await.map_err(|error| locate(error, &reference, text))?;
+            let source = match table_function::called(&calls, &reference) {
+                Some(call) => Box::pin(call.source(self, text)).await?,
+                None => {
+                    Box::pin(self.resolve(&reference, &times)).await.map_err(|error| locate(error, &reference, text))?
+                }
+            };
             tables.insert(reference, source);
         }
         let provider = TableSources { state: &state, tables };
@@ -260,7 +269,8 @@ impl QueryPlanner {
             let data_type = data_type.clone()?;
             Some(Arc::new(Field::new(format!("${}", index + 1), data_type, true)))
         };
-        let types = self.parameter_types.iter().enumerate().map(field).collect();
+        let types = table_function::with_types_of_times(&calls, self.parameter_types.clone());
+        let types = types.iter().enumerate().map(field).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(types);
         planner.sql_statement_to_plan_with_context(statement, &mut context).map_err(|error| convert(error, Some(text)))
     }
@@ -275,8 +285,9 @@ impl QueryPlanner {
             .map_err(|error| convert(error, Some(text)))
     }
 
-    /// Refuses a constant that is no time. One that stands on columns gets its type with them, in the plan.
-    fn check_time(&self, time: &ast::Expr, text: &str) -> Result<()> {
+    /// Refuses a constant argument of `what` that is no time. One that stands on columns gets its type with them, in
+    /// the plan.
+    fn check_time(&self, time: &ast::Expr, what: &str, text: &str) -> Result<()> {
         let schema = DFSchema::empty();
         let planned = self.plan_expression(time.clone(), &schema, text);
         let Some(data_type) = planned.ok().and_then(|planned| planned.get_type(&schema).ok()) else { return Ok(()) };
@@ -286,10 +297,7 @@ impl QueryPlanner {
         }
         let error = Error::new(
             Kind::DatatypeMismatch,
-            format!(
-                "argument of FOR SYSTEM_TIME AS OF must be type timestamp with time zone, not type {}",
-                type_name(&data_type)
-            ),
+            format!("argument of {what} must be type timestamp with time zone, not type {}", type_name(&data_type)),
         )
         .with_hint("write a time, such as '2024-01-31 10:00' or now(), or name a column of times");
         Err(placed(error, text, time.span().start))
@@ -342,9 +350,6 @@ impl QueryPlanner {
         }
         if let Some(provider) = tables::system::table(self, reference)? {
             return Ok(provider_as_source(provider));
-        }
-        if LATER_FUNCTIONS.contains(&reference.table()) && self.scope.relation(reference)?.is_none() {
-            return Err(Error::not_supported(format!("{}(…)", reference.table())));
         }
         let object = self.find(reference)?;
         match object.kind() {
@@ -497,6 +502,11 @@ pub fn table_reference(name: &ObjectName) -> Option<TableReference> {
         [catalog, schema, table] => Some(TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())),
         _ => None,
     }
+}
+
+/// An error with the place of what it is about.
+fn at_node(node: &impl Spanned, error: Error, text: &str) -> Error {
+    placed(error, text, node.span().start)
 }
 
 /// Gives an error about a relation the place where the text first names it.

@@ -11,11 +11,11 @@ mod realtime;
 mod table;
 
 pub use bindings::{Bindings, column_of};
-pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, RowLayout, time_type};
+pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, time_type};
 pub use composite::CompositeRelation;
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
-pub use table::{FeatureRelation, ReadMode, RowsOrigin};
+pub use table::{FeatureRelation, ReadMode, RowsOrigin, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.
 pub const EFFECTIVE_TIME: &str = "_effective_time";

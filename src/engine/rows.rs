@@ -16,7 +16,7 @@ use sqlparser::ast;
 
 use super::functions::bucket_expr;
 use super::query::QueryPlanner;
-use super::relation::{ARRIVAL, BoundView, Input, InputSql, RowLayout, time_type};
+use super::relation::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, time_type};
 use super::tables::stored::offline_table;
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
@@ -93,6 +93,40 @@ pub async fn rows_without_arrival(
     view: &BoundView,
     request: RowsRequest,
 ) -> Result<LogicalPlan> {
+    let (base, mut filter) = query_in_range(planner, view, request).await?;
+    let schema = Arc::clone(base.schema());
+    for key in view.keys.iter().chain(&view.secondary) {
+        filter = filter.and(column(&key.name).is_not_null());
+    }
+    // what is not known yet is like what is not there yet
+    let known = view.known_at.as_ref().map(|known_at| cast(column(known_at), time_type()));
+    if let Some(known) = &known {
+        filter = filter.and(known.clone().is_not_null());
+    }
+    let mut outputs: Vec<Expr> = Vec::new();
+    for key in view.keys.iter().chain(&view.secondary) {
+        outputs.push(cast(column(&key.name), key.data_type.clone()).alias(&key.name));
+    }
+    outputs.push(time_of(view).alias(&view.timestamp));
+    outputs.extend(known.map(|known| known.alias(KNOWN_AT)));
+    for input in &view.inputs {
+        outputs.push(input_expr(planner, input, &schema)?.alias(&input.name));
+    }
+    Ok(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?)
+}
+
+/// The view's query as it is, not aggregated: its own columns, of the rows that have a time, and one in the range.
+pub async fn transformation_plan(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    request: RowsRequest,
+) -> Result<LogicalPlan> {
+    let (base, filter) = query_in_range(planner, view, request).await?;
+    Ok(LogicalPlanBuilder::from(base).filter(filter)?.build()?)
+}
+
+/// The view's query over its sources, and the condition that leaves the rows of the request.
+async fn query_in_range(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<(LogicalPlan, Expr)> {
     let Some(query) = &view.query else {
         return Err(Error::not_supported("computing a feature table from a source"));
     };
@@ -102,25 +136,17 @@ pub async fn rows_without_arrival(
     };
     let planner = planner.clone().with_source_range(range.filter(|_| !view.unfiltered));
     let base = query_plan(&planner, query).await?;
-    let schema = Arc::clone(base.schema());
-    let time = cast(Expr::Column(Column::from_name(&view.timestamp)), time_type());
-    let mut filter = time.clone().is_not_null();
-    for key in &view.keys {
-        filter = filter.and(Expr::Column(Column::from_name(&key.name)).is_not_null());
-    }
-    if let Some((start_us, end_us)) = range {
-        filter = filter.and(in_range(time.clone(), start_us, end_us));
-    }
-    let mut outputs: Vec<Expr> = Vec::new();
-    for key in view.keys.iter().chain(&view.secondary) {
-        let column = Expr::Column(Column::from_name(&key.name));
-        outputs.push(cast(column, key.data_type.clone()).alias(&key.name));
-    }
-    outputs.push(time.alias(&view.timestamp));
-    for input in &view.inputs {
-        outputs.push(input_expr(&planner, input, &schema)?.alias(&input.name));
-    }
-    Ok(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?)
+    let time = time_of(view);
+    let has_time = time.clone().is_not_null();
+    let filter = match range {
+        None => has_time,
+        Some((start_us, end_us)) => has_time.and(in_range(time, start_us, end_us)),
+    };
+    Ok((base, filter))
+}
+
+fn time_of(view: &BoundView) -> Expr {
+    cast(column(&view.timestamp), time_type())
 }
 
 /// `start_us <= time < end_us`; `i64::MIN` and `i64::MAX` are no limit.
@@ -214,21 +240,26 @@ pub async fn stored_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Resul
 /// The bucket of a row's key, beside the columns of its layout.
 pub const BUCKET: &str = "_bucket";
 
-/// Runs the view's query for a range; rows come sorted by (bucket, keys, time, arrival), in the columns of
-/// `row_schema(RowLayout::Events)` and the bucket.
+/// Runs [`sorted_rows_plan`].
 pub async fn query_rows(
     planner: &QueryPlanner,
     view: &BoundView,
     request: RowsRequest,
 ) -> Result<SendableRecordBatchStream> {
+    let plan = sorted_rows_plan(planner, view, request).await?;
+    run_ordered(planner, &plan).await
+}
+
+/// The view's rows, sorted by (bucket, keys, time, arrival), in the columns of `row_schema(RowLayout::Events)` and the
+/// bucket.
+pub async fn sorted_rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<LogicalPlan> {
     let plan = rows_plan(planner, view, request).await?;
     let schema = view.row_schema(RowLayout::Events);
     let mut columns: Vec<Expr> = schema.fields().iter().map(|field| column(field.name())).collect();
     let keys: Vec<Expr> = view.keys.iter().map(|key| column(&key.name)).collect();
     columns.push(bucket_expr(view.buckets, keys).alias(BUCKET));
-    let plan =
-        LogicalPlanBuilder::from(plan).project(columns)?.sort(row_order(view, &view.timestamp, true))?.build()?;
-    run_ordered(planner, &plan).await
+    let sorted = LogicalPlanBuilder::from(plan).project(columns)?.sort(row_order(view, &view.timestamp, true))?;
+    Ok(sorted.build()?)
 }
 
 /// The stored rows of a range, sorted by (keys, time, arrival), in the columns of the view's stored layout.

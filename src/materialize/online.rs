@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
-use crate::engine::{ARRIVAL, BoundView, RowGroups, RowLayout};
+use crate::engine::{ARRIVAL, BoundView, KNOWN_AT, RowGroups, RowLayout};
 use crate::error::{Error, Result};
 use crate::online::{ItemRow, LatestRow, OnlineStore};
 use crate::row::{Key, Value, integers_of, put_values, values_of};
@@ -25,6 +25,15 @@ pub enum Mode {
     Replace { start_us: i64, end_us: i64 },
 }
 
+/// Which rows can still be served.
+#[derive(Debug, Clone, Copy)]
+pub struct Useful {
+    /// earlier ones cannot
+    pub from_us: i64,
+    /// nobody will ask about an earlier time
+    pub now_us: i64,
+}
+
 /// A row for one of the two kinds of views.
 enum OnlineRow {
     Latest(LatestRow),
@@ -34,20 +43,19 @@ enum OnlineRow {
 type Pack = Result<Vec<OnlineRow>>;
 
 /// Writes all rows of `groups`, which are in the view's stored layout; to make them durable is the caller's.
-/// Rows before `useful_from_us` can never be served again and are left out.
 pub async fn write_rows(
     store: Arc<OnlineStore>,
     view: &Arc<BoundView>,
     groups: RowGroups,
-    useful_from_us: i64,
+    useful: Useful,
     mode: Mode,
 ) -> Result<()> {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Pack>(PACKS_WAITING);
     let id = view.id;
-    let is_items = view.kind().has_aggregates();
+    let is_items = view.is_kept_as_items();
     // The store blocks, so it has a thread of its own; an error on its way there ends a replacement before it removes.
     let writing = tokio::task::spawn_blocking(move || write_packs(&store, id, is_items, receiver, mode));
-    let read = send_rows(view, groups, useful_from_us, &sender).await;
+    let read = send_rows(view, groups, useful, &sender).await;
     if let Err(error) = read {
         // If the other side has failed itself, its error is the one to tell.
         let _ = sender.send(Err(error)).await;
@@ -110,10 +118,10 @@ fn latest(row: OnlineRow) -> Result<LatestRow> {
 async fn send_rows(
     view: &BoundView,
     mut groups: RowGroups,
-    useful_from_us: i64,
+    useful: Useful,
     sender: &tokio::sync::mpsc::Sender<Pack>,
 ) -> Result<()> {
-    let mut reader = RowReader { view, useful_from_us, rows: Vec::new() };
+    let mut reader = RowReader { view, useful, rows: Vec::new() };
     while let Some((_, columns)) = groups.next().await? {
         reader.add_key(groups.schema(), &columns)?;
         if reader.rows.len() >= ROWS_AT_ONCE && sender.send(Ok(std::mem::take(&mut reader.rows))).await.is_err() {
@@ -128,7 +136,7 @@ async fn send_rows(
 /// Turns stored rows, key by key, into rows of the online store.
 struct RowReader<'a> {
     view: &'a BoundView,
-    useful_from_us: i64,
+    useful: Useful,
     rows: Vec<OnlineRow>,
 }
 
@@ -156,10 +164,14 @@ impl RowReader<'_> {
         let arrivals = integers_of(column(ARRIVAL)?.as_ref())?;
         let inputs = view.inputs.iter().map(|input| values(&input.name)).collect::<Result<Vec<_>>>()?;
         let row_values = |row: usize| -> Vec<Option<Value>> { inputs.iter().map(|input| input[row].clone()).collect() };
-        if !view.kind().has_aggregates() {
+        let known_at = match &view.known_at {
+            Some(_) => Some(integers_of(column(KNOWN_AT)?.as_ref())?),
+            None => None,
+        };
+        if !view.is_kept_as_items() {
             // Sorted by time and arrival, so the last is the newest.
             let last = times.len() - 1;
-            if times[last] >= self.useful_from_us {
+            if times[last] >= self.useful.from_us {
                 self.rows.push(OnlineRow::Latest(LatestRow {
                     key,
                     ts_us: times[last],
@@ -174,12 +186,18 @@ impl RowReader<'_> {
             Some(column) => Some(values(&column.name)?),
             None => None,
         };
-        for row in 0..times.len() {
-            if times[row] < self.useful_from_us {
+        let first = match &known_at {
+            Some(known_at) if !view.kind().has_aggregates() => self.newest_known(known_at),
+            _ => 0,
+        };
+        for row in first..times.len() {
+            if times[row] < self.useful.from_us {
                 continue;
             }
+            let mut values = row_values(row);
+            values.extend(known_at.as_ref().map(|known_at| Some(Value::Int(known_at[row]))));
             let mut payload = Vec::new();
-            put_values(&mut payload, &row_values(row));
+            put_values(&mut payload, &values);
             self.rows.push(OnlineRow::Item(ItemRow {
                 key: key.clone(),
                 time_us: times[row],
@@ -189,6 +207,11 @@ impl RowReader<'_> {
             }));
         }
         Ok(())
+    }
+
+    /// The last row that is known by now: of attributes, no earlier one answers any more.
+    fn newest_known(&self, known_at: &[i64]) -> usize {
+        known_at.iter().rposition(|known_us| *known_us <= self.useful.now_us).unwrap_or(0)
     }
 
     fn add_tiles<'b>(&mut self, key: &Key, times: &[i64], column: &dyn Fn(&str) -> Result<&'b ArrayRef>) -> Result<()> {
@@ -204,7 +227,7 @@ impl RowReader<'_> {
             None => None,
         };
         for (row, &time_us) in times.iter().enumerate() {
-            if time_us < self.useful_from_us {
+            if time_us < self.useful.from_us {
                 continue;
             }
             self.rows.push(OnlineRow::Item(ItemRow {

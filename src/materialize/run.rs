@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, Interval, Job, JobWork, NewJob, ObjectId, RefreshWork};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{cancelled, run_job};
-use super::online::{Mode, write_rows};
+use super::online::{Mode, Useful, write_rows};
 use super::range::ResolvedRange;
-use super::tiles::TileBuilder;
-use crate::engine::{BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows};
+use crate::engine::{
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, tile_batches,
+};
 use crate::error::{Error, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::warehouse::Warehouse;
@@ -28,8 +28,6 @@ pub struct Materialization {
     pub author: Author,
 }
 
-/// A tile batch that is written at once.
-const ROWS_AT_ONCE: usize = 8192;
 
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
@@ -102,34 +100,12 @@ async fn write_offline(
     let rows = query_rows(planner, view, range).await?;
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
-        RowLayout::Tiles => tile_batches(Arc::clone(view), RowGroups::new(&view.key_types(), rows)?),
+        RowLayout::Tiles => tile_batches(view, rows)?,
     };
     let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
     let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
     let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());
     Ok(warehouse.offline.write(&table, write).await?.rows_written)
-}
-
-/// Tiles of all keys, in batches of a useful size.
-fn tile_batches(view: Arc<BoundView>, groups: RowGroups) -> BatchStream {
-    let builder = TileBuilder::new(view);
-    futures::stream::try_unfold((builder, groups), |(builder, mut groups)| async move {
-        let mut parts: Vec<RecordBatch> = Vec::new();
-        let mut rows = 0;
-        while rows < ROWS_AT_ONCE {
-            let Some((_, columns)) = groups.next().await? else { break };
-            let tiles = builder.tiles_of_key(groups.schema(), &columns)?;
-            rows += tiles.num_rows();
-            if tiles.num_rows() > 0 {
-                parts.push(tiles);
-            }
-        }
-        let Some(first) = parts.first() else { return Ok(None) };
-        let batch = arrow::compute::concat_batches(&first.schema(), &parts)
-            .map_err(|error| Error::internal("tiles do not join").with_source(error))?;
-        Ok(Some((batch, (builder, groups))))
-    })
-    .boxed()
 }
 
 /// Reads the range back from the offline table, so that both stores hold the same, and writes it online.
@@ -140,11 +116,12 @@ async fn write_online(
     job: &Job,
 ) -> Result<()> {
     let view = &work.view;
-    let useful_from_us = useful_from_us(view, warehouse.clock.now_us());
-    let mut range = (work.range.start_us.max(useful_from_us), work.range.end_us);
+    let now_us = warehouse.clock.now_us();
+    let useful = Useful { from_us: useful_from_us(view, now_us), now_us };
+    let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
     if work.overwrite || was_tried_before(warehouse, work, job)? {
-        if !view.kind().has_aggregates() {
+        if !view.is_kept_as_items() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
             range = (i64::MIN, i64::MAX);
         }
@@ -152,13 +129,13 @@ async fn write_online(
     }
     if range.0 < range.1 {
         let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
-        write_rows(Arc::clone(&warehouse.online), view, groups, useful_from_us, mode).await?;
+        write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
     }
     let online = Arc::clone(&warehouse.online);
     let id = view.id;
     run_blocking(move || {
-        if useful_from_us != i64::MIN {
-            online.expire(id, useful_from_us)?;
+        if useful.from_us != i64::MIN {
+            online.expire(id, useful.from_us)?;
         }
         online.sync()
     })

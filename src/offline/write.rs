@@ -61,12 +61,14 @@ pub(super) async fn prepare(snapshot: &Snapshot, write: Write, limits: Limits) -
     Ok(Some(Prepared { change: Change { kind: ChangeKind::Write(mode), add, remove, transaction }, rows }))
 }
 
-/// Writes all files of `rewrite`. `None`: one of its files is not there any more.
+/// Writes all files of `rewrite`. `None`: one of its files is not there any more, or a plain table has grown since.
 pub(super) async fn prepare_rewrite(snapshot: &Snapshot, rewrite: Rewrite, limits: Limits) -> Result<Option<Prepared>> {
     let Rewrite { files, batches, cancel } = rewrite;
     let remove: HashSet<PathBuf> = files.into_iter().collect();
     let found: Vec<&DataFile> = snapshot.table.files.iter().filter(|file| remove.contains(&file.path)).collect();
-    if found.len() < remove.len() {
+    let last = snapshot.table.files.iter().rev().take(remove.len());
+    let in_place = snapshot.table.layout != Layout::Plain || last.eq(found.iter().rev().copied());
+    if found.len() < remove.len() || !in_place {
         return Ok(None);
     }
     let mut writer = TableWriter::new(Arc::clone(&snapshot.table), snapshot.files(), limits);

@@ -4,6 +4,7 @@ use granary_catalog::FileFormat;
 use sqlparser::ast;
 
 use super::context::StatementContext;
+use super::execute::Parameters;
 use super::select;
 use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
@@ -26,7 +27,7 @@ pub async fn copy_to(context: &StatementContext, copy: &ast::Statement) -> Resul
         ast::CopySource::Query(query) => query.as_ref().clone(),
         ast::CopySource::Table { table_name, columns } => query_of(table_name, columns, &context.text)?,
     };
-    let (plan, labels) = select::plan_labeled(context, Box::new(query), &[]).await?;
+    let (plan, labels) = select::plan_labeled(context, Box::new(query), &Parameters::default()).await?;
     let state = context.planner().state();
     let schema = labels.apply(&output_schema(&plan));
     export(&state, cast_batches(plan, &schema)?, &request).await

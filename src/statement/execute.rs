@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -74,20 +75,36 @@ impl Response {
     }
 }
 
-/// The parameters of a statement: their types, and their values if it is to be run.
+/// The parameters of a statement: their types as far as they are known, and their values if it is to be run.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
+    pub types: Vec<Option<DataType>>,
     pub values: Vec<(DataType, Option<Value>)>,
 }
 
 impl Parameters {
-    pub fn types(&self) -> Vec<Option<DataType>> {
-        self.values.iter().map(|(data_type, _)| Some(data_type.clone())).collect()
+    /// Of a statement that is only described.
+    pub fn of_types(types: Vec<Option<DataType>>) -> Parameters {
+        Parameters { types, values: Vec::new() }
+    }
+
+    pub fn of_values(values: Vec<(DataType, Option<Value>)>) -> Parameters {
+        Parameters { types: values.iter().map(|(data_type, _)| Some(data_type.clone())).collect(), values }
     }
 }
 
-/// Carries out a statement that is neither about the session nor about its transaction.
-pub async fn execute(
+/// Carries out a statement that is neither about the session nor about its transaction. Its future is on the heap,
+/// since it is as large as that of the largest statement.
+pub fn execute<'a>(
+    context: &'a mut StatementContext,
+    parsed: &'a Parsed,
+    parameters: &'a Parameters,
+    cancel: &'a CancellationToken,
+) -> BoxFuture<'a, Result<Response>> {
+    dispatch(context, parsed, parameters, cancel).boxed()
+}
+
+async fn dispatch(
     context: &mut StatementContext,
     parsed: &Parsed,
     parameters: &Parameters,
@@ -95,7 +112,7 @@ pub async fn execute(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
-            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
             rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
         }
         Statement::Explain(statement) => Box::pin(explain::explain(context, statement, parameters)).await,

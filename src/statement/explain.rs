@@ -34,7 +34,7 @@ pub async fn explain(context: &StatementContext, explain: &Explain, parameters: 
     };
     let options = options(explain)?;
     let planning = Stopwatch::start();
-    let (plan, _) = select::plan_labeled(context, query.ast.clone(), &parameters.types()).await?;
+    let (plan, _) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
     let plan = bind_parameters(plan, &parameters.values)?;
     let lines = crate::engine::explain(&context.planner(), &plan, options, planning).await?;
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));

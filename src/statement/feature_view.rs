@@ -97,8 +97,8 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         unfiltered: options.bool("unfiltered")?.unwrap_or(false),
         buckets: buckets(options)?,
         leading_edge: LeadingEdge::WallClock,
-        compaction: false,
-        known_at: None,
+        compaction: times.compaction,
+        known_at: known_at(&create.options, &query)?,
         depends_on: query.depends_on.clone(),
     };
     let bound = BoundView::of_feature_view(&view)?;
@@ -195,6 +195,19 @@ fn check_columns(
     let found = column(query, &name)
         .ok_or_else(|| context.at_ident(&create.timestamp, missing(query, &name, "the view's TIMESTAMP")))?;
     check_time_type(&name, &found.data_type, "the query").map_err(|error| context.at_ident(&create.timestamp, error))
+}
+
+/// The column that says since when a row is known.
+fn known_at(options: &Options, query: &PlannedQuery) -> Result<Option<String>> {
+    let Some(name) = options.string("known_at")? else { return Ok(None) };
+    let position = options.get("known_at").and_then(|option| option.position);
+    let placed = |error: Error| match position.and_then(|position| u32::try_from(position).ok()) {
+        Some(position) => error.at(position),
+        None => error,
+    };
+    let found = column(query, &name).ok_or_else(|| placed(missing(query, &name, "named by known_at")))?;
+    check_time_type(&name, &found.data_type, "the query").map_err(placed)?;
+    Ok(Some(name))
 }
 
 fn reads_stream(context: &StatementContext, depends_on: &[ObjectId]) -> Result<bool> {

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use granary_catalog::{Column, ObjectId};
 use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
-use crate::engine::{Labels, LogicalPlan, dataset_call, is_system_schema, table_reference};
+use super::execute::Parameters;
+use crate::engine::{
+    Labels, LogicalPlan, QueryPlanner, called_view, dataset_call, is_system_schema, table_reference,
+};
 use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.
@@ -55,19 +58,23 @@ pub fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Err
 pub async fn plan_query(
     context: &StatementContext,
     statement: ast::Statement,
-    parameter_types: &[Option<DataType>],
+    parameters: &Parameters,
 ) -> Result<LogicalPlan> {
-    context.planner().with_parameter_types(parameter_types.to_vec()).plan(statement, &context.text).await
+    planner_of(context, parameters).plan(statement, &context.text).await
 }
 
 /// Plans a client's query, with the labels that its columns are shown under.
 pub async fn plan_labeled(
     context: &StatementContext,
     query: Box<Query>,
-    parameter_types: &[Option<DataType>],
+    parameters: &Parameters,
 ) -> Result<(LogicalPlan, Labels)> {
-    let planner = context.planner().with_parameter_types(parameter_types.to_vec());
+    let planner = planner_of(context, parameters);
     planner.plan_labeled(ast::Statement::Query(query), &context.text).await
+}
+
+fn planner_of(context: &StatementContext, parameters: &Parameters) -> QueryPlanner {
+    context.planner().with_parameters(parameters.types.clone(), &parameters.values)
 }
 
 /// The catalog's objects that a query reads, each once.
@@ -88,6 +95,9 @@ impl Visitor for Dependencies<'_> {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
+        if let Some(view) = called_view(factor) {
+            return self.pre_visit_relation(&view);
+        }
         match dataset_call(factor) {
             Some(Ok((dataset, _))) => self.pre_visit_relation(&dataset),
             // Planning has refused it already.

@@ -226,7 +226,7 @@ pub async fn insert(
     };
     let table = writable(context, name, INSERT)?;
     let insert = ast::Statement::Insert(with_columns(context, insert, &table)?);
-    let plan = select::plan_query(context, insert, &parameters.types()).await?;
+    let plan = select::plan_query(context, insert, parameters).await?;
     let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
     fill(context, &table, plan, cancel).await
 }

@@ -13,6 +13,7 @@ mod extremes;
 mod flat;
 mod histograms;
 mod kernel;
+mod known;
 mod merged;
 mod output;
 mod percentiles;
@@ -34,6 +35,7 @@ use super::plan::ViewPlan;
 use super::window::spans;
 use super::{AggregateFunction, ViewKind, Window};
 use crate::error::{Error, Result};
+use crate::row::integers_of;
 use kernel::{KernelInput, Kernels};
 use output::{as_type, series, take_rows};
 use ranges::{Edges, resolve_attributes};
@@ -56,6 +58,8 @@ pub struct ItemBlock<'a> {
     pub times: &'a [i64],
     /// of rows; breaks ties of time
     pub arrivals: &'a [i64],
+    /// of rows in a bitemporal view: since when each is known, and seen
+    pub known_at: Option<ArrayRef>,
     /// with a secondary key, that of each item
     pub secondary: Option<ArrayRef>,
     /// by the plan's partial (of attributes: by attribute, one column each), as long as `times`
@@ -108,17 +112,24 @@ pub struct BlockAnswers {
 /// fit its type, `DataCorrupted` for states that cannot be.
 pub fn evaluate_block(plan: &ViewPlan, items: &ItemBlock<'_>, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
     debug_assert!(asked.runs.iter().map(|run| run.asked.len()).sum::<usize>() == asked.len());
+    if let Some(known_at) = &items.known_at {
+        return known::evaluate(plan, items, &integers_of(known_at.as_ref())?, asked);
+    }
     if plan.timing.kind.has_aggregates() { aggregates(plan, items, asked) } else { attributes(plan, items, asked) }
 }
 
 fn attributes(plan: &ViewPlan, items: &ItemBlock<'_>, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
-    let chosen: UInt32Array = resolve_attributes(&plan.timing, items.times, asked).collect();
+    rows_chosen(items, resolve_attributes(&plan.timing, items.times, asked).collect())
+}
+
+/// The attributes of the rows that answer.
+fn rows_chosen(items: &ItemBlock<'_>, chosen: UInt32Array) -> Result<BlockAnswers> {
     let columns = items
         .columns
         .iter()
         .map(|column| take_rows(column.first().ok_or_else(|| Error::internal("an attribute has no column"))?, &chosen))
         .collect::<Result<_>>()?;
-    let present = (0..asked.len()).map(|row| chosen.is_valid(row)).collect();
+    let present = (0..chosen.len()).map(|row| chosen.is_valid(row)).collect();
     Ok(BlockAnswers { columns, present, chosen: Some(chosen) })
 }
 

@@ -1,15 +1,22 @@
-//! When the answer of one key changes: the times at which a row comes into some window, leaves it, takes effect or
-//! expires. Between two of them the answer stays the same, which is what a history is made of.
+//! When the answer of one key changes: the times at which a row comes into some window, leaves it, takes effect,
+//! expires or becomes known. Between two of them the answer stays the same, which is what a history is made of.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::ViewKind;
 use super::plan::ViewPlan;
 use crate::time::ceil_us;
 
 /// The times in `[start_us, end_us)` at which the answer of a key may differ from the one just before, ascending;
-/// `start_us` itself is always the first. `times` are those of the key's items or rows. None for an empty range.
-pub fn change_times(plan: &ViewPlan, times: &[i64], start_us: i64, end_us: i64) -> Vec<i64> {
+/// `start_us` itself is always the first. `times` are those of the key's items or rows, `known_at` since when they are
+/// known in a bitemporal view. None for an empty range.
+pub fn change_times(
+    plan: &ViewPlan,
+    times: &[i64],
+    known_at: Option<&[i64]>,
+    Range { start: start_us, end: end_us }: Range<i64>,
+) -> Vec<i64> {
     let mut changes = BTreeSet::new();
     let mut add = |time_us: i64| {
         if time_us > start_us && time_us < end_us {
@@ -17,6 +24,7 @@ pub fn change_times(plan: &ViewPlan, times: &[i64], start_us: i64, end_us: i64) 
         }
     };
     let timing = &plan.timing;
+    known_at.into_iter().flatten().for_each(|known_us| add(*known_us));
     for &time_us in times {
         if !timing.kind.has_aggregates() {
             add(timing.effective(time_us));
@@ -31,7 +39,7 @@ pub fn change_times(plan: &ViewPlan, times: &[i64], start_us: i64, end_us: i64) 
                 // A row is inside from the moment that the window's end has passed it until its start has.
                 add(first_time_past(plan, time_us.saturating_sub(span.end_us)));
                 if let Some(span_start_us) = span.start_us {
-                    add(first_time_past(plan, time_us.saturating_sub(span_start_us)));
+                    add(first_time_left(plan, time_us, span_start_us, span.end_us));
                 }
             }
         }
@@ -56,6 +64,19 @@ fn first_time_past(plan: &ViewPlan, edge_us: i64) -> i64 {
         }
         ViewKind::StreamTiled => ceil_us(edge_us.saturating_add(1), timing.interval_us),
         ViewKind::StreamContinuous | ViewKind::BatchAttributes | ViewKind::StreamAttributes => edge_us,
+    }
+}
+
+/// The first asked time at which a row is before the window `[start, end)`, relative to the leading edge.
+fn first_time_left(plan: &ViewPlan, time_us: i64, start_us: i64, end_us: i64) -> i64 {
+    let size_us = end_us.saturating_sub(start_us);
+    match plan.timing.sawtooth_step(size_us) {
+        // floor(T + end, s) - size is past the row
+        Some(step_us) => {
+            let past_us = time_us.saturating_add(size_us).saturating_add(1);
+            ceil_us(past_us, step_us).saturating_sub(end_us)
+        }
+        None => first_time_past(plan, time_us.saturating_sub(start_us)),
     }
 }
 

@@ -46,12 +46,12 @@ enum Bucket {
 
 /// Several neighbouring values as one, by their ordinals. With one distinct value the two ends and counts are equal.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Coarse {
-    count: i64,
-    least: i64,
-    least_count: i64,
-    greatest: i64,
-    greatest_count: i64,
+pub(super) struct Coarse {
+    pub count: i64,
+    pub least: i64,
+    pub least_count: i64,
+    pub greatest: i64,
+    pub greatest_count: i64,
 }
 
 /// An integer for each float, in the same order. One zero; finite floats only.
@@ -93,7 +93,7 @@ impl Coarse {
     }
 
     /// The value at `rank`, from 0 to `count` - 1, in ascending order.
-    fn value_at(&self, rank: i64) -> f64 {
+    pub fn value_at(&self, rank: i64) -> f64 {
         let (least, greatest) = (float_of(self.least), float_of(self.greatest));
         let greatest_from = self.count - self.greatest_count;
         if rank < self.least_count {
@@ -233,18 +233,7 @@ impl Quantile {
         }))
     }
 
-    /// Of values as ordinals, and how often there is each.
-    pub fn of_counts(counts: impl Iterator<Item = (i64, i64)>) -> Quantile {
-        let mut quantile = Quantile::default();
-        for (ordinal, count) in counts {
-            let octave = quantile.octave(position_of(ordinal));
-            octave.add(ordinal, &Bucket::Exact(count));
-            octave.coarsen(0);
-        }
-        quantile
-    }
-
-    /// The same back, ascending; `None` if single values were forgotten.
+    /// The values as ordinals, ascending, and how often there is each; `None` if single values were forgotten.
     pub fn exact_counts(&self) -> Option<impl Iterator<Item = (i64, i64)>> {
         let is_exact = self.octaves.iter().all(|octave| octave.dropped_bits == 0);
         let buckets = || self.octaves.iter().flat_map(|octave| &octave.buckets);

@@ -4,6 +4,7 @@ mod block;
 mod brute;
 mod exact_sum;
 mod functions;
+mod known;
 mod pyramid;
 mod quantile;
 mod sketch;

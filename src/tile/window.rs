@@ -143,7 +143,7 @@ impl Timing {
     }
 
     /// By how much the trailing edge of a window of this size moves at a time; `None` if it does not move in steps.
-    fn sawtooth_step(&self, size_us: i64) -> Option<i64> {
+    pub(super) fn sawtooth_step(&self, size_us: i64) -> Option<i64> {
         const HOUR_US: i64 = 3_600_000_000;
         const DAY_US: i64 = 24 * HOUR_US;
         match size_us {
@@ -269,6 +269,9 @@ pub(super) fn ceil(t_us: i64, width_us: i64) -> i64 {
 
 /// The sum of three, saturated once.
 fn add(a: i64, b: i64, c: i64) -> i64 {
+    if let Some(sum) = a.checked_add(b).and_then(|sum| sum.checked_add(c)) {
+        return sum;
+    }
     let sum = i128::from(a) + i128::from(b) + i128::from(c);
     i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
 }

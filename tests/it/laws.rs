@@ -29,15 +29,21 @@ fn random_case(random: &mut Random) -> Case {
 
 /// Its times are around `base`.
 pub fn random_case_at(random: &mut Random, base: i64) -> Case {
-    let interval = *random.pick(&[HOUR, 10 * HOUR / 60, 6 * HOUR]);
-    let schedule = interval * random.between(1, 3);
     let kind = *random.pick(&KINDS);
+    let compaction = kind == Kind::StreamContinuous && random.chance(50);
+    // with compaction windows matter that are longer than two days, and than ten
+    let intervals = if compaction { [12 * HOUR, 24 * HOUR, 48 * HOUR] } else { [HOUR, 10 * HOUR / 60, 6 * HOUR] };
+    let interval = *random.pick(&intervals);
+    let schedule = interval * random.between(1, 3);
     let tick = interval / 4;
     let time = |random: &mut Random| {
-        let jitter = *random.pick(&[0, 0, 0, 1, -1]);
+        let jitter = *random.pick(&[0, 0, 0, 1, -1, tick / 7]);
         base + tick * random.between(-20, 60) + jitter
     };
-    let events = (0..random.below(70)).map(|_| random_event(random, time)).collect();
+    let mut events: Vec<Event> = (0..random.below(70)).map(|_| random_event(random, time)).collect();
+    for event in &mut events {
+        event.known = random_known(random, event.ts, tick);
+    }
     let mut view = View {
         kind,
         interval,
@@ -46,6 +52,9 @@ pub fn random_case_at(random: &mut Random, base: i64) -> Case {
         start: random.chance(30).then(|| time(random)),
         lifetime_start: None,
         ttl: random.chance(60).then(|| tick * random.between(1, 20)),
+        compaction,
+        known_at: random.chance(40),
+        by_s: false,
         features: Vec::new(),
     };
     if matches!(kind, Kind::BatchAggregates | Kind::StreamTiled | Kind::StreamContinuous) {
@@ -53,10 +62,20 @@ pub fn random_case_at(random: &mut Random, base: i64) -> Case {
         if random.chance(40) {
             view.lifetime_start = Some((base / interval + random.between(-5, 10)) * interval);
         }
+        view.by_s = random.chance(30);
         for _ in 0..random.between(3, 8) {
             let function = usize::try_from(random.below(FUNCTIONS.len() as u64)).expect("small");
-            let window = random_window(random, interval, FUNCTIONS[function].1);
+            let gives_one = FUNCTIONS[function].1;
+            // Arrays of arrays there are none.
+            if view.by_s && !gives_one {
+                continue;
+            }
+            let window = random_window(random, interval, gives_one && !view.by_s);
             view.features.push(Feature { function, is_filtered: random.chance(20), window });
+        }
+        if view.features.is_empty() {
+            let window = random_window(random, interval, false);
+            view.features.push(Feature { function: 0, is_filtered: false, window });
         }
         // LIFETIME begins at a tile's border; without lifetime_start that is start.
         let has_lifetime = view.features.iter().any(|feature| matches!(feature.window, Window::Lifetime));
@@ -87,6 +106,18 @@ fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event
         }),
         n: random.chance(80).then(|| random.between(-3, 5)),
         s: random.chance(80).then(|| *random.pick(&["x", "y", "z", ""])),
+        known: None,
+    }
+}
+
+/// Mostly at once or soon; sometimes much later, before the event, or never.
+fn random_known(random: &mut Random, ts: i64, tick: i64) -> Option<i64> {
+    match random.below(10) {
+        0 => None,
+        1..=4 => Some(ts),
+        5 => Some(ts - tick),
+        6 => Some(ts + 1),
+        _ => Some(ts + tick * random.between(1, 30)),
     }
 }
 
@@ -144,6 +175,8 @@ pub fn create_view_named(name: &str, view: &View) -> String {
         options.extend(value.map(|us| format!("{name} = {}", literal(us))));
     }
     options.extend(view.ttl.map(|us| format!("ttl = {}", interval_text(us))));
+    options.extend(view.compaction.then(|| "compaction = true".to_owned()));
+    options.extend(view.known_at.then(|| "known_at = known".to_owned()));
     let features: Vec<String> = view
         .features
         .iter()
@@ -168,9 +201,12 @@ pub fn create_view_named(name: &str, view: &View) -> String {
         })
         .collect();
     let features = if features.is_empty() { String::new() } else { format!("FEATURES ({})", features.join(", ")) };
+    let by = if view.by_s { "AGGREGATE BY s" } else { "" };
     let source = if is_stream { "stream" } else { "source" };
+    // of attributes it is a feature, too
+    let known = if view.known_at { ", known" } else { "" };
     format!(
-        "CREATE FEATURE VIEW {name} ENTITY thing TIMESTAMP ts {features} WITH ({}) AS SELECT k, ts, v, n, s, n > 0 AS p FROM {source}",
+        "CREATE FEATURE VIEW {name} ENTITY thing TIMESTAMP ts {by} {features} WITH ({}) AS SELECT k, ts, v, n, s, n > 0 AS p{known} FROM {source}",
         options.join(", ")
     )
 }
@@ -191,13 +227,13 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
 
 /// The entity, a source that reads `events`, and a stream whose mirror is the source.
 pub async fn declare_sources(world: &mut World, events: &[Event]) {
-    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text)").await;
+    world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz)").await;
     insert(world, events).await;
     world.run("CREATE ENTITY thing (k text)").await;
     world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
     world
         .run(
-            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text) FROM PUSH TIMESTAMP ts \
+            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz) FROM PUSH TIMESTAMP ts \
              BACKFILL FROM source UNTIL '2040-01-01'",
         )
         .await;
@@ -211,12 +247,13 @@ async fn insert(world: &mut World, events: &[Event]) {
         .iter()
         .map(|event| {
             format!(
-                "({}, {}, {}, {}, {})",
+                "({}, {}, {}, {}, {}, {})",
                 quoted(event.key),
                 literal(event.ts),
                 event.v.map_or("NULL".to_owned(), |v| format!("'{v}'")),
                 sql_value(event.n),
-                quoted(event.s)
+                quoted(event.s),
+                event.known.map_or("NULL".to_owned(), literal)
             )
         })
         .collect();
@@ -271,6 +308,41 @@ async fn answers_equal_the_brute_force_from_source_and_store_and_a_second_refres
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_has_the_keys_that_exist_and_their_answers_from_source_and_store() {
+    for seed in 400..400 + CASES {
+        let mut random = Random::new(seed);
+        let case = random_case(&mut random);
+        let mut world = World::at(case.end).await;
+        declare(&mut world, &case, &case.events).await;
+        refresh_in_parts(&mut world, &case, &mut random).await;
+        for time in case.questions.iter().filter_map(|(_, t)| *t).take(6) {
+            let expected: Vec<Row> = case
+                .view
+                .keys(&case.events, time)
+                .into_iter()
+                .map(|key| {
+                    let mut row = vec![Some(Value::Text(key.into()))];
+                    row.extend(case.view.answer(&case.events, Some(key), Some(time)));
+                    row
+                })
+                .collect();
+            let scan = format!("SELECT * FROM v FOR SYSTEM_TIME AS OF {} ORDER BY k", literal(time));
+            for from_source in ["on", "off"] {
+                world.run(&format!("SET from_source = {from_source}")).await;
+                let found = world.run(&scan).await;
+                let same = found.len() == expected.len()
+                    && found.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| agree(a, b));
+                assert!(
+                    same,
+                    "seed {seed} at {time}, from_source = {from_source}\n{}\nfound {found:?}\nexpected {expected:?}",
+                    create_view(&case.view)
+                );
+            }
+        }
+    }
+}
+
 /// Two ranges that meet at a period's border.
 async fn refresh_in_parts(world: &mut World, case: &Case, random: &mut Random) {
     let unit = case.view.schedule;
@@ -305,11 +377,25 @@ async fn nothing_later_than_the_asked_time_is_ever_seen() {
         world.run("SET from_source = on").await;
         let ask = ASK.replace("questions", "early");
         let before = world.run(&ask).await;
-        let later: Vec<Event> =
+        let mut later: Vec<Event> =
             (0..40).map(|_| random_event(&mut random, |random| limit + random.between(1, 100) * HOUR / 4)).collect();
+        // Known before they happened, even.
+        later.iter_mut().for_each(|event| event.known = Some(limit - HOUR));
         insert(&mut world, &later).await;
         assert_eq!(world.run(&ask).await, before, "seed {seed}");
         case.events.extend(later);
+        if case.view.known_at {
+            // Rows of any time that get known later.
+            let mut late: Vec<Event> = (0..40)
+                .map(|_| random_event(&mut random, |random| limit + random.between(-100, 100) * HOUR / 4))
+                .collect();
+            for event in &mut late {
+                event.known = random.chance(80).then(|| limit + random.between(1, 1000) * HOUR / 100);
+            }
+            insert(&mut world, &late).await;
+            assert_eq!(world.run(&ask).await, before, "seed {seed}: rows that were not known");
+            case.events.extend(late);
+        }
         check(&case, seed, "with later events", &self::ask(&mut world, true).await, &expected(&case));
     }
 }

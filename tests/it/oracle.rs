@@ -14,6 +14,8 @@ pub struct Event {
     pub v: Option<f64>,
     pub n: Option<i64>,
     pub s: Option<&'static str>,
+    /// since when it is known; matters in bitemporal views only
+    pub known: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Kind {
     StreamAttributes,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     Last { size: i64, offset: i64 },
     Lifetime,
@@ -41,6 +43,12 @@ pub struct View {
     pub start: Option<i64>,
     pub lifetime_start: Option<i64>,
     pub ttl: Option<i64>,
+    /// of continuous aggregates: the trailing edge of long windows moves in steps
+    pub compaction: bool,
+    /// nothing is seen before it was known
+    pub known_at: bool,
+    /// of aggregates: by s, too
+    pub by_s: bool,
     /// of aggregates
     pub features: Vec<Feature>,
 }
@@ -56,6 +64,10 @@ pub struct Feature {
 
 /// Of an event: n > 1.
 pub const FILTER: &str = "FILTER (WHERE n > 1)";
+
+fn passes(event: &Event) -> bool {
+    event.n.is_some_and(|n| n > 1)
+}
 
 fn floor(t: i64, width: i64) -> i64 {
     t - t.rem_euclid(width)
@@ -120,20 +132,76 @@ impl View {
         }
     }
 
-    /// The features of `key` at `t`, in the order declared; attributes v, n, s and p, which is n > 0.
+    /// The features of `key` at `t`, in the order declared; attributes v, n, s, p, which is n > 0, and known if it
+    /// matters.
     pub fn answer(&self, events: &[Event], key: Option<&str>, t: Option<i64>) -> Vec<Option<Value>> {
-        let mut own: Vec<&Event> =
-            events.iter().filter(|event| key.is_some() && event.key.is_some() && event.key == key).collect();
+        let mut own: Vec<&Event> = events
+            .iter()
+            .filter(|event| key.is_some() && event.key.is_some() && event.key == key)
+            .filter(|event| self.is_known(event, t))
+            .collect();
         // Stable: ties stay in the order of arrival.
         own.sort_by_key(|event| event.ts);
         match self.kind {
             Kind::BatchAttributes | Kind::StreamAttributes => self.attributes(&own, t),
+            _ if self.by_s => self.lists_by_s(&own, t),
             _ => self.features.iter().map(|feature| self.feature(&own, feature, t)).collect(),
         }
     }
 
+    fn is_known(&self, event: &Event, t: Option<i64>) -> bool {
+        !self.known_at || matches!((event.known, t), (Some(known), Some(t)) if known <= t)
+    }
+
+    /// The keys that a scan at `t` finds, ascending: those with an event that any answer at or before `t` can see.
+    pub fn keys(&self, events: &[Event], t: i64) -> Vec<&'static str> {
+        let seen = |event: &&Event| {
+            let passed = match self.kind {
+                Kind::StreamContinuous | Kind::StreamAttributes => event.ts <= t,
+                _ => event.ts < self.edge(t),
+            };
+            let counts = !self.by_s || event.s.is_some();
+            passed && counts && event.ts >= self.first_seen() && self.is_known(event, Some(t))
+        };
+        let mut keys: Vec<&str> = events.iter().filter(seen).filter_map(|event| event.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// The earliest event that is in some window at the feature start time, or later.
+    fn first_seen(&self) -> i64 {
+        let Some(start) = self.start else { return i64::MIN };
+        let edge = match self.kind {
+            Kind::BatchAttributes | Kind::StreamAttributes => return start,
+            Kind::BatchAggregates => -floor(-start, self.schedule),
+            Kind::StreamTiled => -floor(-start, self.interval),
+            Kind::StreamContinuous => start,
+        };
+        let first = |window: &Window| match *window {
+            Window::Last { size, offset } => self.window_start(edge, offset - size, offset),
+            Window::Series { from, size, .. } => self.window_start(edge, from, from + size),
+            Window::Lifetime => self.lifetime_start.unwrap_or(start),
+        };
+        self.features.iter().map(|feature| first(&feature.window)).min().unwrap_or(start)
+    }
+
+    /// The first time inside of the window `from` to `to`, relative to `edge`.
+    fn window_start(&self, edge: i64, from: i64, to: i64) -> i64 {
+        let size = to - from;
+        match self.kind {
+            Kind::StreamContinuous if self.compaction && size >= 48 * HOUR => {
+                let step = if size <= 240 * HOUR { HOUR } else { 24 * HOUR };
+                floor(edge + to, step) - size
+            }
+            Kind::StreamContinuous => edge + from + 1,
+            _ => edge + from,
+        }
+    }
+
     fn attributes(&self, own: &[&Event], t: Option<i64>) -> Vec<Option<Value>> {
-        let nothing = vec![None; 4];
+        let mut nothing = vec![None; 4];
+        nothing.extend(self.known_at.then_some(None));
         let Some(t) = t else { return nothing };
         let chosen = own
             .iter()
@@ -145,12 +213,15 @@ impl View {
             return nothing;
         }
         let p = chosen.n.map(|n| Value::Bool(n > 0));
-        vec![chosen.v.map(Value::Float), chosen.n.map(Value::Int), chosen.s.map(|s| Value::Text(s.into())), p]
+        let mut row =
+            vec![chosen.v.map(Value::Float), chosen.n.map(Value::Int), chosen.s.map(|s| Value::Text(s.into())), p];
+        row.extend(self.known_at.then_some(chosen.known.map(Value::Int)));
+        row
     }
 
     fn feature(&self, own: &[&Event], feature: &Feature, t: Option<i64>) -> Option<Value> {
         let Feature { function, is_filtered, window } = *feature;
-        let counts = |event: &&&Event| !is_filtered || event.n.is_some_and(|n| n > 1);
+        let counts = |event: &&&Event| !is_filtered || passes(event);
         let own: Vec<&Event> = own.iter().filter(counts).copied().collect();
         // Without a time there is no window and no start: the value of an empty window.
         let Some(t) = t else {
@@ -163,31 +234,60 @@ impl View {
         if self.start.is_some_and(|start| edge < start) {
             return None;
         }
-        let inside = |from: i64, to: i64| -> Vec<&Event> {
-            own.iter()
-                .filter(|event| match self.kind {
-                    Kind::StreamContinuous => event.ts > edge + from && event.ts <= edge + to,
-                    _ => event.ts >= edge + from && event.ts < edge + to,
-                })
-                .copied()
-                .collect()
-        };
         match window {
-            Window::Last { size, offset } => aggregate(function, &inside(offset - size, offset)),
+            Window::Series { .. } => series(window, |from, to| aggregate(function, &self.inside(&own, edge, from, to))),
+            _ => aggregate(function, &self.rows_in(&own, window, edge)),
+        }
+    }
+
+    /// Those of a window that is no series.
+    fn rows_in<'a>(&self, own: &[&'a Event], window: Window, edge: i64) -> Vec<&'a Event> {
+        match window {
+            Window::Last { size, offset } => self.inside(own, edge, offset - size, offset),
             Window::Lifetime => {
                 let from = self.lifetime_start.or(self.start).unwrap_or(i64::MIN);
-                let rows: Vec<&Event> = own
-                    .iter()
-                    .filter(|event| event.ts >= from)
-                    .filter(
-                        |event| if self.kind == Kind::StreamContinuous { event.ts <= edge } else { event.ts < edge },
-                    )
-                    .copied()
-                    .collect();
-                aggregate(function, &rows)
+                let passed = |ts: i64| if self.kind == Kind::StreamContinuous { ts <= edge } else { ts < edge };
+                own.iter().filter(|event| event.ts >= from && passed(event.ts)).copied().collect()
             }
-            Window::Series { .. } => series(window, |from, to| aggregate(function, &inside(from, to))),
+            Window::Series { .. } => unreachable!("a series has many windows"),
         }
+    }
+
+    fn inside<'a>(&self, own: &[&'a Event], edge: i64, from: i64, to: i64) -> Vec<&'a Event> {
+        own.iter()
+            .filter(|event| event.ts >= self.window_start(edge, from, to))
+            .filter(|event| match self.kind {
+                Kind::StreamContinuous => event.ts <= edge + to,
+                _ => event.ts < edge + to,
+            })
+            .copied()
+            .collect()
+    }
+
+    /// Of every window the values of s in it, in front of its first feature; then of every feature one value for each
+    /// of those.
+    fn lists_by_s(&self, own: &[&Event], t: Option<i64>) -> Vec<Option<Value>> {
+        let before_start = t.is_some_and(|t| self.start.is_some_and(|start| self.edge(t) < start));
+        let mut windows: Vec<Window> = Vec::new();
+        let mut row = Vec::new();
+        for Feature { function, is_filtered, window } in &self.features {
+            let rows = t.map_or(Vec::new(), |t| self.rows_in(own, *window, self.edge(t)));
+            let mut keys: Vec<&str> = rows.iter().filter_map(|event| event.s).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            if !windows.contains(window) {
+                windows.push(*window);
+                row.push(list(keys.iter().map(|key| text(key))).filter(|_| !before_start));
+            }
+            let values: Vec<Option<Value>> = keys
+                .iter()
+                .map(|key| rows.iter().filter(|event| event.s == Some(key)))
+                .map(|rows| rows.filter(|event| !is_filtered || passes(event)).copied().collect::<Vec<_>>())
+                .map(|rows| aggregate(*function, &rows))
+                .collect();
+            row.push(Some(Value::List(values.into())).filter(|_| !before_start));
+        }
+        row
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 
-use crate::engine::relation::{BoundView, RowLayout};
+use crate::engine::relation::{BoundView, KNOWN_AT, RowLayout};
 use crate::error::{Error, Result};
 use crate::row::{Reader, Value, array_of};
 use crate::tile::{
@@ -140,9 +140,10 @@ impl Answerer {
             .collect();
     }
 
-    /// The times of a range at which the answer of a key with rows at `times` may change.
-    pub fn change_times(&self, times: &[i64], range: &Range<i64>) -> Vec<i64> {
-        change_times(&self.plan, times, range.start, range.end)
+    /// The times of a range at which the answer of a key with rows at `times` may change; `known_at`: since when those
+    /// are known, in a bitemporal view.
+    pub fn change_times(&self, times: &[i64], known_at: Option<&[i64]>, range: Range<i64>) -> Vec<i64> {
+        change_times(&self.plan, times, known_at, range)
     }
 
     pub fn wanted(&self) -> &[Wanted] {
@@ -164,6 +165,7 @@ impl Answerer {
         let mut columns: Vec<String> = view.keys.iter().map(|key| key.name.clone()).collect();
         columns.push(view.time_column(layout).to_owned());
         columns.extend(view.secondary.iter().map(|key| key.name.clone()));
+        columns.extend(view.known_at.as_ref().map(|_| KNOWN_AT.to_owned()));
         for column in self.item_columns(layout).into_iter().flatten() {
             if !columns.contains(&column) {
                 columns.push(column);
@@ -246,9 +248,10 @@ impl Answerer {
             .collect()
     }
 
-    /// The attributes wanted, out of a stored row of all of them.
-    pub fn attributes_of(&self, values: &[Option<Value>]) -> Vec<Vec<Option<Value>>> {
-        self.attributes.iter().map(|&attribute| vec![values.get(attribute).cloned().flatten()]).collect()
+    /// Rows of all attributes, ascending by time, as rows of those that are wanted.
+    pub fn attribute_rows(&self, times: Vec<i64>, rows: &[Vec<Option<Value>>]) -> KeyRows {
+        let of_attribute = |&attribute: &usize| rows.iter().map(|row| row.get(attribute).cloned().flatten()).collect();
+        KeyRows::Attributes { times, values: self.attributes.iter().map(of_attribute).collect() }
     }
 
     /// Appends the answers of one run to `out`, by wanted column. `rows` is None for an unknown or NULL key.

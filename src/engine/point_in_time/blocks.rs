@@ -138,9 +138,17 @@ impl<'a> BlockRows<'a> {
             },
             times: &self.times,
             arrivals: &self.arrivals,
+            known_at: read.known_at.map(|column| self.column(column)).transpose()?,
             secondary: read.secondary.map(|column| self.column(column)).transpose()?,
             columns,
         })
+    }
+}
+
+impl BlockRows<'_> {
+    /// Since when each row is known, of a bitemporal view.
+    fn known_at(&self, read: &Read) -> Result<Option<Vec<i64>>> {
+        read.known_at.map(|column| crate::row::integers_of(self.column(column)?.as_ref())).transpose()
     }
 }
 
@@ -230,10 +238,13 @@ impl Questions {
 
     fn answer_all_keys(&self, time_us: i64, inputs: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
         let (read, rows) = self.only(inputs)?;
+        let known_at = rows.known_at(read)?;
+        let is_known = |row: &usize| known_at.as_ref().is_none_or(|known_at| known_at[*row] <= time_us);
+        let known_times = |items: &[usize]| (items[0]..items[1]).filter(is_known).map(|row| rows.times[row]);
         let runs: Vec<Run> = rows
             .bounds
             .windows(2)
-            .filter(|items| exists(&read.view, &rows.times[items[0]..items[1]], time_us))
+            .filter(|items| exists(&read.view, known_times(items), time_us))
             .enumerate()
             .map(|(place, items)| Run { asked: place..place + 1, items: items[0]..items[1] })
             .collect();
@@ -246,10 +257,12 @@ impl Questions {
 
     fn answer_history(&self, range: Range<i64>, inputs: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
         let (read, rows) = self.only(inputs)?;
+        let known_at = rows.known_at(read)?;
         let mut runs = Vec::new();
         let mut times = Vec::new();
         for items in rows.bounds.windows(2).filter(|items| items[0] < items[1]) {
-            let changes = read.answerer.change_times(&rows.times[items[0]..items[1]], &range);
+            let known_at = known_at.as_ref().map(|known_at| &known_at[items[0]..items[1]]);
+            let changes = read.answerer.change_times(&rows.times[items[0]..items[1]], known_at, range.clone());
             runs.push(Run { asked: times.len()..times.len() + changes.len(), items: items[0]..items[1] });
             times.extend(changes);
         }
@@ -290,10 +303,10 @@ fn timestamps(times: &[i64], valid: Option<NullBuffer>) -> ArrayRef {
 }
 
 /// Whether a key with rows at `times` has an event between the first one that can matter and the asked time.
-fn exists(view: &BoundView, times: &[i64], asked_us: i64) -> bool {
+fn exists(view: &BoundView, mut times: impl Iterator<Item = i64>, asked_us: i64) -> bool {
     let plan = &view.plan;
     let from_us = plan.timing.materialized_from(&plan.windows()).unwrap_or(i64::MIN);
     let edge_us = plan.timing.leading_edge(asked_us);
     let whole = sees_whole_time(plan.timing.kind);
-    times.iter().any(|&time| time >= from_us && if whole { time <= asked_us } else { time < edge_us })
+    times.any(|time| time >= from_us && if whole { time <= asked_us } else { time < edge_us })
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -139,6 +139,25 @@ impl Cursor {
         self.store_of(&pieces, key, key + 1)
     }
 
+    /// The time of the newest buffered row of `key` before `end_us`, of those for which the column `of_view` is true;
+    /// `i64::MIN` if there is none.
+    pub fn newest_before(&self, key: u32, end_us: i64, of_view: Option<usize>) -> i64 {
+        let of_view = of_view.and_then(|column| self.matching.kept.place(column).ok());
+        let newest_of_batch = |batch: &RecordBatch| {
+            let (numbers, times) = (numbers_of(batch), kept_times_of(batch));
+            let is_of_view = |row: usize| {
+                let column = of_view.map(|column| batch.column(column).as_boolean());
+                column.is_none_or(|column| column.is_valid(row) && column.value(row))
+            };
+            (0..batch.num_rows())
+                .rev()
+                .find(|row| numbers[*row] == key && times[*row] < end_us && is_of_view(*row))
+                .map(|row| times[row])
+        };
+        let newest_of_stream = |stream: &SortedStream| stream.buffered.iter().rev().find_map(newest_of_batch);
+        self.streams.iter().filter_map(newest_of_stream).max().unwrap_or(i64::MIN)
+    }
+
     /// Forgets buffered rows of `key` before `time_us`.
     pub fn drop_before(&mut self, key: u32, time_us: i64) {
         for stream in &mut self.streams {
@@ -185,9 +204,14 @@ impl SortedStream {
         }
         let times = kept_times_of(&kept);
         self.last = Some((*last, times[times.len() - 1]));
-        memory.try_grow(batch_bytes(&kept))?;
+        let bytes = batch_bytes(&kept);
         self.n_buffered += kept.num_rows();
         self.buffered.push_back(kept);
+        if let Err(error) = memory.try_grow(bytes) {
+            // the batch is here and must not be lost: who can make room goes on
+            memory.grow(bytes);
+            return Err(error.into());
+        }
         Ok(())
     }
 

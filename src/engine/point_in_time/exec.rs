@@ -71,6 +71,8 @@ pub struct Read {
     /// by the answerer's partial or attribute, its columns in the input
     pub columns: Vec<Vec<usize>>,
     pub secondary: Option<usize>,
+    /// since when a row is known, of a bitemporal view
+    pub known_at: Option<usize>,
 }
 
 /// As EXPLAIN shows it.

@@ -127,6 +127,7 @@ impl Gathering {
             reads.any(|read| {
                 read.of_view == Some(column)
                     || read.secondary == Some(column)
+                    || read.known_at == Some(column)
                     || read.columns.iter().flatten().any(|known| *known == column)
             })
         };
@@ -254,6 +255,7 @@ impl Gathering {
             inputs: inputs.into_iter().zip(&self.inputs).map(finish).collect::<Result<Vec<_>>>()?,
             reads: Arc::clone(&self.reads),
             resources: self.resources.clone(),
+            parallelism: self.parallelism,
             next_part: AtomicUsize::new(0),
         }))
     }

@@ -18,10 +18,10 @@ use super::answer::{Answerer, Asked, KeyRows};
 use super::exec::sees_whole_time;
 use super::planner::single_partition;
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
-use crate::error::{Error, Result};
-use crate::online::{OnlineReader, OnlineStore};
-use crate::row::{Key, Value, values_of};
-use crate::tile::{AggregateItems, Order, ViewPlan};
+use crate::error::{Error, Kind, Result};
+use crate::online::{Item, OnlineReader, OnlineStore};
+use crate::row::{Key, Reader, Value, values_of};
+use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, fold_tiles};
 
 /// See the module.
 #[derive(Debug)]
@@ -159,10 +159,19 @@ impl Lookup {
         let mut rows = 0;
         for key in reader.keys(self.view.id)? {
             let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
+            if self.view.known_at.is_some() && !self.is_known(&reader, &asked)? {
+                continue;
+            }
             self.answer(&reader, &asked, &mut out)?;
             rows += 1;
         }
         self.batch(&[], out, rows)
+    }
+
+    /// Whether a key of a bitemporal view has a row that is known by now.
+    fn is_known(&self, reader: &OnlineReader, key: &[Option<Value>]) -> Result<bool> {
+        let Some(key) = Key::encode(key.iter().map(Option::as_ref)) else { return Ok(false) };
+        Ok(read_key(&self.view, &self.answerer, reader, &key, self.now_us)?.is_some())
     }
 
     fn answer(&self, reader: &OnlineReader, asked: &[Option<Value>], out: &mut [Vec<Option<Value>>]) -> Result<()> {
@@ -199,17 +208,21 @@ pub fn read_key(
     key: &Key,
     now_us: i64,
 ) -> Result<Option<KeyRows>> {
-    if !view.kind().has_aggregates() {
+    if !view.is_kept_as_items() {
         let Some(latest) = reader.latest(view.id, key)? else { return Ok(None) };
-        return Ok(Some(KeyRows::Attributes {
-            times: vec![latest.ts_us],
-            values: answerer.attributes_of(&latest.values),
-        }));
+        return Ok(Some(answerer.attribute_rows(vec![latest.ts_us], &[latest.values])));
     }
     let range = needed(&view.plan, now_us);
-    let stored = reader.items(view.id, key, range)?;
+    let mut stored = reader.items(view.id, key, range)?;
+    if view.known_at.is_some() {
+        stored = known_items(view, stored, now_us)?;
+    }
     if stored.is_empty() {
         return Ok(None);
+    }
+    if !view.kind().has_aggregates() {
+        let rows = stored.iter().map(|item| Reader::new(&item.payload).values()).collect::<Result<Vec<_>>>()?;
+        return Ok(Some(answerer.attribute_rows(stored.iter().map(|item| item.time_us).collect(), &rows)));
     }
     let mut items = AggregateItems {
         times: Vec::with_capacity(stored.len()),
@@ -232,7 +245,27 @@ pub fn read_key(
             partials.push(state);
         }
     }
+    let is_tiled = matches!(view.kind(), ViewKind::BatchAggregates | ViewKind::StreamTiled);
+    if is_tiled && view.stored_layout() == RowLayout::Events {
+        items = fold_tiles(answerer.plan(), &items)?;
+    }
     Ok(Some(KeyRows::Aggregates(items)))
+}
+
+/// The items of a bitemporal view, which are rows, that are known by `now_us`.
+fn known_items(view: &BoundView, items: Vec<Item>, now_us: i64) -> Result<Vec<Item>> {
+    let mut known = Vec::with_capacity(items.len());
+    for item in items {
+        // the values of its inputs, and then since when it is known
+        let values = Reader::new(&item.payload).values()?;
+        let Some(Some(Value::Int(known_us))) = values.get(view.inputs.len()) else {
+            return Err(Error::new(Kind::DataCorrupted, format!("an item of \"{}\" has no known time", view.name)));
+        };
+        if *known_us <= now_us {
+            known.push(item);
+        }
+    }
+    Ok(known)
 }
 
 /// The event times, or tile starts, that some window of the plan reads at `now_us`.

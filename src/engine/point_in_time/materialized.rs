@@ -53,12 +53,22 @@ impl<'a> Materialized<'a> {
         self.check((start_us, end_us))
     }
 
-    fn check(&self, (start_us, end_us): (i64, i64)) -> Result<()> {
-        let Some(ranges) = self.ranges.filter(|_| start_us < end_us) else { return Ok(()) };
-        match ranges.first_gap(&Interval::new(start_us, end_us)) {
+    fn check(&self, needed: (i64, i64)) -> Result<()> {
+        match self.ranges {
+            Some(ranges) => check_materialized(self.view, ranges, needed),
             None => Ok(()),
-            Some(gap) => Err(not_materialized(self.view, gap)),
         }
+    }
+}
+
+/// Refuses a range of which the store, which has `ranges`, lacks a part.
+pub fn check_materialized(view: &BoundView, ranges: &IntervalSet, (start_us, end_us): (i64, i64)) -> Result<()> {
+    if start_us >= end_us {
+        return Ok(());
+    }
+    match ranges.first_gap(&Interval::new(start_us, end_us)) {
+        None => Ok(()),
+        Some(gap) => Err(not_materialized(view, gap)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryReservation};
 use futures::TryStreamExt;
 
 use super::collect::{Collected, Resources, batch_bytes};
@@ -36,6 +36,8 @@ pub struct Gathered {
     pub inputs: Vec<InputRows>,
     pub reads: Arc<[Read]>,
     pub resources: Resources,
+    /// how many parts are answered side by side
+    pub parallelism: usize,
     pub next_part: AtomicUsize,
 }
 
@@ -119,11 +121,23 @@ impl Gathered {
             }
             InputSource::Collected(collected) => collected,
         };
-        match (self.load(part, collected, kept, input.tie, memory).await, collected) {
-            (Err(error), Collected::Disk(rows)) if error.kind() == Kind::OutOfMemory => {
-                Ok(cursor(vec![super::spill_sort::sorted(rows, part, kept, input.tie)?], Form::Kept, None))
+        // what others put in order meanwhile needs memory, too
+        let share = self.share_bytes();
+        match collected {
+            Collected::Disk(rows) if working_bytes(rows.bytes(part)) > share => {
+                let sorted = super::spill_sort::sorted(rows, part, kept, input.tie, share)?;
+                Ok(cursor(vec![sorted], Form::Kept, None))
             }
-            (loaded, _) => loaded.map(PartRows::Whole),
+            collected => self.load(part, collected, kept, input.tie, memory).await.map(PartRows::Whole),
+        }
+    }
+
+    /// What one input of one part may take, so that all inputs of the parts that are answered side by side leave as
+    /// much of the memory for their sorts.
+    fn share_bytes(&self) -> usize {
+        match self.resources.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes / (2 * self.parallelism.max(1) * self.inputs.len().max(1)),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
         }
     }
 
@@ -207,7 +221,11 @@ impl Part {
             return Ok(None);
         }
         for cursor in cursors(&mut self.inputs) {
-            cursor.fill(STREAM_ROWS).await?;
+            match cursor.fill(STREAM_ROWS).await {
+                // with less than that read ahead it goes on, too
+                Err(error) if error.kind() == Kind::OutOfMemory => {}
+                filled => filled?,
+            }
         }
         let start = self.next_key;
         let complete = loop {
@@ -262,10 +280,7 @@ impl Part {
             if ready > 0 {
                 break first + ready;
             }
-            let from_us = reach(&reads, times[first]).start;
-            for cursor in cursors(&mut self.inputs) {
-                cursor.drop_before(key as u32, from_us);
-            }
+            self.forget_before(number(key)?, times[first]);
             self.read_on(key).await?;
         };
         for (input, taken) in self.inputs.iter_mut().zip(&mut self.taken) {
@@ -275,6 +290,23 @@ impl Part {
         }
         self.next_asked = Some(until);
         Ok(Some(Next::Asked { key, rows: first..until }))
+    }
+
+    /// Forgets rows of a key that no answer at `time_us` or later depends on.
+    fn forget_before(&mut self, key: u32, time_us: i64) {
+        for (index, input) in self.inputs.iter_mut().enumerate() {
+            let PartRows::InOrder(cursor) = input else { continue };
+            let first_needed = |read: &Read| {
+                let reach = read.answerer.plan().reach(time_us, time_us);
+                match read.view.kind().has_aggregates() || read.known_at.is_some() {
+                    true => reach.start,
+                    // only the newest row answers
+                    false => reach.start.max(cursor.newest_before(key, reach.end, read.of_view)),
+                }
+            };
+            let from_us = self.reads.iter().filter(|read| read.input == index).map(first_needed).min();
+            cursor.drop_before(key, from_us.unwrap_or(i64::MAX));
+        }
     }
 
     /// Reads past the rows of the next key.
@@ -291,10 +323,14 @@ impl Part {
         }
     }
 
+    /// Reads on where the rows of a key are known up to the earliest time, so that no input is far ahead of another.
     async fn read_on(&mut self, key: usize) -> Result<()> {
         let key = number(key)?;
+        let until = cursors(&mut self.inputs).map(|cursor| cursor.complete_until(key)).min();
         for cursor in cursors(&mut self.inputs) {
-            cursor.read_on(key).await?;
+            if Some(cursor.complete_until(key)) == until {
+                cursor.read_on(key).await?;
+            }
         }
         Ok(())
     }

@@ -26,8 +26,11 @@ use super::lookup::OnlineLookupExec;
 use super::node::{PointInTimeJoin, RelationRead};
 use super::share::{RowByRow, share};
 use super::stored::StoredInput;
-use crate::engine::relation::{ARRIVAL, Bindings, FeatureRelation, ReadMode, RowLayout, RowsOrigin, time_type};
+use crate::engine::relation::{
+    ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
+};
 use crate::engine::rows::is_row_by_row;
+use crate::engine::sealed::sealed;
 use crate::engine::tables::stored::StoredRows;
 use crate::error::{Error, Kind, Result};
 
@@ -175,12 +178,13 @@ impl<'a> ViewRows<'a> {
                 .map(|columns| columns.iter().map(|name| place(name)).collect::<Result<Vec<_>>>())
                 .collect::<Result<Vec<_>>>()?,
             secondary: view.secondary.as_ref().map(|secondary| place(&secondary.name)).transpose()?,
+            known_at: view.known_at.as_ref().map(|_| place(KNOWN_AT)).transpose()?,
         })
     }
 
     async fn input(&self, plan: &LogicalPlan) -> Result<RowsInput> {
         Ok(RowsInput {
-            plan: self.state.create_physical_plan(plan).await?,
+            plan: sealed(self.state.create_physical_plan(plan).await?),
             layout: self.layout,
             time: self.relation.view.keys.len(),
             arrival: self.names.iter().position(|name| name == ARRIVAL),

@@ -21,7 +21,15 @@ use super::kept::{Kept, NUMBER, TIME};
 use crate::error::{Error, Result};
 
 /// Without a `tie`, rows of the same key and time stay in the order in which they came.
-pub fn sorted(rows: &RowsOnDisk, part: usize, kept: &Kept, tie: Option<usize>) -> Result<SendableRecordBatchStream> {
+///
+/// `memory_bytes` are kept free for merging, which holds the keys of what is sorted once more.
+pub fn sorted(
+    rows: &RowsOnDisk,
+    part: usize,
+    kept: &Kept,
+    tie: Option<usize>,
+    memory_bytes: usize,
+) -> Result<SendableRecordBatchStream> {
     let mut fields = kept.schema().fields().to_vec();
     fields.push(Arc::new(Field::new("_place", DataType::Int64, false)));
     let schema = Arc::new(Schema::new(fields));
@@ -36,7 +44,10 @@ pub fn sorted(rows: &RowsOnDisk, part: usize, kept: &Kept, tie: Option<usize>) -
     let sorted = SortExec::new(order, Arc::new(unsorted));
     let kept_columns = (0..place).map(|column| column_of(&schema, column)).collect::<Vec<_>>();
     let plan = ProjectionExec::try_new(kept_columns, Arc::new(sorted))?;
-    Ok(plan.execute(0, Arc::clone(&rows.resources().context))?)
+    let context = &rows.resources().context;
+    let config = context.session_config().clone().with_sort_spill_reservation_bytes(memory_bytes);
+    let context = TaskContext::default().with_session_config(config).with_runtime(context.runtime_env());
+    Ok(plan.execute(0, Arc::new(context))?)
 }
 
 fn column_of(schema: &SchemaRef, column: usize) -> (Arc<dyn PhysicalExpr>, String) {

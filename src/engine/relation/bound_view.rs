@@ -20,6 +20,8 @@ pub fn time_type() -> DataType {
 
 /// Where the arrival order of a row is kept, to break ties of its time.
 pub const ARRIVAL: &str = "_arrival";
+/// When a row was known, in views with `known_at`.
+pub const KNOWN_AT: &str = "_known_at";
 /// The start of a tile.
 pub const TILE: &str = "_tile_start";
 
@@ -74,6 +76,8 @@ pub struct BoundView {
     /// the query over sources; None for a feature table
     pub query: Option<String>,
     pub unfiltered: bool,
+    /// the column of the query that says since when a row is known; rows are not seen before
+    pub known_at: Option<String>,
     pub buckets: u32,
     pub depends_on: Vec<granary_catalog::ObjectId>,
 }
@@ -93,19 +97,23 @@ impl BoundView {
         let mut columns = Columns::default();
         let (plan, partial_inputs) = columns.plan(timing, view.secondary_key.as_ref(), &view.features)?;
         let output = output_schema(&view.join_keys, view.secondary_key.as_ref(), &view.features, &plan);
+        let mut stored = json!({
+            "kind": view.kind,
+            "query": view.query,
+            "keys": view.join_keys,
+            "timestamp": view.timestamp,
+            "secondary": view.secondary_key,
+            "interval": view.aggregation_interval_us,
+            "unfiltered": view.unfiltered,
+            "buckets": view.buckets,
+            "inputs": stored_inputs(&view.features),
+        });
+        if let Some(known_at) = &view.known_at {
+            stored["known_at"] = json!(known_at);
+        }
         Ok(BoundView {
             id: view.header.id.0,
-            storage: storage_fingerprint(&json!({
-                "kind": view.kind,
-                "query": view.query,
-                "keys": view.join_keys,
-                "timestamp": view.timestamp,
-                "secondary": view.secondary_key,
-                "interval": view.aggregation_interval_us,
-                "unfiltered": view.unfiltered,
-                "buckets": view.buckets,
-                "inputs": stored_inputs(&view.features),
-            })),
+            storage: storage_fingerprint(&stored),
             name: view.header.name.clone(),
             keys: view.join_keys.clone(),
             timestamp: view.timestamp.clone(),
@@ -117,6 +125,7 @@ impl BoundView {
             output,
             query: Some(view.query.clone()),
             unfiltered: view.unfiltered,
+            known_at: view.known_at.clone(),
             buckets: view.buckets,
             depends_on: view.depends_on.clone(),
         })
@@ -155,6 +164,7 @@ impl BoundView {
             output,
             query: None,
             unfiltered: false,
+            known_at: None,
             buckets: table.buckets,
             depends_on: Vec::new(),
         })
@@ -168,12 +178,19 @@ impl BoundView {
         self.keys.iter().map(|key| key.data_type.clone()).collect()
     }
 
-    /// The layout in the offline store.
+    /// The layout in the offline store. A tile says nothing of when its rows were known.
     pub fn stored_layout(&self) -> RowLayout {
         match self.kind() {
+            _ if self.known_at.is_some() => RowLayout::Events,
             ViewKind::BatchAggregates | ViewKind::StreamTiled => RowLayout::Tiles,
             ViewKind::BatchAttributes | ViewKind::StreamAttributes | ViewKind::StreamContinuous => RowLayout::Events,
         }
+    }
+
+    /// Whether the online store keeps items, of which an answer needs several; else the newest row of each key is
+    /// enough.
+    pub fn is_kept_as_items(&self) -> bool {
+        self.kind().has_aggregates() || self.known_at.is_some()
     }
 
     /// The name of the time column in a layout.
@@ -195,6 +212,9 @@ impl BoundView {
         match layout {
             RowLayout::Events => {
                 fields.push(Field::new(ARRIVAL, DataType::Int64, false));
+                if self.known_at.is_some() {
+                    fields.push(Field::new(KNOWN_AT, time_type(), false));
+                }
                 fields.extend(self.inputs.iter().map(|input| Field::new(&input.name, input.data_type.clone(), true)));
             }
             RowLayout::Tiles => {

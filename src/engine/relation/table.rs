@@ -162,20 +162,24 @@ impl FeatureRelation {
     }
 }
 
+/// Whether rows come from the source, not from a store. Errors: 55000 where there is no store, but one is wanted.
+pub fn is_on_demand(planner: &QueryPlanner) -> Result<bool> {
+    let live = planner.scope.is_live();
+    match planner.from_source {
+        FromSource::On => Ok(true),
+        FromSource::Off if !live => Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            "a development workspace has no stores, so from_source cannot be off",
+        )
+        .with_hint("SET from_source = on")),
+        FromSource::Off => Ok(false),
+        FromSource::Unset => Ok(!live),
+    }
+}
+
 async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Result<RowsOrigin> {
     let live = planner.scope.is_live();
-    let on_demand = match planner.from_source {
-        FromSource::On => true,
-        FromSource::Off if !live => {
-            return Err(Error::new(
-                Kind::ObjectNotInPrerequisiteState,
-                "a development workspace has no stores, so from_source cannot be off",
-            )
-            .with_hint("SET from_source = on"));
-        }
-        FromSource::Off => false,
-        FromSource::Unset => !live,
-    };
+    let on_demand = is_on_demand(planner)?;
     if *mode == ReadMode::Now && live && planner.from_source != FromSource::On {
         return Ok(RowsOrigin::Online(Arc::clone(&planner.online)));
     }
@@ -196,7 +200,7 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
 
 /// The ranges that the offline store answers for. From its cut-over on a stream has no mirror, so there is nothing to
 /// materialize from it; a feature table has none at all.
-fn materialized(planner: &QueryPlanner, view: &BoundView) -> IntervalSet {
+pub fn materialized(planner: &QueryPlanner, view: &BoundView) -> IntervalSet {
     let mut ranges = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
     if view.kind().is_stream() {
         let stream = view.depends_on.iter().find_map(|id| planner.scope.snapshot.get_as::<Stream>(*id));

@@ -147,3 +147,29 @@ async fn files_of_others_are_sorted_again() {
     store.write("t", cut()).await.expect("replaces");
     assert_eq!(all_rows(&*table(&store, "t").await), [row("a", 1, 1), row("a", 3, 3)]);
 }
+
+#[tokio::test]
+async fn plain_tables_are_rewritten_at_their_end_only() {
+    let dir = tempfile::tempdir().expect("folder");
+    let store = OfflineStore::open(dir.path()).expect("opens");
+    store.create_table("t", schema(), Layout::Plain).await.expect("creates");
+    let write = |number: i64| Write::new(WriteKind::Append, stream_of(vec![batch_of(&[row("a", -number, number)])]));
+    let values = async |store: &OfflineStore| {
+        let batches: Vec<RecordBatch> = table(store, "t").await.files.iter().flat_map(read_file).collect();
+        batches.iter().flat_map(rows_of).map(|row| row.2).collect::<Vec<_>>()
+    };
+    let rewrite = |files: &[DataFile]| {
+        let batches: Vec<RecordBatch> = files.iter().flat_map(read_file).collect();
+        let files = files.iter().map(|file| file.path.clone()).collect();
+        Rewrite { files, batches: stream_of(batches), cancel: CancellationToken::new() }
+    };
+    for number in 0..3 {
+        store.write("t", write(number)).await.expect("appends");
+    }
+    let early = rewrite(&table(&store, "t").await.files);
+    store.write("t", write(3)).await.expect("appends");
+    assert!(store.rewrite("t", early).await.expect("is left alone").is_none());
+    let end = rewrite(&table(&store, "t").await.files[1..]);
+    store.rewrite("t", end).await.expect("rewrites").expect("is done");
+    assert_eq!((values(&store).await, table(&store, "t").await.files.len()), (vec![0, 1, 2, 3], 2));
+}

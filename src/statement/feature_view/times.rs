@@ -23,6 +23,7 @@ pub struct Times {
     pub start_us: Option<i64>,
     pub lifetime_start_us: Option<i64>,
     pub ttl_us: Option<i64>,
+    pub compaction: bool,
 }
 
 impl Times {
@@ -33,11 +34,6 @@ impl Times {
         is_stream: bool,
     ) -> Result<Times> {
         let options = &create.options;
-        for later in ["compaction", "known_at"] {
-            if options.get(later).is_some() {
-                return Err(Error::not_supported(format!("option {later}")));
-            }
-        }
         if options.choice("leading_edge", &["wall_clock", "latest_event"])? == Some("latest_event") {
             return Err(Error::not_supported("leading_edge = latest_event"));
         }
@@ -56,6 +52,13 @@ impl Times {
         let interval_us = if kind == ViewKind::BatchAggregates { interval_us.or(schedule_us) } else { interval_us };
         if !has_features && interval_us.is_some() {
             return Err(misplaced("aggregation_interval", "a view with FEATURES"));
+        }
+        let compaction = options.bool("compaction")?.unwrap_or(false);
+        if compaction && kind != ViewKind::StreamContinuous {
+            return Err(misplaced(
+                "compaction",
+                "continuous windows: a view with FEATURES over a stream, without aggregation_interval",
+            ));
         }
         if has_features && ttl_us.is_some() {
             return Err(misplaced("ttl", "a view without FEATURES, since windows end by themselves"));
@@ -89,6 +92,7 @@ impl Times {
             start_us: options.timestamp_us("start")?,
             lifetime_start_us,
             ttl_us,
+            compaction,
         })
     }
 
@@ -101,7 +105,7 @@ impl Times {
             start_us: self.start_us,
             lifetime_start_us: self.lifetime_start_us,
             ttl_us: self.ttl_us,
-            compaction: false,
+            compaction: self.compaction,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! approx_percentile over ranges whose ends ascend. As long as every value is known exactly, a tree of counts over the
-//! sorted values of a run takes in what comes into the range and gives up what leaves it, and finds the value of any
-//! rank; states that have forgotten single values are merged from two halves.
+//! approx_percentile over ranges whose ends ascend. A tree of counts over the sorted values of a run takes in what comes
+//! into the range, gives up what leaves it, and finds the value of any rank. How coarse [`Quantile`] would be for the
+//! values in the range is known from how many groups of them there are on each level of coarseness. Only where stored
+//! states have forgotten single values, they are merged from two halves.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use crate::tile::arrow_state::states_from_arrays;
 use crate::tile::codec::damaged;
 use crate::tile::partial::{Partial, State};
 use crate::tile::pyramid::Folding;
-use crate::tile::quantile::{MAX_BUCKETS, Place, Quantile, float_of, ordinal, position_of};
+use crate::tile::quantile::{Coarse, MAX_BUCKETS, Place, Quantile, float_of, ordinal, position_of};
 use crate::tile::spec::PartialSpec;
 
 #[derive(Debug)]
@@ -37,12 +38,23 @@ enum Items {
 struct Sorted {
     /// the distinct values, ascending, as ordinals
     ordinals: Vec<i64>,
-    /// which of the run's octaves each of them is in
-    octaves: Vec<u32>,
+    /// which of `octaves` each of them is in
+    octave_of: Vec<u32>,
+    octaves: Vec<Octave>,
     /// what the items have: the place of a value, and how often
     entries: Vec<(u32, i64)>,
     /// where the entries of each item begin, and one more
     starts: Vec<u32>,
+}
+
+/// The values of a run that are in one octave.
+#[derive(Debug)]
+struct Octave {
+    /// the place of its least value
+    first: usize,
+    /// by level of coarseness, by value: the number of the group that it falls into. Without the finest level, where
+    /// each value stands alone; none at all where the whole octave is fine enough
+    levels: Vec<Vec<u32>>,
 }
 
 impl Percentiles {
@@ -125,14 +137,17 @@ impl Sorted {
         let mut ordinals: Vec<i64> = values.iter().map(|(ordinal, _)| *ordinal).collect();
         ordinals.sort_unstable();
         ordinals.dedup();
-        let mut octaves = Vec::with_capacity(ordinals.len());
-        for (place, value) in ordinals.iter().enumerate() {
-            let is_next = place > 0 && position_of(ordinals[place - 1]) != position_of(*value);
-            octaves.push(octaves.last().map_or(0, |octave| octave + u32::from(is_next)));
+        let mut octave_of = Vec::with_capacity(ordinals.len());
+        let mut octaves = Vec::new();
+        let mut first = 0;
+        for members in ordinals.chunk_by(|a, b| position_of(*a) == position_of(*b)) {
+            octave_of.extend(std::iter::repeat_n(index(octaves.len()), members.len()));
+            octaves.push(Octave { first, levels: levels_of(members) });
+            first += members.len();
         }
         let place_of = |value: i64| index(ordinals.partition_point(|ordinal| *ordinal < value));
         let entries = values.into_iter().map(|(value, count)| (place_of(value), count)).collect();
-        Some(Sorted { ordinals, octaves, entries, starts })
+        Some(Sorted { ordinals, octave_of, octaves, entries, starts })
     }
 
     /// `first_item`: where the run begins in the block.
@@ -150,12 +165,7 @@ impl Sorted {
             low = start;
             self.entries_of(high.max(low)..end).for_each(|(place, count)| counted.change(*place, *count));
             high = end;
-            if counted.n_coarse == 0 {
-                answer(rows.clone(), &|p| counted.percentile(p));
-            } else {
-                let quantile = counted.quantile();
-                answer(rows.clone(), &|p| quantile.percentile(p));
-            }
+            answer(rows.clone(), &|p| counted.percentile(p));
         }
     }
 
@@ -170,6 +180,28 @@ impl Sorted {
     }
 }
 
+/// The levels of coarseness of an octave, up to the first that is always fine enough.
+fn levels_of(members: &[i64]) -> Vec<Vec<u32>> {
+    let mut levels: Vec<Vec<u32>> = Vec::new();
+    let mut n_groups = members.len();
+    let mut dropped_bits = 0;
+    while n_groups > MAX_BUCKETS {
+        dropped_bits += 1;
+        let mut groups = Vec::with_capacity(members.len());
+        for same in members.chunk_by(|a, b| a >> dropped_bits == b >> dropped_bits) {
+            let number = groups.last().map_or(0, |last| last + 1);
+            groups.extend(std::iter::repeat_n(number, same.len()));
+        }
+        let n_coarser = groups.last().map_or(0, |last| *last as usize + 1);
+        // bits that tell no values apart make no level of their own
+        if n_coarser < n_groups {
+            n_groups = n_coarser;
+            levels.push(groups);
+        }
+    }
+    levels
+}
+
 /// The values of one range.
 struct Counted<'a> {
     sorted: &'a Sorted,
@@ -178,42 +210,68 @@ struct Counted<'a> {
     /// sums of counts: a Fenwick tree
     tree: Vec<i64>,
     total: i64,
-    /// by octave, how many distinct values there are, and how many octaves have more than are kept apart
-    distinct: Vec<usize>,
-    n_coarse: usize,
+    octaves: Vec<CountedOctave>,
+}
+
+/// Which groups of an octave are in the range.
+struct CountedOctave {
+    /// by level, the finest too: how many groups
+    n_groups: Vec<usize>,
+    /// by level, without the finest, by group: how many groups of the next finer level
+    members: Vec<Vec<u32>>,
 }
 
 impl<'a> Counted<'a> {
     fn new(sorted: &'a Sorted) -> Counted<'a> {
-        let n_values = sorted.ordinals.len();
-        let n_octaves = sorted.octaves.last().map_or(0, |last| *last as usize + 1);
+        let n_groups = |groups: &Vec<u32>| groups.last().map_or(0, |last| *last as usize + 1);
+        let octave = |octave: &Octave| CountedOctave {
+            n_groups: vec![0; octave.levels.len() + 1],
+            members: octave.levels.iter().map(|groups| vec![0; n_groups(groups)]).collect(),
+        };
         Counted {
             sorted,
-            counts: vec![0; n_values],
-            tree: vec![0; n_values + 1],
+            counts: vec![0; sorted.ordinals.len()],
+            tree: vec![0; sorted.ordinals.len() + 1],
             total: 0,
-            distinct: vec![0; n_octaves],
-            n_coarse: 0,
+            octaves: sorted.octaves.iter().map(octave).collect(),
         }
     }
 
     fn change(&mut self, place: u32, by: i64) {
         let place = place as usize;
-        let before = self.counts[place];
+        let was_there = self.counts[place] > 0;
         self.counts[place] += by;
         self.total += by;
-        let distinct = &mut self.distinct[self.sorted.octaves[place] as usize];
-        if before == 0 {
-            *distinct += 1;
-            self.n_coarse += usize::from(*distinct == MAX_BUCKETS + 1);
-        } else if self.counts[place] == 0 {
-            self.n_coarse -= usize::from(*distinct == MAX_BUCKETS + 1);
-            *distinct -= 1;
+        let is_there = self.counts[place] > 0;
+        if was_there != is_there {
+            self.change_groups(place, is_there);
         }
         let mut node = place + 1;
         while node < self.tree.len() {
             self.tree[node] += by;
             node += node & node.wrapping_neg();
+        }
+    }
+
+    /// A value has come, or is gone; and with it maybe its group on coarser and coarser levels.
+    fn change_groups(&mut self, place: usize, is_there: bool) {
+        let number = self.sorted.octave_of[place] as usize;
+        let Octave { first, levels } = &self.sorted.octaves[number];
+        let CountedOctave { n_groups, members } = &mut self.octaves[number];
+        let step = |count: usize| if is_there { count + 1 } else { count - 1 };
+        n_groups[0] = step(n_groups[0]);
+        for ((groups, members), n_groups) in levels.iter().zip(members).zip(&mut n_groups[1..]) {
+            let members = &mut members[groups[place - first] as usize];
+            if is_there {
+                *members += 1;
+            } else {
+                *members -= 1;
+            }
+            let was_or_is_alone = *members == u32::from(is_there);
+            if !was_or_is_alone {
+                return;
+            }
+            *n_groups = step(*n_groups);
         }
     }
 
@@ -224,6 +282,30 @@ impl<'a> Counted<'a> {
 
     /// The value of a rank, from 0 on, in ascending order.
     fn value_at(&self, rank: i64) -> f64 {
+        let place = self.place_at(rank);
+        let number = self.sorted.octave_of[place] as usize;
+        let Octave { first, levels } = &self.sorted.octaves[number];
+        let is_fine_enough = |n_groups: &usize| *n_groups <= MAX_BUCKETS;
+        let level = self.octaves[number].n_groups.iter().position(is_fine_enough).unwrap_or(levels.len());
+        let Some(groups) = level.checked_sub(1).map(|level| &levels[level]) else {
+            return float_of(self.sorted.ordinals[place]);
+        };
+        let group = groups[place - first];
+        let start = first + groups.partition_point(|other| *other < group);
+        let end = first + groups.partition_point(|other| *other <= group);
+        let (before, after) = (self.rank_of(start), self.rank_of(end));
+        let (least, greatest) = (self.place_at(before), self.place_at(after - 1));
+        let bucket = Coarse {
+            count: after - before,
+            least: self.sorted.ordinals[least],
+            least_count: self.counts[least],
+            greatest: self.sorted.ordinals[greatest],
+            greatest_count: self.counts[greatest],
+        };
+        bucket.value_at(rank - before)
+    }
+
+    fn place_at(&self, rank: i64) -> usize {
         let mut rest = rank;
         let mut node = 0;
         let mut step = self.tree.len().next_power_of_two() / 2;
@@ -235,11 +317,17 @@ impl<'a> Counted<'a> {
             }
             step /= 2;
         }
-        float_of(self.sorted.ordinals[node])
+        node
     }
 
-    fn quantile(&self) -> Quantile {
-        let counts = self.sorted.ordinals.iter().zip(&self.counts).filter(|(_, count)| **count > 0);
-        Quantile::of_counts(counts.map(|(ordinal, count)| (*ordinal, *count)))
+    /// How many values there are before a place.
+    fn rank_of(&self, place: usize) -> i64 {
+        let mut rank = 0;
+        let mut node = place;
+        while node > 0 {
+            rank += self.tree[node];
+            node &= node - 1;
+        }
+        rank
     }
 }

@@ -179,7 +179,7 @@ impl Sliding {
 }
 
 /// The first of `times[from..limit]`, ascending, that is not before `bound_us`; `limit` if there is none.
-fn advance(times: &[i64], from: usize, limit: usize, bound_us: i64) -> usize {
+pub(super) fn advance(times: &[i64], from: usize, limit: usize, bound_us: i64) -> usize {
     let mut step = 1;
     let mut low = from;
     while low < limit && times[low] < bound_us {

@@ -76,7 +76,7 @@ fn lengths(entities: &[Entity], items: &[AggregateItems], form: ItemForm) -> Vec
 
 fn check_block(plan: &ViewPlan, entities: &[Entity], form: ItemForm) -> Result<(), TestCaseError> {
     let Block { times, arrivals, secondary, columns, items } = block(plan, entities, form);
-    let block = ItemBlock { form, times: &times, arrivals: &arrivals, secondary, columns };
+    let block = ItemBlock { form, times: &times, arrivals: &arrivals, known_at: None, secondary, columns };
     let mut runs = Vec::new();
     let (mut first_asked, mut first_item) = (0, 0);
     for ((_, asked), length) in entities.iter().zip(lengths(entities, &items, form)) {
@@ -242,6 +242,7 @@ fn blocks_choose_attribute_rows_as_entities_do() {
             form: ItemForm::Rows,
             arrivals: &vec![0; all_times.len()],
             times: &all_times,
+            known_at: None,
             secondary: None,
             columns: vec![vec![std::sync::Arc::new(numbers)]],
         };

@@ -186,3 +186,65 @@ fn time_bound(filter: &Expr, time_column: &str) -> Option<(Operator, i64)> {
     let ScalarValue::TimestampMicrosecond(Some(time_us), _) = literal else { return None };
     (column.name == time_column).then_some((operator, *time_us))
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::logical_expr::{cast, col, lit};
+
+    use super::*;
+    use crate::engine::relation::time_type;
+
+    fn at(time_us: i64) -> Expr {
+        lit(ScalarValue::TimestampMicrosecond(Some(time_us), Some("UTC".into())))
+    }
+
+    fn reach(filters: &[Expr]) -> Reach {
+        let fields = [("k", DataType::Int64), ("name", DataType::Utf8), ("ts", time_type())];
+        let schema = Schema::new(fields.map(|(name, data_type)| Field::new(name, data_type, false)).to_vec());
+        let layout = Layout::Keyed {
+            time_column: "ts".into(),
+            bucket_count: 4,
+            key_columns: vec!["k".to_owned(), "name".to_owned()],
+        };
+        Reach::of_filters(filters, &schema, &layout)
+    }
+
+    #[test]
+    fn bounds_of_the_time_add_up() {
+        let times = |filters: &[Expr]| reach(filters).times;
+        assert_eq!(times(&[col("ts").gt_eq(at(3)), col("ts").lt(at(9)), col("ts").lt(at(12))]), 3..9);
+        assert_eq!(times(&[at(3).lt(col("ts")), at(9).gt_eq(col("ts"))]), 4..10);
+        assert_eq!(times(&[col("ts").eq(at(5))]), 5..6);
+        assert_eq!(times(&[col("ts").gt(at(i64::MAX))]), i64::MAX..i64::MAX);
+    }
+
+    #[test]
+    fn what_says_nothing_leaves_everything() {
+        let days = cast(cast(col("ts"), DataType::Date32), time_type());
+        for filter in [
+            days.lt_eq(at(5)),
+            cast(col("k"), DataType::Int16).eq(lit(5_i16)),
+            col("ts").not_eq(at(5)),
+            col("ts").lt(at(5)).or(col("k").eq(lit(1_i64))),
+            col("other").eq(lit(1_i64)),
+        ] {
+            assert_eq!(reach(std::slice::from_ref(&filter)), Reach::EVERYTHING, "{filter}");
+        }
+    }
+
+    #[test]
+    fn keys_bound_by_constants_are_found() {
+        let found = reach(&[col("k").in_list(vec![lit(1_i64), lit(2_i64)], false), col("name").eq(lit("x"))]);
+        let expected = [
+            KeyValues { key: 0, values: vec![ScalarValue::from(1_i64), ScalarValue::from(2_i64)] },
+            KeyValues { key: 1, values: vec![ScalarValue::from("x")] },
+        ];
+        assert_eq!(found.keys, expected);
+        let buckets = |reach: &Reach| reach.buckets_of_keys(4, 2).expect("is computed");
+        assert!((1..=2).contains(&buckets(&found).expect("all keys are bound").len()));
+        assert_eq!(buckets(&Reach { keys: found.keys[..1].to_vec(), ..Reach::EVERYTHING }), None);
+        let none = Reach { keys: reach(&[col("k").eq(lit(ScalarValue::Int64(None)))]).keys, ..found };
+        assert!(none.keys[0].values.is_empty());
+    }
+}

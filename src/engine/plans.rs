@@ -13,7 +13,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_stream};
 
 use super::error::into_datafusion;
 use super::relation::{FeatureRelation, RowsOrigin};
@@ -130,9 +131,17 @@ pub fn versions_read(plan: &LogicalPlan) -> Result<BTreeMap<String, u64>> {
     Ok(found)
 }
 
-/// Runs a plan; its rows come as one stream.
+/// Runs a plan; its rows come as one stream, in the plan's order if it has one.
 pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
     let physical = state.create_physical_plan(plan).await?;
+    let n_partitions = physical.output_partitioning().partition_count();
+    let physical = match physical.output_ordering() {
+        // what merges partitions by default takes them as they come
+        Some(order) if n_partitions > 1 => {
+            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(&physical))) as Arc<dyn ExecutionPlan>
+        }
+        _ => physical,
+    };
     Ok(execute_stream(physical, state.task_ctx())?)
 }
 

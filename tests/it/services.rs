@@ -142,7 +142,7 @@ async fn a_service_has_the_features_of_its_views() {
         let now = both(&mut world, &expressions, "", &literal_time(end)).await;
         check(seed, "as of now from the source", &cases, &expressions, now);
         let plan = world.run(&format!("EXPLAIN {}", ask_service(at))).await;
-        let joins = plan.iter().filter(|line| format!("{line:?}").contains("PointInTimeExec")).count();
+        let joins = plan.iter().filter(|line| format!("{line:?}").contains("Point-in-Time Join")).count();
         assert_eq!(joins, 2, "seed {seed}: one pass over the questions for each key that they are bound by\n{plan:#?}");
         for name in ["a", "b", "c"] {
             world.run(&format!("REFRESH FEATURE VIEW {name}")).await;

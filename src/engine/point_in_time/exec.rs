@@ -82,12 +82,16 @@ impl fmt::Display for Read {
         write!(f, "{} (", self.view.name)?;
         if self.view.kind().has_aggregates() {
             let windows: Vec<String> = plan.windows().iter().map(window_label).collect();
-            write!(f, "{} aggregates over {}", plan.features.len(), windows.join(", "))?;
+            write!(f, "{} over {}", counted(plan.features.len(), "aggregate"), windows.join(", "))?;
         } else {
-            write!(f, "{} attributes", plan.attributes.len())?;
+            f.write_str(&counted(plan.attributes.len(), "attribute"))?;
         }
         write!(f, ") from {}", self.origin)
     }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// See the module.

@@ -9,6 +9,7 @@ mod array_text;
 mod context;
 mod error;
 mod explain;
+mod folding;
 mod functions;
 mod literals;
 mod plans;
@@ -24,6 +25,7 @@ pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use explain::{ExplainOptions, explain};
+pub use folding::{Fold, Folded, folded};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
 };
@@ -40,8 +42,8 @@ pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::stored::{
-    KeyValues, Pruned, Reach, StoredRows, dataset_table, is_named_by_objects, merged_rows, rows_in_order, table_id,
-    tables_of,
+    KeyValues, Pruned, Reach, StoredRows, dataset_table, is_named_by_objects, merged_rows, rows_in_order, sorted_rows,
+    table_id, tables_of,
 };
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;

@@ -8,6 +8,7 @@ mod job;
 mod online;
 mod range;
 mod run;
+mod spans;
 
 pub use job::{cancelled, run_job};
 pub use range::{RangeRequest, ResolvedRange, resolve_range};

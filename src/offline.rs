@@ -212,6 +212,20 @@ impl OfflineStore {
         Ok(self.newest(id, &self.slot(id)).await?.map(|newest| newest.table))
     }
 
+    /// The tables whose names begin so, in order.
+    pub fn tables_beginning(&self, start: &str) -> Result<Vec<String>> {
+        let failed = |error| io_error("list the folder", &self.root, error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(start) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Unlinks the table's folder. Dropping what does not exist is fine.
     pub async fn drop_table(&self, id: &str) -> Result<()> {
         let path = self.path(id)?;

@@ -35,6 +35,8 @@ pub struct Warehouse {
     pub clock: Clock,
     pub activity: Arc<Activity>,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
+    /// held, by view, while its spans are folded
+    folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// stored tables that a crash has left without a name
     nameless: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl Warehouse {
             clock: config.clock.clone(),
             activity: Arc::default(),
             running_jobs: Mutex::default(),
+            folding: Mutex::default(),
             nameless,
         })
     }
@@ -124,11 +127,21 @@ impl Warehouse {
         let snapshot = self.catalog.snapshot();
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
         let tables = snapshot.objects().flat_map(|object| tables_of(object));
-        for table in views.map(|view| view.offline_table()).chain(tables) {
+        let of_view = |view: BoundView| {
+            let mut tables = self.offline.tables_beginning(&view.span_tables()).unwrap_or_default();
+            tables.push(view.offline_table());
+            tables
+        };
+        for table in views.flat_map(of_view).chain(tables) {
             if let Err(error) = self.offline.sweep_orphans(&table).await {
                 tracing::warn!(table, error = %error, "files of unfinished writes could not be removed");
             }
         }
+    }
+
+    /// To be locked by who folds spans of a view: one at a time.
+    pub fn folding(&self, view: u64) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.folding.lock().unwrap_or_else(PoisonError::into_inner).entry(view).or_default())
     }
 
     /// Notes that a job runs here, so that it can be cancelled.

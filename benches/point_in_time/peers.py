@@ -1,4 +1,4 @@
-"""The same questions to DuckDB and Polars, each in its best form. peers.py TASK FOLDER OUTPUT"""
+"""The same questions to DuckDB, Polars and DataFusion, each in its best form. peers.py TASK FOLDER OUTPUT"""
 
 import sys
 import time
@@ -42,6 +42,48 @@ def polars_latest(folder, output):
     labels = pl.scan_parquet(f"{folder}/labels.parquet").sort("ts")
     events = pl.scan_parquet(f"{folder}/events.parquet").sort("ts")
     labels.join_asof(events, on="ts", by="user_id", check_sortedness=False).sink_parquet(output, compression="zstd")
+
+
+def datafusion_context(folder):
+    import datafusion
+
+    context = datafusion.SessionContext()
+    for name in ("events", "labels"):
+        context.register_parquet(name, f"{folder}/{name}.parquet")
+    return context
+
+
+def datafusion_windows(folder, output):
+    features = ", ".join(
+        f"{function}(CASE WHEN e.t > s.t - {width} THEN e.amount END) AS {function}_{name}"
+        for name, width in WINDOWS.items()
+        for function in ("count", "sum", "avg", "max")
+    )
+    datafusion_context(folder).sql(f"""
+        COPY (
+            WITH s AS (SELECT label_id, user_id, CAST(ts AS BIGINT) AS t FROM labels),
+                 e AS (SELECT user_id, CAST(ts AS BIGINT) AS t, amount FROM events)
+            SELECT s.label_id, min(s.user_id) AS user_id, min(s.t) AS t, {features}
+            FROM s LEFT JOIN e ON e.user_id = s.user_id AND e.t <= s.t AND e.t > s.t - {WINDOWS["30d"]}
+            GROUP BY s.label_id
+        ) TO '{output}' STORED AS parquet""").collect()
+
+
+def datafusion_latest(folder, output):
+    features = ", ".join(
+        f"last_value({column}) IGNORE NULLS OVER "
+        f"(PARTITION BY user_id ORDER BY t, is_label ROWS UNBOUNDED PRECEDING) AS {column}"
+        for column in ("amount", "items", "channel")
+    )
+    rows = """SELECT CAST(NULL AS BIGINT) AS label_id, user_id, CAST(ts AS BIGINT) AS t, false AS is_label,
+                     amount, items, channel FROM events
+              UNION ALL SELECT label_id, user_id, CAST(ts AS BIGINT), true, NULL, NULL, NULL FROM labels"""
+    datafusion_context(folder).sql(f"""
+        COPY (
+            SELECT label_id, user_id, t, amount, items, channel
+            FROM (SELECT label_id, user_id, t, {features} FROM ({rows}))
+            WHERE label_id IS NOT NULL
+        ) TO '{output}' STORED AS parquet""").collect()
 
 
 if __name__ == "__main__":

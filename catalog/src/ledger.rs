@@ -1,6 +1,7 @@
 //! The job ledger: which background work was asked for, how it went, and which ranges of which views are materialized
 //! because of it. It runs nothing and has no clock; callers tell it what happened and when.
 
+mod folded;
 mod interval;
 mod job;
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
+pub use folded::FoldedSpans;
 pub use interval::{Interval, IntervalSet};
 pub use job::{
     DatasetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, NewJob, Outcome, RefreshWork, StoreKind,
@@ -34,6 +36,7 @@ struct State {
     /// The jobs that have not ended.
     active: BTreeMap<JobId, Job>,
     ranges: BTreeMap<(ObjectId, StoreKind), IntervalSet>,
+    folded: BTreeMap<ObjectId, FoldedSpans>,
 }
 
 /// The first stretch of a range that is not materialized.
@@ -58,11 +61,13 @@ impl Ledger {
     pub(crate) fn open(store: Arc<Store>, made: &BTreeMap<JobId, &DatasetVersion>) -> Result<Ledger, Error> {
         let next_job = JobId(store.required_number(Number::NextJob)?);
         let ranges: Vec<RangesRecord> = store.all(Table::Ranges)?;
+        let folded: Vec<FoldedSpans> = store.all(Table::Folded)?;
         let interrupted = end_interrupted(&store, made)?;
         let state = State {
             next_job,
             active: BTreeMap::new(),
             ranges: ranges.into_iter().map(|record| ((record.view, record.store), record.intervals)).collect(),
+            folded: folded.into_iter().map(|spans| (spans.view, spans)).collect(),
         };
         Ok(Ledger { store, writer: Mutex::new(()), state: RwLock::new(state), interrupted })
     }
@@ -282,6 +287,55 @@ impl Ledger {
         self.state().ranges.get(&(view, store))?.first_overlap(&range)
     }
 
+    /// Which spans of a view's stored rows are kept folded, too.
+    pub fn folded(&self, view: ObjectId) -> Option<FoldedSpans> {
+        self.state().folded.get(&view).cloned()
+    }
+
+    /// Notes that spans of one width are folded now, in states of this form, but for those that have a part of what
+    /// another job is working on: it has changed their rows, or is about to.
+    pub fn fold(&self, job: JobId, form: u64, width_us: i64, spans: &IntervalSet) -> Result<(), Error> {
+        let _writer = self.writer();
+        let job = self.active_job(job)?;
+        let Some(refresh) = job.request.work.refresh() else { return Err(job.wrong_state()) };
+        let view = refresh.view;
+        let mut spans = spans.clone();
+        for other in self.state().others_of(view, job.id) {
+            spans.remove(other.widened_to(width_us));
+        }
+        let known = self.folded(view).filter(|known| known.form == form);
+        let revision = self.folded(view).map_or(0, |known| known.revision);
+        let mut folded = known.unwrap_or_else(|| FoldedSpans { view, form, revision, widths: Vec::new() });
+        folded.add(width_us, &spans);
+        self.write_folded(folded)
+    }
+
+    /// Notes that rows of a range are about to change: what is folded from them counts no longer.
+    pub fn unfold(&self, view: ObjectId, range: Interval) -> Result<(), Error> {
+        let _writer = self.writer();
+        let Some(mut folded) = self.folded(view) else { return Ok(()) };
+        if folded.remove(range) { self.write_folded(folded) } else { Ok(()) }
+    }
+
+    /// Of a view's materialized rows what no other job than this one works on, with this job's own range.
+    pub fn settled(&self, view: ObjectId, job: JobId) -> Result<IntervalSet, Error> {
+        let own = self.active_job(job)?;
+        let mut settled = self.ranges(view, StoreKind::Offline);
+        settled.extend(own.request.work.refresh().map(|refresh| refresh.range));
+        self.state().others_of(view, job).for_each(|other| settled.remove(other));
+        Ok(settled)
+    }
+
+    fn write_folded(&self, folded: FoldedSpans) -> Result<(), Error> {
+        let mut batch = self.store.batch();
+        batch.put(Table::Folded, &[folded.view.0], &folded)?;
+        batch.commit()?;
+        self.change(|state| {
+            state.folded.insert(folded.view, folded);
+        });
+        Ok(())
+    }
+
     /// Forgets what is materialized of a view, because the view or its stored rows are gone. Its jobs stay listed.
     ///
     /// Refused while a job of the view has not ended: it would bring a range back.
@@ -294,8 +348,12 @@ impl Ledger {
         for store in StoreKind::ALL {
             batch.delete(Table::Ranges, &ranges_key(view, store));
         }
+        batch.delete(Table::Folded, &[view.0]);
         batch.commit()?;
-        self.change(|state| state.ranges.retain(|&(of, _), _| of != view));
+        self.change(|state| {
+            state.ranges.retain(|&(of, _), _| of != view);
+            state.folded.remove(&view);
+        });
         Ok(())
     }
 
@@ -360,6 +418,12 @@ impl Ledger {
 }
 
 impl State {
+    /// The ranges of a view that other jobs work on.
+    fn others_of(&self, view: ObjectId, job: JobId) -> impl Iterator<Item = Interval> {
+        let others = self.active.values().filter(move |other| other.id != job && other.refreshes(view));
+        others.filter_map(|other| other.request.work.refresh().map(|refresh| refresh.range))
+    }
+
     fn admit(&self, work: &JobWork) -> Result<(), Error> {
         match work {
             JobWork::Refresh(refresh) => self.admit_refresh(refresh),

@@ -29,10 +29,12 @@ pub(crate) enum Table {
     Attempts,
     /// view id, store → materialized intervals
     Ranges,
+    /// view id → folded spans
+    Folded,
 }
 
 impl Table {
-    const ALL: [Table; 5] = [Table::Objects, Table::Log, Table::Jobs, Table::Attempts, Table::Ranges];
+    const ALL: [Table; 6] = [Table::Objects, Table::Log, Table::Jobs, Table::Attempts, Table::Ranges, Table::Folded];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(match self {
@@ -41,6 +43,7 @@ impl Table {
             Table::Jobs => "jobs",
             Table::Attempts => "attempts",
             Table::Ranges => "ranges",
+            Table::Folded => "folded",
         })
     }
 }

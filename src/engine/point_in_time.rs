@@ -20,9 +20,11 @@ mod part;
 mod parts;
 mod planner;
 mod row_groups;
+mod row_states;
 mod row_store;
 mod rule;
 mod share;
+mod spans;
 mod spill_sort;
 mod stored;
 

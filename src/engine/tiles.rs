@@ -6,9 +6,7 @@ use std::ops::Add;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, ScalarValue};
@@ -23,115 +21,23 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
 
+use super::folding::{Fold, folded, folded_schema};
 use super::into_datafusion;
-use super::point_in_time::{RowGroups, check_materialized, single_partition};
+use super::point_in_time::{check_materialized, single_partition};
 use super::query::QueryPlanner;
-use super::relation::{ARRIVAL, BoundView, RowLayout, TILE, is_on_demand, materialized, time_type};
-use super::rows::{BUCKET, RowsRequest, in_range, sorted_rows_plan, stored_rows_plan};
+use super::relation::{BoundView, RowLayout, TILE, is_on_demand, materialized};
+use super::rows::{RowsRequest, in_range, sorted_rows_plan, stored_rows_plan};
 use super::sealed::sealed;
 use crate::error::{Error, Kind, Result};
 use crate::offline::BatchStream;
-use crate::row::{Value, array_of, integers_of, value_at, values_of};
-use crate::tile::{AggregateItems, RawRows, ViewKind, states_to_arrays, tile_rows};
+use crate::tile::ViewKind;
 use crate::time::ceil_us;
-
-/// A batch of tiles has about as many rows.
-const ROWS_AT_ONCE: usize = 8192;
 
 /// The tiles of rows as [`super::query_rows`] gives them: in the columns of `row_schema(RowLayout::Tiles)` and the
 /// bucket.
 pub fn tile_batches(view: &Arc<BoundView>, rows: SendableRecordBatchStream) -> DataFusionResult<BatchStream> {
-    let groups = RowGroups::new(&view.key_types(), rows)?;
-    let builder = TileBuilder::new(Arc::clone(view));
-    let batches = futures::stream::try_unfold((builder, groups), |(builder, mut groups)| async move {
-        let mut parts: Vec<RecordBatch> = Vec::new();
-        let mut rows = 0;
-        while rows < ROWS_AT_ONCE {
-            let Some((_, columns)) = groups.next().await? else { break };
-            let tiles = builder.tiles_of_key(groups.schema(), &columns)?;
-            rows += tiles.num_rows();
-            if tiles.num_rows() > 0 {
-                parts.push(tiles);
-            }
-        }
-        let Some(first) = parts.first() else { return Ok(None) };
-        let batch = concat_batches(&first.schema(), &parts)
-            .map_err(|error| Error::internal("tiles do not join").with_source(error))?;
-        Ok(Some((batch, (builder, groups))))
-    });
-    Ok(batches.boxed())
-}
-
-/// Builds the tiles of one view.
-#[derive(Debug)]
-struct TileBuilder {
-    view: Arc<BoundView>,
-    schema: SchemaRef,
-}
-
-impl TileBuilder {
-    fn new(view: Arc<BoundView>) -> TileBuilder {
-        TileBuilder { schema: tile_schema(&view), view }
-    }
-
-    /// The tiles of one key, out of its rows in order of time and arrival.
-    fn tiles_of_key(&self, schema: &SchemaRef, columns: &[ArrayRef]) -> Result<RecordBatch> {
-        let view = &self.view;
-        let column = |name: &str| -> Result<&ArrayRef> {
-            let index = schema.index_of(name).map_err(|error| lost(name).with_source(error))?;
-            Ok(&columns[index])
-        };
-        let rows = RawRows {
-            times: integers_of(column(&view.timestamp)?.as_ref())?,
-            arrivals: integers_of(column(ARRIVAL)?.as_ref())?,
-            secondary: match &view.secondary {
-                Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
-                None => None,
-            },
-            inputs: view
-                .partial_inputs
-                .iter()
-                .map(|taken| taken.iter().map(|&input| column(&view.inputs[input].name).cloned()).collect())
-                .collect::<Result<_>>()?,
-        };
-        let items = tile_rows(&view.plan, &rows)?;
-        self.batch(&items, columns, column(BUCKET)?)
-    }
-
-    fn batch(&self, items: &AggregateItems, columns: &[ArrayRef], bucket: &ArrayRef) -> Result<RecordBatch> {
-        let view = &self.view;
-        let n_tiles = items.times.len();
-        let repeated = |array: &ArrayRef, data_type: &DataType| -> Result<ArrayRef> {
-            let value = value_at(array.as_ref(), 0)?;
-            array_of(data_type, std::iter::repeat_n(value.as_ref(), n_tiles))
-        };
-        let mut arrays = Vec::with_capacity(self.schema.fields().len());
-        for (key, array) in view.keys.iter().zip(columns) {
-            arrays.push(repeated(array, &key.data_type)?);
-        }
-        if let (Some(secondary), Some(values)) = (&view.secondary, &items.secondary) {
-            arrays.push(array_of(&secondary.data_type, values.iter().map(Option::as_ref))?);
-        }
-        let times: Vec<Value> = items.times.iter().map(|&time| Value::Int(time)).collect();
-        arrays.push(array_of(&time_type(), times.iter().map(Some))?);
-        for (spec, states) in view.plan.partials.iter().zip(&items.partials) {
-            arrays.extend(states_to_arrays(spec, states)?);
-        }
-        arrays.push(repeated(bucket, &DataType::Int32)?);
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(|error| Error::internal("tiles do not fit their schema").with_source(error))
-    }
-}
-
-fn tile_schema(view: &BoundView) -> SchemaRef {
-    let mut fields: Vec<Field> =
-        view.row_schema(RowLayout::Tiles).fields().iter().map(|field| field.as_ref().clone()).collect();
-    fields.push(Field::new(BUCKET, DataType::Int32, false));
-    Arc::new(Schema::new(fields))
-}
-
-fn lost(name: &str) -> Error {
-    Error::internal(format!("rows lack column {name}"))
+    let tiles = folded(view, Fold::Tiles, rows)?;
+    Ok(tiles.map_ok(|tiles| tiles.states).boxed())
 }
 
 /// The tiles of a view out of a plan of its rows, as a table.
@@ -146,7 +52,7 @@ pub struct TileTable {
 
 impl TileTable {
     pub fn new(view: Arc<BoundView>, rows: LogicalPlan, state: SessionState) -> TileTable {
-        TileTable { schema: tile_schema(&view), view, rows, state }
+        TileTable { schema: folded_schema(&view), view, rows, state }
     }
 }
 
@@ -190,7 +96,7 @@ struct TileExec {
 
 impl TileExec {
     fn new(view: Arc<BoundView>, rows: Arc<dyn ExecutionPlan>, projection: Vec<usize>) -> DataFusionResult<TileExec> {
-        let schema = Arc::new(tile_schema(&view).project(&projection)?);
+        let schema = Arc::new(folded_schema(&view).project(&projection)?);
         Ok(TileExec { view, rows, projection, properties: Arc::new(single_partition(schema)) })
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::{cancelled, run_job};
 use super::online::{Mode, Useful, write_rows};
 use super::range::ResolvedRange;
+use super::spans::write_spans;
 use crate::engine::{
     BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, tile_batches,
 };
@@ -27,7 +28,6 @@ pub struct Materialization {
     pub overwrite: bool,
     pub author: Author,
 }
-
 
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
@@ -70,9 +70,12 @@ async fn write_both(
     job: &Job,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    let range = Interval::new(work.range.start_us, work.range.end_us);
+    warehouse.catalog.ledger().unfold(ObjectId(work.view.id), range)?;
     let rows = write_offline(warehouse, planner, work, job, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, rows, rows)?;
     warehouse.vacuum(&work.view.offline_table()).await;
+    write_spans(warehouse, planner, &work.view, job, range, cancel).await?;
     if work.online {
         write_online(warehouse, planner, work, job).await?;
     }
@@ -90,12 +93,7 @@ async fn write_offline(
     let view = &work.view;
     let layout = view.stored_layout();
     let table = view.offline_table();
-    let keyed = Layout::Keyed {
-        time_column: view.time_column(layout).to_owned(),
-        bucket_count: view.buckets,
-        key_columns: view.keys.iter().map(|key| key.name.clone()).collect(),
-    };
-    warehouse.offline.create_table(&table, view.row_schema(layout), keyed).await?;
+    warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
     let rows = query_rows(planner, view, range).await?;
     let batches: BatchStream = match layout {
@@ -106,6 +104,15 @@ async fn write_offline(
     let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
     let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());
     Ok(warehouse.offline.write(&table, write).await?.rows_written)
+}
+
+/// How rows of a view lie in the offline store.
+pub fn keyed(view: &BoundView, layout: RowLayout) -> Layout {
+    Layout::Keyed {
+        time_column: view.time_column(layout).to_owned(),
+        bucket_count: view.buckets,
+        key_columns: view.keys.iter().map(|key| key.name.clone()).collect(),
+    }
 }
 
 /// Reads the range back from the offline table, so that both stores hold the same, and writes it online.

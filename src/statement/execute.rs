@@ -273,5 +273,8 @@ async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()>
     warehouse.catalog.ledger().forget(ObjectId(view.id))?;
     warehouse.online.remove_view(view.id)?;
     warehouse.online.sync()?;
+    for table in warehouse.offline.tables_beginning(&view.span_tables())? {
+        warehouse.offline.drop_table(&table).await?;
+    }
     warehouse.offline.drop_table(&view.offline_table()).await
 }

@@ -31,21 +31,34 @@ struct Merged {
 
 pub async fn optimize(context: &mut StatementContext, statement: &Optimize, cancel: &CancellationToken) -> Result<()> {
     let stored = stored::find(context, statement.kind, &statement.name)?;
+    let stored::Stored { label, tables } = stored;
     let (warehouse, token) = (Arc::clone(&context.warehouse), cancel.child_token());
     // a task of its own, so that a cancelled one takes back the files that it has begun
-    let task = tokio::spawn(async move { merge_files(&warehouse, &stored.table, &token).await });
+    let task = tokio::spawn(async move { merge_all(&warehouse, &tables, &token).await });
     let merged = task.await.map_err(|error| Error::internal("a task that merges files died").with_source(error))??;
     let told = match merged.from {
-        0 => format!("the files of {} need no merging", stored.label),
-        from => format!("{from} files of {} became {}", stored.label, merged.to),
+        0 => format!("the files of {label} need no merging"),
+        from => format!("{from} files of {label} became {}", merged.to),
     };
     context.notices.push(Error::new(Kind::SuccessfulCompletion, told));
     Ok(())
 }
 
-/// One commit for each group of files, until there is none left to merge.
-async fn merge_files(warehouse: &Warehouse, table: &str, cancel: &CancellationToken) -> Result<Merged> {
+async fn merge_all(warehouse: &Warehouse, tables: &[String], cancel: &CancellationToken) -> Result<Merged> {
     let mut merged = Merged::default();
+    for table in tables {
+        merge_files(warehouse, table, cancel, &mut merged).await?;
+    }
+    Ok(merged)
+}
+
+/// One commit for each group of files, until there is none left to merge.
+async fn merge_files(
+    warehouse: &Warehouse,
+    table: &str,
+    cancel: &CancellationToken,
+    merged: &mut Merged,
+) -> Result<()> {
     while let Some(version) = warehouse.offline.table(table).await? {
         let group = next_group(&version);
         if group.is_empty() {
@@ -60,7 +73,7 @@ async fn merge_files(warehouse: &Warehouse, table: &str, cancel: &CancellationTo
             merged.to += outcome.files_added;
         }
     }
-    Ok(merged)
+    Ok(())
 }
 
 /// The files to be merged next; none if all is well.

@@ -10,9 +10,7 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
 use super::execute::Parameters;
-use crate::engine::{
-    Labels, LogicalPlan, QueryPlanner, called_view, dataset_call, is_system_schema, table_reference,
-};
+use crate::engine::{Labels, LogicalPlan, QueryPlanner, called_view, dataset_call, is_system_schema, table_reference};
 use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.

@@ -8,10 +8,11 @@ use super::context::StatementContext;
 use crate::engine::{BoundView, table_id, table_reference};
 use crate::error::{Error, Kind, Result};
 
-/// One of them, and its table in the offline store, which need not exist yet.
+/// One of them, and its tables in the offline store: the first has its rows and need not exist yet, others have spans
+/// folded from them.
 pub struct Stored {
     pub label: String,
-    pub table: String,
+    pub tables: Vec<String>,
 }
 
 pub fn find(context: &StatementContext, kind: Option<StoredKind>, name: &ObjectName) -> Result<Stored> {
@@ -31,7 +32,7 @@ pub fn find(context: &StatementContext, kind: Option<StoredKind>, name: &ObjectN
             })?
         }
     };
-    stored(&object)?.ok_or_else(|| {
+    stored(context, &object)?.ok_or_else(|| {
         let message = format!("{} \"{}\" has no stored rows", object.kind().as_str(), object.name());
         context.at(name, Error::new(Kind::WrongObjectType, message))
     })
@@ -41,18 +42,20 @@ pub fn find(context: &StatementContext, kind: Option<StoredKind>, name: &ObjectN
 pub fn all(context: &StatementContext) -> Result<Vec<Stored>> {
     let here = context.scope.workspace;
     let is_here = |object: &&std::sync::Arc<Object>| matches!(object.header().home, Home::Schema { workspace, .. } if workspace == here);
-    context.snapshot().objects().filter(is_here).filter_map(|object| stored(object).transpose()).collect()
+    context.snapshot().objects().filter(is_here).filter_map(|object| stored(context, object).transpose()).collect()
 }
 
-fn stored(object: &Object) -> Result<Option<Stored>> {
-    let table = if let Some(view) = object.downcast::<FeatureView>() {
-        BoundView::of_feature_view(view)?.offline_table()
+fn stored(context: &StatementContext, object: &Object) -> Result<Option<Stored>> {
+    let tables = if let Some(view) = object.downcast::<FeatureView>() {
+        let view = BoundView::of_feature_view(view)?;
+        let spans = context.warehouse.offline.tables_beginning(&view.span_tables())?;
+        std::iter::once(view.offline_table()).chain(spans).collect()
     } else if let Some(table) = object.downcast::<FeatureTable>() {
-        BoundView::of_feature_table(table)?.offline_table()
+        vec![BoundView::of_feature_table(table)?.offline_table()]
     } else if let Some(table) = object.downcast::<Table>() {
-        table_id(table)
+        vec![table_id(table)]
     } else {
         return Ok(None);
     };
-    Ok(Some(Stored { label: format!("{} \"{}\"", object.kind().as_str(), object.name()), table }))
+    Ok(Some(Stored { label: format!("{} \"{}\"", object.kind().as_str(), object.name()), tables }))
 }

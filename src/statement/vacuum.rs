@@ -50,11 +50,11 @@ async fn remove_files(
     cancel: &CancellationToken,
 ) -> Result<usize> {
     let mut removed = 0;
-    for stored in all {
+    for table in all.iter().flat_map(|stored| &stored.tables) {
         if cancel.is_cancelled() {
             return Err(Error::new(Kind::QueryCanceled, "VACUUM was cancelled"));
         }
-        removed += warehouse.remove_files(&stored.table, retain_us).await?;
+        removed += warehouse.remove_files(table, retain_us).await?;
     }
     Ok(removed)
 }

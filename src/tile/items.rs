@@ -52,7 +52,14 @@ pub fn tile_rows(plan: &ViewPlan, rows: &RawRows) -> Result<AggregateItems> {
     Ok(AggregateItems { times: tiles.anchors, secondary: tiles.secondary, partials })
 }
 
-/// The same from items, which may be rows or tiles of a width that divides the plan's.
+/// Folds rows into the spans of width `level_us`, the finest of the timing's levels. NULL secondary keys are dropped.
+pub fn level_rows(plan: &ViewPlan, rows: &RawRows, level_us: i64) -> Result<AggregateItems> {
+    let spans = Tiles::of(|time_us| floor(time_us, level_us), &rows.times, rows.secondary.as_deref());
+    let partials = fold_rows(plan, rows, &spans.members)?;
+    Ok(AggregateItems { times: spans.anchors, secondary: spans.secondary, partials })
+}
+
+/// The tiles from items, which may be rows or tiles of a width that divides the plan's.
 pub fn fold_tiles(plan: &ViewPlan, items: &AggregateItems) -> Result<AggregateItems> {
     fold_by(plan, items, |time_us| plan.timing.tile_anchor(time_us))
 }

@@ -1,5 +1,7 @@
 //! Which stored spans of time can stand for the items inside them, so that long windows read few rows.
 
+use granary_catalog::object::RelativeSpan;
+
 use super::window::{ceil, floor, spans};
 use super::{Bounds, Timing, Window};
 
@@ -9,6 +11,16 @@ pub struct Stretch {
     /// the width of the stored spans, one of [`Timing::levels`]; `None`: the view's own items
     pub level_us: Option<i64>,
     pub bounds: Bounds,
+}
+
+/// So many spans must fit into the longest window for them to be worth storing.
+const SPANS_OF_A_WINDOW: i64 = 4;
+
+/// The widths of the timing's levels that can stand for items of some window.
+pub fn useful_levels(timing: &Timing, windows: &[Window]) -> Vec<i64> {
+    let size = |span: RelativeSpan| span.start_us.map_or(i64::MAX, |start_us| span.end_us.saturating_sub(start_us));
+    let longest_us = windows.iter().flat_map(spans).map(size).max().unwrap_or(0);
+    timing.levels().filter(|width_us| width_us.saturating_mul(SPANS_OF_A_WINDOW) <= longest_us).collect()
 }
 
 /// What to read to answer `windows` at any of the times from `first_us` to `last_us`, ascending and without overlap.

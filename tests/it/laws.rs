@@ -94,7 +94,7 @@ pub fn random_case_at(random: &mut Random, base: i64) -> Case {
     Case { view, events, questions, end: base + tick * 100 + 12 * schedule }
 }
 
-fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event {
+pub fn random_event(random: &mut Random, time: impl Fn(&mut Random) -> i64) -> Event {
     Event {
         key: *random.pick(&[Some("a"), Some("a"), Some("b"), Some("c"), None]),
         ts: time(random),

@@ -7,6 +7,7 @@ mod random;
 #[path = "../support/ready.rs"]
 mod ready;
 mod services;
+mod spans;
 mod storage;
 mod tidy;
 mod world;

@@ -18,8 +18,9 @@ const EXPECTED: &str = include_str!("explain.txt");
 
 /// A plan's text without the figures that vary: times, and sizes of memory and files.
 fn steady(line: &str) -> String {
-    let is_figure =
-        |text: &str| ["time=", "Time: ", "Time\": ", "Memory: ", "Read: ", "Read\": "].iter().any(|end| text.ends_with(end));
+    let is_figure = |text: &str| {
+        ["time=", "Time: ", "Time\": ", "Memory: ", "Read: ", "Read\": "].iter().any(|end| text.ends_with(end))
+    };
     let mut steady = String::new();
     let mut in_figure = false;
     for character in line.chars() {

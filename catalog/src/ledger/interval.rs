@@ -23,6 +23,30 @@ impl Interval {
         let common = Interval { start_us: self.start_us.max(other.start_us), end_us: self.end_us.min(other.end_us) };
         (!common.is_empty()).then_some(common)
     }
+
+    /// The shortest interval around this one that begins and ends at multiples of `width_us`.
+    pub fn widened_to(&self, width_us: i64) -> Interval {
+        let start_us = self.start_us.saturating_sub(self.start_us.rem_euclid(width_us));
+        let past = self.end_us.rem_euclid(width_us);
+        let end_us = if past == 0 { self.end_us } else { self.end_us.saturating_add(width_us - past) };
+        Interval { start_us, end_us }
+    }
+
+    /// The longest interval inside this one that begins and ends at multiples of `width_us`; it may be empty. An end
+    /// of time stays.
+    pub fn narrowed_to(&self, width_us: i64) -> Interval {
+        let past = self.start_us.rem_euclid(width_us);
+        let start_us = match self.start_us {
+            i64::MIN => i64::MIN,
+            start_us if past == 0 => start_us,
+            start_us => start_us.saturating_add(width_us - past),
+        };
+        let end_us = match self.end_us {
+            i64::MAX => i64::MAX,
+            end_us => end_us.saturating_sub(end_us.rem_euclid(width_us)),
+        };
+        Interval { start_us, end_us }
+    }
 }
 
 /// A set of points in time, kept as the fewest intervals: ordered, apart from each other, none empty.
@@ -69,6 +93,11 @@ impl IntervalSet {
         self.intervals = kept.filter(|interval| !interval.is_empty()).collect();
     }
 
+    /// What the set has of the interval.
+    pub fn intersection(&self, interval: &Interval) -> IntervalSet {
+        self.intervals.iter().filter_map(|member| member.intersection(interval)).collect()
+    }
+
     /// The first stretch of the interval that the set has.
     pub fn first_overlap(&self, interval: &Interval) -> Option<Interval> {
         let first = self.intervals.partition_point(|member| member.end_us <= interval.start_us);
@@ -99,8 +128,14 @@ impl IntervalSet {
 impl FromIterator<Interval> for IntervalSet {
     fn from_iter<I: IntoIterator<Item = Interval>>(intervals: I) -> IntervalSet {
         let mut set = IntervalSet::default();
-        intervals.into_iter().for_each(|interval| set.insert(interval));
+        set.extend(intervals);
         set
+    }
+}
+
+impl Extend<Interval> for IntervalSet {
+    fn extend<I: IntoIterator<Item = Interval>>(&mut self, intervals: I) {
+        intervals.into_iter().for_each(|interval| self.insert(interval));
     }
 }
 
@@ -153,6 +188,28 @@ mod tests {
                 assert_eq!(set.first_overlap(&asked), overlap, "{set:?} {asked:?}");
             }
         }
+    }
+
+    #[test]
+    fn multiples_of_a_width_around_and_inside() {
+        let mut random = Random::new(8);
+        for _ in 0..400 {
+            let (width, interval) =
+                (random.between(1, 5), Interval::new(random.between(LOW, HIGH), random.between(LOW, HIGH)));
+            if interval.is_empty() {
+                continue;
+            }
+            let multiples = |range: std::ops::RangeInclusive<i64>| range.filter(|at| at.rem_euclid(width) == 0);
+            let around = interval.widened_to(width);
+            assert_eq!(Some(around.start_us), multiples(-20..=interval.start_us).last());
+            assert_eq!(Some(around.end_us), multiples(interval.end_us..=20).next());
+            let inside = interval.narrowed_to(width);
+            assert_eq!(Some(inside.start_us), multiples(interval.start_us..=20).next());
+            assert_eq!(Some(inside.end_us), multiples(-20..=interval.end_us).last());
+        }
+        let always = Interval::new(i64::MIN, i64::MAX);
+        assert_eq!(always.narrowed_to(7), always);
+        assert!(always.widened_to(7).intersection(&always) == Some(always));
     }
 
     #[test]

@@ -339,3 +339,55 @@ fn ranges_are_those_of_the_jobs_that_succeeded() {
         }
     }
 }
+
+fn spans(intervals: &[(i64, i64)]) -> IntervalSet {
+    intervals.iter().map(|(start_us, end_us)| Interval::new(*start_us, *end_us)).collect()
+}
+
+#[test]
+fn folded_spans_count_until_their_rows_change() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    assert_eq!(ledger.folded(SPEND), None);
+    let begin = |request: NewJob| {
+        let job = ledger.create_job(request).unwrap().id;
+        ledger.start_attempt(job, 10).unwrap();
+        job
+    };
+    let first = begin(request(0, 40));
+    assert_eq!(ledger.settled(SPEND, first).unwrap(), spans(&[(0, 40)]));
+    ledger.fold(first, 7, 10, &spans(&[(0, 40)])).unwrap();
+    ledger.finish(first, Outcome::Succeeded, 20).unwrap();
+
+    // what another job works on is not folded, nor is a span of which it has a part
+    let (second, third) = (begin(request(40, 60)), begin(request(60, 75)));
+    assert_eq!(ledger.settled(SPEND, second).unwrap(), spans(&[(0, 60)]));
+    ledger.fold(second, 7, 20, &spans(&[(0, 80)])).unwrap();
+    let folded = ledger.folded(SPEND).unwrap();
+    assert_eq!(folded.widths, [(10, spans(&[(0, 40)])), (20, spans(&[(0, 60)]))]);
+    ledger.finish(second, Outcome::Failed { error: failure("no") }, 20).unwrap();
+    ledger.finish(third, Outcome::Cancelled, 20).unwrap();
+
+    ledger.unfold(SPEND, Interval::new(100, 110)).unwrap();
+    assert_eq!(ledger.folded(SPEND).unwrap(), folded, "nothing was folded there");
+    ledger.unfold(SPEND, Interval::new(11, 12)).unwrap();
+    let less = ledger.folded(SPEND).unwrap();
+    assert_eq!(less.widths, [(10, spans(&[(0, 10), (20, 40)])), (20, spans(&[(20, 60)]))]);
+    assert!(less.revision > folded.revision);
+
+    drop(catalog);
+    let catalog = place.open();
+    let ledger = catalog.ledger();
+    assert_eq!(ledger.folded(SPEND), Some(less.clone()));
+
+    // states of another form take the place of all
+    let job = ledger.create_job(request(75, 80)).unwrap().id;
+    ledger.start_attempt(job, 10).unwrap();
+    ledger.fold(job, 8, 10, &spans(&[(20, 30)])).unwrap();
+    let other = ledger.folded(SPEND).unwrap();
+    assert_eq!((other.form, &other.widths), (8, &vec![(10, spans(&[(20, 30)]))]));
+    assert!(other.revision > less.revision);
+    ledger.finish(job, Outcome::Succeeded, 20).unwrap();
+    ledger.forget(SPEND).unwrap();
+    assert_eq!(ledger.folded(SPEND), None);
+}

@@ -26,7 +26,7 @@ use crate::tile::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run};
 /// What is asked of the rows.
 pub struct Questions {
     pub asked: Spine,
-    pub inputs: Vec<RowsInput>,
+    pub inputs: Arc<[RowsInput]>,
     pub reads: Arc<[Read]>,
     pub schema: SchemaRef,
 }

@@ -24,7 +24,7 @@ pub struct Cursor {
     part: usize,
     tie: Option<usize>,
     memory: MemoryReservation,
-    _scan: Option<StoredScan>,
+    _scans: Vec<StoredScan>,
 }
 
 /// What a cursor goes through.
@@ -32,7 +32,7 @@ pub struct Ordered {
     pub streams: Vec<SendableRecordBatchStream>,
     pub form: Form,
     /// what the streams read
-    pub scan: Option<StoredScan>,
+    pub scans: Vec<StoredScan>,
     /// a column that orders rows of the same time
     pub tie: Option<usize>,
 }
@@ -73,7 +73,7 @@ impl Cursor {
             part,
             tie: ordered.tie,
             memory: resources.reservation("point-in-time join, rows in order"),
-            _scan: ordered.scan,
+            _scans: ordered.scans,
         }
     }
 

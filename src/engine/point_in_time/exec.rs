@@ -28,6 +28,7 @@ use super::collect::Resources;
 use super::gather::Gathering;
 use super::part::{Gathered, Part};
 use super::planner::single_partition;
+use super::spans::SpanInput;
 use super::stored::StoredInput;
 use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::Result;
@@ -54,6 +55,8 @@ pub struct RowsInput {
     pub arrival: Option<usize>,
     /// the same rows in the offline store, if its files lie in the order that a join by key needs
     pub stored: Option<StoredInput>,
+    /// how to read spans of time in the place of some of these rows
+    pub spans: Option<Arc<SpanInput>>,
 }
 
 /// What is wanted of one view.
@@ -128,14 +131,24 @@ impl PointInTimeExec {
 }
 
 impl DisplayAs for PointInTimeExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let views: Vec<String> = self.reads.iter().map(Read::to_string).collect();
-        write!(f, "PointInTimeExec: {}", views.join(", "))?;
-        match self.spine {
-            Spine::Rows { .. } => Ok(()),
-            Spine::AllKeys { time_us } => write!(f, ", all keys as of {}", format_timestamp(time_us)),
+        let views = views.join(", ");
+        let keys = match self.spine {
+            Spine::Rows { .. } => None,
+            Spine::AllKeys { time_us } => Some(format!("all as of {}", format_timestamp(time_us))),
             Spine::History { start_us, end_us } => {
-                write!(f, ", history from {} to {}", format_timestamp(start_us), format_timestamp(end_us))
+                Some(format!("all from {} to {}", format_timestamp(start_us), format_timestamp(end_us)))
+            }
+        };
+        match format {
+            DisplayFormatType::TreeRender => {
+                write!(f, "views={views}")?;
+                keys.map_or(Ok(()), |keys| write!(f, "\nkeys={keys}"))
+            }
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "PointInTimeExec: {views}")?;
+                keys.map_or(Ok(()), |keys| write!(f, ", keys: {keys}"))
             }
         }
     }
@@ -214,16 +227,18 @@ impl ExecutionPlan for PointInTimeExec {
             figures: figures.clone(),
             resources,
             parallelism: self.properties.partitioning.partition_count(),
+            scans_of_spans: Vec::new(),
         };
-        let questions = Questions {
-            asked: gathering.spine.clone(),
-            inputs: self.inputs.clone(),
-            reads: Arc::clone(&self.reads),
-            schema: Arc::clone(&schema),
-        };
+        let (asked, answer_schema) = (gathering.spine.clone(), Arc::clone(&schema));
         let gathered = Arc::clone(&self.gathered);
         let start = async move {
             let gathered = gathered.get_or_try_init(|| gathering.run()).await?;
+            let questions = Questions {
+                asked,
+                inputs: Arc::clone(&gathered.described),
+                reads: Arc::clone(&gathered.reads),
+                schema: answer_schema,
+            };
             Ok::<_, DataFusionError>(Answering { gathered: Arc::clone(gathered), part: None, questions, figures })
         };
         let blocks = futures::stream::once(start)
@@ -289,6 +304,8 @@ pub struct Figures {
     pub files_read: Count,
     pub files_pruned: Count,
     pub bytes_read: Count,
+    /// spans of time that were read in the place of rows
+    pub spans_read: Count,
     /// reading the spine and numbering its keys
     pub spine_time: Time,
     /// waiting for rows of inputs
@@ -312,6 +329,7 @@ impl Figures {
             files_read: count("files_read"),
             files_pruned: count("files_pruned"),
             bytes_read: count("bytes_read"),
+            spans_read: count("spans_read"),
             spine_time: time("spine_time"),
             scan_time: time("scan_time"),
             match_time: time("match_time"),

@@ -23,7 +23,8 @@ use super::matching::Matching;
 use super::materialized::Materialized;
 use super::part::{Gathered, InputRows, InputSource, SpineRows, working_bytes};
 use super::parts::Parts;
-use super::stored::StoredInput;
+use super::spans::{AskedTimes, WithSpans};
+use super::stored::{StoredInput, rows_of};
 use crate::error::{Error, Result};
 
 /// What is to be read.
@@ -35,6 +36,16 @@ pub struct Gathering {
     pub resources: Resources,
     /// how many will answer side by side
     pub parallelism: usize,
+    /// parts of inputs' plans that give spans of time
+    pub scans_of_spans: Vec<Arc<dyn ExecutionPlan>>,
+}
+
+/// The rows that ask, and the first and the last time that they ask for; the first is the greater if there is none.
+struct SpineRead {
+    spine: RowCollector,
+    kept: Arc<Kept>,
+    first_us: i64,
+    last_us: i64,
 }
 
 /// The rows of one input by partition, as far as they are read before anything is answered.
@@ -44,8 +55,9 @@ enum Input {
 }
 
 impl Gathering {
-    pub async fn run(self) -> Result<Arc<Gathered>> {
-        let first = self.reads.first().ok_or_else(|| Error::internal("a point-in-time join without a view"))?;
+    pub async fn run(mut self) -> Result<Arc<Gathered>> {
+        let reads = Arc::clone(&self.reads);
+        let first = reads.first().ok_or_else(|| Error::internal("a point-in-time join without a view"))?;
         let memory = self.resources.reservation("point-in-time join, its keys");
         let n_columns = first.view.keys.len();
         let types = first.view.key_types();
@@ -56,18 +68,21 @@ impl Gathering {
                 // one bucket is read by one task
                 let buckets = buckets.max().filter(|count| *count as usize >= self.parallelism);
                 let mut keys = KeyIndex::new(&types, buckets, memory)?;
-                let (mut spine, kept, reach) = self.read_spine(&input, width, n_columns, &mut keys).await?;
+                let SpineRead { mut spine, kept, first_us, last_us } =
+                    self.read_spine(&input, width, n_columns, &mut keys).await?;
                 keys.seal()?;
+                self.use_spans(AskedTimes { first_us, last_us, all_keys: false })?;
                 let parts = match (spine.end()?, buckets) {
                     (Some(parts), _) => Arc::clone(parts),
                     (None, None) => Arc::new(Parts::of_keys(keys.len(), self.parallelism)),
                     (None, Some(count)) => Arc::new(Parts::of_buckets(&keys, count)?),
                 };
-                let inputs = self.read_inputs(keys, n_columns, reach, &parts).await?;
+                let inputs = self.read_inputs(keys, n_columns, self.reach(first_us, last_us), &parts).await?;
                 self.gathered(Some((spine, kept)), inputs, &parts)
             }
             Spine::AllKeys { time_us } => {
                 Materialized::of(first).check_scan(time_us)?;
+                self.use_spans(AskedTimes { first_us: time_us, last_us: time_us, all_keys: true })?;
                 self.gather_all_keys(KeyIndex::new(&types, None, memory)?, n_columns).await
             }
             Spine::History { start_us, end_us } => {
@@ -77,14 +92,46 @@ impl Gathering {
         }
     }
 
-    /// The spine, and for every input the times that its answers can depend on.
+    /// Reads spans of time in the place of rows where that is worth it.
+    fn use_spans(&mut self, asked: AskedTimes) -> Result<()> {
+        if asked.first_us > asked.last_us {
+            return Ok(());
+        }
+        let mut reads = self.reads.to_vec();
+        for (number, input) in self.inputs.iter_mut().enumerate() {
+            let Some(spans) = input.spans.clone() else { continue };
+            if let Some(WithSpans { input: with_spans, read, folded }) = spans.with_spans(input, asked)? {
+                *input = with_spans;
+                self.scans_of_spans.extend(folded);
+                // such an input is of one view alone
+                let of_input = reads.iter_mut().filter(|read| read.input == number);
+                of_input.for_each(|known| *known = Read { input: number, ..read.clone() });
+            }
+        }
+        self.reads = reads.into();
+        Ok(())
+    }
+
+    /// For every input the times that answers from `first_us` to `last_us` can depend on.
+    fn reach(&self, first_us: i64, last_us: i64) -> Vec<Range<i64>> {
+        let mut reach = vec![i64::MAX..i64::MIN; self.inputs.len()];
+        if first_us <= last_us {
+            for read in self.reads.iter() {
+                let reached = read.answerer.plan().reach(first_us, last_us);
+                let so_far = &mut reach[read.input];
+                *so_far = so_far.start.min(reached.start)..so_far.end.max(reached.end);
+            }
+        }
+        reach
+    }
+
     async fn read_spine(
         &self,
         input: &Arc<dyn ExecutionPlan>,
         width: usize,
         n_columns: usize,
         keys: &mut KeyIndex,
-    ) -> Result<(RowCollector, Arc<Kept>, Vec<Range<i64>>)> {
+    ) -> Result<SpineRead> {
         let _timer = self.figures.spine_time.timer();
         let time = width + n_columns;
         let shown = |column: usize| {
@@ -107,15 +154,7 @@ impl Gathering {
             last_us = known.iter().copied().fold(last_us, i64::max);
             spine.push(kept.keep(&batch, numbers, times)?, None)?;
         }
-        let mut reach = vec![i64::MAX..i64::MIN; self.inputs.len()];
-        if first_us <= last_us {
-            for read in self.reads.iter() {
-                let reached = read.answerer.plan().reach(first_us, last_us);
-                let so_far = &mut reach[read.input];
-                *so_far = so_far.start.min(reached.start)..so_far.end.max(reached.end);
-            }
-        }
-        Ok((spine, kept, reach))
+        Ok(SpineRead { spine, kept, first_us, last_us })
     }
 
     /// The columns of an input that are kept; with the keys, if no spine has them.
@@ -233,6 +272,9 @@ impl Gathering {
             collector.end()?;
             on_disk |= collector.is_spilled();
         }
+        for plan in &self.scans_of_spans {
+            self.figures.spans_read.add(rows_of(plan));
+        }
         on_disk = on_disk || !self.has_memory_to_answer(&collectors, parts);
         let spine = match spine {
             Some((collector, kept)) => Some(SpineRows { kept, collected: collector.finish(parts, on_disk)? }),
@@ -253,6 +295,7 @@ impl Gathering {
             n_keys,
             spine,
             inputs: inputs.into_iter().zip(&self.inputs).map(finish).collect::<Result<Vec<_>>>()?,
+            described: self.inputs.clone().into(),
             reads: Arc::clone(&self.reads),
             resources: self.resources.clone(),
             parallelism: self.parallelism,

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 
 use super::collect::{Collected, Resources, batch_bytes};
 use super::cursor::{Cursor, Form, Ordered};
-use super::exec::Read;
+use super::exec::{Read, RowsInput};
 use super::kept::{Kept, NO_TIME};
 use super::matching::Matching;
 use super::parts::Parts;
@@ -34,6 +34,7 @@ pub struct Gathered {
     pub n_keys: usize,
     pub spine: Option<SpineRows>,
     pub inputs: Vec<InputRows>,
+    pub described: Arc<[RowsInput]>,
     pub reads: Arc<[Read]>,
     pub resources: Resources,
     /// how many parts are answered side by side
@@ -108,16 +109,16 @@ impl Gathered {
     }
 
     async fn input(&self, part: usize, input: &InputRows, memory: &MemoryReservation) -> Result<PartRows> {
-        let cursor = |streams, form, scan| {
+        let cursor = |streams, form, scans| {
             let matching = Arc::clone(&input.matching);
-            let order = Ordered { streams, form, scan, tie: input.tie };
+            let order = Ordered { streams, form, scans, tie: input.tie };
             PartRows::InOrder(Cursor::new(order, matching, part, &self.resources))
         };
         let kept = &input.matching.kept;
         let collected = match &input.source {
             InputSource::Stored(stored) => {
-                let StoredStreams { streams, scan } = stored.streams(part, &input.matching, &self.resources)?;
-                return Ok(cursor(streams, Form::Plan, Some(scan)));
+                let StoredStreams { streams, scans } = stored.streams(part, &input.matching, &self.resources)?;
+                return Ok(cursor(streams, Form::Plan, scans));
             }
             InputSource::Collected(collected) => collected,
         };
@@ -126,7 +127,7 @@ impl Gathered {
         match collected {
             Collected::Disk(rows) if working_bytes(rows.bytes(part)) > share => {
                 let sorted = super::spill_sort::sorted(rows, part, kept, input.tie, share)?;
-                Ok(cursor(vec![sorted], Form::Kept, None))
+                Ok(cursor(vec![sorted], Form::Kept, Vec::new()))
             }
             collected => self.load(part, collected, kept, input.tie, memory).await.map(PartRows::Whole),
         }

@@ -24,7 +24,9 @@ use super::answer::{Answerer, Wanted};
 use super::exec::{PointInTimeExec, Read, RowsInput, Spine};
 use super::lookup::OnlineLookupExec;
 use super::node::{PointInTimeJoin, RelationRead};
+use super::row_states::RowStates;
 use super::share::{RowByRow, share};
+use super::spans::SpanInput;
 use super::stored::StoredInput;
 use crate::engine::relation::{
     ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
@@ -160,11 +162,23 @@ impl<'a> ViewRows<'a> {
 
     /// `places`: of the columns, in the input.
     fn read(&self, input: usize, places: &[usize], of_view: Option<usize>) -> Result<Read> {
+        self.read_as(self.layout, &self.names, input, places, of_view)
+    }
+
+    /// The same of rows in any layout, whose columns are `names`.
+    fn read_as(
+        &self,
+        layout: RowLayout,
+        names: &[String],
+        input: usize,
+        places: &[usize],
+        of_view: Option<usize>,
+    ) -> Result<Read> {
         let place = |name: &str| {
-            let known = self.names.iter().position(|known| known == name);
-            known.map(|index| places[index]).ok_or_else(|| Error::internal("a row column is lost"))
+            let known = names.iter().position(|known| known == name);
+            known.map(|index| places[index]).ok_or_else(|| lost(name))
         };
-        let columns = self.answerer.item_columns(self.layout);
+        let columns = self.answerer.item_columns(layout);
         let view = &self.relation.view;
         Ok(Read {
             view: Arc::clone(view),
@@ -189,7 +203,57 @@ impl<'a> ViewRows<'a> {
             time: self.relation.view.keys.len(),
             arrival: self.names.iter().position(|name| name == ARRIVAL),
             stored: self.stored_input()?,
+            spans: None,
         })
+    }
+
+    /// How to read spans in the place of rows, if there are any that may be read.
+    fn span_input(&self, input: &RowsInput, number: usize) -> Result<Option<Arc<SpanInput>>> {
+        let Some(stored) = self.stored.as_ref().filter(|stored| !stored.spans().is_empty()) else { return Ok(None) };
+        if input.stored.is_none() {
+            return Ok(None);
+        }
+        let (view, tiles) = (&self.relation.view, self.relation.view.row_schema(RowLayout::Tiles));
+        let places = |schema: &SchemaRef, names: &[String]| -> Result<Vec<usize>> {
+            let place = |name: &String| schema.index_of(name).map_err(|error| lost(name).with_source(error));
+            names.iter().map(place).collect()
+        };
+        let names = self.answerer.row_columns(RowLayout::Tiles);
+        let span_columns = places(&tiles, &names)?;
+        let schema = Arc::new(tiles.project(&span_columns).map_err(datafusion::error::DataFusionError::from)?);
+        let (row_columns, as_states) = match self.layout {
+            RowLayout::Tiles => (span_columns.clone(), None),
+            RowLayout::Events => {
+                let mut names = self.answerer.row_columns(RowLayout::Events);
+                if !names.iter().any(|name| name == ARRIVAL) {
+                    names.push(ARRIVAL.to_owned());
+                }
+                let place = |name: &str| names.iter().position(|known| known == name).ok_or_else(|| lost(name));
+                let inputs = self.answerer.item_columns(RowLayout::Events);
+                let states = RowStates {
+                    plan: self.answerer.plan().clone(),
+                    n_keys: view.keys.len(),
+                    time: view.keys.len(),
+                    arrival: place(ARRIVAL)?,
+                    secondary: view.secondary.as_ref().map(|secondary| place(&secondary.name)).transpose()?,
+                    inputs: inputs
+                        .iter()
+                        .map(|names| names.iter().map(|name| place(name)).collect::<Result<Vec<_>>>())
+                        .collect::<Result<_>>()?,
+                    schema: Arc::clone(&schema),
+                };
+                (places(&stored.schema(), &names)?, Some(Arc::new(states)))
+            }
+        };
+        let all: Vec<usize> = (0..names.len()).collect();
+        Ok(Some(Arc::new(SpanInput {
+            rows: stored.clone(),
+            row_columns,
+            as_states,
+            span_columns,
+            read: self.read_as(RowLayout::Tiles, &names, number, &all, None)?,
+            time_column: view.time_column(self.layout).to_owned(),
+        })))
     }
 
     fn stored_input(&self) -> Result<Option<StoredInput>> {
@@ -201,6 +265,10 @@ impl<'a> ViewRows<'a> {
         let columns = self.names.iter().map(place).collect::<Result<_>>()?;
         Ok(StoredInput::of(stored, columns, &self.relation.view.key_types()))
     }
+}
+
+fn lost(name: &str) -> Error {
+    Error::internal(format!("rows lack column {name}"))
 }
 
 /// The inputs of the relations, each read once, and what is read of them.
@@ -222,7 +290,9 @@ async fn inputs_of(reads: &[RelationRead]) -> Result<(Vec<RowsInput>, Vec<Read>)
         if along.is_empty() {
             let all: Vec<usize> = (0..view.names.len()).collect();
             of_views[first] = Some(view.read(inputs.len(), &all, None)?);
-            inputs.push(view.input(&view.plan).await?);
+            let mut input = view.input(&view.plan).await?;
+            input.spans = view.span_input(&input, inputs.len())?;
+            inputs.push(input);
             continue;
         }
         let together: Vec<usize> = std::iter::once(first).chain(along).collect();

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::collect::Resources;
 use super::exec::Figures;
 use super::matching::Matching;
-use crate::engine::tables::stored::{KeyValues, Reach, StoredRows};
+use super::spans::Piece;
+use crate::engine::tables::stored::{KeyValues, StoredRows};
 use crate::error::Result;
 
 /// So many keys are looked for in statistics and bloom filters.
@@ -18,11 +20,11 @@ const FEW_KEYS: usize = 20;
 /// More files of a bucket than this are not read side by side.
 const MOST_FILES: usize = 32;
 
-/// The columns of stored rows that an input has.
+/// Rows of the offline store, in stretches of time that ascend.
 #[derive(Debug, Clone)]
 pub struct StoredInput {
-    rows: StoredRows,
-    columns: Vec<usize>,
+    pieces: Vec<Piece>,
+    bucket_count: u32,
 }
 
 impl StoredInput {
@@ -31,43 +33,76 @@ impl StoredInput {
         // files order floats otherwise than keys are ordered in memory
         let is_float = |key: &DataType| matches!(key, DataType::Float32 | DataType::Float64);
         let in_order = rows.is_in_order() && rows.most_files_of_a_bucket() <= MOST_FILES;
-        (in_order && !key_types.iter().any(is_float)).then(|| StoredInput { rows: rows.clone(), columns })
+        let usable = in_order && !key_types.iter().any(is_float);
+        let bucket_count = rows.bucket_count();
+        usable.then(|| StoredInput { pieces: vec![Piece::all(rows.clone(), columns)], bucket_count })
+    }
+
+    /// The same rows in other pieces.
+    pub fn of_pieces(&self, pieces: Vec<Piece>) -> StoredInput {
+        StoredInput { pieces, bucket_count: self.bucket_count }
     }
 
     pub fn bucket_count(&self) -> u32 {
-        self.rows.bucket_count()
+        self.bucket_count
     }
 
     /// The rows of a bucket that may be wanted: one stream for each file; their times ascend from file to file.
     pub fn streams(&self, bucket: usize, wanted: &Matching, resources: &Resources) -> Result<StoredStreams> {
-        let keys = wanted.keys.few(FEW_KEYS).map(|values| KeyValues { key: 0, values });
-        let reach =
-            Reach { times: wanted.reach.clone(), bucket: u32::try_from(bucket).ok(), keys: keys.into_iter().collect() };
-        let (plan, pruned) = self.rows.files_in_order(&self.columns, &reach)?;
-        wanted.figures.files_pruned.add(pruned.files_total - pruned.files_read);
-        wanted.figures.files_read.add(pruned.files_read);
-        let n_files = plan.output_partitioning().partition_count();
-        let streams = (0..n_files).map(|file| Ok(plan.execute(file, Arc::clone(&resources.context))?));
-        let streams = streams.collect::<Result<Vec<_>>>()?;
-        Ok(StoredStreams { streams, scan: StoredScan { plan, figures: wanted.figures.clone() } })
+        let mut found = StoredStreams { streams: Vec::new(), scans: Vec::new() };
+        for piece in &self.pieces {
+            let keys = wanted.keys.few(FEW_KEYS).map(|values| KeyValues { key: 0, values });
+            let bucket = u32::try_from(bucket).ok();
+            let (plan, pruned) = piece.in_bucket(bucket, &wanted.reach, keys.into_iter().collect())?;
+            wanted.figures.files_pruned.add(pruned.files_total - pruned.files_read);
+            wanted.figures.files_read.add(pruned.files_read);
+            for file in 0..plan.output_partitioning().partition_count() {
+                found.streams.push(plan.execute(file, Arc::clone(&resources.context))?);
+            }
+            let (figures, is_folded) = (wanted.figures.clone(), piece.is_folded());
+            found.scans.push(StoredScan { plan, figures, is_folded });
+        }
+        Ok(found)
     }
 }
 
 /// The files of a bucket on their way.
 pub struct StoredStreams {
     pub streams: Vec<SendableRecordBatchStream>,
-    pub scan: StoredScan,
+    pub scans: Vec<StoredScan>,
 }
 
 /// Adds up what a scan has read when it ends.
 pub struct StoredScan {
-    plan: Arc<dyn ExecutionPlan>,
-    figures: Figures,
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub figures: Figures,
+    /// spans of time, not rows
+    pub is_folded: bool,
 }
 
 impl Drop for StoredScan {
     fn drop(&mut self) {
-        let bytes = self.plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-        self.figures.bytes_read.add(bytes.map_or(0, |bytes| bytes.as_usize()));
+        self.figures.bytes_read.add(bytes_of(&self.plan));
+        if self.is_folded {
+            self.figures.spans_read.add(rows_of(&self.plan));
+        }
     }
+}
+
+/// How many bytes the scans below a plan have read.
+fn bytes_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let bytes = |metrics: MetricsSet| metrics.sum_by_name("bytes_scanned").map_or(0, |bytes| bytes.as_usize());
+    sum_over_scans(plan, &bytes)
+}
+
+/// How many rows they have given.
+pub fn rows_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    sum_over_scans(plan, &|metrics| metrics.output_rows().unwrap_or(0))
+}
+
+fn sum_over_scans(plan: &Arc<dyn ExecutionPlan>, figure: &dyn Fn(MetricsSet) -> usize) -> usize {
+    if plan.children().is_empty() {
+        return plan.metrics().map_or(0, figure);
+    }
+    plan.children().into_iter().map(|child| sum_over_scans(child, figure)).sum()
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
-use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, window_label};
+use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, Window, useful_levels, window_label};
 
 /// The event time in stored rows and tiles is always this type.
 pub fn time_type() -> DataType {
@@ -229,6 +229,37 @@ impl BoundView {
     /// The name of the view's offline table.
     pub fn offline_table(&self) -> String {
         format!("view-{}-{:016x}", self.id, self.storage)
+    }
+
+    /// The widths of the spans that are worth keeping folded beside the stored rows. None in a bitemporal view, where
+    /// what a span holds depends on the asked time, and none for float keys, whose files lie otherwise than keys are
+    /// compared.
+    pub fn span_widths(&self) -> Vec<i64> {
+        let is_float = |key: &DataType| matches!(key, DataType::Float32 | DataType::Float64);
+        if !self.kind().has_aggregates() || self.known_at.is_some() || self.key_types().iter().any(is_float) {
+            return Vec::new();
+        }
+        useful_levels(&self.plan.timing, &self.plan.windows())
+    }
+
+    /// A fingerprint of the states of a span: another feature may need another one, of the same rows.
+    pub fn span_form(&self) -> u64 {
+        let mut hasher = XxHash64::with_seed(0);
+        for (partial, name) in self.plan.partials.iter().zip(&self.partial_names) {
+            hasher.write(format!("{name} {partial:?}\n").as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// The name of the offline table of the spans of one width. All begin with [`BoundView::span_tables`].
+    pub fn span_table(&self, width_us: i64) -> String {
+        let width = Window::Last { size_us: width_us, offset_us: 0 };
+        format!("{}{:016x}-{}", self.span_tables(), self.span_form(), window_label(&width))
+    }
+
+    /// How the names of the offline tables of spans begin.
+    pub fn span_tables(&self) -> String {
+        format!("{}-spans-", self.offline_table())
     }
 }
 

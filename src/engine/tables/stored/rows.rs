@@ -2,21 +2,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use granary_catalog::{IntervalSet, ObjectId};
 
 use super::reach::Reach;
 use super::scan::Scan;
 use crate::engine::query::QueryPlanner;
-use crate::engine::relation::BoundView;
+use crate::engine::relation::{BoundView, RowLayout};
 use crate::error::Result;
 use crate::offline::{DataFile, Layout, OfflineTable};
 
-/// One version of a view's stored rows. Cheap to clone.
+/// One version of a view's stored rows, or of spans folded from them. Cheap to clone.
 #[derive(Clone)]
 pub struct StoredRows {
     /// None if nothing was ever stored
@@ -24,6 +26,18 @@ pub struct StoredRows {
     schema: SchemaRef,
     bucket_count: u32,
     runtime: Arc<RuntimeEnv>,
+    /// by width, ascending
+    spans: Arc<[StoredSpans]>,
+}
+
+/// Spans of one width that can stand for the rows inside of them, a state a key.
+#[derive(Debug, Clone)]
+pub struct StoredSpans {
+    pub width_us: i64,
+    /// where every span is folded
+    pub covered: IntervalSet,
+    /// in the columns of `row_schema(RowLayout::Tiles)`
+    pub rows: StoredRows,
 }
 
 /// How much of a table a plan reads, for EXPLAIN.
@@ -44,17 +58,80 @@ impl fmt::Debug for StoredRows {
 }
 
 impl StoredRows {
-    /// The newest version.
+    /// The newest version, and the spans that were folded from just these rows.
     pub async fn open(planner: &QueryPlanner, view: &BoundView) -> Result<StoredRows> {
-        let version = planner.offline.table(&view.offline_table()).await?;
+        let ledger = planner.catalog.ledger();
+        let folded = || ledger.folded(ObjectId(view.id)).filter(|folded| folded.form == view.span_form());
+        let before = folded();
+        let rows = StoredRows::open_without_spans(planner, view).await?;
+        let Some(before) = before else { return Ok(rows) };
+        let mut spans = Vec::new();
+        for width_us in view.span_widths() {
+            let Some(covered) = before.of_width(width_us) else { continue };
+            let rows = StoredRows::open_spans(planner, view, width_us).await?;
+            if rows.is_in_order() {
+                spans.push(StoredSpans { width_us, covered: covered.clone(), rows });
+            }
+        }
+        // with the same revision before and after, both tables are as they were folded
+        let unchanged = folded().is_some_and(|after| after.revision == before.revision);
+        if !unchanged || spans.iter().any(|spans| spans.rows.bucket_count != rows.bucket_count) {
+            return Ok(rows);
+        }
+        Ok(StoredRows { spans: spans.into(), ..rows })
+    }
+
+    /// The newest version of the rows alone.
+    pub async fn open_without_spans(planner: &QueryPlanner, view: &BoundView) -> Result<StoredRows> {
+        let schema = view.row_schema(view.stored_layout());
+        StoredRows::open_table(planner, view, &view.offline_table(), schema).await
+    }
+
+    /// The newest version of the folded spans of one width, whichever are there.
+    pub async fn open_spans(planner: &QueryPlanner, view: &BoundView, width_us: i64) -> Result<StoredRows> {
+        StoredRows::open_table(planner, view, &view.span_table(width_us), view.row_schema(RowLayout::Tiles)).await
+    }
+
+    async fn open_table(
+        planner: &QueryPlanner,
+        view: &BoundView,
+        table: &str,
+        schema: SchemaRef,
+    ) -> Result<StoredRows> {
+        let version = planner.offline.table(table).await?;
         // as it was stored, whatever the view says: the fingerprint covers it
         let bucket_count = match version.as_ref().map(|table| &table.layout) {
             Some(Layout::Keyed { bucket_count, .. }) => *bucket_count,
             _ => view.buckets,
         };
-        let schema = view.row_schema(view.stored_layout());
         let runtime = Arc::clone(planner.state().runtime_env());
-        Ok(StoredRows { version, schema, bucket_count, runtime })
+        Ok(StoredRows { version, schema, bucket_count, runtime, spans: Arc::default() })
+    }
+
+    pub(super) fn version(&self) -> Option<&Arc<OfflineTable>> {
+        self.version.as_ref()
+    }
+
+    /// What can be read in the place of rows, by width, ascending.
+    pub fn spans(&self) -> &[StoredSpans] {
+        &self.spans
+    }
+
+    /// About how many rows have a time in the range, if they lie evenly in their files. `width_us`: of how much time each
+    /// is, from its own on.
+    pub fn estimated_rows(&self, times: &Range<i64>, width_us: i64) -> f64 {
+        let files = self.version.iter().flat_map(|table| &table.files);
+        files
+            .map(|file| {
+                let (Some(min_us), Some(max_us)) = (file.min_time_us, file.max_time_us) else {
+                    return file.rows as f64;
+                };
+                let past_us = max_us.saturating_add(width_us.max(1));
+                let (start_us, end_us) = (min_us.max(times.start), past_us.min(times.end));
+                let part = end_us.saturating_sub(start_us).max(0) as f64 / past_us.saturating_sub(min_us) as f64;
+                file.rows as f64 * part
+            })
+            .sum()
     }
 
     /// The columns of the view's stored layout.

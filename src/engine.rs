@@ -12,6 +12,7 @@ mod explain;
 mod folding;
 mod functions;
 mod literals;
+mod memory;
 mod plans;
 mod point_in_time;
 mod query;

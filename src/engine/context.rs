@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -16,6 +16,7 @@ use datafusion::prelude::SessionConfig;
 use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::literals::TextLiterals;
+use super::memory::SharedMemory;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
 use super::sealed::Unseal;
 use crate::error::Result;
@@ -116,7 +117,7 @@ impl Engine {
 }
 
 fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
-    let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_limit_bytes), CONSUMERS_NAMED);
+    let pool = TrackConsumersPool::new(SharedMemory::new(config.memory_limit_bytes), CONSUMERS_NAMED);
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![config.spill_folder.clone()]));
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))

@@ -365,7 +365,7 @@ fn folded_spans_count_until_their_rows_change() {
     ledger.fold(second, 7, 20, &spans(&[(0, 80)])).unwrap();
     let folded = ledger.folded(SPEND).unwrap();
     assert_eq!(folded.widths, [(10, spans(&[(0, 40)])), (20, spans(&[(0, 60)]))]);
-    ledger.finish(second, Outcome::Failed { error: failure("no") }, 20).unwrap();
+    ledger.finish(second, Outcome::Failed(failure("no")), 20).unwrap();
     ledger.finish(third, Outcome::Cancelled, 20).unwrap();
 
     ledger.unfold(SPEND, Interval::new(100, 110)).unwrap();
@@ -376,7 +376,7 @@ fn folded_spans_count_until_their_rows_change() {
     assert!(less.revision > folded.revision);
 
     drop(catalog);
-    let catalog = place.open();
+    let catalog = Catalog::open(&place.path).unwrap();
     let ledger = catalog.ledger();
     assert_eq!(ledger.folded(SPEND), Some(less.clone()));
 

@@ -201,6 +201,11 @@ impl Piece {
         self.width_us > 0
     }
 
+    /// Whether it is a stretch of its rows only.
+    fn is_part(&self) -> bool {
+        self.times != (i64::MIN..i64::MAX)
+    }
+
     /// What a bucket has of it, one partition a file, by time; `times` and `keys` are wanted.
     pub fn in_bucket(
         &self,
@@ -209,13 +214,14 @@ impl Piece {
         keys: Vec<KeyValues>,
     ) -> Result<(Arc<dyn ExecutionPlan>, Pruned)> {
         let times = times.start.max(self.times.start)..times.end.min(self.times.end);
-        let (plan, pruned) = self.rows.files_in_order(&self.columns, &Reach { times, bucket, keys })?;
+        let reach = Reach { times, bucket, keys, row_by_row: self.is_part() };
+        let (plan, pruned) = self.rows.files_in_order(&self.columns, &reach)?;
         Ok((self.exactly(plan)?, pruned))
     }
 
     /// All of it in one partition, the rows of each key in order.
     fn plan(&self) -> Result<Arc<dyn ExecutionPlan>> {
-        let reach = Reach { times: self.times.clone(), ..Reach::EVERYTHING };
+        let reach = Reach { times: self.times.clone(), row_by_row: self.is_part(), ..Reach::EVERYTHING };
         let (plan, _) = self.rows.plan(&self.columns, &reach)?;
         let plan = self.exactly(plan)?;
         Ok(match plan.output_partitioning().partition_count() {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::collect::Resources;
@@ -91,18 +90,14 @@ impl Drop for StoredScan {
 
 /// How many bytes the scans below a plan have read.
 fn bytes_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    let bytes = |metrics: MetricsSet| metrics.sum_by_name("bytes_scanned").map_or(0, |bytes| bytes.as_usize());
-    sum_over_scans(plan, &bytes)
-}
-
-/// How many rows they have given.
-pub fn rows_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    sum_over_scans(plan, &|metrics| metrics.output_rows().unwrap_or(0))
-}
-
-fn sum_over_scans(plan: &Arc<dyn ExecutionPlan>, figure: &dyn Fn(MetricsSet) -> usize) -> usize {
     if plan.children().is_empty() {
-        return plan.metrics().map_or(0, figure);
+        let bytes = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+        return bytes.map_or(0, |bytes| bytes.as_usize());
     }
-    plan.children().into_iter().map(|child| sum_over_scans(child, figure)).sum()
+    plan.children().into_iter().map(bytes_of).sum()
+}
+
+/// How many rows a plan has given.
+pub fn rows_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0)
 }

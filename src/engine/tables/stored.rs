@@ -158,7 +158,16 @@ impl TableProvider for StoredTable {
             let size = files.len().div_ceil(partitions.max(1));
             let groups = files.chunks(size).map(<[_]>::to_vec).collect();
             let predicate = reach.predicate(table)?;
-            let scan = Scan { table, schema: &self.schema, columns: &columns, groups, shared: true, predicate, limit };
+            let scan = Scan {
+                table,
+                schema: &self.schema,
+                columns: &columns,
+                groups,
+                shared: true,
+                predicate,
+                row_by_row: false,
+                limit,
+            };
             parts.push(scan.plan(state.runtime_env())?);
         }
         let held = self.pending.iter().filter(|write| write.table == self.id && !write.batches.is_empty());

@@ -47,6 +47,7 @@ pub fn merged_rows(
             groups,
             shared: false,
             predicate: None,
+            row_by_row: false,
             limit: None,
         };
         scan.plan(state.runtime_env())
@@ -85,7 +86,7 @@ pub fn sorted_rows(engine: &Engine, rows: &StoredRows, times: Range<i64>) -> Res
 
 fn bucket_in_order(rows: &StoredRows, bucket: u32, times: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
     let columns: Vec<usize> = (0..rows.schema().fields().len()).collect();
-    let reach = Reach { times: times.clone(), bucket: Some(bucket), keys: Vec::new() };
+    let reach = Reach { times: times.clone(), bucket: Some(bucket), ..Reach::EVERYTHING };
     let (files, _) = rows.files_in_order(&columns, &reach)?;
     let Some(table) = rows.version().filter(|_| files.output_partitioning().partition_count() > 0) else {
         return with_bucket(Arc::new(EmptyExec::new(files.schema())), bucket);

@@ -32,6 +32,9 @@ pub struct Reach {
     pub bucket: Option<u32>,
     /// Of each key column at most once; one that is not named may have any value.
     pub keys: Vec<KeyValues>,
+    /// Whether the reader looks at the times (and keys) first and takes only the other columns of wanted rows: it pays
+    /// where these are few.
+    pub row_by_row: bool,
 }
 
 /// The values that are wanted of one key column, in its type.
@@ -43,7 +46,8 @@ pub struct KeyValues {
 }
 
 impl Reach {
-    pub const EVERYTHING: Reach = Reach { times: i64::MIN..i64::MAX, bucket: None, keys: Vec::new() };
+    pub const EVERYTHING: Reach =
+        Reach { times: i64::MIN..i64::MAX, bucket: None, keys: Vec::new(), row_by_row: false };
 
     /// What the conjuncts of a query say of the time and the keys of a table.
     pub fn of_filters(filters: &[Expr], table: &Schema, layout: &Layout) -> Reach {

@@ -187,7 +187,16 @@ impl StoredRows {
         files.sort_by_key(|file| file.min_time_us);
         let groups = files.into_iter().map(|file| vec![file]).collect();
         let predicate = reach.predicate(table)?;
-        let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
+        let scan = Scan {
+            table,
+            schema: &self.schema,
+            columns,
+            groups,
+            shared: false,
+            predicate,
+            row_by_row: reach.row_by_row,
+            limit: None,
+        };
         Ok((scan.plan(&self.runtime)?, pruned))
     }
 
@@ -209,7 +218,16 @@ impl StoredRows {
             groups[place].push(file);
         }
         let predicate = reach.predicate(table)?;
-        let scan = Scan { table, schema: &self.schema, columns, groups, shared: false, predicate, limit: None };
+        let scan = Scan {
+            table,
+            schema: &self.schema,
+            columns,
+            groups,
+            shared: false,
+            predicate,
+            row_by_row: reach.row_by_row,
+            limit: None,
+        };
         Ok((scan.plan(&self.runtime)?, pruned))
     }
 }

@@ -31,6 +31,8 @@ pub struct Scan<'a> {
     pub shared: bool,
     /// Over the table's `file_schema`. Rows that do not satisfy it may come all the same.
     pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether the predicate is looked at row by row, before other columns are read.
+    pub row_by_row: bool,
     pub limit: Option<usize>,
 }
 
@@ -45,7 +47,7 @@ impl Scan<'_> {
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true);
         if let Some(predicate) = &self.predicate {
-            source = source.with_predicate(Arc::clone(predicate));
+            source = source.with_predicate(Arc::clone(predicate)).with_pushdown_filters(self.row_by_row);
         }
         let stored = self
             .columns

@@ -19,6 +19,7 @@ mod query;
 mod relation;
 mod rows;
 mod sealed;
+mod serving;
 mod tables;
 mod tiles;
 
@@ -39,6 +40,7 @@ pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, Realt
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
+pub use serving::{Serving, Shape};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};

@@ -2,6 +2,7 @@
 //! text → statement → plan → response; read it and you know the way of every statement.
 
 mod parameters;
+mod serve;
 mod settings;
 mod transaction;
 mod variables;
@@ -26,6 +27,7 @@ use crate::warehouse::Warehouse;
 pub use crate::statement::{BatchStream, Response, RowsTag};
 pub use transaction::TransactionStatus;
 
+use serve::PreparedLookup;
 use settings::Settings;
 use transaction::Transaction;
 
@@ -54,6 +56,8 @@ struct PreparedInner {
     parsed: Option<Parsed>,
     text: String,
     description: Description,
+    /// if it has the form of a lookup
+    lookup: Option<PreparedLookup>,
 }
 
 impl Prepared {
@@ -217,14 +221,18 @@ impl Session {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
         let parsed = parsed.pop();
-        let description = match &parsed {
-            None => Description { parameters: Vec::new(), columns: None },
-            Some(parsed) => {
-                self.check_not_failed(&parsed.statement)?;
-                Box::pin(self.describe(parsed, sql, parameter_types)).await?
-            }
+        let text = sql.to_owned();
+        let Some(parsed) = parsed else {
+            let description = Description { parameters: Vec::new(), columns: None };
+            return Ok(Prepared(Arc::new(PreparedInner { parsed, text, description, lookup: None })));
         };
-        Ok(Prepared(Arc::new(PreparedInner { parsed, text: sql.to_owned(), description })))
+        self.check_not_failed(&parsed.statement)?;
+        let lookup = self.prepare_lookup(&parsed.statement, sql, parameter_types).await?;
+        let description = match lookup.as_ref().and_then(PreparedLookup::description) {
+            Some(description) => description,
+            None => Box::pin(self.describe(&parsed, sql, parameter_types)).await?,
+        };
+        Ok(Prepared(Arc::new(PreparedInner { parsed: Some(parsed), text, description, lookup })))
     }
 
     async fn describe(&self, parsed: &Parsed, sql: &str, types: &[Option<DataType>]) -> Result<Description> {
@@ -288,8 +296,11 @@ impl Session {
         if let Some(statement) = outside {
             self.leave_transaction(statement).await?;
         }
+        let values: Vec<_> = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
+        if let Some(response) = self.look_up(&prepared.0, &values).await? {
+            return Ok(response);
+        }
         let mut context = self.context(&prepared.0.text);
-        let values = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
         let token = cancel.child_token();
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);

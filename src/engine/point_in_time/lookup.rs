@@ -14,10 +14,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt;
 
-use super::answer::{Answerer, Asked, KeyRows};
+use super::answer::{Answerer, Asked, KeyRows, Wanted};
 use super::exec::sees_whole_time;
 use super::planner::single_partition;
-use crate::engine::relation::{BoundView, FeatureRelation, RowLayout};
+use crate::engine::relation::{BoundView, FeatureRelation, RowLayout, RowsOrigin};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore};
 use crate::row::{Key, Reader, Value, values_of};
@@ -132,8 +132,9 @@ impl ExecutionPlan for OnlineLookupExec {
     }
 }
 
+/// Columns of one view, asked for by key.
 #[derive(Debug)]
-struct Lookup {
+pub struct Lookup {
     view: Arc<BoundView>,
     store: Arc<OnlineStore>,
     answerer: Arc<Answerer>,
@@ -142,12 +143,33 @@ struct Lookup {
 }
 
 impl Lookup {
+    /// Of the relation's `columns`, shown as `schema` says. `None` where its rows are not in the online store.
+    pub fn of(relation: &FeatureRelation, columns: &[usize], schema: SchemaRef) -> Option<Lookup> {
+        let RowsOrigin::Online(store) = &relation.origin else { return None };
+        let wanted: Vec<Wanted> = columns.iter().map(|column| relation.wanted(*column)).collect();
+        let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
+        let (view, store) = (Arc::clone(&relation.view), Arc::clone(store));
+        Some(Lookup { view, store, answerer, now_us: relation.now_us, schema })
+    }
+
+    /// A row for every key as of `now_us`, all out of one state of the store.
+    pub fn rows(&self, keys: impl Iterator<Item = Vec<Option<Value>>>, now_us: i64) -> Result<RecordBatch> {
+        let reader = self.store.reader()?;
+        let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
+        let mut rows = 0;
+        for key in keys {
+            self.answer(&reader, &key, now_us, &mut out)?;
+            rows += 1;
+        }
+        self.batch(&[], out, rows)
+    }
+
     fn join(&self, reader: &OnlineReader, batch: &RecordBatch, width: usize) -> Result<RecordBatch> {
         let keys = batch.columns()[width..].iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
         let mut out = vec![Vec::with_capacity(batch.num_rows()); self.answerer.n_wanted()];
         for row in 0..batch.num_rows() {
             let asked: Vec<Option<Value>> = keys.iter().map(|values| values[row].clone()).collect();
-            self.answer(reader, &asked, &mut out)?;
+            self.answer(reader, &asked, self.now_us, &mut out)?;
         }
         self.batch(&batch.columns()[..width], out, batch.num_rows())
     }
@@ -162,7 +184,7 @@ impl Lookup {
             if self.view.known_at.is_some() && !self.is_known(&reader, &asked)? {
                 continue;
             }
-            self.answer(&reader, &asked, &mut out)?;
+            self.answer(&reader, &asked, self.now_us, &mut out)?;
             rows += 1;
         }
         self.batch(&[], out, rows)
@@ -174,13 +196,19 @@ impl Lookup {
         Ok(read_key(&self.view, &self.answerer, reader, &key, self.now_us)?.is_some())
     }
 
-    fn answer(&self, reader: &OnlineReader, asked: &[Option<Value>], out: &mut [Vec<Option<Value>>]) -> Result<()> {
+    fn answer(
+        &self,
+        reader: &OnlineReader,
+        asked: &[Option<Value>],
+        now_us: i64,
+        out: &mut [Vec<Option<Value>>],
+    ) -> Result<()> {
         let rows = match Key::encode(asked.iter().map(Option::as_ref)) {
             None => None,
-            Some(key) => read_key(&self.view, &self.answerer, reader, &key, self.now_us)?,
+            Some(key) => read_key(&self.view, &self.answerer, reader, &key, now_us)?,
         };
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
-        let time = asked.iter().all(Option::is_some).then_some(self.now_us);
+        let time = asked.iter().all(Option::is_some).then_some(now_us);
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
 

@@ -135,6 +135,11 @@ async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_join_gives_its_disk_back() {
+    spill::a_cancelled_join_gives_its_disk_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_with_more_rows_than_memory_is_answered_time_by_time() {
     spill::a_key_with_more_rows_than_memory_is_answered_time_by_time().await;
 }

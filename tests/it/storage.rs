@@ -119,7 +119,7 @@ fn random_reach(random: &mut Random) -> Reach {
         }
     }
     let bucket = random.chance(40).then(|| u32::try_from(random.below(u64::from(BUCKETS))).expect("small"));
-    Reach { times, bucket, keys }
+    Reach { times, bucket, keys, ..Reach::EVERYTHING }
 }
 
 /// Of all scans below, how many pages were left out.

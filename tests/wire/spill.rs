@@ -1,5 +1,8 @@
 //! A point-in-time join with far less memory than its rows need goes to disk, and answers the same.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use crate::server::Server;
 
 const DECLARATIONS: &str = "
@@ -85,4 +88,41 @@ pub async fn a_key_with_more_rows_than_memory_is_answered_time_by_time() {
     }
     assert!(all.iter().all(|answers| *answers == all[0]), "{all:?}");
     assert!(all[0].iter().all(|answer| *answer > 0), "{all:?}");
+}
+
+pub async fn a_cancelled_join_gives_its_disk_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&["--memory-limit", "10MiB", "--data", data.to_str().expect("a plain path")]);
+    let (client, other) = (server.connect().await, server.connect().await);
+    client.batch_execute(DECLARATIONS).await.expect("declares");
+    let spill = data.join("spill");
+    assert_eq!(bytes_below(&spill), 0);
+    let token = client.cancel_token();
+    let running = tokio::spawn(async move { client.query_one(JOIN, &[]).await });
+    until(&other, || bytes_below(&spill) > 0).await;
+    token.cancel_query(tokio_postgres::NoTls).await.expect("the request is heard");
+    let error = running.await.expect("runs").expect_err("it was cancelled");
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("57014"), "{error}");
+    until(&other, || bytes_below(&spill) == 0).await;
+    assert_eq!(other.query_one("SELECT count(*) FROM labels", &[]).await.expect("goes on").get::<_, i64>(0), 60_000);
+}
+
+/// Asks the server small things until a condition holds.
+async fn until(client: &tokio_postgres::Client, holds: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        client.batch_execute("SELECT 1").await.expect("answers");
+        assert!(since.elapsed() < Duration::from_secs(60), "it never came to be");
+    }
+}
+
+/// The sizes of all files; those that go meanwhile count nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let size = |path: &Path| match path.is_dir() {
+        true => bytes_below(path),
+        false => path.metadata().map_or(0, |file| file.len()),
+    };
+    entries.flatten().map(|entry| size(&entry.path())).sum()
 }

@@ -31,6 +31,14 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// The context for plans whose rows arrive in the order of their files. The plan was made so that no partition reads
+    /// on in the files of another; whether one does is asked again when it runs, in the context that it runs in.
+    pub fn in_file_order(&self) -> Arc<TaskContext> {
+        let mut config = self.context.session_config().clone();
+        config.options_mut().execution.enable_file_stream_work_stealing = false;
+        Arc::new(TaskContext::default().with_session_config(config).with_runtime(self.context.runtime_env()))
+    }
+
     /// For what cannot be spilled.
     pub fn reservation(&self, name: &str) -> MemoryReservation {
         MemoryConsumer::new(name).register(self.context.memory_pool())

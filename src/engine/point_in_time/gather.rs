@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
@@ -141,7 +141,7 @@ impl Gathering {
         let kept = Arc::new(Kept::of(&input.schema(), time, shown));
         let mut spine = RowCollector::new(&self.resources, &kept, None);
         let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
-        let mut batches = in_order(input, &self.resources)?;
+        let mut batches = in_order(input, &self.resources.context)?;
         while let Some(batch) = batches.next().await? {
             self.figures.spine_rows.add(batch.num_rows());
             let numbers = keys.number(&batch.columns()[width..time])?;
@@ -184,6 +184,7 @@ impl Gathering {
         parts: &Arc<Parts>,
     ) -> Result<Vec<Input>> {
         let keys = Arc::new(keys);
+        let in_file_order = self.resources.in_file_order();
         let mut tasks = JoinSet::new();
         let mut inputs = Vec::new();
         for (number, (input, reach)) in self.inputs.iter().zip(reach).enumerate() {
@@ -203,7 +204,7 @@ impl Gathering {
                 continue;
             }
             for partition in 0..input.plan.output_partitioning().partition_count() {
-                let rows = input.plan.execute(partition, Arc::clone(&self.resources.context))?;
+                let rows = input.plan.execute(partition, Arc::clone(&in_file_order))?;
                 let collector = RowCollector::new(&self.resources, &matching.kept, Some(Arc::clone(parts)));
                 let collected = collect(Arc::clone(&matching), rows, collector);
                 tasks.spawn(async move { Ok::<_, Error>((number, partition, collected.await?)) });
@@ -230,7 +231,7 @@ impl Gathering {
         for (number, input) in self.inputs.iter().enumerate() {
             let kept = self.kept_of(number, n_columns);
             let mut collector = RowCollector::new(&self.resources, &kept, Some(Arc::clone(&parts)));
-            let mut batches = in_order(&input.plan, &self.resources)?;
+            let mut batches = in_order(&input.plan, &self.resources.in_file_order())?;
             while let Some(batch) = batches.next().await? {
                 self.figures.rows_read.add(batch.num_rows());
                 self.figures.rows_kept.add(batch.num_rows());
@@ -359,11 +360,11 @@ struct InOrder {
 /// How many batches a partition may be ahead.
 const AHEAD: usize = 16;
 
-fn in_order(plan: &Arc<dyn ExecutionPlan>, resources: &Resources) -> Result<InOrder> {
+fn in_order(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<InOrder> {
     let mut tasks = JoinSet::new();
     let mut partitions = Vec::new();
     for partition in 0..plan.output_partitioning().partition_count() {
-        let rows = plan.execute(partition, Arc::clone(&resources.context))?;
+        let rows = plan.execute(partition, Arc::clone(context))?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         tasks.spawn(send_all(rows, sender));
         partitions.push(receiver);

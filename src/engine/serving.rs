@@ -54,11 +54,7 @@ enum BoundTerm {
 impl Serving {
     /// `None` where the statement needs a planner, be it for the error. `declared`: the parameters' types as far as the
     /// client has said them.
-    pub async fn bind(
-        planner: &QueryPlanner,
-        shape: &Shape,
-        declared: &[Option<DataType>],
-    ) -> Result<Option<Serving>> {
+    pub async fn bind(planner: &QueryPlanner, shape: &Shape, declared: &[Option<DataType>]) -> Result<Option<Serving>> {
         if planner.from_source == FromSource::On || !planner.scope.is_live() {
             return Ok(None);
         }
@@ -151,8 +147,11 @@ fn view_of(planner: &QueryPlanner, shape: &Shape) -> Result<Option<BoundView>> {
     if is_system_schema(reference.schema()) {
         return Ok(None);
     }
-    // planning says what is wrong with a name
+    // planning says what is wrong with a name, and that nothing is kept online
     let Ok(Some(object)) = planner.scope.relation(&reference) else { return Ok(None) };
+    if planner.check_online(object).is_err() {
+        return Ok(None);
+    }
     match (object.downcast::<FeatureView>(), object.downcast::<FeatureTable>()) {
         (Some(view), _) => BoundView::of_feature_view(view).map(Some),
         (_, Some(table)) => BoundView::of_feature_table(table).map(Some),

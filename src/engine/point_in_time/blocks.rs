@@ -143,9 +143,7 @@ impl<'a> BlockRows<'a> {
             columns,
         })
     }
-}
 
-impl BlockRows<'_> {
     /// Since when each row is known, of a bitemporal view.
     fn known_at(&self, read: &Read) -> Result<Option<Vec<i64>>> {
         read.known_at.map(|column| crate::row::integers_of(self.column(column)?.as_ref())).transpose()

@@ -27,7 +27,7 @@ pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use explain::{ExplainOptions, explain};
-pub use folding::{Fold, Folded, folded};
+pub use folding::{Fold, Folded, folded, stored_states};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
 };

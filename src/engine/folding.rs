@@ -16,7 +16,10 @@ use super::relation::{ARRIVAL, BoundView, RowLayout, TILE, time_type};
 use super::rows::BUCKET;
 use crate::error::{Error, Result};
 use crate::row::{Value, array_of, integers_of, value_at, values_of};
-use crate::tile::{AggregateItems, RawRows, fold_level, level_rows, states_from_arrays, states_to_arrays, tile_rows};
+use crate::tile::{
+    AggregateItems, Partial, PartialSpec, RawRows, fold_level, level_rows, states_from_arrays, states_to_arrays,
+    tile_rows,
+};
 
 /// A batch of states has about as many rows, unless it is of many more rows.
 const STATES_AT_ONCE: usize = 8192;
@@ -74,6 +77,16 @@ pub fn folded_schema(view: &BoundView) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The states of every partial out of the columns of a view's tiles, or of its spans.
+pub fn stored_states<'a>(view: &BoundView, column: &dyn Fn(&str) -> Result<&'a ArrayRef>) -> Result<Vec<Vec<Partial>>> {
+    let states_of = |(spec, name): (&PartialSpec, &String)| {
+        let fields = spec.state_fields(name);
+        let arrays = fields.iter().map(|field| column(field.name()).cloned()).collect::<Result<Vec<_>>>()?;
+        states_from_arrays(spec, &arrays)
+    };
+    view.plan.partials.iter().zip(&view.partial_names).map(states_of).collect()
+}
+
 struct Folder {
     view: Arc<BoundView>,
     fold: Fold,
@@ -128,16 +141,10 @@ impl Folder {
     }
 
     fn items<'a>(&self, column: &dyn Fn(&str) -> Result<&'a ArrayRef>) -> Result<AggregateItems> {
-        let view = &self.view;
-        let states_of = |(spec, name): (&crate::tile::PartialSpec, &String)| {
-            let fields = spec.state_fields(name);
-            let arrays = fields.iter().map(|field| column(field.name()).cloned()).collect::<Result<Vec<_>>>()?;
-            states_from_arrays(spec, &arrays)
-        };
         Ok(AggregateItems {
             times: integers_of(column(TILE)?.as_ref())?,
             secondary: self.secondary(column)?,
-            partials: view.plan.partials.iter().zip(&view.partial_names).map(states_of).collect::<Result<_>>()?,
+            partials: stored_states(&self.view, column)?,
         })
     }
 

@@ -1,9 +1,9 @@
 //! The memory that all queries together may hold.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
@@ -102,11 +102,99 @@ impl MemoryPool for SharedMemory {
     }
 }
 
+/// A part of the memory, for a plan that would otherwise take all there is: a sort on disk merges as many of its runs
+/// at once as it is given room for.
+#[derive(Debug)]
+pub struct PartOfMemory {
+    whole: Arc<dyn MemoryPool>,
+    limit_bytes: usize,
+    taken_bytes: Mutex<usize>,
+}
+
+impl PartOfMemory {
+    pub fn new(whole: &Arc<dyn MemoryPool>, limit_bytes: usize) -> PartOfMemory {
+        PartOfMemory { whole: Arc::clone(whole), limit_bytes, taken_bytes: Mutex::new(0) }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, usize> {
+        self.taken_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for PartOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({}) of {}", self.name(), human_readable_size(self.limit_bytes), self.whole)
+    }
+}
+
+impl MemoryPool for PartOfMemory {
+    fn name(&self) -> &str {
+        "a part of the memory"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.whole.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.whole.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        *self.taken() += additional;
+        self.whole.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        *self.taken() -= shrink;
+        self.whole.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
+        let mut taken = self.taken();
+        let wanted = *taken + additional;
+        if wanted > self.limit_bytes {
+            let (wanted, limit) = (human_readable_size(wanted), human_readable_size(self.limit_bytes));
+            let message = format!("{} needs {wanted} of the {limit} that it may have", reservation.consumer().name());
+            return Err(DataFusionError::ResourcesExhausted(message));
+        }
+        self.whole.try_grow(reservation, additional)?;
+        *taken = wanted;
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        *self.taken()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit_bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+
+    #[test]
+    fn a_part_of_the_memory_is_no_more_than_that() {
+        let whole: Arc<dyn MemoryPool> = Arc::new(SharedMemory::new(1000));
+        let part: Arc<dyn MemoryPool> = Arc::new(PartOfMemory::new(&whole, 300));
+        let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&part);
+        let rows = MemoryConsumer::new("ExternalSorter[0]").with_can_spill(true).register(&part);
+        merge.try_grow(100).unwrap();
+        rows.try_grow(200).unwrap();
+        assert!(merge.try_grow(1).is_err());
+        assert_eq!((part.reserved(), whole.reserved()), (300, 300));
+        rows.free();
+        merge.try_grow(200).unwrap();
+        // what the whole has not, a part has not either
+        let other = MemoryConsumer::new("a join").register(&whole);
+        merge.free();
+        other.try_grow(750).unwrap();
+        assert!(rows.try_grow(100).is_err());
+        assert_eq!((part.reserved(), whole.reserved()), (0, 750));
+    }
 
     #[test]
     fn what_is_kept_back_is_lent_to_merges_alone() {

@@ -12,6 +12,7 @@ mod gather;
 mod history;
 mod kept;
 mod keys;
+mod lifetime;
 mod lookup;
 mod matching;
 mod materialized;

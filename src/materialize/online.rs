@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
-use crate::engine::{ARRIVAL, BoundView, KNOWN_AT, RowGroups, RowLayout};
+use crate::engine::{ARRIVAL, BoundView, KNOWN_AT, RowGroups, RowLayout, stored_states};
 use crate::error::{Error, Result};
 use crate::online::{ItemRow, LatestRow, OnlineStore};
 use crate::row::{Key, Value, integers_of, put_values, values_of};
-use crate::tile::{Partial, states_from_arrays};
+use crate::tile::Partial;
 
 /// How many rows travel to the writing thread at once.
 const ROWS_AT_ONCE: usize = 10_000;
@@ -216,12 +216,7 @@ impl RowReader<'_> {
 
     fn add_tiles<'b>(&mut self, key: &Key, times: &[i64], column: &dyn Fn(&str) -> Result<&'b ArrayRef>) -> Result<()> {
         let view = self.view;
-        let mut partials: Vec<Vec<Partial>> = Vec::with_capacity(view.plan.partials.len());
-        for (spec, name) in view.plan.partials.iter().zip(&view.partial_names) {
-            let fields = spec.state_fields(name);
-            let states = fields.iter().map(|field| column(field.name()).cloned()).collect::<Result<Vec<_>>>()?;
-            partials.push(states_from_arrays(spec, &states)?);
-        }
+        let partials = stored_states(view, column)?;
         let secondary = match &view.secondary {
             Some(secondary) => Some(values_of(column(&secondary.name)?.as_ref())?),
             None => None,

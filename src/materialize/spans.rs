@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::keyed;
 use crate::engine::{BoundView, Fold, Folded, QueryPlanner, RowLayout, StoredRows, folded, sorted_rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::offline::{Write, WriteKind};
 use crate::warehouse::Warehouse;
 
@@ -56,7 +56,8 @@ pub async fn write_spans(
                 let known = known.as_ref().and_then(|known| known.of_width(finer.width_us));
                 finer.width_us == 0 || known.is_some_and(|known| known.first_gap(&span).is_none())
             };
-            let Some(from) = finer.iter().rfind(is_folded) else { break };
+            let from =
+                finer.iter().rfind(is_folded).ok_or_else(|| Error::internal("a view without rows of its own"))?;
             all = fold(warehouse, view, from, width_us, span, cancel).await?;
             if !all {
                 break;

@@ -23,6 +23,38 @@ pub struct AggregateItems {
     pub partials: Vec<Vec<Partial>>,
 }
 
+impl AggregateItems {
+    /// No items of a plan.
+    pub fn none(plan: &ViewPlan) -> AggregateItems {
+        AggregateItems {
+            times: Vec::new(),
+            secondary: plan.secondary_key.as_ref().map(|_| Vec::new()),
+            partials: vec![Vec::new(); plan.partials.len()],
+        }
+    }
+
+    /// Puts items of the same plan behind these.
+    pub fn append(&mut self, items: AggregateItems) {
+        self.times.extend(items.times);
+        if let (Some(keys), Some(more)) = (&mut self.secondary, items.secondary) {
+            keys.extend(more);
+        }
+        self.partials.iter_mut().zip(items.partials).for_each(|(states, more)| states.extend(more));
+    }
+
+    /// Takes away those before `time_us`.
+    pub fn take_before(&mut self, time_us: i64) -> AggregateItems {
+        let n_before = self.times.partition_point(|time| *time < time_us);
+        let mut before = AggregateItems {
+            times: self.times.split_off(n_before),
+            secondary: self.secondary.as_mut().map(|keys| keys.split_off(n_before)),
+            partials: self.partials.iter_mut().map(|states| states.split_off(n_before)).collect(),
+        };
+        std::mem::swap(self, &mut before);
+        before
+    }
+}
+
 /// Rows of ONE entity key, ascending by (time, arrival).
 #[derive(Debug, Clone, Default)]
 pub struct RawRows {

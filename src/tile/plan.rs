@@ -83,6 +83,25 @@ impl ViewPlan {
         Ok((plan, columns))
     }
 
+    /// The plan with only those features whose places `kept` gives, and for each of its partials, its place in this one.
+    pub fn with_features(&self, kept: impl IntoIterator<Item = usize>) -> (ViewPlan, Vec<usize>) {
+        let mut places: Vec<usize> = Vec::new();
+        let features = kept
+            .into_iter()
+            .map(|index| {
+                let mut feature = self.features[index].clone();
+                let known = places.iter().position(|place| *place == feature.partial);
+                feature.partial = known.unwrap_or_else(|| {
+                    places.push(feature.partial);
+                    places.len() - 1
+                });
+                feature
+            })
+            .collect();
+        let partials = places.iter().map(|place| self.partials[*place].clone()).collect();
+        (ViewPlan { partials, features, ..self.clone() }, places)
+    }
+
     /// The distinct windows, in order of first use.
     pub fn windows(&self) -> Vec<Window> {
         let mut windows = Vec::new();

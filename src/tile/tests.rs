@@ -5,6 +5,7 @@ mod brute;
 mod exact_sum;
 mod functions;
 mod known;
+mod lifetime;
 mod pyramid;
 mod quantile;
 mod sketch;

@@ -66,28 +66,74 @@ const HOT_KEY: &str = "
     CREATE TABLE raw AS
       SELECT CASE WHEN value % 10 = 0 THEN value % 5000 ELSE 7 END AS k,
              to_timestamp(1704067200 + (value * 7919) % 2592000) AS ts, value % 1000 AS v, 'x' || value AS t
-      FROM generate_series(1, 300000) g;
+      FROM generate_series(1, 600000) g;
     CREATE TABLE labels AS
       SELECT CASE WHEN value % 2 = 0 THEN 7 ELSE value % 5500 END AS k,
              CASE WHEN value % 90 = 0 THEN NULL ELSE to_timestamp(1704067200 + (value * 104729) % 2592000) END AS ts
       FROM generate_series(1, 3000) g;";
 
+/// Windows that never let go of a row.
+const LIFETIMES: &str = "
+    CREATE FEATURE VIEW continuous ENTITY thing TIMESTAMP ts
+      FEATURES (count(*) OVER (LIFETIME) AS n, stddev_samp(v) OVER (LIFETIME) AS deviation, last(t) OVER (LIFETIME) AS newest,
+                sum(v) OVER (LAST '1 day') AS recent, last(v, 5) OVER (LIFETIME) AS last5,
+                ewma(v, '2 days') OVER (LIFETIME) AS mean)
+      AS SELECT k, ts, v, t FROM stream;
+    CREATE FEATURE VIEW tiled ENTITY thing TIMESTAMP ts WITH (aggregation_interval = '10 minutes')
+      FEATURES (count(*) OVER (LIFETIME) AS n, kurtosis(v) OVER (LIFETIME) AS tails, max(v) OVER (LAST '2 days') AS most)
+      AS SELECT k, ts, v FROM stream WHERE v % 3 > 0;
+    CREATE FEATURE VIEW sorts ENTITY thing TIMESTAMP ts WITH (aggregation_interval = '1 hour')
+      AGGREGATE BY sort FEATURES (count(*) OVER (LIFETIME) AS n, avg(v) OVER (LIFETIME) AS mean)
+      AS SELECT k, ts, v, v % 7 AS sort FROM stream;
+    CREATE FEATURE VIEW learned ENTITY thing TIMESTAMP ts WITH (known_at = known)
+      FEATURES (count(*) OVER (LIFETIME) AS n, var_pop(v) OVER (LIFETIME) AS variance)
+      AS SELECT k, ts, v, ts + CASE v % 5 WHEN 0 THEN INTERVAL '5 hours' ELSE INTERVAL '1 minute' END AS known FROM stream;";
+
+/// The answers of those views, every value as text, so that no bit is lost.
+async fn over_lifetime(client: &tokio_postgres::Client) -> Vec<(&'static str, Vec<Option<String>>)> {
+    let mut rows = Vec::new();
+    // a bitemporal view answers each time by itself, so few are asked
+    let few = "WHERE date_part('hour', l.ts) = 3";
+    for (view, asked) in [("continuous", ""), ("tiled", ""), ("sorts", ""), ("learned", few)] {
+        let join = format!(
+            "SELECT l.k, l.ts, v.* FROM labels l LEFT JOIN {view} FOR SYSTEM_TIME AS OF l.ts AS v ON v.k = l.k {asked}"
+        );
+        let messages = client.simple_query(&join).await.expect(view);
+        let texts = messages.iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        rows.extend(texts.map(|row| (view, (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())));
+    }
+    // a sort in the server would need memory, too
+    rows.sort();
+    rows
+}
+
 pub async fn a_key_with_more_rows_than_memory_is_answered_time_by_time() {
-    let mut all = Vec::new();
+    let (mut all, mut of_lifetime) = (Vec::new(), Vec::new());
     for arguments in [&[][..], &["--memory-limit", "16MiB"]] {
         let server = Server::start(arguments);
         let client = server.connect().await;
         let (_, views) = DECLARATIONS.split_once("CREATE ENTITY").expect("views behind the tables");
-        client.batch_execute(&format!("{HOT_KEY} CREATE ENTITY{views}")).await.expect("declares");
+        client.batch_execute(&format!("{HOT_KEY} CREATE ENTITY{views}{LIFETIMES}")).await.expect("declares");
         all.push(answers(&client).await.0);
+        of_lifetime.push(over_lifetime(&client).await);
         client.batch_execute("SET from_source = off").await.expect("sets");
-        for view in ["sums", "even"] {
+        for view in ["sums", "even", "continuous", "tiled", "sorts", "learned"] {
             client.batch_execute(&format!("REFRESH FEATURE VIEW {view} OFFLINE")).await.expect("refreshes");
         }
         all.push(answers(&client).await.0);
+        of_lifetime.push(over_lifetime(&client).await);
     }
     assert!(all.iter().all(|answers| *answers == all[0]), "{all:?}");
     assert!(all[0].iter().all(|answer| *answer > 0), "{all:?}");
+    assert!(of_lifetime[0].len() > 3 * 3000);
+    for other in &of_lifetime[1..] {
+        assert_eq!(of_lifetime[0].len(), other.len());
+        let different = of_lifetime[0].iter().zip(other).find(|(a, b)| a != b);
+        assert!(different.is_none(), "{different:?}");
+    }
 }
 
 pub async fn a_cancelled_join_gives_its_disk_back() {

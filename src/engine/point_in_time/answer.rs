@@ -108,18 +108,7 @@ impl Answerer {
             })
         };
         let kept: Vec<usize> = (0..self.view.plan.features.len()).filter(keep).collect();
-        self.partials.clear();
-        self.plan.features.clear();
-        for &index in &kept {
-            let mut feature = self.view.plan.features[index].clone();
-            let known = self.partials.iter().position(|&partial| partial == feature.partial);
-            feature.partial = known.unwrap_or_else(|| {
-                self.partials.push(feature.partial);
-                self.partials.len() - 1
-            });
-            self.plan.features.push(feature);
-        }
-        self.plan.partials = self.partials.iter().map(|&partial| self.view.plan.partials[partial].clone()).collect();
+        (self.plan, self.partials) = self.view.plan.with_features(kept.iter().copied());
         let pruned = self.plan.output_columns();
         let place = |column: &crate::tile::OutputColumn| {
             pruned.iter().position(|candidate| match (candidate, column) {
@@ -328,18 +317,10 @@ impl Answerer {
                 })
             }
             None => Ok(Answers {
-                columns: evaluate_aggregates(&self.plan, &self.no_items(), times)?,
+                columns: evaluate_aggregates(&self.plan, &AggregateItems::none(&self.plan), times)?,
                 effective: vec![None; times.len()],
                 present: vec![false; times.len()],
             }),
-        }
-    }
-
-    fn no_items(&self) -> AggregateItems {
-        AggregateItems {
-            times: Vec::new(),
-            secondary: self.view.secondary.as_ref().map(|_| Vec::new()),
-            partials: vec![Vec::new(); self.plan.partials.len()],
         }
     }
 

@@ -17,6 +17,7 @@ use super::answer::{MISSING, PRESENT, Wanted};
 use super::exec::{Read, RowsInput, Spine, sees_whole_time};
 use super::history::stretches;
 use super::kept::NO_TIME;
+use super::lifetime::LifetimeOfKey;
 use super::part::Block;
 use super::row_store::{Section, take_rows};
 use crate::engine::relation::{BoundView, RowLayout, time_type};
@@ -32,15 +33,15 @@ pub struct Questions {
 }
 
 /// The rows of an input, or of one of the views that share it, for a block of keys, in order.
-struct BlockRows<'a> {
+pub struct BlockRows<'a> {
     section: Section<'a>,
     input: &'a RowsInput,
     /// of the section only these, by their places
     only: Option<Vec<u32>>,
-    times: Cow<'a, [i64]>,
+    pub times: Cow<'a, [i64]>,
     /// where each key's rows begin, and one more
     bounds: Vec<usize>,
-    arrivals: Vec<i64>,
+    pub arrivals: Vec<i64>,
     /// columns already taken
     taken: RefCell<HashMap<usize, ArrayRef>>,
 }
@@ -54,6 +55,19 @@ impl<'a> BlockRows<'a> {
         let times = Cow::Borrowed(section.times);
         let bounds = std::mem::take(&mut section.bounds);
         Ok(BlockRows { section, input, only: None, times, bounds, arrivals, taken: RefCell::default() })
+    }
+
+    /// Those of one read.
+    pub fn of_read(read: &Read, input: &'a RowsInput, section: Section<'a>) -> Result<BlockRows<'a>> {
+        let rows = BlockRows::of(input, section)?;
+        match read.of_view {
+            None => Ok(rows),
+            Some(column) => rows.where_true(column),
+        }
+    }
+
+    pub fn layout(&self) -> RowLayout {
+        self.input.layout
     }
 
     /// Those rows for which a boolean column is true.
@@ -97,7 +111,7 @@ impl<'a> BlockRows<'a> {
     }
 
     /// The values of a column in some rows, NULL where there is none.
-    fn column_at(&self, index: usize, rows: impl Iterator<Item = Option<u32>>) -> Result<ArrayRef> {
+    pub fn column_at(&self, index: usize, rows: impl Iterator<Item = Option<u32>>) -> Result<ArrayRef> {
         if index == self.input.time {
             let times = rows.map(|row| row.map(|row| self.times[row as usize]));
             let times = TimestampMicrosecondArray::from_iter(times).with_data_type(time_type());
@@ -114,7 +128,10 @@ impl<'a> BlockRows<'a> {
         self.column_at(index, runs.iter().map(|run| u32::try_from(run.items.start).ok()))
     }
 
-    fn answers(&self, read: &Read, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
+    fn answers(&self, read: &Read, asked: &AskedBlock<'_>, lifetime: Option<&LifetimeOfKey>) -> Result<BlockAnswers> {
+        if let Some(lifetime) = lifetime {
+            return lifetime.answers(read, self, asked);
+        }
         let mut answers = read.answerer.answer_block(&self.items(read)?, asked)?;
         if let Some(chosen) = &answers.chosen {
             let attributes = read.columns.iter().flatten();
@@ -125,7 +142,7 @@ impl<'a> BlockRows<'a> {
     }
 
     /// Of attributes without their values: only those of rows that answer are taken, afterwards.
-    fn items(&self, read: &Read) -> Result<ItemBlock<'_>> {
+    pub fn items(&self, read: &Read) -> Result<ItemBlock<'_>> {
         let columns = if read.view.kind().has_aggregates() { read.columns.as_slice() } else { &[] };
         let columns = columns
             .iter()
@@ -143,11 +160,9 @@ impl<'a> BlockRows<'a> {
             columns,
         })
     }
-}
 
-impl BlockRows<'_> {
     /// Since when each row is known, of a bitemporal view.
-    fn known_at(&self, read: &Read) -> Result<Option<Vec<i64>>> {
+    pub fn known_at(&self, read: &Read) -> Result<Option<Vec<i64>>> {
         read.known_at.map(|column| crate::row::integers_of(self.column(column)?.as_ref())).transpose()
     }
 }
@@ -171,18 +186,24 @@ impl Questions {
             })
             .collect::<Result<Vec<_>>>()?;
         match (&self.asked, block.spine) {
-            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(&spine, *width, &inputs),
+            (Spine::Rows { width, .. }, Some(spine)) => self.answer_spine(&spine, *width, &inputs, block.lifetimes),
             (Spine::AllKeys { time_us }, _) => self.answer_all_keys(*time_us, &inputs),
             (Spine::History { start_us, end_us }, _) => self.answer_history(*start_us..*end_us, &inputs),
             (Spine::Rows { .. }, None) => Err(Error::internal("the spine was not read")),
         }
     }
 
-    fn answer_spine(&self, spine: &Section<'_>, width: usize, of_reads: &[Rc<BlockRows<'_>>]) -> Result<RecordBatch> {
+    fn answer_spine(
+        &self,
+        spine: &Section<'_>,
+        width: usize,
+        of_reads: &[Rc<BlockRows<'_>>],
+        lifetimes: &[Option<LifetimeOfKey>],
+    ) -> Result<RecordBatch> {
         let known: Vec<bool> = spine.times.iter().map(|time_us| *time_us != NO_TIME).collect();
         let known = known.contains(&false).then(|| NullBuffer::from(known));
         let mut columns = (0..width).map(|column| spine.column(column)).collect::<Result<Vec<_>>>()?;
-        for (read, rows) in self.reads.iter().zip(of_reads) {
+        for (number, (read, rows)) in self.reads.iter().zip(of_reads).enumerate() {
             let runs: Vec<Run> = spine
                 .bounds
                 .windows(2)
@@ -191,7 +212,8 @@ impl Questions {
                 .map(|(asked, items)| Run { asked: asked[0]..asked[1], items: items[0]..items[1] })
                 .collect();
             let asked = AskedBlock { times: spine.times, known: known.as_ref(), runs: &runs };
-            let answers = rows.answers(read, &asked)?;
+            let lifetime = lifetimes.get(number).and_then(Option::as_ref);
+            let answers = rows.answers(read, &asked, lifetime)?;
             let key = |index: usize| spine.column(width + index);
             columns.extend(self.columns_of(read, &answers, &asked, rows, key)?);
         }
@@ -250,7 +272,7 @@ impl Questions {
             .collect();
         let times = vec![time_us; runs.len()];
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = rows.answers(read, &asked)?;
+        let answers = rows.answers(read, &asked, None)?;
         let columns = self.columns_of(read, &answers, &asked, rows, |index| rows.first_of_runs(&runs, index))?;
         self.batch(columns, runs.len())
     }
@@ -267,7 +289,7 @@ impl Questions {
             times.extend(changes);
         }
         let asked = AskedBlock { times: &times, known: None, runs: &runs };
-        let answers = rows.answers(read, &asked)?;
+        let answers = rows.answers(read, &asked, None)?;
         let stretches = stretches(&read.answerer, &answers, &asked, range.end)?;
         let askers: Vec<u32> = runs
             .iter()

@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 
 /// How many parts rows are spilled into.
 pub const SPILLED_PARTS: u32 = 64;
-/// Rows that are written, and read again, at a time.
+/// Rows that are written, and read again, at a time: at most so many, of about so many bytes.
 const SPILLED_ROWS: usize = 8192;
+const SPILLED_BYTES: usize = 128 * 1024;
 /// What a collector that spills holds of all parts together before it writes the largest.
 const BUFFERED_BYTES: usize = 16 << 20;
 /// Rows that are divided at once.
@@ -118,8 +119,15 @@ struct Buffer {
 #[derive(Default, Clone)]
 struct PartFiles {
     files: Vec<Arc<dyn SpillFile>>,
-    /// what their rows take in memory
+    rows: usize,
+    /// what the rows take in memory
     bytes: usize,
+}
+
+impl PartFiles {
+    fn rows_at_once(&self) -> usize {
+        (SPILLED_BYTES / (self.bytes / self.rows.max(1)).max(1)).clamp(1, SPILLED_ROWS)
+    }
 }
 
 /// Everything that was collected, by part.
@@ -248,6 +256,7 @@ pub fn joined(collected: Vec<Collected>) -> Result<Collected> {
                 for (files, more) in rows.parts.iter_mut().zip(more.parts) {
                     files.files.extend(more.files);
                     files.bytes += more.bytes;
+                    files.rows += more.rows;
                 }
                 Collected::Disk(rows)
             }
@@ -279,6 +288,7 @@ impl Spill {
             let taken = take_record_batch(rows, &UInt32Array::from(of_part)).map_err(could_not)?;
             let bytes = batch_bytes(&taken);
             self.files[part].bytes += bytes;
+            self.files[part].rows += taken.num_rows();
             self.buffers[part].batches.push(taken);
             self.buffers[part].bytes += bytes;
             self.buffered_bytes += bytes;
@@ -295,9 +305,10 @@ impl Spill {
         self.buffered_bytes -= bytes;
         if !batches.is_empty() {
             let whole = concat_batches(self.manager.schema(), &batches).map_err(could_not)?;
+            let at_once = self.files[part].rows_at_once();
             let batches: Vec<RecordBatch> = (0..whole.num_rows())
-                .step_by(SPILLED_ROWS)
-                .map(|start| whole.slice(start, SPILLED_ROWS.min(whole.num_rows() - start)))
+                .step_by(at_once)
+                .map(|start| whole.slice(start, at_once.min(whole.num_rows() - start)))
                 .collect();
             let file = self.manager.spill_record_batch_and_finish(&batches, "point-in-time join")?;
             self.files[part].files.extend(file);
@@ -326,6 +337,11 @@ impl RowsOnDisk {
     /// What the rows of a part take in memory.
     pub fn bytes(&self, part: usize) -> usize {
         self.parts[part].bytes
+    }
+
+    /// About how many rows of a part are read at a time.
+    pub fn rows_at_once(&self, part: usize) -> usize {
+        self.parts[part].rows_at_once()
     }
 
     /// The rows of a part, file by file, in the order in which they came.

@@ -2,6 +2,7 @@
 //! out of sorted files, or out of a sort on disk.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -57,6 +58,24 @@ pub enum Form {
     Kept,
 }
 
+/// Whether there was memory for what has been read.
+#[derive(Debug)]
+#[must_use]
+pub enum Memory {
+    Enough,
+    /// It was read all the same, and counts; who cannot make room for it fails with this.
+    Full(Error),
+}
+
+impl Memory {
+    pub fn or_fail(self) -> Result<()> {
+        match self {
+            Memory::Enough => Ok(()),
+            Memory::Full(error) => Err(error),
+        }
+    }
+}
+
 impl Cursor {
     pub fn new(ordered: Ordered, matching: Arc<Matching>, part: usize, resources: &Resources) -> Cursor {
         let stream = |rows| SortedStream {
@@ -77,22 +96,26 @@ impl Cursor {
         }
     }
 
-    /// Reads until each stream has so many rows, or has ended.
+    /// Reads until each stream has so many rows, or has ended, or memory is full.
     pub async fn fill(&mut self, n_rows: usize) -> Result<()> {
         for stream in &mut self.streams {
             while stream.n_buffered < n_rows && !stream.is_done {
-                stream.read(&self.matching, self.part, &self.memory).await?;
+                if let Memory::Full(_) = stream.read(&self.matching, self.part, &self.memory).await? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
     /// Reads on in the streams that have not yet gone beyond `key`.
-    pub async fn read_on(&mut self, key: u32) -> Result<()> {
+    pub async fn read_on(&mut self, key: u32) -> Result<Memory> {
         for stream in self.streams.iter_mut().filter(|stream| !stream.is_beyond(key)) {
-            stream.read(&self.matching, self.part, &self.memory).await?;
+            if let Memory::Full(error) = stream.read(&self.matching, self.part, &self.memory).await? {
+                return Ok(Memory::Full(error));
+            }
         }
-        Ok(())
+        Ok(Memory::Enough)
     }
 
     /// All rows of keys below this one are buffered; `None` if there are no others.
@@ -129,12 +152,15 @@ impl Cursor {
         store
     }
 
-    /// The buffered rows of one key, which stay.
-    pub fn rows_of(&self, key: u32) -> Result<RowStore> {
+    /// The buffered rows of one key, the first one, in a stretch of time; they stay.
+    pub fn rows_of(&self, key: u32, times: &Range<i64>) -> Result<RowStore> {
         let mut pieces = Vec::new();
         for batch in self.streams.iter().flat_map(|stream| &stream.buffered) {
             let n_of_key = numbers_of(batch).partition_point(|number| *number <= key);
-            pieces.push(batch.slice(0, n_of_key));
+            let of_key = &kept_times_of(batch)[..n_of_key];
+            let start = of_key.partition_point(|time_us| *time_us < times.start);
+            let end = of_key.partition_point(|time_us| *time_us < times.end).max(start);
+            pieces.push(batch.slice(start, end - start));
         }
         self.store_of(&pieces, key, key + 1)
     }
@@ -173,19 +199,19 @@ impl Cursor {
 }
 
 impl SortedStream {
-    async fn read(&mut self, matching: &Matching, part: usize, memory: &MemoryReservation) -> Result<()> {
+    async fn read(&mut self, matching: &Matching, part: usize, memory: &MemoryReservation) -> Result<Memory> {
         let batch = {
             let _timer = matching.figures.scan_time.timer();
             self.rows.try_next().await?
         };
         let Some(batch) = batch else {
             self.is_done = true;
-            return Ok(());
+            return Ok(Memory::Enough);
         };
         let kept = match self.form {
             Form::Plan => {
                 let Some(matched) = matching.find(&batch, |number| matching.in_part(part, number))? else {
-                    return Ok(());
+                    return Ok(Memory::Enough);
                 };
                 match matched.wanted {
                     None => matched.rows,
@@ -196,7 +222,7 @@ impl SortedStream {
             Form::Kept => matching.kept.renumbered(&batch, |number| matching.in_part(part, number))?,
         };
         let numbers = numbers_of(&kept);
-        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(Memory::Enough) };
         let follows = self.last.is_none_or(|(before, _)| before <= *first);
         if !follows || !numbers.is_sorted() {
             return Err(Error::new(Kind::DataCorrupted, "stored rows are not in the order of their keys")
@@ -207,12 +233,14 @@ impl SortedStream {
         let bytes = batch_bytes(&kept);
         self.n_buffered += kept.num_rows();
         self.buffered.push_back(kept);
-        if let Err(error) = memory.try_grow(bytes) {
-            // the batch is here and must not be lost: who can make room goes on
-            memory.grow(bytes);
-            return Err(error.into());
+        match memory.try_grow(bytes) {
+            Ok(()) => Ok(Memory::Enough),
+            Err(error) => {
+                // the batch is here and must not be lost
+                memory.grow(bytes);
+                Ok(Memory::Full(error.into()))
+            }
         }
-        Ok(())
     }
 
     fn is_beyond(&self, key: u32) -> bool {

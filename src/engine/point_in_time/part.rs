@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryReservation};
 use futures::TryStreamExt;
 
+use super::blocks::BlockRows;
 use super::collect::{Collected, Resources, batch_bytes};
-use super::cursor::{Cursor, Form, Ordered};
+use super::cursor::{Cursor, Form, Memory, Ordered};
 use super::exec::{Read, RowsInput};
 use super::kept::{Kept, NO_TIME};
+use super::lifetime::{LifetimeOfKey, LifetimeRead};
 use super::matching::Matching;
 use super::parts::Parts;
 use super::row_store::{RowStore, Section};
 use super::stored::{StoredInput, StoredStreams};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// About how many asked rows, and how many rows of inputs, are answered at once.
 const BLOCK_ASKED: usize = 64 * 1024;
@@ -92,17 +94,16 @@ impl Gathered {
             for input in &self.inputs {
                 inputs.push(self.input(part, input, &memory).await?);
             }
-            let reads = Arc::clone(&self.reads);
-            let taken = inputs.iter().map(|_| None).collect();
-            let (next_key, next_asked) = (0, None);
             return Ok(Some(Part {
                 n_keys: n_keys + 1,
                 spine,
+                taken: inputs.iter().map(|_| None).collect(),
                 inputs,
-                reads,
-                next_key,
-                next_asked,
-                taken,
+                described: Arc::clone(&self.described),
+                reads: Arc::clone(&self.reads),
+                next_key: 0,
+                next_asked: None,
+                lifetimes: Vec::new(),
                 _memory: memory,
             }));
         }
@@ -184,10 +185,13 @@ pub struct Part {
     n_keys: usize,
     spine: Option<RowStore>,
     inputs: Vec<PartRows>,
+    described: Arc<[RowsInput]>,
     reads: Arc<[Read]>,
     next_key: usize,
     /// of a key that is answered time by time, the asked rows that come next
     next_asked: Option<usize>,
+    /// of that key, by read, what LIFETIME windows have behind them, if its rows come in order
+    lifetimes: Vec<Option<LifetimeOfKey>>,
     /// by input: the rows of the next keys, if they come in order
     taken: Vec<Option<RowStore>>,
     _memory: MemoryReservation,
@@ -202,6 +206,8 @@ enum PartRows {
 pub struct Block<'a> {
     pub spine: Option<Section<'a>>,
     pub inputs: Vec<Section<'a>>,
+    /// by read, what its LIFETIME windows have behind them in place of rows; none, if all rows are there
+    pub lifetimes: &'a [Option<LifetimeOfKey>],
 }
 
 /// Some keys, or of one key some of the rows that ask.
@@ -222,11 +228,7 @@ impl Part {
             return Ok(None);
         }
         for cursor in cursors(&mut self.inputs) {
-            match cursor.fill(STREAM_ROWS).await {
-                // with less than that read ahead it goes on, too
-                Err(error) if error.kind() == Kind::OutOfMemory => {}
-                filled => filled?,
-            }
+            cursor.fill(STREAM_ROWS).await?;
         }
         let start = self.next_key;
         let complete = loop {
@@ -236,13 +238,14 @@ impl Part {
                 break complete;
             }
             let n_buffered: usize = cursors(&mut self.inputs).map(|cursor| cursor.n_buffered()).sum();
-            let more = self.read_on(start).await;
-            let is_full = matches!(&more, Err(error) if error.kind() == Kind::OutOfMemory);
+            let memory = self.read_on(start).await?;
+            let is_full = matches!(memory, Memory::Full(_));
             if self.spine.is_some() && (is_full || n_buffered > MANY_ROWS_OF_KEY) {
                 self.next_asked = Some(0);
+                self.lifetimes = self.reads.iter().map(|read| self.lifetime_of(read)).collect();
                 return self.next_times().await;
             }
-            more?;
+            memory.or_fail()?;
         };
         let (mut end, mut n_asked, mut n_rows) = (start, 0, 0);
         while end < complete && n_asked < BLOCK_ASKED && n_rows < BLOCK_ROWS {
@@ -271,6 +274,7 @@ impl Part {
         if first >= times.len() {
             self.skip_key().await?;
             (self.next_asked, self.next_key) = (None, key + 1);
+            self.lifetimes.clear();
             return Box::pin(self.next()).await;
         }
         let until = loop {
@@ -281,33 +285,44 @@ impl Part {
             if ready > 0 {
                 break first + ready;
             }
-            self.forget_before(number(key)?, times[first]);
-            self.read_on(key).await?;
+            self.forget_before(number(key)?, times[first])?;
+            self.read_on(key).await?.or_fail()?;
         };
         for (input, taken) in self.inputs.iter_mut().zip(&mut self.taken) {
             if let PartRows::InOrder(cursor) = input {
-                *taken = Some(cursor.rows_of(number(key)?)?);
+                *taken = Some(cursor.rows_of(number(key)?, &(i64::MIN..i64::MAX))?);
             }
         }
         self.next_asked = Some(until);
         Ok(Some(Next::Asked { key, rows: first..until }))
     }
 
-    /// Forgets rows of a key that no answer at `time_us` or later depends on.
-    fn forget_before(&mut self, key: u32, time_us: i64) {
+    /// What LIFETIME windows of a read will have behind them, if its rows come in order.
+    fn lifetime_of(&self, read: &Read) -> Option<LifetimeOfKey> {
+        match self.inputs[read.input] {
+            PartRows::InOrder(_) => LifetimeRead::of(read).map(LifetimeOfKey::new),
+            PartRows::Whole(_) => None,
+        }
+    }
+
+    /// Forgets rows of a key that no answer at `time_us` or later depends on, once they are merged where that is enough.
+    fn forget_before(&mut self, key: u32, time_us: i64) -> Result<()> {
         for (index, input) in self.inputs.iter_mut().enumerate() {
             let PartRows::InOrder(cursor) = input else { continue };
-            let first_needed = |read: &Read| {
-                let reach = read.answerer.plan().reach(time_us, time_us);
-                match read.view.kind().has_aggregates() || read.known_at.is_some() {
-                    true => reach.start,
-                    // only the newest row answers
-                    false => reach.start.max(cursor.newest_before(key, reach.end, read.of_view)),
+            let mut from_us = i64::MAX;
+            for (read, lifetime) in self.reads.iter().zip(&mut self.lifetimes).filter(|(read, _)| read.input == index) {
+                if let Some(lifetime) = lifetime {
+                    let complete_us = cursor.complete_until(key);
+                    let rows = cursor.rows_of(key, &lifetime.unmerged(time_us, complete_us))?;
+                    let rows = BlockRows::of_read(read, &self.described[index], rows.section(0..1))?;
+                    lifetime.merge(read, &rows, time_us, complete_us)?;
                 }
-            };
-            let from_us = self.reads.iter().filter(|read| read.input == index).map(first_needed).min();
-            cursor.drop_before(key, from_us.unwrap_or(i64::MAX));
+                let newest = |end_us| cursor.newest_before(key, end_us, read.of_view);
+                from_us = from_us.min(first_needed(read, lifetime.as_ref(), time_us, newest));
+            }
+            cursor.drop_before(key, from_us);
         }
+        Ok(())
     }
 
     /// Reads past the rows of the next key.
@@ -320,20 +335,22 @@ impl Part {
             if cursors(&mut self.inputs).all(|cursor| cursor.is_beyond(key)) {
                 return Ok(());
             }
-            self.read_on(self.next_key).await?;
+            self.read_on(self.next_key).await?.or_fail()?;
         }
     }
 
     /// Reads on where the rows of a key are known up to the earliest time, so that no input is far ahead of another.
-    async fn read_on(&mut self, key: usize) -> Result<()> {
+    async fn read_on(&mut self, key: usize) -> Result<Memory> {
         let key = number(key)?;
         let until = cursors(&mut self.inputs).map(|cursor| cursor.complete_until(key)).min();
         for cursor in cursors(&mut self.inputs) {
-            if Some(cursor.complete_until(key)) == until {
-                cursor.read_on(key).await?;
+            if Some(cursor.complete_until(key)) == until
+                && let Memory::Full(error) = cursor.read_on(key).await?
+            {
+                return Ok(Memory::Full(error));
             }
         }
-        Ok(())
+        Ok(Memory::Enough)
     }
 
     /// The rows of what [`Part::next`] has named.
@@ -352,7 +369,7 @@ impl Part {
             PartRows::Whole(rows) => Some(rows.section(keys.clone())),
             PartRows::InOrder(_) => taken.as_ref().map(|rows| rows.section(0..keys.len())),
         });
-        Block { spine, inputs: inputs.collect() }
+        Block { spine, inputs: inputs.collect(), lifetimes: &self.lifetimes }
     }
 }
 
@@ -361,6 +378,20 @@ fn reach(reads: &[Read], time_us: i64) -> Range<i64> {
     let reaches = reads.iter().map(|read| read.answerer.plan().reach(time_us, time_us));
     let all = reaches.reduce(|all, next| all.start.min(next.start)..all.end.max(next.end));
     all.unwrap_or(i64::MAX..i64::MIN)
+}
+
+/// The time of the first row that an answer at `time_us` or later depends on; `newest` gives that of the newest row
+/// before a time.
+fn first_needed(read: &Read, lifetime: Option<&LifetimeOfKey>, time_us: i64, newest: impl Fn(i64) -> i64) -> i64 {
+    if let Some(lifetime) = lifetime {
+        return lifetime.first_needed(time_us);
+    }
+    let reach = read.answerer.plan().reach(time_us, time_us);
+    match read.view.kind().has_aggregates() || read.known_at.is_some() {
+        true => reach.start,
+        // only the newest row answers
+        false => reach.start.max(newest(reach.end)),
+    }
 }
 
 impl PartRows {

@@ -252,7 +252,6 @@ impl<'a> ViewRows<'a> {
             as_states,
             span_columns,
             read: self.read_as(RowLayout::Tiles, &names, number, &all, None)?,
-            time_column: view.time_column(self.layout).to_owned(),
         })))
     }
 
@@ -263,7 +262,7 @@ impl<'a> ViewRows<'a> {
             schema.index_of(name).map_err(|error| Error::internal("a stored column is lost").with_source(error))
         };
         let columns = self.names.iter().map(place).collect::<Result<_>>()?;
-        Ok(StoredInput::of(stored, columns, &self.relation.view.key_types()))
+        Ok(StoredInput::of(stored, columns, &self.relation.view))
     }
 }
 

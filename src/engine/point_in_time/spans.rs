@@ -10,8 +10,8 @@ use granary_catalog::{Interval, IntervalSet};
 
 use super::exec::{Read, RowsInput};
 use super::row_states::{RowStates, RowStatesExec};
-use crate::engine::relation::{RowLayout, TILE};
-use crate::engine::tables::stored::{KeyValues, Pruned, Reach, StoredRows, within};
+use crate::engine::relation::RowLayout;
+use crate::engine::tables::stored::{KeyValues, Pruned, Reach, StoredRows};
 use crate::error::{Error, Result};
 use crate::tile::stretches;
 
@@ -32,7 +32,6 @@ pub struct SpanInput {
     pub span_columns: Vec<usize>,
     /// of the states
     pub read: Read,
-    pub time_column: String,
 }
 
 /// An input with spans in the place of some rows.
@@ -49,7 +48,6 @@ pub struct Piece {
     rows: StoredRows,
     columns: Vec<usize>,
     times: Range<i64>,
-    time_column: String,
     as_states: Option<Arc<RowStates>>,
     /// of spans; 0 of rows
     width_us: i64,
@@ -159,7 +157,7 @@ impl Pieces<'_> {
     }
 
     fn push(&mut self, level: Option<usize>, times: Range<i64>) {
-        let SpanInput { rows, row_columns, as_states, span_columns, time_column, .. } = self.input;
+        let SpanInput { rows, row_columns, as_states, span_columns, .. } = self.input;
         if let Some(last) = self.found.last_mut()
             && level.is_none()
             && !last.is_folded()
@@ -173,7 +171,6 @@ impl Pieces<'_> {
                 rows: rows.clone(),
                 columns: row_columns.clone(),
                 times,
-                time_column: time_column.clone(),
                 as_states: as_states.clone(),
                 width_us: 0,
             },
@@ -181,7 +178,6 @@ impl Pieces<'_> {
                 rows: rows.spans()[level].rows.clone(),
                 columns: span_columns.clone(),
                 times,
-                time_column: TILE.to_owned(),
                 as_states: None,
                 width_us: rows.spans()[level].width_us,
             },
@@ -190,10 +186,9 @@ impl Pieces<'_> {
 }
 
 impl Piece {
-    /// All rows of an input that lie in order, or the spans of one width.
+    /// All rows of an input, as they are.
     pub fn all(rows: StoredRows, columns: Vec<usize>) -> Piece {
-        let (times, time_column) = (i64::MIN..i64::MAX, String::new());
-        Piece { rows, columns, times, time_column, as_states: None, width_us: 0 }
+        Piece { rows, columns, times: i64::MIN..i64::MAX, as_states: None, width_us: 0 }
     }
 
     /// Whether it is spans of time, not rows.
@@ -209,12 +204,12 @@ impl Piece {
     /// What a bucket has of it, one partition a file, by time; `times` and `keys` are wanted.
     pub fn in_bucket(
         &self,
-        bucket: Option<u32>,
+        bucket: u32,
         times: &Range<i64>,
         keys: Vec<KeyValues>,
     ) -> Result<(Arc<dyn ExecutionPlan>, Pruned)> {
         let times = times.start.max(self.times.start)..times.end.min(self.times.end);
-        let reach = Reach { times, bucket, keys, row_by_row: self.is_part() };
+        let reach = Reach { times, bucket: Some(bucket), keys, row_by_row: self.is_part() };
         let (plan, pruned) = self.rows.files_in_order(&self.columns, &reach)?;
         Ok((self.exactly(plan)?, pruned))
     }
@@ -230,9 +225,8 @@ impl Piece {
         })
     }
 
-    /// Files have rows of other times, too.
     fn exactly(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = within(plan, &self.time_column, &self.times)?;
+        let plan = self.rows.within(plan, &self.times)?;
         Ok(match &self.as_states {
             None => plan,
             Some(states) => Arc::new(RowStatesExec::new(plan, Arc::clone(states))),

@@ -6,6 +6,8 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
@@ -18,11 +20,12 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::collect::RowsOnDisk;
 use super::kept::{Kept, NUMBER, TIME};
+use crate::engine::memory::PartOfMemory;
 use crate::error::{Error, Result};
 
 /// Without a `tie`, rows of the same key and time stay in the order in which they came.
 ///
-/// `memory_bytes` are kept free for merging, which holds the keys of what is sorted once more.
+/// The sort has `memory_bytes`, half of it for merging alone, which holds the keys of what is sorted once more.
 pub fn sorted(
     rows: &RowsOnDisk,
     part: usize,
@@ -45,8 +48,12 @@ pub fn sorted(
     let kept_columns = (0..place).map(|column| column_of(&schema, column)).collect::<Vec<_>>();
     let plan = ProjectionExec::try_new(kept_columns, Arc::new(sorted))?;
     let context = &rows.resources().context;
-    let config = context.session_config().clone().with_sort_spill_reservation_bytes(memory_bytes);
-    let context = TaskContext::default().with_session_config(config).with_runtime(context.runtime_env());
+    let config = context.session_config().clone();
+    let config = config.with_sort_spill_reservation_bytes(memory_bytes / 2).with_batch_size(rows.rows_at_once(part));
+    let whole = context.runtime_env();
+    let memory_pool: Arc<dyn MemoryPool> = Arc::new(PartOfMemory::new(&whole.memory_pool, memory_bytes));
+    let runtime = Arc::new(RuntimeEnv { memory_pool, ..whole.as_ref().clone() });
+    let context = TaskContext::default().with_session_config(config).with_runtime(runtime);
     Ok(plan.execute(0, Arc::new(context))?)
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
@@ -10,8 +9,9 @@ use super::collect::Resources;
 use super::exec::Figures;
 use super::matching::Matching;
 use super::spans::Piece;
+use crate::engine::relation::BoundView;
 use crate::engine::tables::stored::{KeyValues, StoredRows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// So many keys are looked for in statistics and bloom filters.
 const FEW_KEYS: usize = 20;
@@ -28,11 +28,9 @@ pub struct StoredInput {
 
 impl StoredInput {
     /// `None` where the rows are better read like any others.
-    pub fn of(rows: &StoredRows, columns: Vec<usize>, key_types: &[DataType]) -> Option<StoredInput> {
-        // files order floats otherwise than keys are ordered in memory
-        let is_float = |key: &DataType| matches!(key, DataType::Float32 | DataType::Float64);
+    pub fn of(rows: &StoredRows, columns: Vec<usize>, view: &BoundView) -> Option<StoredInput> {
         let in_order = rows.is_in_order() && rows.most_files_of_a_bucket() <= MOST_FILES;
-        let usable = in_order && !key_types.iter().any(is_float);
+        let usable = in_order && !view.has_float_key();
         let bucket_count = rows.bucket_count();
         usable.then(|| StoredInput { pieces: vec![Piece::all(rows.clone(), columns)], bucket_count })
     }
@@ -49,9 +47,9 @@ impl StoredInput {
     /// The rows of a bucket that may be wanted: one stream for each file; their times ascend from file to file.
     pub fn streams(&self, bucket: usize, wanted: &Matching, resources: &Resources) -> Result<StoredStreams> {
         let mut found = StoredStreams { streams: Vec::new(), scans: Vec::new() };
+        let bucket = u32::try_from(bucket).map_err(|_| Error::internal("there are not so many buckets"))?;
         for piece in &self.pieces {
             let keys = wanted.keys.few(FEW_KEYS).map(|values| KeyValues { key: 0, values });
-            let bucket = u32::try_from(bucket).ok();
             let (plan, pruned) = piece.in_bucket(bucket, &wanted.reach, keys.into_iter().collect())?;
             wanted.figures.files_pruned.add(pruned.files_total - pruned.files_read);
             wanted.figures.files_read.add(pruned.files_read);

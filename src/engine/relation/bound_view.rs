@@ -231,12 +231,15 @@ impl BoundView {
         format!("view-{}-{:016x}", self.id, self.storage)
     }
 
+    /// Files order floats otherwise than keys are ordered in memory.
+    pub fn has_float_key(&self) -> bool {
+        self.keys.iter().any(|key| matches!(key.data_type, DataType::Float32 | DataType::Float64))
+    }
+
     /// The widths of the spans that are worth keeping folded beside the stored rows. None in a bitemporal view, where
-    /// what a span holds depends on the asked time, and none for float keys, whose files lie otherwise than keys are
-    /// compared.
+    /// what a span holds depends on the asked time, and none with a float key.
     pub fn span_widths(&self) -> Vec<i64> {
-        let is_float = |key: &DataType| matches!(key, DataType::Float32 | DataType::Float64);
-        if !self.kind().has_aggregates() || self.known_at.is_some() || self.key_types().iter().any(is_float) {
+        if !self.kind().has_aggregates() || self.known_at.is_some() || self.has_float_key() {
             return Vec::new();
         }
         useful_levels(&self.plan.timing, &self.plan.windows())

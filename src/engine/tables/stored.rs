@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::engine::query::QueryPlanner;
 use crate::error::Result;
 use crate::offline::{OfflineStore, OfflineTable};
-pub use merge::{merged_rows, sorted_rows, within};
+pub use merge::{merged_rows, sorted_rows};
 use reach::says_something;
 pub use reach::{KeyValues, Reach};
 pub use rows::{Pruned, StoredRows};

@@ -15,7 +15,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// Views whose windows are much longer than the levels by which they are merged.
-fn any_timing() -> impl Strategy<Value = Timing> {
+pub fn any_timing() -> impl Strategy<Value = Timing> {
     let kind = prop::sample::select(vec![ViewKind::BatchAggregates, ViewKind::StreamTiled, ViewKind::StreamContinuous]);
     let interval = prop::sample::select(vec![SECOND, 20 * SECOND, MINUTE, 10 * MINUTE, 25 * MINUTE, HOUR, 6 * HOUR]);
     (kind, interval, 1..4_i64).prop_map(|(kind, interval_us, schedule)| Timing {
@@ -40,16 +40,16 @@ fn any_lengths() -> impl Strategy<Value = (i64, i64)> {
 }
 
 /// The same rows over some days, often several in one minute.
-fn spread(rows: Vec<Row>) -> Vec<Row> {
+pub fn spread(rows: Vec<Row>) -> Vec<Row> {
     let at = |ts_us: i64| ts_us.div_euclid(4) * (3 * HOUR + 59 * MINUTE) + ts_us.rem_euclid(4) * 19 * SECOND;
     sorted(rows.into_iter().map(|row| Row { ts_us: at(row.ts_us), ..row }).collect())
 }
 
-fn any_asked() -> impl Strategy<Value = i64> {
+pub fn any_asked() -> impl Strategy<Value = i64> {
     -3 * DAY..4 * DAY
 }
 
-fn rounded_functions() -> Vec<AggregateFunction> {
+pub fn rounded_functions() -> Vec<AggregateFunction> {
     use AggregateFunction::*;
     vec![VarPop, StddevSamp, Skewness, Kurtosis, Ewma { half_life_us: 5 * HOUR }, Sum, CountDistinct, Last]
 }

@@ -101,7 +101,11 @@ fn bucket_in_order(rows: &StoredRows, bucket: u32, times: &Range<i64>) -> Result
 }
 
 /// Just the rows with a time in the range.
-pub fn within(rows: Arc<dyn ExecutionPlan>, time_column: &str, times: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn within(
+    rows: Arc<dyn ExecutionPlan>,
+    time_column: &str,
+    times: &Range<i64>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     if *times == (i64::MIN..i64::MAX) {
         return Ok(rows);
     }

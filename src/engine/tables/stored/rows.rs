@@ -11,6 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use granary_catalog::{IntervalSet, ObjectId};
 
+use super::merge::within;
 use super::reach::Reach;
 use super::scan::Scan;
 use crate::engine::query::QueryPlanner;
@@ -186,18 +187,27 @@ impl StoredRows {
         }
         files.sort_by_key(|file| file.min_time_us);
         let groups = files.into_iter().map(|file| vec![file]).collect();
-        let predicate = reach.predicate(table)?;
-        let scan = Scan {
-            table,
-            schema: &self.schema,
-            columns,
-            groups,
-            shared: false,
-            predicate,
-            row_by_row: reach.row_by_row,
-            limit: None,
-        };
-        Ok((scan.plan(&self.runtime)?, pruned))
+        Ok((self.scan(table, columns, groups, reach)?, pruned))
+    }
+
+    fn scan(
+        &self,
+        table: &Arc<OfflineTable>,
+        columns: &[usize],
+        groups: Vec<Vec<&DataFile>>,
+        reach: &Reach,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (schema, predicate, row_by_row) = (&self.schema, reach.predicate(table)?, reach.row_by_row);
+        let scan = Scan { table, schema, columns, groups, shared: false, predicate, row_by_row, limit: None };
+        Ok(scan.plan(&self.runtime)?)
+    }
+
+    /// Of a plan of these rows just those with a time in the range: files have others, too.
+    pub fn within(&self, rows: Arc<dyn ExecutionPlan>, times: &Range<i64>) -> Result<Arc<dyn ExecutionPlan>> {
+        match self.version.as_ref().map(|table| &table.layout) {
+            Some(Layout::Keyed { time_column, .. }) => within(rows, time_column, times),
+            _ => Ok(rows),
+        }
     }
 
     fn nothing(&self, columns: &[usize], partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
@@ -217,18 +227,7 @@ impl StoredRows {
             let place = if partitions == 1 { 0 } else { file.bucket.unwrap_or(0) as usize };
             groups[place].push(file);
         }
-        let predicate = reach.predicate(table)?;
-        let scan = Scan {
-            table,
-            schema: &self.schema,
-            columns,
-            groups,
-            shared: false,
-            predicate,
-            row_by_row: reach.row_by_row,
-            limit: None,
-        };
-        Ok((scan.plan(&self.runtime)?, pruned))
+        Ok((self.scan(table, columns, groups, reach)?, pruned))
     }
 }
 

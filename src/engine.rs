@@ -26,7 +26,7 @@ mod tiles;
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
-pub use explain::{ExplainOptions, explain};
+pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
@@ -40,7 +40,7 @@ pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, Realt
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
-pub use serving::{Serving, Shape};
+pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};

@@ -309,6 +309,12 @@ impl OnlineReader {
         Ok(shards.into_iter().flatten())
     }
 
+    /// Those keys of the view whose bytes begin with `leading`, which has the first of their values.
+    pub fn keys_that_begin(&self, view: u64, leading: &Key) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
+        let shards = self.shards.iter().map(|shard| shard.keys_that_begin(view, leading));
+        Ok(shards.collect::<Result<Vec<_>>>()?.into_iter().flatten())
+    }
+
     fn shard(&self, key: &Key) -> &Snapshot {
         &self.shards[shard_of(key, self.shards.len())]
     }

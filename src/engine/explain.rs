@@ -12,14 +12,17 @@ mod tree;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 
 use super::query::QueryPlanner;
+use super::serving::Serving;
 use crate::error::Result;
 use crate::time::Stopwatch;
+use tree::{Node, Property};
 
 /// How a plan is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,41 @@ pub async fn explain(
     let names = scans::Names::of(planner)?;
     let tree = tree::Tree { options, names: &names }.of(physical.as_ref());
     Ok(if options.json { vec![json::print(&tree, summary)] } else { text::print(&tree, summary) })
+}
+
+/// A lookup that needs no plan, as EXPLAIN shows it. `rows`: how many it gave, if it was to be done, and how long that took.
+pub fn explain_lookup(
+    lookup: &Serving,
+    rows: Option<(usize, Duration)>,
+    options: ExplainOptions,
+    planning: Duration,
+) -> Vec<String> {
+    let described = lookup.described();
+    let text = |label: &str, text: &str| (label.to_owned(), Property::Text(text.to_owned()));
+    let mut properties = vec![text("Keys", &described.asked)];
+    if !described.views.is_empty() {
+        properties.push(text("Views", &described.views.join(", ")));
+    }
+    if options.verbose {
+        let columns: Vec<&str> = lookup.columns.fields().iter().map(|field| field.name().as_str()).collect();
+        properties.push(text("Output", &columns.join(", ")));
+    }
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let actual = rows
+        .map(|(rows, time)| figures::Actual { rows: rows as u64, time_ms: options.timing.then(|| milliseconds(time)) });
+    let node = Node {
+        kind: "Direct Lookup".to_owned(),
+        relation: Some(scans::Relation { format: None, name: Some(described.relation.clone()), files: 0 }),
+        estimated_rows: None,
+        actual,
+        properties,
+        children: Vec::new(),
+    };
+    let summary = Summary {
+        planning_ms: options.summary.then(|| milliseconds(planning)),
+        execution_ms: rows.filter(|_| options.summary).map(|(_, time)| milliseconds(time)),
+    };
+    if options.json { vec![json::print(&node, summary)] } else { text::print(&node, summary) }
 }
 
 fn milliseconds(watch: Stopwatch) -> f64 {

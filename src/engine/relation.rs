@@ -12,7 +12,7 @@ mod table;
 
 pub use bindings::{Bindings, column_of};
 pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, time_type};
-pub use composite::CompositeRelation;
+pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
 pub use table::{FeatureRelation, ReadMode, RowsOrigin, is_on_demand, materialized};

@@ -3,25 +3,30 @@
 //! A statement's form is recognised once, when it is prepared, and bound to a version of the catalog; each execution
 //! goes from its parameters to the online store and back. Whatever is not such a lookup is planned, to the same answer.
 
+mod service;
 mod shape;
+mod vector;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::{FeatureTable, FeatureView, Version};
+use granary_catalog::{Object, Version};
 
-use super::point_in_time::{Lookup, MAX_CONSTANT_KEYS};
+use super::point_in_time::MAX_CONSTANT_KEYS;
 use super::query::{FromSource, QueryPlanner, table_reference};
-use super::relation::{BoundView, FeatureRelation, ReadMode, RowsOrigin};
+use super::relation::{BoundView, CompositeRelation, FeatureRelation, Place, ReadMode};
 use super::tables::system::is_system_schema;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::row::Value;
 
+pub use service::{ServedFeature, ServedRows, ServiceLookup};
 pub use shape::Shape;
 use shape::{Shown, Term};
+pub use vector::AskedRow;
+use vector::Vector;
 
 /// A lookup bound to a version of the catalog.
 #[derive(Debug)]
@@ -30,14 +35,30 @@ pub struct Serving {
     pub search_path: Vec<String>,
     pub parameters: Vec<DataType>,
     pub columns: SchemaRef,
-    lookup: Lookup,
+    vector: Vector,
     /// by key
-    keys: Vec<BoundKey>,
+    keys: Vec<KeyCondition>,
+    /// by request column
+    request: Vec<Condition>,
     limit: usize,
+    described: Described,
 }
 
+/// What EXPLAIN says of a lookup.
 #[derive(Debug)]
-struct BoundKey {
+pub struct Described {
+    pub relation: String,
+    /// the conditions on keys and request columns
+    pub asked: String,
+    /// those that are looked up
+    pub views: Vec<String>,
+}
+
+/// What a key may be; `None`: any that exists.
+type KeyCondition = Option<Condition>;
+
+#[derive(Debug)]
+struct Condition {
     data_type: DataType,
     terms: Vec<BoundTerm>,
 }
@@ -51,6 +72,23 @@ enum BoundTerm {
     Items(usize),
 }
 
+/// A relation that is looked up in: what it asks for, and what it has.
+struct Served {
+    keys: Vec<(String, DataType)>,
+    request: Vec<(String, DataType)>,
+    schema: SchemaRef,
+    /// how many columns `*` shows
+    n_shown: usize,
+    /// whether it has rows for keys that are not asked for
+    has_rows_of_its_own: bool,
+    kind: ServedKind,
+}
+
+enum ServedKind {
+    View(FeatureRelation),
+    Composite(CompositeRelation),
+}
+
 impl Serving {
     /// `None` where the statement needs a planner, be it for the error. `declared`: the parameters' types as far as the
     /// client has said them.
@@ -58,56 +96,111 @@ impl Serving {
         if planner.from_source == FromSource::On || !planner.scope.is_live() {
             return Ok(None);
         }
-        let Some(view) = view_of(planner, shape)? else { return Ok(None) };
-        let relation = FeatureRelation::new(planner, view, ReadMode::Now, true).await?;
-        if !matches!(relation.origin, RowsOrigin::Online(_)) {
-            return Ok(None);
-        }
-        let Some(columns) = columns_of(&relation, shape) else { return Ok(None) };
+        let Some(served) = Served::named(planner, shape).await? else { return Ok(None) };
+        let Some((places, fields)) = served.columns(shape) else { return Ok(None) };
+        let Some(vector) = served.vector(planner, &places)? else { return Ok(None) };
         let mut parameters: Vec<Option<DataType>> = declared.to_vec();
-        let Some(keys) = keys_of(&relation.view, shape, &mut parameters) else { return Ok(None) };
+        let Some((keys, request)) = served.conditions(shape, &mut parameters) else { return Ok(None) };
         // a parameter that stands nowhere has no type
         let Some(parameters) = parameters.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        let (places, fields): (Vec<usize>, Vec<Field>) = columns.into_iter().unzip();
-        let columns = Arc::new(Schema::new(fields));
-        let Some(lookup) = Lookup::of(&relation, &places, Arc::clone(&columns)) else { return Ok(None) };
         Ok(Some(Serving {
             version: planner.scope.snapshot.version(),
             search_path: planner.scope.search_path.clone(),
             parameters,
-            columns,
-            lookup,
+            columns: Arc::new(Schema::new(fields)),
+            described: Described {
+                relation: served.name().to_owned(),
+                asked: shape.conditions_text(),
+                views: vector.views().map(str::to_owned).collect(),
+            },
+            vector,
             keys,
+            request,
             limit: shape.limit.unwrap_or(usize::MAX),
         }))
     }
 
+    pub fn described(&self) -> &Described {
+        &self.described
+    }
+
     /// The rows for these parameters; `None` where their types or number need a planner.
     pub fn answer(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<RecordBatch>> {
-        let mut values: Vec<Vec<Value>> = Vec::with_capacity(self.keys.len());
+        let mut keys = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
-            match key.values(parameters) {
-                Some(of_key) => values.push(of_key),
-                None => return Ok(None),
+            match key.as_ref().map(|key| key.values(parameters)) {
+                None => keys.push(None),
+                Some(Some(values)) => keys.push(Some(values)),
+                Some(None) => return Ok(None),
             }
         }
-        let rows = values.iter().try_fold(1usize, |product, of_key| product.checked_mul(of_key.len()));
-        let Some(rows) = rows.filter(|rows| *rows <= MAX_CONSTANT_KEYS) else { return Ok(None) };
-        let keys = (0..rows.min(self.limit)).map(|row| {
-            let mut rest = row;
-            let value = |of_key: &Vec<Value>| {
-                let value = of_key[rest % of_key.len()].clone();
-                rest /= of_key.len();
-                Some(value)
-            };
-            values.iter().map(value).collect()
-        });
-        self.lookup.rows(keys, now_us).map(Some)
+        let Some(request) = self.request.iter().map(|column| column.values(parameters)).collect() else {
+            return Ok(None);
+        };
+        let Some(asked) = self.asked(&keys, request, now_us)? else { return Ok(None) };
+        let columns = self.vector.answer(&asked, now_us)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(asked.len()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)
+            .map(Some)
+            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+    }
+
+    /// Every combination of these values, as many as are wanted; `None`: they are too many.
+    fn asked(
+        &self,
+        keys: &[Option<Vec<Value>>],
+        request: Vec<Vec<Value>>,
+        now_us: i64,
+    ) -> Result<Option<Vec<AskedRow>>> {
+        let any = [None];
+        let of_keys: Vec<Vec<Option<Value>>> = keys
+            .iter()
+            .map(|values| match values {
+                Some(values) => values.iter().cloned().map(Some).collect(),
+                None => any.to_vec(),
+            })
+            .collect();
+        let Some(mut keys_asked) = combinations(&of_keys, self.limit) else { return Ok(None) };
+        if keys.iter().any(Option::is_none) {
+            let mut existing = Vec::new();
+            for bound in &keys_asked {
+                existing.extend(self.vector.existing_keys(bound, now_us)?);
+            }
+            keys_asked = existing;
+        }
+        let request: Vec<Vec<Option<Value>>> =
+            request.into_iter().map(|values| values.into_iter().map(Some).collect()).collect();
+        let Some(request) = combinations(&request, self.limit) else { return Ok(None) };
+        if keys_asked.len().saturating_mul(request.len()) > MAX_CONSTANT_KEYS {
+            return Ok(None);
+        }
+        let rows = keys_asked
+            .iter()
+            .flat_map(|keys| request.iter().map(|request| AskedRow { keys: keys.clone(), request: request.clone() }));
+        Ok(Some(rows.take(self.limit).collect()))
     }
 }
 
-impl BoundKey {
-    /// The values that the key may have, each once. NULL is none; nor is a number that the key's type cannot hold.
+/// One of each list, in every combination, up to `limit`; `None` if there are too many.
+fn combinations(lists: &[Vec<Option<Value>>], limit: usize) -> Option<Vec<Vec<Option<Value>>>> {
+    let count = lists.iter().try_fold(1usize, |product, list| product.checked_mul(list.len()))?;
+    if count > MAX_CONSTANT_KEYS {
+        return None;
+    }
+    let combination = |number: usize| {
+        let mut rest = number;
+        let of_list = |list: &Vec<Option<Value>>| {
+            let value = list[rest % list.len()].clone();
+            rest /= list.len();
+            value
+        };
+        lists.iter().map(of_list).collect()
+    };
+    Some((0..count.min(limit)).map(combination).collect())
+}
+
+impl Condition {
+    /// The values that the column may have, each once. NULL is none; nor is a number that its type cannot hold.
     fn values(&self, parameters: &[(DataType, Option<Value>)]) -> Option<Vec<Value>> {
         if let [BoundTerm::Value(value)] = self.terms.as_slice() {
             return Some(vec![value.clone()]);
@@ -142,87 +235,143 @@ impl BoundKey {
     }
 }
 
-fn view_of(planner: &QueryPlanner, shape: &Shape) -> Result<Option<BoundView>> {
-    let Some(reference) = table_reference(&shape.relation) else { return Ok(None) };
-    if is_system_schema(reference.schema()) {
-        return Ok(None);
+impl Served {
+    /// `None` where planning says what is wrong with a name, or that nothing is kept online.
+    async fn named(planner: &QueryPlanner, shape: &Shape) -> Result<Option<Served>> {
+        let Some(reference) = table_reference(&shape.relation) else { return Ok(None) };
+        if is_system_schema(reference.schema()) {
+            return Ok(None);
+        }
+        let Ok(Some(object)) = planner.scope.relation(&reference) else { return Ok(None) };
+        Served::of(planner, object).await
     }
-    // planning says what is wrong with a name, and that nothing is kept online
-    let Ok(Some(object)) = planner.scope.relation(&reference) else { return Ok(None) };
-    if planner.check_online(object).is_err() {
-        return Ok(None);
-    }
-    match (object.downcast::<FeatureView>(), object.downcast::<FeatureTable>()) {
-        (Some(view), _) => BoundView::of_feature_view(view).map(Some),
-        (_, Some(table)) => BoundView::of_feature_table(table).map(Some),
-        _ => Ok(None),
-    }
-}
 
-/// The places of the columns in the relation, and how they are shown.
-fn columns_of(relation: &FeatureRelation, shape: &Shape) -> Option<Vec<(usize, Field)>> {
-    let schema = relation.schema();
-    let mut columns = Vec::new();
-    for shown in &shape.shown {
-        match shown {
-            // the system columns are hidden
-            Shown::All => {
-                let all = 0..relation.view.output.fields().len();
-                columns.extend(all.map(|place| (place, schema.field(place).clone())));
+    async fn of(planner: &QueryPlanner, object: &Object) -> Result<Option<Served>> {
+        let view = match object {
+            Object::FeatureView(view) => BoundView::of_feature_view(view)?,
+            Object::FeatureTable(table) => BoundView::of_feature_table(table)?,
+            Object::FeatureService(_) | Object::RealtimeView(_) => {
+                let relation = CompositeRelation::new(planner, object, ReadMode::Now, true).await;
+                return Ok(relation.ok().map(Served::of_composite));
             }
-            Shown::Column { name, label } => {
-                let place = schema.index_of(name).ok()?;
-                columns.push((place, schema.field(place).clone().with_name(label)));
+            _ => return Ok(None),
+        };
+        if planner.check_online(object).is_err() {
+            return Ok(None);
+        }
+        let relation = FeatureRelation::new(planner, view, ReadMode::Now, true).await?;
+        Ok(Some(Served {
+            keys: relation.view.keys.iter().map(|key| (key.name.clone(), key.data_type.clone())).collect(),
+            request: Vec::new(),
+            schema: relation.schema(),
+            n_shown: relation.view.output.fields().len(),
+            has_rows_of_its_own: true,
+            kind: ServedKind::View(relation),
+        }))
+    }
+
+    fn of_composite(relation: CompositeRelation) -> Served {
+        let columns = |columns: &[granary_catalog::Column]| -> Vec<(String, DataType)> {
+            columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect()
+        };
+        let interface = &relation.interface;
+        Served {
+            keys: columns(&interface.keys),
+            request: columns(&interface.request),
+            schema: relation.schema(),
+            n_shown: interface.keys.len() + interface.request.len() + interface.features.len(),
+            has_rows_of_its_own: relation.has_rows_of_its_own(),
+            kind: ServedKind::Composite(relation),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match &self.kind {
+            ServedKind::View(relation) => &relation.view.name,
+            ServedKind::Composite(relation) => &relation.name,
+        }
+    }
+
+    /// The places of the columns in the relation, and how they are shown.
+    fn columns(&self, shape: &Shape) -> Option<(Vec<usize>, Vec<Field>)> {
+        let mut columns = Vec::new();
+        for shown in &shape.shown {
+            match shown {
+                // the system columns are hidden
+                Shown::All => columns.extend((0..self.n_shown).map(|place| (place, self.schema.field(place).clone()))),
+                Shown::Column { name, label } => {
+                    let place = self.schema.index_of(name).ok()?;
+                    columns.push((place, self.schema.field(place).clone().with_name(label)));
+                }
+            }
+        }
+        Some(columns.into_iter().unzip())
+    }
+
+    fn vector(&self, planner: &QueryPlanner, columns: &[usize]) -> Result<Option<Vector>> {
+        match &self.kind {
+            ServedKind::View(relation) => Ok(Vector::of_view(relation, columns)),
+            ServedKind::Composite(relation) => {
+                let places: Vec<Place> = columns.iter().map(|column| relation.places[*column]).collect();
+                // those of the whole are made of those of its views
+                if places.iter().any(|place| matches!(place, Place::EffectiveTime | Place::Status)) {
+                    return Ok(None);
+                }
+                Vector::of_places(relation, &places, &planner.state())
             }
         }
     }
-    Some(columns)
-}
 
-/// What each key may be. Fills in the types of parameters that the client has left open.
-fn keys_of(view: &BoundView, shape: &Shape, parameters: &mut Vec<Option<DataType>>) -> Option<Vec<BoundKey>> {
-    if shape.conditions.len() != view.keys.len() {
-        return None;
-    }
-    let mut keys = Vec::with_capacity(view.keys.len());
-    for key in &view.keys {
-        if !is_plain(&key.data_type) {
+    /// What each key and request column may be. Fills in the types of parameters that the client has left open.
+    fn conditions(
+        &self,
+        shape: &Shape,
+        parameters: &mut Vec<Option<DataType>>,
+    ) -> Option<(Vec<KeyCondition>, Vec<Condition>)> {
+        let mut found = 0;
+        let mut condition = |name: &str, data_type: &DataType| {
+            let Some((_, terms)) = shape.conditions.iter().find(|(column, _)| column == name) else {
+                return Some(None);
+            };
+            found += 1;
+            let terms = terms.iter().map(|term| bound(term, data_type, parameters)).collect::<Option<_>>()?;
+            Some(Some(Condition { data_type: data_type.clone(), terms }))
+        };
+        if !self.keys.iter().all(|(_, data_type)| is_plain(data_type)) {
             return None;
         }
-        let (_, terms) = shape.conditions.iter().find(|(column, _)| *column == key.name)?;
-        let mut bound = Vec::with_capacity(terms.len());
-        for term in terms {
-            let (number, wanted) = match term {
-                Term::Text(text) => {
-                    bound.push(BoundTerm::Value(literal(text, true, &key.data_type)?));
-                    continue;
-                }
-                Term::Number(text) => {
-                    bound.push(BoundTerm::Value(literal(text, false, &key.data_type)?));
-                    continue;
-                }
-                Term::Parameter(number) => (*number, key.data_type.clone()),
-                Term::Items(number) => (*number, DataType::new_list(key.data_type.clone(), true)),
-            };
-            if parameters.len() <= number {
-                parameters.resize(number + 1, None);
-            }
-            let known = parameters[number].get_or_insert_with(|| wanted.clone());
-            let comparable = match (&*known, &wanted) {
-                (DataType::List(known), DataType::List(wanted)) => is_comparable(known.data_type(), wanted.data_type()),
-                (known, wanted) => is_comparable(known, wanted),
-            };
-            if !comparable {
-                return None;
-            }
-            bound.push(match term {
-                Term::Items(_) => BoundTerm::Items(number),
-                _ => BoundTerm::Parameter(number),
-            });
-        }
-        keys.push(BoundKey { data_type: key.data_type.clone(), terms: bound });
+        let keys: Vec<KeyCondition> =
+            self.keys.iter().map(|(name, data_type)| condition(name, data_type)).collect::<Option<_>>()?;
+        // a request column that is left open is an error, which a planner words
+        let request = self.request.iter().map(|(name, data_type)| condition(name, data_type)?);
+        let request = request.collect::<Option<_>>()?;
+        // a condition on a feature is a filter
+        let are_all = found == shape.conditions.len();
+        let is_bound = keys.iter().all(Option::is_some) || self.has_rows_of_its_own;
+        (are_all && is_bound).then_some((keys, request))
     }
-    Some(keys)
+}
+
+/// `None` where a planner has to say what the term means for a column of this type.
+fn bound(term: &Term, data_type: &DataType, parameters: &mut Vec<Option<DataType>>) -> Option<BoundTerm> {
+    let (number, wanted) = match term {
+        Term::Text(text) => return Some(BoundTerm::Value(literal(text, true, data_type)?)),
+        Term::Number(text) => return Some(BoundTerm::Value(literal(text, false, data_type)?)),
+        Term::Parameter(number) => (*number, data_type.clone()),
+        Term::Items(number) => (*number, DataType::new_list(data_type.clone(), true)),
+    };
+    if parameters.len() <= number {
+        parameters.resize(number + 1, None);
+    }
+    let known = parameters[number].get_or_insert_with(|| wanted.clone());
+    let comparable = match (&*known, &wanted) {
+        (DataType::List(known), DataType::List(wanted)) => is_comparable(known.data_type(), wanted.data_type()),
+        (known, wanted) => is_comparable(known, wanted),
+    };
+    comparable.then_some(match term {
+        Term::Items(_) => BoundTerm::Items(number),
+        _ => BoundTerm::Parameter(number),
+    })
 }
 
 /// Types of keys whose values are compared as they are.
@@ -238,12 +387,12 @@ fn is_comparable(given: &DataType, key: &DataType) -> bool {
     given == key || is_integer(given) && is_integer(key)
 }
 
+/// Whether a value of a comparable type is one of this type.
 fn fits(value: &Value, data_type: &DataType) -> bool {
     match (value, data_type) {
         (Value::Int(value), DataType::Int16) => i16::try_from(*value).is_ok(),
         (Value::Int(value), DataType::Int32) => i32::try_from(*value).is_ok(),
-        (Value::Int(_), DataType::Int64) | (Value::Text(_), DataType::Utf8) => true,
-        _ => false,
+        _ => true,
     }
 }
 
@@ -251,8 +400,9 @@ fn fits(value: &Value, data_type: &DataType) -> bool {
 fn literal(text: &str, is_quoted: bool, data_type: &DataType) -> Option<Value> {
     let value = match data_type {
         DataType::Utf8 if is_quoted => Value::Text(text.into()),
-        DataType::Utf8 => return None,
-        _ => Value::Int(text.parse().ok()?),
+        DataType::Float64 => Value::Float(text.parse().ok()?),
+        data_type if is_integer(data_type) => Value::Int(text.parse().ok()?),
+        _ => return None,
     };
     fits(&value, data_type).then_some(value)
 }

@@ -293,12 +293,36 @@ impl Snapshot {
             // the next possible byte string
             start.push(0);
         }
+        self.listed(start, prefix, 0)
+    }
+
+    /// Those that begin with `leading`, ascending.
+    pub(super) fn keys_that_begin(
+        &self,
+        view: u64,
+        leading: &Key,
+    ) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
+        let prefix = codec::listing_key(view, leading);
+        self.listed(prefix.clone(), prefix, leading.as_bytes().len())
+    }
+
+    /// The listed keys from `start` on, as long as they begin with `prefix`, whose last `of_key` bytes are the key's.
+    fn listed(
+        &self,
+        start: Vec<u8>,
+        prefix: Vec<u8>,
+        of_key: usize,
+    ) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
         let path = self.path.clone();
         let range = self.keys.range(start.as_slice()..).map_err(|error| storage_error(&path, error))?;
+        let begin = prefix.len() - of_key;
         Ok(range
             .map(move |entry| match entry {
                 Err(error) => Err(storage_error(&path, error)),
-                Ok((listed, _)) => Ok(listed.value().strip_prefix(prefix.as_slice()).map(Key::from_bytes)),
+                Ok((listed, _)) => {
+                    let listed = listed.value();
+                    Ok(listed.starts_with(&prefix).then(|| Key::from_bytes(&listed[begin..])))
+                }
             })
             .map_while(Result::transpose))
     }

@@ -11,7 +11,7 @@ use granary_sql::statement::{Explain, ExplainFormat};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
 use super::select;
-use crate::engine::{ExplainOptions, bind_parameters};
+use crate::engine::{ExplainOptions, Serving, Shape, bind_parameters};
 use crate::error::{Error, Kind, Result};
 use crate::time::Stopwatch;
 
@@ -34,9 +34,37 @@ pub async fn explain(context: &StatementContext, explain: &Explain, parameters: 
     };
     let options = options(explain)?;
     let planning = Stopwatch::start();
+    if let Some(lines) = lookup(context, query.ast.as_ref(), parameters, options, planning).await? {
+        return answer(explain, lines);
+    }
     let (plan, _) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
     let plan = bind_parameters(plan, &parameters.values)?;
     let lines = crate::engine::explain(&context.planner(), &plan, options, planning).await?;
+    answer(explain, lines)
+}
+
+/// A query that is answered without a plan. None: it needs one.
+async fn lookup(
+    context: &StatementContext,
+    query: &sqlparser::ast::Query,
+    parameters: &Parameters,
+    options: ExplainOptions,
+    planning: Stopwatch,
+) -> Result<Option<Vec<String>>> {
+    let is_committed = context.scope.snapshot.version() == context.warehouse.catalog.snapshot().version();
+    let Some(shape) = Shape::of(query).filter(|_| is_committed) else { return Ok(None) };
+    let Some(lookup) = Serving::bind(&context.planner(), &shape, &parameters.types).await? else { return Ok(None) };
+    let planning = planning.elapsed();
+    let mut rows = None;
+    if options.analyze {
+        let execution = Stopwatch::start();
+        let Some(batch) = lookup.answer(&parameters.values, context.now_us)? else { return Ok(None) };
+        rows = Some((batch.num_rows(), execution.elapsed()));
+    }
+    Ok(Some(crate::engine::explain_lookup(&lookup, rows, options, planning)))
+}
+
+fn answer(explain: &Explain, lines: Vec<String>) -> Result<Response> {
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(lines));
     let batch = RecordBatch::try_new(explain_schema(explain), vec![column])
         .map_err(|error| Error::internal("the lines of a plan").with_source(error))?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -152,16 +152,48 @@ impl Lookup {
         Some(Lookup { view, store, answerer, now_us: relation.now_us, schema })
     }
 
-    /// A row for every key as of `now_us`, all out of one state of the store.
-    pub fn rows(&self, keys: impl Iterator<Item = Vec<Option<Value>>>, now_us: i64) -> Result<RecordBatch> {
-        let reader = self.store.reader()?;
+    /// By wanted column, a value for every key as of `now_us`.
+    pub fn columns<'a>(
+        &self,
+        reader: &OnlineReader,
+        keys: impl Iterator<Item = &'a [Option<Value>]>,
+        now_us: i64,
+    ) -> Result<Vec<ArrayRef>> {
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
-        let mut rows = 0;
         for key in keys {
-            self.answer(&reader, &key, now_us, &mut out)?;
-            rows += 1;
+            self.answer(reader, key, now_us, &mut out)?;
         }
-        self.batch(&[], out, rows)
+        let types: Vec<DataType> = self.schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        self.answerer.arrays(&types, &out)
+    }
+
+    pub fn view_name(&self) -> &str {
+        &self.view.name
+    }
+
+    pub fn store(&self) -> &Arc<OnlineStore> {
+        &self.store
+    }
+
+    /// The keys that the view has as of `now_us`, of those that are `bound` to these values where it says any.
+    pub fn existing_keys(
+        &self,
+        reader: &OnlineReader,
+        bound: &[Option<Value>],
+        now_us: i64,
+    ) -> Result<Vec<Vec<Option<Value>>>> {
+        let types = self.view.key_types();
+        let leading = bound.iter().take_while(|value| value.is_some()).map(Option::as_ref);
+        let Some(leading) = Key::encode(leading) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for key in reader.keys_that_begin(self.view.id, &leading)? {
+            let key: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
+            let is_asked = bound.iter().zip(&key).all(|(bound, value)| bound.is_none() || bound == value);
+            if is_asked && (self.view.known_at.is_none() || self.is_known(reader, &key, now_us)?) {
+                found.push(key);
+            }
+        }
+        Ok(found)
     }
 
     fn join(&self, reader: &OnlineReader, batch: &RecordBatch, width: usize) -> Result<RecordBatch> {
@@ -181,7 +213,7 @@ impl Lookup {
         let mut rows = 0;
         for key in reader.keys(self.view.id)? {
             let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
-            if self.view.known_at.is_some() && !self.is_known(&reader, &asked)? {
+            if self.view.known_at.is_some() && !self.is_known(&reader, &asked, self.now_us)? {
                 continue;
             }
             self.answer(&reader, &asked, self.now_us, &mut out)?;
@@ -190,10 +222,10 @@ impl Lookup {
         self.batch(&[], out, rows)
     }
 
-    /// Whether a key of a bitemporal view has a row that is known by now.
-    fn is_known(&self, reader: &OnlineReader, key: &[Option<Value>]) -> Result<bool> {
+    /// Whether a key of a bitemporal view has a row that is known by `now_us`.
+    fn is_known(&self, reader: &OnlineReader, key: &[Option<Value>], now_us: i64) -> Result<bool> {
         let Some(key) = Key::encode(key.iter().map(Option::as_ref)) else { return Ok(false) };
-        Ok(read_key(&self.view, &self.answerer, reader, &key, self.now_us)?.is_some())
+        Ok(read_key(&self.view, &self.answerer, reader, &key, now_us)?.is_some())
     }
 
     fn answer(
@@ -212,12 +244,7 @@ impl Lookup {
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
 
-    fn batch(
-        &self,
-        before: &[datafusion::arrow::array::ArrayRef],
-        answers: Vec<Vec<Option<Value>>>,
-        rows: usize,
-    ) -> Result<RecordBatch> {
+    fn batch(&self, before: &[ArrayRef], answers: Vec<Vec<Option<Value>>>, rows: usize) -> Result<RecordBatch> {
         let types: Vec<DataType> =
             self.schema.fields().iter().skip(before.len()).map(|field| field.data_type().clone()).collect();
         let mut columns = before.to_vec();

@@ -33,21 +33,22 @@ use crate::engine::point_in_time::{
 };
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Kind, Result};
-use parts::{KeyedRead, Parts, Place, Step};
+use parts::Parts;
+pub use parts::{KeyedRead, Place, Step};
 
 /// One feature service or realtime view in one statement.
 #[derive(Debug)]
 pub struct CompositeRelation {
     pub name: String,
-    interface: Interface,
+    pub interface: Interface,
     mode: ReadMode,
     /// wall time of the statement, microseconds
     now_us: i64,
-    reads: Vec<KeyedRead>,
-    steps: Vec<Step>,
+    pub reads: Vec<KeyedRead>,
+    pub steps: Vec<Step>,
     schema: SchemaRef,
     /// by column of the schema
-    places: Vec<Place>,
+    pub places: Vec<Place>,
 }
 
 impl CompositeRelation {
@@ -118,7 +119,7 @@ impl CompositeRelation {
     }
 
     /// Whether there are rows without asking for keys: those of the keys that exist.
-    fn has_rows_of_its_own(&self) -> bool {
+    pub fn has_rows_of_its_own(&self) -> bool {
         let all: BTreeSet<usize> = (0..self.interface.keys.len()).collect();
         let has_all = |read: &KeyedRead| read.keys.iter().copied().collect::<BTreeSet<_>>() == all;
         !self.reads.is_empty() && self.reads.iter().all(has_all)
@@ -187,9 +188,15 @@ impl CompositeRelation {
 
     /// What must be read and computed for some columns.
     fn needed(&self, columns: &[usize]) -> Needed {
+        let places: Vec<Place> = columns.iter().map(|column| self.places[*column]).collect();
+        self.needed_for(&places)
+    }
+
+    /// What must be read and computed for some values.
+    pub fn needed_for(&self, places: &[Place]) -> Needed {
         let mut needed = Needed::default();
-        for column in columns {
-            match self.places[*column] {
+        for place in places {
+            match *place {
                 name @ (Place::EffectiveTime | Place::Status) => {
                     for (read, keyed) in self.reads.iter().enumerate() {
                         needed.place(self.system_column(keyed, read, name));
@@ -212,7 +219,8 @@ impl CompositeRelation {
         needed
     }
 
-    fn system_column(&self, read: &KeyedRead, number: usize, of: Place) -> Place {
+    /// The view's own `_effective_time` or `_status`.
+    pub fn system_column(&self, read: &KeyedRead, number: usize, of: Place) -> Place {
         let n_outputs = read.relation.view.output.fields().len();
         Place::Read { read: number, column: if of == Place::EffectiveTime { n_outputs } else { n_outputs + 1 } }
     }
@@ -404,9 +412,9 @@ fn is_never_true(filter: &Expr) -> bool {
 
 /// Columns of views by their number, and outputs of steps by theirs.
 #[derive(Debug, Default)]
-struct Needed {
-    reads: BTreeMap<usize, BTreeSet<usize>>,
-    steps: BTreeMap<usize, BTreeSet<usize>>,
+pub struct Needed {
+    pub reads: BTreeMap<usize, BTreeSet<usize>>,
+    pub steps: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Needed {

@@ -1,5 +1,6 @@
 //! The form of a lookup, read off the syntax tree alone.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use sqlparser::ast::{
@@ -76,6 +77,34 @@ impl Shape {
             Some(_) => return None,
         };
         Some(Shape { relation, shown, conditions, limit })
+    }
+}
+
+impl Shape {
+    /// The conditions in SQL.
+    pub fn conditions_text(&self) -> String {
+        let conditions = self.conditions.iter().map(|(column, terms)| {
+            let column = granary_sql::name::quote(column);
+            match terms.as_slice() {
+                [items @ Term::Items(_)] => format!("{column} = ANY ({items})"),
+                [only] => format!("{column} = {only}"),
+                terms => {
+                    let terms: Vec<String> = terms.iter().map(Term::to_string).collect();
+                    format!("{column} IN ({})", terms.join(", "))
+                }
+            }
+        });
+        conditions.collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Term::Text(text) => write!(f, "{}", granary_sql::name::quote_literal(text)),
+            Term::Number(number) => f.write_str(number),
+            Term::Parameter(number) | Term::Items(number) => write!(f, "${}", number + 1),
+        }
     }
 }
 

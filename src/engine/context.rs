@@ -95,6 +95,11 @@ impl Engine {
         self.threads.run(plan, context)
     }
 
+    /// Does work on the threads for queries: see [`QueryThreads::work`].
+    pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.threads.work(work).await
+    }
+
     /// For work that is no client's own, such as a job.
     pub fn threads(&self) -> &tokio::runtime::Handle {
         self.threads.handle()

@@ -10,6 +10,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result};
 
@@ -35,6 +36,17 @@ impl QueryThreads {
 
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Does work here. It is told to stop when the future is dropped; a panic goes on in who waits.
+    pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(work, &self.handle);
+        match tasks.join_next().await {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(Error::internal("the threads for queries have ended")),
+        }
     }
 
     /// Runs a plan here; its rows come to whoever polls the stream, and it stops when that is dropped.

@@ -54,7 +54,7 @@ pub struct Prepared(Arc<PreparedInner>);
 #[derive(Debug)]
 struct PreparedInner {
     parsed: Option<Arc<Parsed>>,
-    text: String,
+    text: Arc<str>,
     description: Description,
     /// if it has the form of a lookup
     lookup: Option<PreparedLookup>,
@@ -142,7 +142,7 @@ impl Session {
                 client: client.clone(),
                 application_name: settings.application_name().to_owned(),
                 state: "idle",
-                query: String::new(),
+                query: "".into(),
                 connected_us: now_us,
                 query_start_us: None,
                 state_change_us: now_us,
@@ -215,12 +215,12 @@ impl Session {
     }
 
     async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
-        self.activity.begin(sql, self.warehouse.clock.now_us());
+        let text: Arc<str> = sql.into();
+        self.activity.begin(&text, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
-        let text = sql.to_owned();
         let Some(parsed) = parsed.pop().map(Arc::new) else {
             let description = Description { parameters: Vec::new(), columns: None };
             return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, description, lookup: None })));

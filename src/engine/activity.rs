@@ -23,7 +23,7 @@ pub struct ClientActivity {
     pub application_name: String,
     /// as PostgreSQL names it, such as `active`
     pub state: &'static str,
-    pub query: String,
+    pub query: Arc<str>,
     pub connected_us: i64,
     pub query_start_us: Option<i64>,
     pub state_change_us: i64,
@@ -53,9 +53,12 @@ impl Activity {
 
 impl ActivityEntry {
     /// A statement begins.
-    pub fn begin(&self, query: &str, now_us: i64) {
+    pub fn begin(&self, query: &Arc<str>, now_us: i64) {
         self.change("active", now_us, |client| {
-            client.query = query.chars().take(MOST_OF_A_QUERY).collect();
+            client.query = match query.char_indices().nth(MOST_OF_A_QUERY) {
+                None => Arc::clone(query),
+                Some((end, _)) => query[..end].into(),
+            };
             client.query_start_us = Some(now_us);
         });
     }

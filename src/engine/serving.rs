@@ -13,7 +13,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::{Object, Version};
+use granary_catalog::Object;
 
 use super::point_in_time::MAX_CONSTANT_KEYS;
 use super::query::{FromSource, QueryPlanner, table_reference};
@@ -31,8 +31,6 @@ use vector::Vector;
 /// A lookup bound to a version of the catalog.
 #[derive(Debug)]
 pub struct Serving {
-    pub version: Version,
-    pub search_path: Vec<String>,
     pub parameters: Vec<DataType>,
     pub columns: SchemaRef,
     vector: Vector,
@@ -125,8 +123,6 @@ impl Serving {
         // a parameter that stands nowhere has no type
         let Some(parameters) = parameters.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         Ok(Some(Serving {
-            version: planner.scope.snapshot.version(),
-            search_path: planner.scope.search_path.clone(),
             parameters,
             columns: Arc::new(Schema::new(fields)),
             described: Described {

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::DataType;
+use granary_catalog::Version;
 use granary_sql::Statement;
 
 use super::{Description, PreparedInner, Session};
-use crate::engine::{FromSource, Serving, Shape};
+use crate::engine::{Serving, Shape};
 use crate::error::Result;
 use crate::row::Value;
 use crate::statement::Response;
@@ -17,18 +18,26 @@ pub struct PreparedLookup {
     shape: Shape,
     /// the types that the client has said
     declared: Vec<Option<DataType>>,
+    bound: Mutex<Bound>,
+}
+
+/// What a lookup is, as long as neither the catalog nor a setting of the session changes.
+#[derive(Debug, Clone)]
+struct Bound {
+    version: Version,
+    settings: u64,
     /// `None` where it needs a planner all the same
-    bound: Mutex<Option<Arc<Serving>>>,
+    serving: Option<Arc<Serving>>,
 }
 
 impl PreparedLookup {
     /// `None` where a planner has to describe the statement.
     pub fn description(&self) -> Option<Description> {
-        let bound = self.bound()?;
+        let bound = self.bound().serving?;
         Some(Description { parameters: bound.parameters.clone(), columns: Some(Arc::clone(&bound.columns)) })
     }
 
-    fn bound(&self) -> Option<Arc<Serving>> {
+    fn bound(&self) -> Bound {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -45,8 +54,14 @@ impl Session {
         if self.transaction.working().is_some() {
             return Ok(None);
         }
-        let bound = Serving::bind(&self.context(sql).planner(), &shape, declared).await?;
-        Ok(Some(PreparedLookup { shape, declared: declared.to_vec(), bound: Mutex::new(bound.map(Arc::new)) }))
+        let bound = Mutex::new(self.bind_lookup(&shape, declared, sql).await?);
+        Ok(Some(PreparedLookup { shape, declared: declared.to_vec(), bound }))
+    }
+
+    async fn bind_lookup(&self, shape: &Shape, declared: &[Option<DataType>], text: &str) -> Result<Bound> {
+        let planner = self.context(text).planner();
+        let serving = Serving::bind(&planner, shape, declared).await?.map(Arc::new);
+        Ok(Bound { version: planner.scope.snapshot.version(), settings: self.settings.revision(), serving })
     }
 
     /// The answer of a prepared lookup; `None` where the statement needs a planner.
@@ -57,7 +72,7 @@ impl Session {
     ) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         // what the transaction has changed only a planner sees
-        if self.transaction.working().is_some() || self.settings.from_source() == FromSource::On {
+        if self.transaction.working().is_some() {
             return Ok(None);
         }
         let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
@@ -69,14 +84,11 @@ impl Session {
     /// The lookup as names mean it now; `None` if it shows other columns than were described.
     async fn newest(&self, lookup: &PreparedLookup, prepared: &PreparedInner) -> Result<Option<Arc<Serving>>> {
         let version = self.warehouse.catalog.snapshot().version();
-        let search_path = self.settings.search_path(&self.user);
-        let is_newest = |bound: &Arc<Serving>| bound.version == version && bound.search_path == search_path;
-        if let Some(bound) = lookup.bound().filter(is_newest) {
-            return Ok(Some(bound));
+        let mut bound = lookup.bound();
+        if bound.version != version || bound.settings != self.settings.revision() {
+            bound = self.bind_lookup(&lookup.shape, &lookup.declared, &prepared.text).await?;
+            *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
         }
-        let planner = self.context(&prepared.text).planner();
-        let bound = Serving::bind(&planner, &lookup.shape, &lookup.declared).await?.map(Arc::new);
-        *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
-        Ok(bound.filter(|bound| Some(&bound.columns) == prepared.description.columns.as_ref()))
+        Ok(bound.serving.filter(|serving| Some(&serving.columns) == prepared.description.columns.as_ref()))
     }
 }

@@ -84,6 +84,8 @@ pub struct Settings {
     /// settings of the transaction, to be put back at its end: name, value before
     local: Vec<(String, Option<String>)>,
     to_report: Vec<(String, String)>,
+    /// grows with every change
+    revision: u64,
 }
 
 fn find(name: &str) -> Option<&'static Setting> {
@@ -111,11 +113,17 @@ impl Settings {
         find(name).map(|setting| setting.default.to_owned()).ok_or_else(|| unknown(name))
     }
 
+    /// As long as it is the same, so are all values.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     pub fn application_name(&self) -> &str {
         self.changed.get("application_name").map_or("", String::as_str)
     }
 
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        self.revision += 1;
         let key = name.to_ascii_lowercase();
         let Some(setting) = find(name) else {
             if name.contains('.') {
@@ -142,6 +150,7 @@ impl Settings {
     }
 
     pub fn end_transaction(&mut self) {
+        self.revision += u64::from(!self.local.is_empty());
         for (key, before) in std::mem::take(&mut self.local).into_iter().rev() {
             match before {
                 Some(value) => self.changed.insert(key, value),
@@ -152,11 +161,13 @@ impl Settings {
 
     /// Sets what the server decides, without its checks.
     pub fn force(&mut self, name: &str, value: &str) {
+        self.revision += 1;
         self.changed.insert(name.to_ascii_lowercase(), value.to_owned());
     }
 
     pub fn reset(&mut self, name: &str) -> Result<()> {
         let setting = find(name).ok_or_else(|| unknown(name))?;
+        self.revision += 1;
         self.changed.remove(&name.to_ascii_lowercase());
         if setting.reported {
             self.to_report.push((setting.name.to_owned(), setting.default.to_owned()));
@@ -166,6 +177,7 @@ impl Settings {
 
     pub fn reset_all(&mut self) {
         let fixed = ["is_superuser", "session_authorization"];
+        self.revision += 1;
         self.changed.retain(|name, _| fixed.contains(&name.as_str()));
     }
 

@@ -280,6 +280,34 @@ impl Answerer {
         Ok(())
     }
 
+    /// The same for a view of attributes, one time, and the only row of the key that there is: event time and values.
+    pub fn answer_latest(
+        &self,
+        latest: Option<&(i64, Vec<Option<Value>>)>,
+        keys: &[Option<Value>],
+        time_us: Option<i64>,
+        out: &mut [Vec<Option<Value>>],
+    ) -> Result<()> {
+        let is_chosen = |ts_us: i64| {
+            time_us.is_some_and(|time_us| evaluate_attributes(&self.plan, &[ts_us], &[time_us]).contains(&Some(0)))
+        };
+        let latest = latest.filter(|(ts_us, _)| is_chosen(*ts_us));
+        for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
+            out.push(match wanted {
+                Wanted::Key(index) => keys[*index].clone(),
+                Wanted::AsOf | Wanted::ValidFrom => time_us.map(Value::Int),
+                Wanted::ValidTo => None,
+                Wanted::EffectiveTime => latest.map(|(ts_us, _)| Value::Int(self.plan.timing.effective(*ts_us))),
+                Wanted::Status => Some(Value::Text(if latest.is_some() { PRESENT } else { MISSING }.into())),
+                Wanted::Feature(_) => {
+                    let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
+                    latest.and_then(|(_, values)| values.get(self.attributes[place]).cloned().flatten())
+                }
+            });
+        }
+        Ok(())
+    }
+
     fn evaluate(&self, rows: Option<&KeyRows>, times: &[i64]) -> Result<Answers> {
         let timing = &self.plan.timing;
         match rows {

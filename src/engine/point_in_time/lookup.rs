@@ -234,12 +234,20 @@ impl Lookup {
         now_us: i64,
         out: &mut [Vec<Option<Value>>],
     ) -> Result<()> {
-        let rows = match Key::encode(asked.iter().map(Option::as_ref)) {
-            None => None,
-            Some(key) => read_key(&self.view, &self.answerer, reader, &key, now_us)?,
-        };
+        let key = Key::encode(asked.iter().map(Option::as_ref));
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
-        let time = asked.iter().all(Option::is_some).then_some(now_us);
+        let time = key.is_some().then_some(now_us);
+        if !self.view.is_kept_as_items() {
+            let latest = match &key {
+                None => None,
+                Some(key) => reader.latest(self.view.id, key)?.map(|latest| (latest.ts_us, latest.values)),
+            };
+            return self.answerer.answer_latest(latest.as_ref(), asked, time, out);
+        }
+        let rows = match &key {
+            None => None,
+            Some(key) => read_key(&self.view, &self.answerer, reader, key, now_us)?,
+        };
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
 

@@ -86,7 +86,7 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
             query_start: client.query_start_us,
             state_change: client.state_change_us,
             state: client.state,
-            query: &client.query,
+            query: &*client.query,
             backend_type: "client backend",
         );
     }

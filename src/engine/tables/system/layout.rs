@@ -32,7 +32,8 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,name name!,kind text!,entities _text!,keys _text!,timestamp text!,schedule interval,\
          aggregation_interval interval,data_delay interval!,start timestamptz,lifetime_start timestamptz,\
          ttl interval,online bool!,offline bool!,trigger text!,owner text!,description text,\
-         materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!",
+         materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!,\
+         cache interval",
     ),
     (
         "features",

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -96,16 +96,16 @@ struct Registry {
     services: RwLock<BTreeMap<(String, String), Arc<ServiceMetrics>>>,
     store_reads: AtomicU64,
     http_responses: [AtomicU64; HTTP_STATUSES.len() + 1],
-    cache_entries: AtomicU64,
-    cache_bytes: AtomicU64,
+    cache_entries: AtomicI64,
+    cache_bytes: AtomicI64,
 }
 
 static REGISTRY: Registry = Registry {
     services: RwLock::new(BTreeMap::new()),
     store_reads: AtomicU64::new(0),
     http_responses: [const { AtomicU64::new(0) }; HTTP_STATUSES.len() + 1],
-    cache_entries: AtomicU64::new(0),
-    cache_bytes: AtomicU64::new(0),
+    cache_entries: AtomicI64::new(0),
+    cache_bytes: AtomicI64::new(0),
 };
 
 /// The counters of a service, to be kept by who serves it. A service made anew under its old name counts on.
@@ -124,10 +124,10 @@ pub fn answered_http(status: u16) {
     REGISTRY.http_responses[place].fetch_add(1, Ordering::Relaxed);
 }
 
-/// How much the serving cache holds now.
-pub fn cache_holds(entries: u64, bytes: u64) {
-    REGISTRY.cache_entries.store(entries, Ordering::Relaxed);
-    REGISTRY.cache_bytes.store(bytes, Ordering::Relaxed);
+/// The serving cache has got, or lost, so much.
+pub fn cache_changed(entries: i64, bytes: i64) {
+    REGISTRY.cache_entries.fetch_add(entries, Ordering::Relaxed);
+    REGISTRY.cache_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
 /// One number, as Prometheus names it.
@@ -197,12 +197,10 @@ pub fn samples() -> Vec<Sample> {
             samples.push(sample(&CACHE_LOOKUPS, Some(workspace), labels, count_of(count)));
         }
     }
-    let single = [
-        (&CACHE_ENTRIES, &REGISTRY.cache_entries),
-        (&CACHE_BYTES, &REGISTRY.cache_bytes),
-        (&STORE_READS, &REGISTRY.store_reads),
-    ];
-    samples.extend(single.map(|(metric, count)| sample(metric, None, Vec::new(), count_of(count))));
+    for (metric, gauge) in [(&CACHE_ENTRIES, &REGISTRY.cache_entries), (&CACHE_BYTES, &REGISTRY.cache_bytes)] {
+        samples.push(sample(metric, None, Vec::new(), gauge.load(Ordering::Relaxed) as f64));
+    }
+    samples.push(sample(&STORE_READS, None, Vec::new(), count_of(&REGISTRY.store_reads)));
     let statuses = HTTP_STATUSES.iter().map(u16::to_string).chain(["other".to_owned()]);
     for (status, count) in statuses.zip(&REGISTRY.http_responses) {
         samples.push(sample(&HTTP_RESPONSES, None, vec![("status", status)], count_of(count)));

@@ -225,7 +225,16 @@ fn tecton_client_works_encrypted() {
     let (certificate, key) = (path("certificate.pem"), path("key.pem"));
     run(Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"])
-        .args(["-subj", "/CN=granary", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate]));
+        .args([
+            "-subj",
+            "/CN=granary",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ]));
     tecton_client_works_with("https", &["--tls-cert", &certificate, "--tls-key", &key], &certificate);
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// From the connection's first byte to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take for the head of a request, and be silent between two.
+/// How long a client may take for the head of a request, and be silent before and between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client of HTTP/2 that does not answer is given up after both.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -79,6 +79,14 @@ impl Port {
 async fn handle(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection over HTTP ended before it began");
+        return;
+    }
+    // whoever says nothing at all does not keep its seat
+    let first_byte = tokio::select! {
+        first_byte = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => first_byte,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(first_byte, Ok(Ok(()))) {
         return;
     }
     let Some(tls) = tls else { return talk(stream, router, stop).await };

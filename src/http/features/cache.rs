@@ -41,11 +41,12 @@ pub struct ServingCache {
 
 impl ServingCache {
     pub fn new(max_bytes: u64) -> ServingCache {
-        let weigh = |key: &CacheKey, entry: &Entry| {
-            let bytes = ENTRY_BYTES + key.keys.iter().map(size_of_value).sum::<usize>() + entry.fragment.size();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
-        let entries = Cache::builder().max_capacity(max_bytes).weigher(weigh).time_to_live(LONGEST_AGE).build();
+        let entries = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(weight)
+            .time_to_live(LONGEST_AGE)
+            .eviction_listener(|key, entry, _| metrics::cache_changed(-1, -i64::from(weight(&key, &entry))))
+            .build();
         ServingCache { entries }
     }
 
@@ -57,9 +58,16 @@ impl ServingCache {
     }
 
     pub fn put(&self, key: CacheKey, fragment: Arc<Fragment>, now_us: i64) {
-        self.entries.insert(key, Entry { filled_us: now_us, fragment });
-        metrics::cache_holds(self.entries.entry_count(), self.entries.weighted_size());
+        let entry = Entry { filled_us: now_us, fragment };
+        metrics::cache_changed(1, weight(&key, &entry).into());
+        self.entries.insert(key, entry);
     }
+}
+
+/// The bytes that an entry takes.
+fn weight(key: &CacheKey, entry: &Entry) -> u32 {
+    let bytes = ENTRY_BYTES + key.keys.iter().map(size_of_value).sum::<usize>() + entry.fragment.size();
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn size_of_value(value: &Option<Value>) -> usize {

@@ -161,6 +161,9 @@ impl Params {
                     "\"joinKeyMap\" and \"requestContextMap\" of a batch stand in the objects of \"requestData\"",
                 ));
             }
+            Call::GetFeaturesBatch if self.request_data.is_none() => {
+                return Err(Refusal::bad_request("\"requestData\" is missing"));
+            }
             Call::Metadata if has_row || self.request_data.is_some() => {
                 return Err(Refusal::bad_request("metadata takes \"workspaceName\" and \"featureServiceName\" only"));
             }
@@ -268,6 +271,7 @@ mod tests {
         assert_eq!(refused(Call::GetFeatures, r#"{"params": {"joinKeysMap": {}}}"#), 400);
         assert_eq!(refused(Call::GetFeatures, r#"{"params": {"requestData": []}}"#), 400);
         assert_eq!(refused(Call::GetFeaturesBatch, r#"{"params": {"joinKeyMap": {}}}"#), 400);
+        assert_eq!(refused(Call::GetFeaturesBatch, r#"{"params": {}}"#), 400);
         assert_eq!(refused(Call::Metadata, r#"{"params": {"requestContextMap": {}}}"#), 400);
         for options in [r#"{"latencyBudgetMs": 99}"#, r#"{"latencyBudgetMs": 2001}"#, r#"{"highWatermarkOverride": 1}"#]
         {

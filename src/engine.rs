@@ -21,6 +21,7 @@ mod rows;
 mod sealed;
 mod serving;
 mod tables;
+mod threads;
 mod tiles;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
@@ -40,7 +41,7 @@ pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, Realt
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
 };
-pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape};
+pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};

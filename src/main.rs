@@ -3,11 +3,6 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// More than the machine has cores, so that clients are heard while queries keep every core busy.
-fn worker_threads() -> usize {
-    2 * std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
-}
-
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new(granary::config::log_filter());
     let colours = std::io::stderr().is_terminal();
@@ -17,14 +12,14 @@ fn main() -> ExitCode {
         .with_ansi(colours)
         .with_target(false)
         .init();
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads()).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                eprintln!("granary: no threads to run on: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
+    // for listeners and HTTP; queries, and clients of the Postgres port, have threads of their own
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("granary: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match runtime.block_on(granary::cli::run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

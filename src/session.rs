@@ -53,7 +53,7 @@ pub struct Prepared(Arc<PreparedInner>);
 
 #[derive(Debug)]
 struct PreparedInner {
-    parsed: Option<Parsed>,
+    parsed: Option<Arc<Parsed>>,
     text: String,
     description: Description,
     /// if it has the form of a lookup
@@ -220,48 +220,29 @@ impl Session {
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
-        let parsed = parsed.pop();
         let text = sql.to_owned();
-        let Some(parsed) = parsed else {
+        let Some(parsed) = parsed.pop().map(Arc::new) else {
             let description = Description { parameters: Vec::new(), columns: None };
-            return Ok(Prepared(Arc::new(PreparedInner { parsed, text, description, lookup: None })));
+            return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
         let lookup = self.prepare_lookup(&parsed.statement, sql, parameter_types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
-            None => Box::pin(self.describe(&parsed, sql, parameter_types)).await?,
+            None => {
+                let (context, types) = (self.context(sql), parameter_types.to_vec());
+                match &parsed.statement {
+                    // what is planned is planned apart from the threads that listen to clients
+                    Statement::Query(_) | Statement::Postgres(_) => {
+                        let statement = Arc::clone(&parsed);
+                        let work = async move { describe(&context, &statement, &types).await };
+                        self.warehouse.engine.work(Box::pin(work)).await??
+                    }
+                    _ => describe(&context, &parsed, &types).await?,
+                }
+            }
         };
         Ok(Prepared(Arc::new(PreparedInner { parsed: Some(parsed), text, description, lookup })))
-    }
-
-    async fn describe(&self, parsed: &Parsed, sql: &str, types: &[Option<DataType>]) -> Result<Description> {
-        let context = self.context(sql);
-        if let Some(columns) = variables::columns(&parsed.statement) {
-            return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
-        }
-        let statement = match &parsed.statement {
-            Statement::Query(query) => {
-                let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
-                let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &declared).await?;
-                let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
-                return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
-            }
-            Statement::Postgres(statement) => match statement.ast.as_ref() {
-                ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(&context, insert)?),
-                _ => return Ok(Description { parameters: Vec::new(), columns: None }),
-            },
-            Statement::Explain(explain) => {
-                let columns = Some(statement::explain_schema(explain));
-                return Ok(Description { parameters: Vec::new(), columns });
-            }
-            Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
-            _ => return Ok(Description { parameters: Vec::new(), columns: None }),
-        };
-        let declared = Parameters::of_types(types.to_vec());
-        let plan = statement::plan_query(&context, statement, &declared).await?;
-        let parameters = crate::engine::parameter_types(&plan, types)?;
-        Ok(Description { parameters, columns: None })
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
@@ -305,16 +286,20 @@ impl Session {
         let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let parameters = Parameters::of_values(values);
-        // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
-        let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
-        let response = tokio::select! {
+        // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
+        let (statement, stop) = (Arc::clone(parsed), token.clone());
+        let work = self.warehouse.engine.work(Box::pin(async move {
+            let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
+            (context, response)
+        }));
+        let (mut context, response) = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
+            () = cancel.cancelled() => return Err(canceled("canceling statement due to user request")),
             () = wait(deadline) => {
                 token.cancel();
-                Err(canceled("canceling statement due to statement timeout"))
+                return Err(canceled("canceling statement due to statement timeout"));
             }
-            response = work => response,
+            done = work => done?,
         };
         let notices = std::mem::take(&mut context.notices);
         self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
@@ -425,6 +410,35 @@ impl Session {
     pub async fn close(mut self) {
         self.transaction.rollback();
     }
+}
+
+/// What a statement takes and gives, by planning it.
+async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<DataType>]) -> Result<Description> {
+    if let Some(columns) = variables::columns(&parsed.statement) {
+        return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
+    }
+    let statement = match &parsed.statement {
+        Statement::Query(query) => {
+            let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
+            let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;
+            let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
+            return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
+        }
+        Statement::Postgres(statement) => match statement.ast.as_ref() {
+            ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(context, insert)?),
+            _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+        },
+        Statement::Explain(explain) => {
+            let columns = Some(statement::explain_schema(explain));
+            return Ok(Description { parameters: Vec::new(), columns });
+        }
+        Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
+        _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+    };
+    let declared = Parameters::of_types(types.to_vec());
+    let plan = statement::plan_query(context, statement, &declared).await?;
+    let parameters = crate::engine::parameter_types(&plan, types)?;
+    Ok(Description { parameters, columns: None })
 }
 
 fn text_column(name: &str) -> Description {

@@ -16,6 +16,7 @@ mod portal;
 mod scram;
 mod simple;
 mod startup;
+mod threads;
 mod types;
 
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use connection::Connection;
 use link::Link;
 use output::Severity;
 use startup::{LoginProof, Opening, Start};
+use threads::ClientThreads;
 
 /// What a listener allows its clients.
 #[derive(Clone)]
@@ -54,6 +56,8 @@ pub struct WireLimits {
     pub drain_timeout: Duration,
     /// the longest message of a client that has logged in
     pub max_message_bytes: usize,
+    /// how many threads listen to clients and answer lookups
+    pub threads: usize,
     /// a stable secret of the installation, so that users that do not exist look the same after a restart;
     /// `None` draws a new one
     pub mock_secret: Option<MockSecret>,
@@ -66,6 +70,7 @@ impl Default for WireLimits {
             startup_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             max_message_bytes: 256 * 1024 * 1024,
+            threads: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             mock_secret: None,
         }
     }
@@ -112,6 +117,7 @@ pub async fn serve(
     });
     // cancel requests and refusals need sockets beside those of the clients
     let most_sockets = server.limits.max_connections.saturating_mul(2).saturating_add(16);
+    let mut threads = ClientThreads::start(server.limits.threads)?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -119,9 +125,12 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => log_if_panicked(ended),
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if connections.len() < most_sockets => {
-                    connections.spawn(handle(Arc::clone(&server), stream, peer));
-                }
+                Ok((stream, peer)) if connections.len() < most_sockets => match stream.into_std() {
+                    Ok(stream) => {
+                        connections.spawn_on(handle(Arc::clone(&server), stream, peer), threads.next());
+                    }
+                    Err(error) => tracing::warn!(%peer, %error, "could not hand a connection to its thread"),
+                },
                 Ok((_, peer)) => tracing::warn!(%peer, "refused a connection: there are too many sockets"),
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
@@ -165,7 +174,12 @@ fn log_if_panicked(ended: std::result::Result<(), JoinError>) {
 }
 
 /// One socket, from accept to close.
-async fn handle(server: Arc<Server>, stream: TcpStream, peer: SocketAddr) {
+async fn handle(server: Arc<Server>, stream: std::net::TcpStream, peer: SocketAddr) {
+    // from here on this thread hears of it
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%peer, %error, "could not listen to a connection"),
+    };
     prepare_socket(&stream);
     let mut link = Link::new(stream, server.hard_stop.clone());
     let opening = tokio::select! {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -19,6 +19,7 @@ use super::literals::TextLiterals;
 use super::memory::SharedMemory;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
 use super::sealed::Unseal;
+use super::threads::QueryThreads;
 use crate::error::Result;
 
 /// What the engine may use of the machine.
@@ -36,6 +37,7 @@ pub struct EngineConfig {
 #[derive(Debug)]
 pub struct Engine {
     base: SessionState,
+    threads: Arc<QueryThreads>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,9 @@ const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).e
 impl Engine {
     pub fn new(config: &EngineConfig) -> Result<Engine> {
         let runtime = runtime(config)?;
+        let threads = Arc::new(QueryThreads::new(config.parallelism)?);
         let mut session = SessionConfig::new()
+            .with_extension(Arc::clone(&threads))
             .with_target_partitions(config.parallelism)
             .with_information_schema(false)
             .with_create_default_catalog_and_schema(false);
@@ -83,7 +87,22 @@ impl Engine {
             .with_optimizer_rule(Arc::new(PointInTimeRule))
             .with_physical_optimizer_rule(Arc::new(Unseal));
         functions::register(&mut builder);
-        Ok(Engine { base: builder.build() })
+        Ok(Engine { base: builder.build(), threads })
+    }
+
+    /// Runs a plan on the threads for queries.
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        self.threads.run(plan, context)
+    }
+
+    /// Does work on the threads for queries: see [`QueryThreads::work`].
+    pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.threads.work(work).await
+    }
+
+    /// For work that is no client's own, such as a job.
+    pub fn threads(&self) -> &tokio::runtime::Handle {
+        self.threads.handle()
     }
 
     /// The state for one statement. `now_us` is what `now()` says in it.

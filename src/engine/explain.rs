@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 
 use super::query::QueryPlanner;
@@ -62,7 +61,7 @@ pub async fn explain(
     }
     if options.analyze {
         let watch = Stopwatch::start();
-        let mut rows = execute_stream(Arc::clone(&physical), state.task_ctx())?;
+        let mut rows = planner.engine.run(Arc::clone(&physical), state.task_ctx());
         while rows.try_next().await?.is_some() {}
         if options.summary {
             summary.execution_ms = Some(milliseconds(watch));

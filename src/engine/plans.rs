@@ -14,11 +14,12 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::error::into_datafusion;
 use super::relation::{FeatureRelation, RowsOrigin};
 use super::tables::stored::version_of;
+use super::threads::QueryThreads;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of};
 
@@ -131,7 +132,7 @@ pub fn versions_read(plan: &LogicalPlan) -> Result<BTreeMap<String, u64>> {
     Ok(found)
 }
 
-/// Runs a plan; its rows come as one stream, in the plan's order if it has one.
+/// Runs a plan on the threads for queries; its rows come as one stream, in the plan's order if it has one.
 pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
     let physical = state.create_physical_plan(plan).await?;
     let n_partitions = physical.output_partitioning().partition_count();
@@ -142,7 +143,9 @@ pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRec
         }
         _ => physical,
     };
-    Ok(execute_stream(physical, state.task_ctx())?)
+    let threads = state.config().get_extension::<QueryThreads>();
+    let threads = threads.ok_or_else(|| Error::internal("a query without threads to run on"))?;
+    Ok(threads.run(physical, state.task_ctx()))
 }
 
 /// The value of a constant expression as a time, microseconds.

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
 use granary_catalog::{Object, Version};
 
@@ -20,7 +20,7 @@ use super::query::{FromSource, QueryPlanner, table_reference};
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, Place, ReadMode};
 use super::tables::system::is_system_schema;
 use crate::error::{Error, Result};
-use crate::row::Value;
+use crate::row::{Value, array_of};
 
 pub use service::{ServedFeature, ServedRows, ServiceLookup};
 pub use shape::Shape;
@@ -42,6 +42,14 @@ pub struct Serving {
     request: Vec<Condition>,
     limit: usize,
     described: Described,
+}
+
+/// A few rows, as values: arrays would cost more than they help.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueRows {
+    /// by column, then by row
+    pub columns: Vec<Vec<Option<Value>>>,
+    pub count: usize,
 }
 
 /// What EXPLAIN says of a lookup.
@@ -89,6 +97,19 @@ enum ServedKind {
     Composite(CompositeRelation),
 }
 
+impl ValueRows {
+    /// The same in arrays; `schema` has the types.
+    pub fn into_batch(self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let array = |(values, field): (&Vec<Option<Value>>, &FieldRef)| {
+            array_of(field.data_type(), values.iter().map(Option::as_ref))
+        };
+        let columns = self.columns.iter().zip(schema.fields()).map(array).collect::<Result<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.count));
+        RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+    }
+}
+
 impl Serving {
     /// `None` where the statement needs a planner, be it for the error. `declared`: the parameters' types as far as the
     /// client has said them.
@@ -125,7 +146,7 @@ impl Serving {
     }
 
     /// The rows for these parameters; `None` where their types or number need a planner.
-    pub fn answer(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<RecordBatch>> {
+    pub fn answer(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<ValueRows>> {
         let mut keys = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
             match key.as_ref().map(|key| key.values(parameters)) {
@@ -138,11 +159,7 @@ impl Serving {
             return Ok(None);
         };
         let Some(asked) = self.asked(&keys, request, now_us)? else { return Ok(None) };
-        let columns = self.vector.answer(&asked, now_us)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(asked.len()));
-        RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)
-            .map(Some)
-            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+        Ok(Some(ValueRows { columns: self.vector.answer(&asked, now_us)?, count: asked.len() }))
     }
 
     /// Every combination of these values, as many as are wanted; `None`: they are too many.

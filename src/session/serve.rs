@@ -9,7 +9,7 @@ use super::{Description, PreparedInner, Session};
 use crate::engine::{FromSource, Serving, Shape};
 use crate::error::Result;
 use crate::row::Value;
-use crate::statement::{Response, RowsTag};
+use crate::statement::Response;
 
 /// A statement in the form of a lookup, and what it was last bound to.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ impl Session {
         }
         let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
         let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let batch = bound.answer(parameters, now_us)?;
-        Ok(batch.map(|batch| Response::batch(batch, RowsTag::Select)))
+        let rows = bound.answer(parameters, now_us)?;
+        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&bound.columns), rows }))
     }
 
     /// The lookup as names mean it now; `None` if it shows other columns than were described.

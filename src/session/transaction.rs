@@ -135,12 +135,18 @@ impl Transaction {
     /// Makes everything durable, or nothing. Rows of new tables are written first: nobody sees them until the catalog
     /// has the table. Rows of tables that exist follow, one atomic append a table; those that were staged are copied.
     pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
-        // on the heap: writing tables has a large state
-        Box::pin(self.commit_all(warehouse, role)).await
+        if self.base.is_none() {
+            self.rollback();
+            return Ok(());
+        }
+        let (transaction, warehouse, role) = (std::mem::take(self), Arc::clone(warehouse), role.to_owned());
+        let engine = Arc::clone(&warehouse.engine);
+        // writing takes its time, apart from the threads that listen to clients; on the heap: it has a large state
+        engine.work(Box::pin(async move { transaction.commit_all(&warehouse, &role).await })).await?
     }
 
-    async fn commit_all(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
-        let Transaction { base, working, changes, writes, texts, .. } = std::mem::take(self);
+    async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
+        let Transaction { base, working, changes, writes, texts, .. } = self;
         let Some(base) = base else { return Ok(()) };
         let before = warehouse.catalog.snapshot();
         let working = working.unwrap_or_else(|| Arc::clone(&before));

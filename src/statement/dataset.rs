@@ -85,7 +85,7 @@ pub async fn create(
         cancel: cancel.child_token(),
     };
     // The job has a task of its own, so that it ends in the ledger whatever becomes of the session.
-    let task = tokio::spawn(async move {
+    let task = context.warehouse.engine.threads().spawn(async move {
         let cancel = making.cancel.clone();
         run_job(&warehouse, &job, &cancel, make(&warehouse, &job, making)).await
     });

@@ -18,7 +18,7 @@ use super::{
     alter, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, optimize,
     realtime_view, refresh, select, show, source, stream, table, vacuum, view, workspace,
 };
-use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, tables_of};
+use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
 use crate::row::Value;
 use crate::warehouse::Warehouse;
@@ -48,15 +48,26 @@ impl RowsTag {
 
 /// What a statement answers.
 pub enum Response {
-    Rows { schema: SchemaRef, rows: BatchStream, tag: RowsTag },
-    Done { tag: String },
+    Rows {
+        schema: SchemaRef,
+        rows: BatchStream,
+        tag: RowsTag,
+    },
+    /// rows of a lookup
+    Found {
+        schema: SchemaRef,
+        rows: ValueRows,
+    },
+    Done {
+        tag: String,
+    },
     Empty,
 }
 
 impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Response::Rows { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::Rows { schema, .. } | Response::Found { schema, .. } => write!(f, "Rows({schema:?})"),
             Response::Done { tag } => write!(f, "Done({tag})"),
             Response::Empty => f.write_str("Empty"),
         }

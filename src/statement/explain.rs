@@ -58,8 +58,8 @@ async fn lookup(
     let mut rows = None;
     if options.analyze {
         let execution = Stopwatch::start();
-        let Some(batch) = lookup.answer(&parameters.values, context.now_us)? else { return Ok(None) };
-        rows = Some((batch.num_rows(), execution.elapsed()));
+        let Some(found) = lookup.answer(&parameters.values, context.now_us)? else { return Ok(None) };
+        rows = Some((found.count, execution.elapsed()));
     }
     Ok(Some(crate::engine::explain_lookup(&lookup, rows, options, planning)))
 }

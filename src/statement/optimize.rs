@@ -34,7 +34,7 @@ pub async fn optimize(context: &mut StatementContext, statement: &Optimize, canc
     let stored::Stored { label, tables } = stored;
     let (warehouse, token) = (Arc::clone(&context.warehouse), cancel.child_token());
     // a task of its own, so that a cancelled one takes back the files that it has begun
-    let task = tokio::spawn(async move { merge_all(&warehouse, &tables, &token).await });
+    let task = context.warehouse.engine.threads().spawn(async move { merge_all(&warehouse, &tables, &token).await });
     let merged = task.await.map_err(|error| Error::internal("a task that merges files died").with_source(error))??;
     let told = match merged.from {
         0 => format!("the files of {label} need no merging"),

@@ -43,7 +43,11 @@ pub async fn refresh(context: &mut StatementContext, refresh: &Refresh, cancel: 
     let started = job.id;
     // The job has a task of its own, so that it ends in the ledger whatever becomes of the session.
     let token = if refresh.nowait { CancellationToken::new() } else { cancel.child_token() };
-    let task = tokio::spawn(async move { materialize::run(&warehouse, planner, work, job, token).await });
+    let task = context
+        .warehouse
+        .engine
+        .threads()
+        .spawn(async move { materialize::run(&warehouse, planner, work, job, token).await });
     if refresh.nowait {
         let started = Error::new(Kind::SuccessfulCompletion, format!("job {started} has started"));
         context.notices.push(started.with_hint("granary.jobs tells what becomes of it"));

@@ -35,7 +35,11 @@ pub async fn vacuum(context: &mut StatementContext, statement: &Vacuum, cancel: 
     let retain_us = statement.retain.as_ref().map_or(LONGEST_READ_US, |retain| retain.microseconds);
     let (warehouse, token) = (Arc::clone(&context.warehouse), cancel.child_token());
     // a task of its own, since reading logs takes more room than a session's task should have
-    let task = tokio::spawn(async move { remove_files(&warehouse, &all, retain_us, &token).await });
+    let task = context
+        .warehouse
+        .engine
+        .threads()
+        .spawn(async move { remove_files(&warehouse, &all, retain_us, &token).await });
     let removed =
         task.await.map_err(|error| Error::internal("a task that removes files died").with_source(error))??;
     let files = if removed == 1 { "file was" } else { "files were" };

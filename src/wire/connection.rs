@@ -243,7 +243,8 @@ impl Connection {
                 }
                 continue;
             }
-            match self.link.attend_or_drop(token, rows.stream.next()).await? {
+            let Some(stream) = &mut rows.stream else { return Ok(Sent::All(sent)) };
+            match self.link.attend_or_drop(token, stream.next()).await? {
                 None => return Ok(Sent::All(sent)),
                 Some(batch) => {
                     rows.batch = Some(Rows::new(&batch?, &rows.columns, &rows.formats)?);

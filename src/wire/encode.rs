@@ -6,6 +6,7 @@
 mod binary;
 mod calendar;
 mod json;
+mod plain;
 mod text;
 
 use arrow::array::{
@@ -16,7 +17,7 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, IntervalUnit, Schema, TimeUnit};
 use bytes::{BufMut, BytesMut};
 use std::sync::Arc;
 
@@ -25,7 +26,10 @@ pub use calendar::{Civil, MICROS_PER_DAY, days_from_civil, days_in_month};
 
 use super::output::Outbox;
 use super::types::{Column, Form, PgType, ShownType};
+use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
+use crate::row::{Value, array_of};
+use plain::Plain;
 
 /// The two formats of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,30 @@ impl Rows {
         Ok(Rows { columns: columns.collect::<Result<_>>()?, count: batch.num_rows(), next: 0 })
     }
 
+    /// Of what a lookup found. `schema` has the types of the values.
+    pub fn of_values(found: ValueRows, schema: &Schema, columns: &[Column], formats: &[Format]) -> Result<Rows> {
+        if found.columns.len() != columns.len() {
+            return Err(Error::internal("a lookup found other columns than were described"));
+        }
+        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
+        let of_column = |(((values, field), column), format): (((Vec<Option<Value>>, &FieldRef), &Column), Format)| {
+            let cells = match Plain::of(values, field.data_type(), column.shown) {
+                Ok(plain) => Cells { nulls: None, values: Values::Plain(plain) },
+                Err(values) => {
+                    let array = array_of(field.data_type(), values.iter().map(Option::as_ref))?;
+                    let cells = Cells::new(&array, column.shown)?;
+                    if format == Format::Binary {
+                        cells.check_binary(column.shown)?;
+                    }
+                    cells
+                }
+            };
+            Ok((cells, format))
+        };
+        let found_columns = found.columns.into_iter().zip(schema.fields()).zip(columns).zip(formats);
+        Ok(Rows { columns: found_columns.map(of_column).collect::<Result<_>>()?, count: found.count, next: 0 })
+    }
+
     pub fn is_finished(&self) -> bool {
         self.next == self.count
     }
@@ -124,6 +152,7 @@ struct Cells {
 
 enum Values {
     Null,
+    Plain(Plain),
     Bool(BooleanArray),
     Int2(Int16Array),
     Int4(Int32Array),
@@ -202,7 +231,11 @@ impl Cells {
     }
 
     fn is_null(&self, row: usize) -> bool {
-        matches!(self.values, Values::Null) || self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+        match &self.values {
+            Values::Null => true,
+            Values::Plain(plain) => plain.is_null(row),
+            _ => self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)),
+        }
     }
 
     /// A length word and the value.

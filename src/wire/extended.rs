@@ -119,6 +119,9 @@ impl Connection {
                     Response::Rows { schema, rows, tag } => {
                         RowSource::new((schema, rows, tag), statement.columns.as_ref(), result_formats)?
                     }
+                    Response::Found { schema, rows } => {
+                        RowSource::of_values(&schema, rows, statement.columns.as_ref(), result_formats)?
+                    }
                     Response::Done { tag } => {
                         self.put_done(&tag);
                         return Ok(PortalState::Done);

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use super::encode::{Format, Rows, formats_of};
 use super::types::{Column, ShownType, columns_of, parameter_data_type};
+use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
 use crate::session::{BatchStream, Parameter, Prepared, RowsTag};
 
@@ -88,7 +89,8 @@ pub fn result_formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
 
 /// Rows that are being sent.
 pub struct RowSource {
-    pub stream: BatchStream,
+    /// those behind the batch at hand
+    pub stream: Option<BatchStream>,
     pub columns: Arc<[Column]>,
     pub formats: Vec<Format>,
     /// what is left of the batch at hand
@@ -117,7 +119,24 @@ impl RowSource {
             }
         };
         let formats = result_formats(format_codes, columns.len())?;
-        Ok(RowSource { stream, columns, formats, batch: None, tag })
+        Ok(RowSource { stream: Some(stream), columns, formats, batch: None, tag })
+    }
+
+    /// Of what a lookup found: as [`RowSource::new`].
+    pub fn of_values(
+        schema: &SchemaRef,
+        rows: ValueRows,
+        promised: Option<&Arc<[Column]>>,
+        format_codes: &[i16],
+    ) -> Result<RowSource> {
+        // a lookup shows the columns that were described, or it is not done
+        let columns = match promised {
+            None => columns_of(schema)?.into(),
+            Some(promised) => Arc::clone(promised),
+        };
+        let formats = result_formats(format_codes, columns.len())?;
+        let rows = Rows::of_values(rows, schema, &columns, &formats)?;
+        Ok(RowSource { stream: None, columns, formats, batch: Some(rows), tag: RowsTag::Select })
     }
 }
 

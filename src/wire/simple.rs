@@ -1,5 +1,7 @@
 //! The simple query protocol: a text of statements, each answered before the next is looked at.
 
+use tokio_util::sync::CancellationToken;
+
 use super::connection::{Connection, Sent};
 use super::link::{Failure, Outcome};
 use super::portal::RowSource;
@@ -57,19 +59,25 @@ impl Connection {
                 Ok(())
             }
             Response::Rows { schema, rows, tag } => {
-                let mut rows = RowSource::new((schema, rows, tag), None, &[])?;
-                self.put_row_description(&rows.columns, &rows.formats)?;
-                let Sent::All(count) = self.send_rows(&mut rows, u64::MAX, &token).await? else {
-                    unreachable!("nobody has that many rows")
-                };
-                let tag = rows.tag.complete(count);
-                // whatever the rows hold on to is let go before the client hears that they are complete
-                drop(rows);
-                self.commit_if(is_last).await?;
-                self.put_done(&tag);
-                Ok(())
+                self.put_rows(RowSource::new((schema, rows, tag), None, &[])?, is_last, &token).await
+            }
+            Response::Found { schema, rows } => {
+                self.put_rows(RowSource::of_values(&schema, rows, None, &[])?, is_last, &token).await
             }
         }
+    }
+
+    async fn put_rows(&mut self, mut rows: RowSource, is_last: bool, token: &CancellationToken) -> Outcome<()> {
+        self.put_row_description(&rows.columns, &rows.formats)?;
+        let Sent::All(count) = self.send_rows(&mut rows, u64::MAX, token).await? else {
+            unreachable!("nobody has that many rows")
+        };
+        let tag = rows.tag.complete(count);
+        // whatever the rows hold on to is let go before the client hears that they are complete
+        drop(rows);
+        self.commit_if(is_last).await?;
+        self.put_done(&tag);
+        Ok(())
     }
 
     async fn commit_if(&mut self, is_last: bool) -> Outcome<()> {

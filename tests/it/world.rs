@@ -74,6 +74,7 @@ impl World {
                 let batches: Vec<RecordBatch> = rows.try_collect().await?;
                 Ok(batches.iter().flat_map(rows_of).collect())
             }
+            Response::Found { schema, rows } => Ok(rows_of(&rows.into_batch(&schema)?)),
             Response::Done { .. } | Response::Empty => Ok(Vec::new()),
         }
     }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
 use granary_catalog::{Column, Feature, Object, Snapshot, Version};
 
 use super::vector::{AskedRow, Vector};
@@ -13,7 +13,7 @@ use crate::engine::point_in_time::PRESENT;
 use crate::engine::query::QueryPlanner;
 use crate::engine::relation::{Interface, Place};
 use crate::error::{Error, Kind, Result};
-use crate::row::Value;
+use crate::row::{Value, array_of};
 
 /// A feature service, realtime view, feature view or feature table, bound to a version of the catalog.
 #[derive(Debug)]
@@ -106,12 +106,18 @@ impl ServiceLookup {
         let own = columns.split_off(self.features.len());
         let (mut present, mut effective_us) = (Vec::with_capacity(self.n_reads), Vec::with_capacity(self.n_reads));
         for pair in own.chunks_exact(2) {
-            let times = pair[0].as_primitive::<TimestampMicrosecondType>();
-            effective_us.push(times.iter().collect());
-            let status = pair[1].as_string::<i32>();
-            present.push((0..status.len()).map(|row| status.value(row) == PRESENT).collect());
+            let time = |time: &Option<Value>| match time {
+                Some(Value::Int(time_us)) => Some(*time_us),
+                _ => None,
+            };
+            let is_present =
+                |status: &Option<Value>| matches!(status, Some(Value::Text(status)) if **status == *PRESENT);
+            effective_us.push(pair[0].iter().map(time).collect());
+            present.push(pair[1].iter().map(is_present).collect());
         }
-        Ok(ServedRows { columns, present, effective_us })
+        let columns = self.features.iter().zip(&columns);
+        let columns = columns.map(|(feature, values)| array_of(&feature.data_type, values.iter().map(Option::as_ref)));
+        Ok(ServedRows { columns: columns.collect::<Result<_>>()?, present, effective_us })
     }
 
     /// The keys that there are, of those that are `bound` to these values where it says any, ascending.

@@ -13,10 +13,10 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::engine::point_in_time::{Lookup, replace_columns};
-use crate::engine::relation::{CompositeRelation, FeatureRelation, Place, time_type};
+use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
 use crate::online::{OnlineReader, OnlineStore};
-use crate::row::{Value, array_of};
+use crate::row::{Value, array_of, values_of};
 
 /// What is asked for: the values of the keys and of the request columns.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,15 +31,20 @@ pub struct AskedRow {
 pub struct Vector {
     /// none, if nothing is read
     store: Option<Arc<OnlineStore>>,
-    keys: Vec<DataType>,
-    request: Vec<DataType>,
+    n_keys: usize,
+    n_request: usize,
     reads: Vec<Read>,
     steps: Vec<Step>,
     /// by column that is asked for, its slot
     outputs: Vec<usize>,
-    /// of keys, request columns and time: whether someone needs the slot
-    is_needed: Vec<bool>,
+    /// by slot
+    types: Vec<DataType>,
+    /// by slot, how many outputs and steps need it
+    uses: Vec<usize>,
 }
+
+/// The values of one slot, by row.
+type Values = Vec<Option<Value>>;
 
 /// Columns of a view, in slots from the first on.
 #[derive(Debug)]
@@ -66,39 +71,43 @@ impl Vector {
         let schema = relation.schema();
         let fields: Vec<Field> = columns.iter().map(|column| schema.field(*column).clone()).collect();
         let lookup = Lookup::of(relation, columns, Arc::new(Schema::new(fields)))?;
-        let keys = relation.view.key_types();
-        let first = keys.len() + 1;
+        let n_keys = relation.view.keys.len();
+        let mut types = relation.view.key_types();
+        types.push(time_type());
+        types.extend(columns.iter().map(|column| schema.field(*column).data_type().clone()));
+        let outputs: Vec<usize> = (n_keys + 1..types.len()).collect();
         Some(Vector {
             store: Some(Arc::clone(lookup.store())),
-            is_needed: vec![false; first],
-            outputs: (first..first + columns.len()).collect(),
-            reads: vec![Read { lookup, keys: (0..keys.len()).collect(), has_all_keys: true, n_columns: columns.len() }],
-            keys,
-            request: Vec::new(),
+            n_keys,
+            n_request: 0,
+            reads: vec![Read { lookup, keys: (0..n_keys).collect(), has_all_keys: true, n_columns: columns.len() }],
             steps: Vec::new(),
+            uses: (0..types.len()).map(|slot| usize::from(slot > n_keys)).collect(),
+            outputs,
+            types,
         })
     }
 
     /// `columns` are places of the relation; `None` if some view's rows are not in the online store.
     pub fn of_places(relation: &CompositeRelation, places: &[Place], state: &SessionState) -> Result<Option<Vector>> {
+        let Interface { keys, request, .. } = &relation.interface;
         let mut vector = Vector {
             store: None,
-            keys: relation.interface.keys.iter().map(|key| key.data_type.clone()).collect(),
-            request: relation.interface.request.iter().map(|column| column.data_type.clone()).collect(),
+            n_keys: keys.len(),
+            n_request: request.len(),
             reads: Vec::new(),
             steps: Vec::new(),
             outputs: Vec::new(),
-            is_needed: Vec::new(),
+            types: Vec::new(),
+            uses: Vec::new(),
         };
-        let first = vector.keys.len() + vector.request.len() + 1;
-        vector.is_needed = vec![false; first];
         let needed = relation.needed_for(places);
         let mut slots = Slots { places: HashMap::new(), types: Vec::new() };
-        for (index, data_type) in vector.keys.iter().enumerate() {
-            slots.add(Place::Key(index), data_type.clone());
+        for (index, key) in keys.iter().enumerate() {
+            slots.add(Place::Key(index), key.data_type.clone());
         }
-        for (index, data_type) in vector.request.iter().enumerate() {
-            slots.add(Place::Request(index), data_type.clone());
+        for (index, column) in request.iter().enumerate() {
+            slots.add(Place::Request(index), column.data_type.clone());
         }
         slots.add(Place::Time, time_type());
         for (number, columns) in &needed.reads {
@@ -115,7 +124,7 @@ impl Vector {
             vector.store.get_or_insert_with(|| Arc::clone(lookup.store()));
             vector.reads.push(Read {
                 lookup,
-                has_all_keys: keyed.keys.iter().copied().eq(0..vector.keys.len()),
+                has_all_keys: keyed.keys.iter().copied().eq(0..keys.len()),
                 keys: keyed.keys.clone(),
                 n_columns: columns.len(),
             });
@@ -130,10 +139,11 @@ impl Vector {
             vector.steps.push(compiled);
         }
         vector.outputs = places.iter().map(|place| slots.of(place)).collect::<Result<_>>()?;
-        let used = vector.outputs.iter().chain(vector.steps.iter().flat_map(|step| &step.inputs));
-        for slot in used.copied().filter(|slot| *slot < first).collect::<Vec<_>>() {
-            vector.is_needed[slot] = true;
+        vector.uses = vec![0; slots.types.len()];
+        for slot in vector.outputs.iter().chain(vector.steps.iter().flat_map(|step| &step.inputs)) {
+            vector.uses[*slot] += 1;
         }
+        vector.types = slots.types;
         Ok(Some(vector))
     }
 
@@ -146,48 +156,49 @@ impl Vector {
         self.store.as_ref().map(|store| store.reader()).transpose()
     }
 
-    /// The columns, with a row for every one that is asked for, as of `now_us`, all out of one state of the store.
-    pub fn answer(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<ArrayRef>> {
+    /// By column, a value for every row that is asked for, as of `now_us`, all out of one state of the store.
+    pub fn answer(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<Values>> {
         let reader = self.reader()?;
-        let mut slots: Vec<Option<ArrayRef>> = self.asked_slots(asked, now_us)?;
+        let mut slots = self.asked_slots(asked, now_us);
         for read in &self.reads {
             let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
             let columns = match read.has_all_keys {
                 true => read.lookup.columns(reader, asked.iter().map(|row| row.keys.as_slice()), now_us)?,
                 false => {
-                    let own = |row: &AskedRow| read.keys.iter().map(|key| row.keys[*key].clone()).collect::<Vec<_>>();
-                    let own: Vec<Vec<Option<Value>>> = asked.iter().map(own).collect();
+                    let own = |row: &AskedRow| read.keys.iter().map(|key| row.keys[*key].clone()).collect::<Values>();
+                    let own: Vec<Values> = asked.iter().map(own).collect();
                     read.lookup.columns(reader, own.iter().map(Vec::as_slice), now_us)?
                 }
             };
             debug_assert_eq!(columns.len(), read.n_columns);
-            slots.extend(columns.into_iter().map(Some));
+            slots.extend(columns);
         }
         for step in &self.steps {
-            let inputs = step.inputs.iter().map(|slot| slot_of(&slots, *slot)).collect::<Result<Vec<_>>>()?;
-            let computed = step.evaluate(inputs, asked.len())?;
-            slots.extend(computed.into_iter().map(Some));
+            let input = |slot: &usize| array_of(&self.types[*slot], slots[*slot].iter().map(Option::as_ref));
+            let inputs = step.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+            for computed in step.evaluate(inputs, asked.len())? {
+                slots.push(values_of(computed.as_ref())?);
+            }
         }
-        self.outputs.iter().map(|slot| slot_of(&slots, *slot)).collect()
+        let column = |slot: &usize| match self.uses[*slot] {
+            1 => std::mem::take(&mut slots[*slot]),
+            _ => slots[*slot].clone(),
+        };
+        Ok(self.outputs.iter().map(column).collect())
     }
 
-    /// The keys, request columns and the time, as far as they are needed.
-    fn asked_slots(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<Option<ArrayRef>>> {
-        let mut slots = Vec::with_capacity(self.is_needed.len());
-        for (index, data_type) in self.keys.iter().enumerate() {
-            let values = asked.iter().map(|row| row.keys[index].as_ref());
-            slots.push(self.is_needed[index].then(|| array_of(data_type, values)).transpose()?);
-        }
-        for (index, data_type) in self.request.iter().enumerate() {
-            let values = asked.iter().map(|row| row.request[index].as_ref());
-            let is_needed = self.is_needed[self.keys.len() + index];
-            slots.push(is_needed.then(|| array_of(data_type, values)).transpose()?);
-        }
-        let now = Value::Int(now_us);
-        let times = asked.iter().map(|_| Some(&now));
-        let is_needed = self.is_needed[self.keys.len() + self.request.len()];
-        slots.push(is_needed.then(|| array_of(&time_type(), times)).transpose()?);
-        Ok(slots)
+    /// The keys, request columns and the time, as far as someone needs them.
+    fn asked_slots(&self, asked: &[AskedRow], now_us: i64) -> Vec<Values> {
+        let value = |slot: usize, row: &AskedRow| match slot {
+            key if key < self.n_keys => row.keys[key].clone(),
+            request if request < self.n_keys + self.n_request => row.request[request - self.n_keys].clone(),
+            _ => Some(Value::Int(now_us)),
+        };
+        let slot = |slot: usize| match self.uses[slot] {
+            0 => Vec::new(),
+            _ => asked.iter().map(|row| value(slot, row)).collect(),
+        };
+        (0..self.n_keys + self.n_request + 1).map(slot).collect()
     }
 
     /// The keys that any of the views has as of `now_us`, each once, of those that are `bound` to these values where it
@@ -198,18 +209,13 @@ impl Vector {
         for read in &self.reads {
             let own: Vec<Option<Value>> = read.keys.iter().map(|key| bound[*key].clone()).collect();
             for key in read.lookup.existing_keys(&reader, &own, now_us)? {
-                let mut whole = vec![None; self.keys.len()];
+                let mut whole = vec![None; self.n_keys];
                 read.keys.iter().zip(key).for_each(|(place, value)| whole[*place] = value);
                 found.insert(whole);
             }
         }
         Ok(found.into_iter().collect())
     }
-}
-
-fn slot_of(slots: &[Option<ArrayRef>], slot: usize) -> Result<ArrayRef> {
-    let array = slots.get(slot).and_then(Option::as_ref).map(Arc::clone);
-    array.ok_or_else(|| Error::internal("a part of a feature vector is missing"))
 }
 
 /// The slots that have been given out.

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::text::{self, Digits, checked_time, item_rows};
-use super::{List, ListStyle, Values};
+use super::{Format, List, ListStyle, Values};
 use crate::error::{Error, Kind, Result};
 
 /// PostgreSQL counts from 2000-01-01.
@@ -14,6 +14,7 @@ pub const EPOCH_US: i64 = 946_684_800_000_000;
 pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
     match values {
         Values::Null => unreachable!("a null is written by its length alone"),
+        Values::Plain(values) => values.put(row, Format::Binary, out)?,
         Values::Bool(values) => out.put_u8(values.value(row).into()),
         Values::Int2(values) => out.put_i16(values.value(row)),
         Values::Int4(values) => out.put_i32(values.value(row)),
@@ -41,14 +42,7 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
                 .ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))?,
         ),
         Values::Time(values) => out.put_i64(checked_time(values.value(row))?),
-        Values::Timestamp { values, .. } => out.put_i64(
-            values
-                .value(row)
-                .checked_sub(EPOCH_US)
-                // the least number is -infinity
-                .filter(|micros| *micros != i64::MIN)
-                .ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))?,
-        ),
+        Values::Timestamp { values, .. } => put_timestamp(out, values.value(row))?,
         Values::Interval(values) => {
             let value = values.value(row);
             put_interval(out, value.months, value.days, value.nanoseconds / 1_000);
@@ -65,6 +59,13 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
     Ok(())
 }
 
+pub(super) fn put_timestamp(out: &mut BytesMut, micros: i64) -> Result<()> {
+    // the least number is -infinity
+    let micros = micros.checked_sub(EPOCH_US).filter(|micros| *micros != i64::MIN);
+    out.put_i64(micros.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))?);
+    Ok(())
+}
+
 fn put_interval(out: &mut BytesMut, months: i32, days: i32, micros: i64) {
     out.put_i64(micros);
     out.put_i32(days);
@@ -76,7 +77,7 @@ const MOST_GROUPS: usize = 20;
 
 /// Groups of four decimal digits around the point: their number, the exponent of the first, sign, digits shown
 /// after the point, and the groups without zeros at either end.
-fn put_numeric(out: &mut BytesMut, digits: &Digits, scale: i8) {
+pub(super) fn put_numeric(out: &mut BytesMut, digits: &Digits, scale: i8) {
     let text = digits.as_bytes();
     // digits from the one with exponent `top` down; pad so that groups meet at the point
     let top = text.len() as i32 - 1 - i32::from(scale);
@@ -116,7 +117,7 @@ fn put_list(list: &List, row: usize, out: &mut BytesMut) -> Result<()> {
         out.put_i32(i32::from(!is_vector));
     }
     for item in rows {
-        list.items.put(item, super::Format::Binary, out)?;
+        list.items.put(item, Format::Binary, out)?;
     }
     Ok(())
 }

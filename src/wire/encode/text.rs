@@ -7,13 +7,14 @@ use arrow::array::ListArray;
 use bytes::{BufMut, BytesMut};
 
 use super::calendar::{MICROS_PER_DAY, civil_from_days};
-use super::{Cells, List, ListStyle, Values};
+use super::{Cells, Format, List, ListStyle, Values};
 use crate::error::{Error, Kind, Result};
 
 /// Writes a value that is not null.
 pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
     match values {
         Values::Null => unreachable!("a null is written by its length alone"),
+        Values::Plain(values) => values.put(row, Format::Text, out)?,
         Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
         Values::Int2(values) => put_display(out, values.value(row)),
         Values::Int4(values) => put_display(out, values.value(row)),
@@ -45,7 +46,7 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
     Ok(())
 }
 
-fn put_display(out: &mut BytesMut, value: impl std::fmt::Display) {
+pub(super) fn put_display(out: &mut BytesMut, value: impl std::fmt::Display) {
     write!(out, "{value}").expect("a buffer takes any text");
 }
 
@@ -78,7 +79,7 @@ impl Digits {
     }
 }
 
-fn put_decimal(out: &mut BytesMut, digits: &Digits, scale: i8) {
+pub(super) fn put_decimal(out: &mut BytesMut, digits: &Digits, scale: i8) {
     if digits.negative {
         out.put_u8(b'-');
     }

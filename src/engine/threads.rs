@@ -1,0 +1,84 @@
+//! The threads that queries run on. Clients are listened to, and lookups answered, on others: a query that keeps every
+//! core busy must not keep them waiting.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Kind, Result};
+
+/// Batches that wait for who asked.
+const BATCHES_AHEAD: usize = 2;
+
+/// See the module. The threads end with it.
+pub struct QueryThreads {
+    /// taken when it ends
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl QueryThreads {
+    pub fn new(count: usize) -> Result<QueryThreads> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(count.max(1)).thread_name("granary-query").enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Error::new(Kind::IoError, format!("no threads for queries: {error}")).with_source(error)
+        })?;
+        Ok(QueryThreads { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Does work here. It is told to stop when the future is dropped; a panic goes on in who waits.
+    pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(work, &self.handle);
+        match tasks.join_next().await {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(Error::internal("the threads for queries have ended")),
+        }
+    }
+
+    /// Runs a plan here; its rows come to whoever polls the stream, and it stops when that is dropped.
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut builder = RecordBatchReceiverStream::builder(plan.schema(), BATCHES_AHEAD);
+        let sender = builder.tx();
+        let work = async move {
+            let mut rows = execute_stream(plan, context)?;
+            while let Some(batch) = rows.next().await {
+                let is_last = batch.is_err();
+                if sender.send(batch).await.is_err() || is_last {
+                    break;
+                }
+            }
+            DataFusionResult::Ok(())
+        };
+        builder.spawn_on(work, &self.handle);
+        builder.build()
+    }
+}
+
+impl Drop for QueryThreads {
+    fn drop(&mut self) {
+        // waits for nobody, as this may be dropped on one of them
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for QueryThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryThreads").finish_non_exhaustive()
+    }
+}

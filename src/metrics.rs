@@ -300,6 +300,7 @@ mod tests {
 
     #[test]
     fn each_metric_is_described_once() {
+        of_service("unit", "described");
         let text = prometheus();
         let mut described: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = described.len();

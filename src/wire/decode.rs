@@ -53,9 +53,16 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
 pub fn value_of_text(text: &str, data_type: &DataType) -> Result<Value> {
     let raw = Raw { number: 1, format: Format::Text, bytes: Some(Bytes::copy_from_slice(text.as_bytes())) };
     let parameter = decode(raw, ShownType::of_data_type(data_type)?, data_type)?;
-    match parameter.value {
-        Some(value) if parameter.data_type == *data_type => Ok(value),
-        _ => Err(Error::new(Kind::NumericValueOutOfRange, format!("{text} does not fit {}", type_name(data_type)))),
+    let fits = match (&parameter.value, &parameter.data_type, data_type) {
+        // a numeric comes in its own type, which has the wanted scale where that loses nothing
+        (Some(Value::Decimal(unscaled)), DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {
+            own == scale && 10_u128.checked_pow((*precision).into()).is_none_or(|limit| unscaled.unsigned_abs() < limit)
+        }
+        (_, own, wanted) => own == wanted,
+    };
+    match parameter.value.filter(|_| fits) {
+        Some(value) => Ok(value),
+        None => Err(Error::new(Kind::NumericValueOutOfRange, format!("{text} does not fit {}", type_name(data_type)))),
     }
 }
 

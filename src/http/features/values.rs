@@ -95,8 +95,9 @@ mod tests {
             (json!("1"), list.clone(), "42804"),
             (json!([[1]]), list, "42804"),
             (json!("?"), DataType::Binary, "22P02"),
-            (json!("123.456"), DataType::Decimal128(4, 2), "22003"),
-            (json!("a\0b"), DataType::Utf8, "22P03"),
+            (json!("1.234"), DataType::Decimal128(4, 2), "22003"),
+            (json!("123.4"), DataType::Decimal128(4, 2), "22003"),
+            (json!("a\0b"), DataType::Utf8, "22P02"),
         ];
         for (json, data_type, sqlstate) in cases {
             assert_eq!(value_of(&json, &data_type).unwrap_err().sqlstate(), sqlstate, "{json}");

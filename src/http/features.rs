@@ -44,6 +44,8 @@ pub use request::Call;
 
 /// The longest request.
 const MAX_BODY_BYTES: usize = 4 << 20;
+/// Of one that is too long, so much is read before it is refused.
+const MAX_DRAINED_BYTES: usize = 64 << 20;
 /// How long a client may take to send one.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The rows of one answer to query-features.
@@ -88,7 +90,7 @@ impl FeatureServer {
         })?;
         let snapshot = self.warehouse.catalog.snapshot();
         let role = caller::role_of(&snapshot, headers)?;
-        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(headers, body)).await.map_err(|_| {
+        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.map_err(|_| {
             let message = format!("the request was not sent within {} seconds", BODY_TIMEOUT.as_secs());
             Refusal::new(StatusCode::REQUEST_TIMEOUT, Error::new(Kind::QueryCanceled, message))
         })??;
@@ -229,25 +231,25 @@ fn shown_keys(bound: &BoundService, keys: &[Vec<Option<Value>>], open: &[usize])
     (0..keys.len()).map(shown).collect()
 }
 
-/// The whole body, if it is not too long.
-async fn read_body(headers: &HeaderMap, body: Body) -> Answered<Vec<u8>> {
-    let too_long = || {
-        let message = format!("the request is longer than {MAX_BODY_BYTES} bytes");
-        let error = Error::new(Kind::ConfigurationLimitExceeded, message).with_hint("ask for fewer rows at a time");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-    };
-    let announced = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(too_long());
-    }
-    let mut whole = Vec::with_capacity(announced.unwrap_or(0));
+/// The whole body, if it is not too long. A little more than that is read all the same: a client that is still sending
+/// when its connection is closed does not see the answer.
+async fn read_body(body: Body) -> Answered<Vec<u8>> {
+    let mut whole = Vec::new();
+    let mut length = 0;
     let mut stream = body.into_data_stream();
     while let Some(bytes) = stream.next().await {
         let bytes = bytes.map_err(|error| Refusal::bad_request(format!("the request broke off: {error}")))?;
-        if whole.len() + bytes.len() > MAX_BODY_BYTES {
-            return Err(too_long());
+        length += bytes.len();
+        if length <= MAX_BODY_BYTES {
+            whole.extend_from_slice(&bytes);
+        } else if length > MAX_DRAINED_BYTES {
+            break;
         }
-        whole.extend_from_slice(&bytes);
+    }
+    if length > MAX_BODY_BYTES {
+        let message = format!("the request is longer than {MAX_BODY_BYTES} bytes");
+        let error = Error::new(Kind::ConfigurationLimitExceeded, message).with_hint("ask for fewer rows at a time");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
     }
     Ok(whole)
 }

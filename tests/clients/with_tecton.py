@@ -21,17 +21,17 @@ arguments = {"feature_service_name": "driver", "join_key_map": {"driver": "ann"}
 
 # without metadata: values in their order
 plain = client.get_features(**arguments)
-assert plain.result.features == [True, "2", 13.5], plain
+assert plain.result.features == [True, 13.5, "2"], plain
 assert plain.metadata is None and plain.slo_info is None
 
 # with all of it
 full = client.get_features(**arguments, metadata_options=MetadataOptions.all())
-assert full.get_features_dict() == {"fare_check.is_dear": True, "driver_fares.rides": 2, "driver_fares.fares": 13.5}, full
+assert full.get_features_dict() == {"fare_check.is_dear": True, "driver_fares.fares": 13.5, "driver_fares.rides": 2}, full
 features = full.metadata["features"]
 assert [feature["status"] for feature in features] == ["PRESENT"] * 3, features
-assert [feature["dataType"]["type"] for feature in features] == ["boolean", "int64", "float64"], features
+assert [feature["dataType"]["type"] for feature in features] == ["boolean", "float64", "int64"], features
 assert "effectiveTime" not in features[0] and features[1]["effectiveTime"].endswith("Z"), features
-assert features[2]["description"] == "of a week" and features[2]["tags"] == {"team": "rides"}, features
+assert features[1]["description"] == "of a week" and features[1]["tags"] == {"team": "rides"}, features
 assert full.slo_info.slo_eligible and full.slo_info.server_time_seconds > 0, full.slo_info
 assert full.slo_info.store_response_size_bytes > 0, full.slo_info
 

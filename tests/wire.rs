@@ -126,6 +126,12 @@ async fn load_balancers_learn_when_the_server_drains() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_has_seats_too() {
+    let server = server_with("http = '127.0.0.1:0'\nhttp_max_connections = 1");
+    http::one_client_too_many_is_sent_away(server.http_address()).await;
+}
+
 /// One server, since what it serves takes a while to be made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn applications_get_their_features() {

@@ -41,3 +41,27 @@ fn unreadable(path: &Path, what: &str, error: PemError) -> Error {
             .with_hint("it is a file in PEM format, with lines such as -----BEGIN CERTIFICATE-----"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_certificates_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let refused = |certificates: &Path| acceptor(certificates, &path("key.pem")).err().unwrap();
+        assert_eq!(refused(&path("nowhere.pem")).kind(), Kind::UndefinedFile);
+        std::fs::write(path("empty.pem"), "").unwrap();
+        let error = refused(&path("empty.pem"));
+        assert_eq!(error.kind(), Kind::InvalidParameterValue);
+        assert!(error.message().contains("has no certificate"), "{error}");
+        std::fs::write(path("broken.pem"), "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
+        assert_eq!(refused(&path("broken.pem")).kind(), Kind::InvalidParameterValue);
+        // whether it is a certificate is looked at with its key
+        std::fs::write(path("any.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert_eq!(refused(&path("any.pem")).kind(), Kind::UndefinedFile);
+        std::fs::write(path("key.pem"), "no key").unwrap();
+        assert!(refused(&path("any.pem")).message().contains("has no private key"));
+    }
+}

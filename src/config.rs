@@ -17,6 +17,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// address for HTTP clients; default: no such door
     pub http: Option<SocketAddr>,
+    /// PEM files of the HTTP port's certificate and its key; default: HTTP is not encrypted
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// clients of HTTP that are connected at a time
+    pub http_max_connections: usize,
+    /// requests for features over HTTP that are answered at a time
+    pub http_max_requests: usize,
+    /// memory of the serving cache
+    pub serving_cache_bytes: u64,
     /// memory that queries may hold, with a unit: "4GiB"; default: half of the machine's
     pub memory_limit: Option<String>,
     /// tasks of one query side by side; default: the machine's cores
@@ -43,6 +52,11 @@ impl Default for Config {
             data: PathBuf::from("granary-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
             http: None,
+            tls_cert: None,
+            tls_key: None,
+            http_max_connections: 1024,
+            http_max_requests: 256,
+            serving_cache_bytes: 64 * MIB as u64,
             memory_limit: None,
             parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             max_connections: 100,
@@ -66,6 +80,8 @@ impl Config {
         let counts = [
             ("parallelism", config.parallelism),
             ("max_connections", config.max_connections),
+            ("http_max_connections", config.http_max_connections),
+            ("http_max_requests", config.http_max_requests),
             ("online_shards", config.online_shards as usize),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {

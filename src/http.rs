@@ -1,63 +1,167 @@
-//! The HTTP door: what a load balancer asks. `/health`: the process lives. `/ready`: it takes statements, and does
-//! not while it drains. Knows no SQL and holds no data.
+//! The HTTP door: feature vectors for applications, what a load balancer asks (`/health`: the process lives; `/ready`: it
+//! takes work, and does not while it drains), metrics, and a description of all that. Knows no SQL and holds no data.
 
-use std::time::Duration;
+mod caller;
+mod features;
+mod listener;
+mod refusal;
+mod tls;
+
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind};
+use crate::metrics;
+use crate::warehouse::Warehouse;
+use features::{Call, FeatureServer};
+use refusal::{Refusal, json_response};
 
-/// How long a slow client may hold up the stop.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub use features::FeatureLimits;
+pub use tls::acceptor;
+pub use tokio_rustls::TlsAcceptor;
 
-/// Answers until `stop`. While `draining` is cancelled and `stop` is not, `/ready` answers 503.
-pub async fn serve(listener: TcpListener, draining: CancellationToken, stop: CancellationToken) -> Result<()> {
-    let serving = axum::serve(listener, routes(draining)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served.map_err(|error| Error::internal("the HTTP listener failed").with_source(error)),
-        () = overdue => Ok(()),
+/// What the port allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpLimits {
+    /// open connections; one more is closed at once
+    pub max_connections: usize,
+    pub features: FeatureLimits,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        HttpLimits { max_connections: 1024, features: FeatureLimits { max_requests: 256, cache_bytes: 64 << 20 } }
     }
 }
 
-fn routes(draining: CancellationToken) -> Router {
-    Router::new()
+/// Answers until `stop`. While `draining` is cancelled and `stop` is not, `/ready` answers 503.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    warehouse: Arc<Warehouse>,
+    limits: HttpLimits,
+    draining: CancellationToken,
+    stop: CancellationToken,
+) {
+    let features = Arc::new(FeatureServer::new(warehouse, limits.features));
+    let router = routes(Door { features, draining });
+    let port = listener::Port { router, tls, max_connections: limits.max_connections };
+    port.serve(listener, stop).await;
+}
+
+/// What all requests share.
+#[derive(Clone)]
+struct Door {
+    features: Arc<FeatureServer>,
+    draining: CancellationToken,
+}
+
+/// The calls of the feature server by their last step.
+const CALLS: [(&str, Call); 4] = [
+    ("get-features", Call::GetFeatures),
+    ("get-features-batch", Call::GetFeaturesBatch),
+    ("query-features", Call::QueryFeatures),
+    ("metadata", Call::Metadata),
+];
+const FEATURE_SERVICE: &str = "/api/v1/feature-service/";
+
+fn routes(door: Door) -> Router {
+    let mut router = Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(draining)
+        .route("/metrics", get(metrics_text))
+        .route("/openapi.json", get(description));
+    for (name, call) in CALLS {
+        let handler = async move |State(door): State<Door>, headers: HeaderMap, body: Body| {
+            door.features.serve(call, &headers, body).await
+        };
+        router = router.route(&format!("{FEATURE_SERVICE}{name}"), post(handler));
+    }
+    router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(map_response(count)).with_state(door)
+}
+
+async fn count(response: Response) -> Response {
+    metrics::answered_http(response.status().as_u16());
+    response
 }
 
 async fn health() -> Response {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
 }
 
-async fn ready(State(draining): State<CancellationToken>) -> Response {
-    if draining.is_cancelled() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+async fn ready(State(door): State<Door>) -> Response {
+    if door.draining.is_cancelled() {
+        return Refusal::from(Error::new(Kind::AdminShutdown, "the server is stopping")).into_response();
     }
     Json(json!({"status": "ready"})).into_response()
 }
 
-async fn not_found() -> Response {
-    refuse(StatusCode::NOT_FOUND, "there are /health and /ready; SQL is spoken on the Postgres port")
+async fn metrics_text() -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::prometheus()).into_response()
 }
 
-async fn wrong_method() -> Response {
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "ask with GET")
+/// OpenAPI 3.1.
+const DESCRIPTION: &str = include_str!("http/openapi.json");
+
+async fn description() -> Response {
+    json_response(DESCRIPTION)
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"error": message}))).into_response()
+async fn not_found(uri: Uri) -> Response {
+    let error = Error::new(Kind::UndefinedObject, format!("there is nothing at {}", uri.path()))
+        .with_hint("there are /health, /ready, /metrics, /openapi.json and what that describes; SQL is spoken on the Postgres port");
+    Refusal::from(error).into_response()
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    let method = if uri.path().starts_with(FEATURE_SERVICE) { "POST" } else { "GET" };
+    let error = Error::new(Kind::FeatureNotSupported, format!("ask {} with {method}", uri.path()));
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_there_is_is_described() {
+        let description: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+        assert_eq!(description["openapi"], "3.1.0");
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let paths = description["paths"].as_object().unwrap();
+        let mut served = vec!["/health", "/ready", "/metrics", "/openapi.json"].into_iter().map(str::to_owned);
+        let mut expected: Vec<String> =
+            served.by_ref().chain(CALLS.map(|(name, _)| format!("{FEATURE_SERVICE}{name}"))).collect();
+        expected.sort_unstable();
+        let mut described: Vec<String> = paths.keys().cloned().collect();
+        described.sort_unstable();
+        assert_eq!(described, expected);
+        check_references(&description, &description);
+    }
+
+    /// Every `$ref` leads somewhere.
+    fn check_references(whole: &serde_json::Value, part: &serde_json::Value) {
+        match part {
+            serde_json::Value::Object(members) => {
+                if let Some(reference) = members.get("$ref") {
+                    let pointer = reference.as_str().unwrap().trim_start_matches('#');
+                    assert!(whole.pointer(pointer).is_some(), "{reference}");
+                }
+                members.values().for_each(|member| check_references(whole, member));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| check_references(whole, item)),
+            _ => {}
+        }
+    }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, io_error};
+use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
 use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
 
@@ -274,6 +275,7 @@ impl OnlineStore {
 
 impl OnlineReader {
     pub fn latest(&self, view: u64, key: &Key) -> Result<Option<Latest>> {
+        metrics::read_from_store(1);
         let row_key = codec::latest_key(codec::prefix(view, key)?);
         self.shard(key).get(&row_key)?.map(|value| codec::read_latest(value.value())).transpose()
     }
@@ -296,6 +298,7 @@ impl OnlineReader {
         times: Range<i64>,
         mut visit: impl FnMut(Item) -> Result<()>,
     ) -> Result<()> {
+        metrics::read_from_store(1);
         let prefix = codec::prefix(view, key)?;
         let prefix_length = prefix.len();
         self.shard(key).scan(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {

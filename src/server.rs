@@ -1,6 +1,7 @@
 //! Composes a server: opens the data folder, makes the first workspace and superuser, listens, and stops in order.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use granary_catalog::{Author, Change, Header, Home, Role, Schema, SealedText, Workspace};
@@ -8,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
-use crate::http;
+use crate::http::{self, HttpLimits};
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
 
@@ -23,10 +24,20 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// for HTTP clients; None: no such door
     pub http: Option<SocketAddr>,
+    /// None: HTTP is not encrypted
+    pub tls: Option<TlsFiles>,
+    pub http_limits: HttpLimits,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
     /// without the log-in secret, which is the data folder's
     pub limits: WireLimits,
+}
+
+/// PEM files of a certificate and its private key.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    pub certificates: PathBuf,
+    pub key: PathBuf,
 }
 
 /// A server that listens.
@@ -34,6 +45,8 @@ pub struct Server {
     warehouse: Arc<Warehouse>,
     listener: TcpListener,
     http: Option<TcpListener>,
+    tls: Option<http::TlsAcceptor>,
+    http_limits: HttpLimits,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -47,6 +60,10 @@ impl Server {
             let statement = &job.request.author.statement;
             tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
         }
+        let tls = match &config.tls {
+            Some(files) => Some(http::acceptor(&files.certificates, &files.key)?),
+            None => None,
+        };
         let listener = listen(config.listen, "--listen").await?;
         let http = match config.http {
             Some(address) => Some(listen(address, "--http").await?),
@@ -56,7 +73,8 @@ impl Server {
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
         let limits = WireLimits { mock_secret: Some(mock_secret), ..config.limits.clone() };
-        Ok(Server { warehouse, listener, http, limits, new_password })
+        let http_limits = config.http_limits;
+        Ok(Server { warehouse, listener, http, tls, http_limits, limits, new_password })
     }
 
     pub fn address(&self) -> Result<SocketAddr> {
@@ -74,7 +92,10 @@ impl Server {
     /// Serves until `shutdown` is cancelled, then drains and stops.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let stopped = CancellationToken::new();
-        let http = self.http.map(|listener| tokio::spawn(http::serve(listener, shutdown.clone(), stopped.clone())));
+        let http = self.http.map(|listener| {
+            let (warehouse, stop) = (Arc::clone(&self.warehouse), stopped.clone());
+            tokio::spawn(http::serve(listener, self.tls, warehouse, self.http_limits, shutdown.clone(), stop))
+        });
         let (warehouse, stop) = (Arc::clone(&self.warehouse), shutdown.clone());
         // Beside the clients: what it removes, nobody can see.
         let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
@@ -82,7 +103,7 @@ impl Server {
         stopped.cancel();
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         if let Some(http) = http {
-            http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))??;
+            http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;
         }
         served
     }

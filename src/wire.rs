@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use decode::value_of_text;
 pub use scram::{MockSecret, ScramVerifier, make_verifier, parse_verifier};
 pub use types::{COLUMN_KEY, TABLE_OID_KEY, TYPE_KEY};
 

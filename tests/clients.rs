@@ -1,4 +1,5 @@
-//! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc; and readers of its Delta tables. `tests/clients/install.sh` gets
+//! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc, tecton-client; and readers of its
+//! Delta tables. `tests/clients/install.sh` gets
 //! those that are not Rust; without them the tests fail, they do not skip.
 
 #[path = "clients/s3.rs"]
@@ -170,6 +171,71 @@ fn pgjdbc_works() {
     let path = format!("{}:/usr/share/java/postgresql.jar", classes.display());
     let url = format!("jdbc:postgresql://127.0.0.1:{}/{USER}", server.address.port());
     run(Command::new("java").args(["-cp", &path, "Jdbc", &url, USER, PASSWORD]));
+}
+
+/// What tecton-client is served: three features of a driver, `ann` with two rides in the last week.
+const SERVED: [&str; 12] = [
+    "CREATE TABLE rides (driver text, fare double precision, at timestamptz)",
+    "INSERT INTO rides VALUES ('ann', 10.5, '2024-01-01 10:00+00'), ('ann', 3.0, '2024-01-02 09:00+00'), \
+     ('bob', 7.25, '2024-01-01 11:00+00')",
+    "CREATE SOURCE ride_source TIMESTAMP at AS SELECT driver, at, fare FROM rides",
+    "CREATE ENTITY driver (driver text)",
+    "CREATE FEATURE VIEW driver_fares ENTITY driver TIMESTAMP at FEATURES (count(*) OVER (LAST '7 days') AS rides, \
+     sum(fare) OVER (LAST '7 days') AS fares COMMENT 'of a week') \
+     WITH (trigger = manual, tags = ('team' = 'rides')) AS SELECT driver, at, fare FROM ride_source",
+    "REFRESH FEATURE VIEW driver_fares",
+    "CREATE REALTIME FEATURE VIEW fare_check REQUEST (fare float8) AS SELECT fare > f.fares AS is_dear \
+     FROM driver_fares f",
+    "CREATE FEATURE SERVICE driver AS driver_fares (rides, fares), fare_check",
+    "CREATE FEATURE SERVICE cached AS driver_fares WITH (cache = '1 hour')",
+    "CREATE ROLE app",
+    "CREATE ROLE other",
+    "GRANT SELECT ON driver, cached TO app",
+];
+
+/// The key that a role was given.
+fn api_key(server: &Server, role: &str) -> String {
+    let output = psql(server, &["-At", "-c", &format!("CREATE API KEY FOR {role}")]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let key = text.split(['|', '\n']).find(|value| value.starts_with("granary_"));
+    key.unwrap_or_else(|| panic!("no key in {text}, {}", String::from_utf8_lossy(&output.stderr))).to_owned()
+}
+
+fn tecton_client_works_with(scheme: &str, arguments: &[&str], certificate: &str) {
+    let options = [&["--http", "127.0.0.1:0", "--now", "2024-01-05"], arguments].concat();
+    let server = Server::start(&options);
+    for statement in SERVED {
+        shown(&server, statement);
+    }
+    let url = format!("{scheme}://{}", server.http_address());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/with_tecton.py");
+    let keys = [api_key(&server, "app"), api_key(&server, "other")];
+    run(Command::new(tools().join("venv/bin/python")).args([script, &url]).args(keys).arg(certificate));
+}
+
+#[test]
+fn tecton_client_works() {
+    tecton_client_works_with("http", &[], "");
+}
+
+#[test]
+fn tecton_client_works_encrypted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    run(Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"])
+        .args([
+            "-subj",
+            "/CN=granary",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ]));
+    tecton_client_works_with("https", &["--tls-cert", &certificate, "--tls-key", &key], &certificate);
 }
 
 const STORED: [&str; 6] = [

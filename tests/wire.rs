@@ -7,6 +7,8 @@ mod cancel;
 mod client;
 #[path = "wire/explain.rs"]
 mod explain;
+#[path = "wire/features.rs"]
+mod features;
 #[path = "wire/full_disk.rs"]
 mod full_disk;
 #[path = "wire/hostile.rs"]
@@ -122,6 +124,31 @@ async fn load_balancers_learn_when_the_server_drains() {
     let server = Server::start(&["--http", "127.0.0.1:0"]);
     http::load_balancers_learn_when_the_server_drains(target(&server), server.http_address(), || server.terminate())
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_has_seats_too() {
+    let server = server_with("http = '127.0.0.1:0'\nhttp_max_connections = 1");
+    http::one_client_too_many_is_sent_away(server.http_address()).await;
+}
+
+/// One server, since what it serves takes a while to be made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applications_get_their_features() {
+    let served = features::Served::start("").await;
+    features::vectors_have_values_and_what_is_known_of_them(&served).await;
+    features::batches_and_queries_have_many(&served).await;
+    features::mistakes_are_told_apart(&served).await;
+    features::long_requests_are_refused_and_the_server_goes_on(&served).await;
+    features::a_connection_takes_many_requests(&served).await;
+    features::a_change_of_the_catalog_is_noticed(&served).await;
+    features::answers_are_kept_as_long_as_the_service_says(&served).await;
+    features::what_happened_is_counted(&served).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn features_that_take_too_long_are_left_out() {
+    features::what_is_not_ready_in_time_is_left_out(features::Served::start("http_max_requests = 1").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

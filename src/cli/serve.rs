@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, parse_size};
 use crate::error::{Error, Kind, Result};
-use crate::server::{FIRST_NAME, Server, ServerConfig};
+use crate::http::{FeatureLimits, HttpLimits};
+use crate::server::{FIRST_NAME, Server, ServerConfig, TlsFiles};
 use crate::time::Clock;
 use crate::warehouse::WarehouseConfig;
 use crate::wire::WireLimits;
@@ -29,9 +30,15 @@ pub struct ServeArguments {
     /// Address for Postgres clients; port 0 is any free one [default: 127.0.0.1:5433]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// Address for HTTP: /health and /ready, for load balancers; without it there is no HTTP
+    /// Address for HTTP: the feature server, /health and /ready, /metrics; without it there is no HTTP
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     http: Option<SocketAddr>,
+    /// The HTTP port's certificate and those that vouch for it, a PEM file; without it HTTP is not encrypted
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Settings file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -73,6 +80,11 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     if arguments.http.is_some() {
         config.http = arguments.http;
     }
+    if arguments.tls_cert.is_some() {
+        config.tls_cert.clone_from(&arguments.tls_cert);
+        config.tls_key.clone_from(&arguments.tls_key);
+    }
+    let tls = tls_files(&config)?;
     if let Some(size) = &arguments.memory_limit {
         config.memory_limit_bytes = Some(parse_size(size)?);
     }
@@ -94,6 +106,11 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         },
         listen: config.listen,
         http: config.http,
+        tls,
+        http_limits: HttpLimits {
+            max_connections: config.http_max_connections,
+            features: FeatureLimits { max_requests: config.http_max_requests, cache_bytes: config.serving_cache_bytes },
+        },
         password: crate::config::password(),
         limits: WireLimits {
             max_connections: config.max_connections,
@@ -104,18 +121,34 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     })
 }
 
+/// Certificate and key, which are nothing without each other and without HTTP.
+fn tls_files(config: &Config) -> Result<Option<TlsFiles>> {
+    let wrong = |message: &str, hint: &str| Error::new(Kind::InvalidParameterValue, message).with_hint(hint);
+    match (&config.tls_cert, &config.tls_key) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) if config.http.is_none() => Err(wrong(
+            "there is a certificate, and no HTTP port to be encrypted",
+            "choose one with --http; connections of Postgres clients are not encrypted yet",
+        )),
+        (Some(certificates), Some(key)) => Ok(Some(TlsFiles { certificates: certificates.clone(), key: key.clone() })),
+        _ => Err(wrong("a certificate and its private key belong together", "set tls_cert and tls_key")),
+    }
+}
+
 fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
     let address = server.address()?;
     if let Some(password) = &server.new_password {
         eprintln!("superuser \"{FIRST_NAME}\" has the password {password} (shown once; GRANARY_PASSWORD sets another)");
     }
     let http = server.http_address()?;
-    for open in [Some(address), http].into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
+    let plain_http = http.filter(|_| config.tls.is_none());
+    for open in [Some(address), plain_http].into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
         eprintln!("warning: {open} is reachable from other machines, and connections are not encrypted");
     }
     eprintln!("data folder: {}", config.warehouse.data_folder.display());
     if let Some(http) = http {
-        eprintln!("http: http://{http}/health");
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        eprintln!("http: {scheme}://{http}/health");
     }
     eprintln!(
         "granary {} is ready: psql -h {} -p {} -U {FIRST_NAME} {FIRST_NAME}",

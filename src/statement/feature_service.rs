@@ -6,7 +6,7 @@ use granary_sql::name::fold;
 use granary_sql::statement::{self as sql, CreateFeatureService};
 
 use super::context::{NewObject, StatementContext, check_options};
-use super::feature_view::positive_interval;
+use super::feature_view::cache_age;
 use crate::engine::{Interface, table_reference};
 use crate::error::{Error, Kind, Result};
 
@@ -44,7 +44,7 @@ pub fn create(context: &mut StatementContext, create: &CreateFeatureService) -> 
         context.changes.push(Change::put(FeatureService {
             header,
             members,
-            cache_us: positive_interval(&create.options, "cache")?,
+            cache_us: cache_age(&create.options)?,
             log_sample: log_sample(&create.options)?,
         }));
     }

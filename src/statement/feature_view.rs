@@ -26,7 +26,7 @@ use aggregate::function;
 use times::Times;
 use window::window;
 
-pub const OPTIONS: [&str; 14] = [
+pub const OPTIONS: [&str; 15] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -41,6 +41,7 @@ pub const OPTIONS: [&str; 14] = [
     "compaction",
     "leading_edge",
     "known_at",
+    "cache",
 ];
 
 /// How many files a period of a view is cut into, unless it says so itself.
@@ -98,6 +99,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         buckets: buckets(options)?,
         leading_edge: LeadingEdge::WallClock,
         compaction: times.compaction,
+        cache_us: cache_age(options)?,
         known_at: known_at(&create.options, &query)?,
         depends_on: query.depends_on.clone(),
     };
@@ -240,6 +242,19 @@ pub fn positive_interval(options: &Options, name: &str) -> Result<Option<i64>> {
         }
         Some(interval) => Ok(Some(interval.microseconds)),
         None => Ok(None),
+    }
+}
+
+const SHORTEST_CACHE_US: i64 = 1_000_000;
+const LONGEST_CACHE_US: i64 = 86_400_000_000;
+
+/// How long answers may be given again.
+pub fn cache_age(options: &Options) -> Result<Option<i64>> {
+    match positive_interval(options, "cache")? {
+        Some(age_us) if !(SHORTEST_CACHE_US..=LONGEST_CACHE_US).contains(&age_us) => {
+            Err(Error::new(Kind::InvalidParameterValue, "cache must be from 1 second to 24 hours"))
+        }
+        age => Ok(age),
     }
 }
 

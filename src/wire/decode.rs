@@ -14,7 +14,7 @@ use super::encode::{EPOCH_DAYS, EPOCH_US, Format, MICROS_PER_DAY};
 use super::frontend::{invalid_text, utf8};
 use super::types::{Form, ShownType};
 use crate::error::{Error, Kind, Result};
-use crate::row::Value;
+use crate::row::{Value, type_name};
 use crate::session::Parameter;
 
 /// One parameter of one Bind message.
@@ -47,6 +47,23 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
         Format::Binary => of_binary(form, bytes, raw.number)?,
     };
     Ok(Parameter { data_type: data_type_of(form), value: Some(value) })
+}
+
+/// A text as a value of exactly this type, as a parameter in text format is read.
+pub fn value_of_text(text: &str, data_type: &DataType) -> Result<Value> {
+    let raw = Raw { number: 1, format: Format::Text, bytes: Some(Bytes::copy_from_slice(text.as_bytes())) };
+    let parameter = decode(raw, ShownType::of_data_type(data_type)?, data_type)?;
+    let fits = match (&parameter.value, &parameter.data_type, data_type) {
+        // a numeric comes in its own type, which has the wanted scale where that loses nothing
+        (Some(Value::Decimal(unscaled)), DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {
+            own == scale && 10_u128.checked_pow((*precision).into()).is_none_or(|limit| unscaled.unsigned_abs() < limit)
+        }
+        (_, own, wanted) => own == wanted,
+    };
+    match parameter.value.filter(|_| fits) {
+        Some(value) => Ok(value),
+        None => Err(Error::new(Kind::NumericValueOutOfRange, format!("{text} does not fit {}", type_name(data_type)))),
+    }
 }
 
 /// The Arrow type in which values of a form come out of here.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the client tests need besides Rust: psycopg, a stand-in for S3, delta-rs and Polars in a venv, pgjdbc and a JDK from Debian.
+# Installs what the client tests need besides Rust: psycopg, a stand-in for S3, delta-rs, Polars and tecton-client in a venv, pgjdbc and a JDK from Debian.
 # Usage: tests/clients/install.sh [folder]; default $GRANARY_TEST_CACHE, else target/test-tools
 set -eu
 cache=${1:-${GRANARY_TEST_CACHE:-target/test-tools}}
@@ -18,7 +18,12 @@ if ! "$cache/venv/bin/python" -c 'import deltalake, polars; assert (deltalake.__
     "$cache/venv/bin/pip" install --quiet 'deltalake==1.6.6' 'polars==2.1.0'
 fi
 
+if ! "$cache/venv/bin/python" -c 'import httpx, h2; from tecton_client.__about__ import __version__; assert __version__ == "0.4.0"' 2>/dev/null; then
+    "$cache/venv/bin/pip" install --quiet 'tecton-client==0.4.0' 'httpx[http2]==0.28.1'
+fi
+
 missing=
+command -v openssl >/dev/null || missing="$missing openssl"
 command -v psql >/dev/null || missing="$missing postgresql-client"
 command -v javac >/dev/null || missing="$missing default-jdk-headless"
 [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"

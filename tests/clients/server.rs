@@ -54,8 +54,8 @@ impl Server {
 
     /// Where HTTP is served, if it was asked for.
     pub fn http_address(&self) -> &str {
-        let url = self.said.lines().find_map(|line| line.strip_prefix("http: http://")).expect("an HTTP address");
-        url.trim_end_matches("/health")
+        let url = self.said.lines().find_map(|line| line.strip_prefix("http: ")).expect("an HTTP address");
+        url.split_once("://").expect("a scheme").1.trim_end_matches("/health")
     }
 
     /// A client that has logged in.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "error",
+    "metrics",
     "time",
     "config",
     "row",
@@ -25,7 +26,7 @@ const LAYERS: [&str; 17] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 12] = [
     ("pgwire", &["wire"]),
     ("redb", &["online"]),
     ("deltalake", &["offline"]),
@@ -34,6 +35,9 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("datafusion", &["engine"]),
     ("datasketches", &["tile"]),
     ("axum", &["http"]),
+    ("hyper_util", &["http"]),
+    ("moka", &["http"]),
+    ("tokio_rustls", &["http"]),
     ("clap", &["cli"]),
 ];
 

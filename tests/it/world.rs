@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use granary::error::Result;
+use granary::http::HttpLimits;
 use granary::row::{Value, normalize_type, values_of};
 use granary::server::{FIRST_NAME, Server, ServerConfig};
 use granary::session::{Login, Response, Session};
@@ -36,6 +37,8 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
+        tls: None,
+        http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
         limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, SLOW_STATEMENT, Target, until_active};
+use crate::client::{Client, SLOW_STATEMENT, Target, until_active, within};
 
 /// The status line and the body of an answer.
 async fn ask(address: &str, method: &str, path: &str) -> (String, String) {
@@ -35,4 +35,32 @@ pub async fn load_balancers_learn_when_the_server_drains(target: Target, http: &
     watcher.expect_end(Some("57P01")).await;
     assert_eq!(ask(http, "GET", "/health").await.0, "HTTP/1.1 200 OK");
     assert_eq!(ask(http, "GET", "/ready").await.0, "HTTP/1.1 503 Service Unavailable");
+}
+
+/// A server that lets one client of HTTP in.
+pub async fn one_client_too_many_is_sent_away(http: &str) {
+    let mut first = TcpStream::connect(http).await.expect("connects");
+    let request = b"GET /health HTTP/1.1\r\nhost: granary\r\n\r\n";
+    let mut byte = [0];
+    first.write_all(request).await.expect("is sent");
+    first.read_exact(&mut byte).await.expect("is answered, and kept alive");
+
+    let mut second = TcpStream::connect(http).await.expect("the system connects");
+    // it may be closed before or after it has said anything
+    let answer = async {
+        second.write_all(request).await?;
+        second.read(&mut byte).await
+    };
+    assert_eq!(answer.await.unwrap_or(0), 0);
+
+    drop(first);
+    let let_in = async {
+        loop {
+            let mut next = TcpStream::connect(http).await.expect("the system connects");
+            if next.write_all(request).await.is_ok() && matches!(next.read(&mut byte).await, Ok(1)) {
+                break;
+            }
+        }
+    };
+    within("a free seat", let_in).await;
 }

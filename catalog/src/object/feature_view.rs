@@ -48,6 +48,9 @@ pub struct FeatureView {
     /// Long continuous windows are served with a trailing edge that moves in steps.
     #[serde(default)]
     pub compaction: bool,
+    /// How long a served answer may be given again from the cache.
+    #[serde(default)]
+    pub cache_us: Option<i64>,
     /// The column that tells when a row became known, for bitemporal joins.
     #[serde(default)]
     pub known_at: Option<String>,

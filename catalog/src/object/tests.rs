@@ -59,6 +59,7 @@ fn referring() -> Vec<Object> {
         buckets: 1,
         leading_edge: LeadingEdge::WallClock,
         compaction: false,
+        cache_us: None,
         known_at: None,
         depends_on: vec![ObjectId(5)],
     };

@@ -123,6 +123,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         buckets: 4,
         leading_edge: LeadingEdge::WallClock,
         compaction: false,
+        cache_us: None,
         known_at: None,
         depends_on: vec![SOURCE],
     }

@@ -5,6 +5,7 @@ mod datasets;
 mod definitions;
 mod features;
 mod jobs;
+mod metrics;
 
 use granary_catalog::{Header, Object};
 
@@ -24,6 +25,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "job_attempts" => jobs::job_attempts(context, rows),
         "jobs" => jobs::jobs(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
+        "metrics" => metrics::metrics(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
             for setting in (context.facts.settings)() {

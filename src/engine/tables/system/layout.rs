@@ -32,7 +32,8 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,name name!,kind text!,entities _text!,keys _text!,timestamp text!,schedule interval,\
          aggregation_interval interval,data_delay interval!,start timestamptz,lifetime_start timestamptz,\
          ttl interval,online bool!,offline bool!,trigger text!,owner text!,description text,\
-         materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!",
+         materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!,\
+         cache interval",
     ),
     (
         "features",
@@ -52,6 +53,7 @@ const GRANARY: &[(&str, &str)] = &[
          attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
+    ("metrics", "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!"),
     (
         "services",
         "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text,\
@@ -73,8 +75,8 @@ const GRANARY: &[(&str, &str)] = &[
 ];
 
 /// Relations and functions of schema `granary` that a later release has.
-pub const LATER: [&str; 10] =
-    ["apply", "consistency", "drift", "freshness", "lineage", "metrics", "plan", "plans", "quality", "request_log"];
+pub const LATER: [&str; 9] =
+    ["apply", "consistency", "drift", "freshness", "lineage", "plan", "plans", "quality", "request_log"];
 
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;

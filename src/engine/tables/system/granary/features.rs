@@ -30,6 +30,7 @@ pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             materialized_online_until: until(StoreKind::Online),
             features: view.features.len(),
             revision: view.header.revision,
+            cache: view.cache_us,
         );
     }
     Ok(())

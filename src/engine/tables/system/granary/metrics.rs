@@ -1,0 +1,27 @@
+//! What the server counts of itself, as `/metrics` tells it: the numbers of the connected workspace, and of all.
+
+use granary_catalog::Workspace;
+
+use super::{Rows, SystemContext, row};
+use crate::error::Result;
+use crate::metrics::samples;
+
+pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let workspace = context.scope.snapshot.get_as::<Workspace>(context.scope.workspace);
+    let workspace = workspace.map(|workspace| workspace.header.name.as_str());
+    let is_shown = |of: &Option<String>| of.is_none() || of.as_deref() == workspace;
+    for sample in samples().into_iter().filter(|sample| is_shown(&sample.workspace)) {
+        let label = |name| sample.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        row!(rows,
+            name: format!("{}{}", sample.metric.name, sample.suffix),
+            type: sample.metric.kind,
+            service: label("service"),
+            door: label("door"),
+            outcome: label("outcome"),
+            status: label("status"),
+            le: label("le").and_then(|bound| bound.parse::<f64>().ok()),
+            value: sample.value,
+        );
+    }
+    Ok(())
+}

@@ -6,6 +6,8 @@ pub mod config;
 pub mod error;
 pub mod time;
 
+pub mod access;
+
 pub mod row;
 pub mod tile;
 

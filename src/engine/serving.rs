@@ -11,7 +11,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::{FeatureTable, FeatureView, Version};
+use granary_catalog::{FeatureTable, FeatureView, ObjectId, Version};
 
 use super::point_in_time::{Lookup, MAX_CONSTANT_KEYS};
 use super::query::{FromSource, QueryPlanner, table_reference};
@@ -70,6 +70,7 @@ impl Serving {
         let Some(parameters) = parameters.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let (places, fields): (Vec<usize>, Vec<Field>) = columns.into_iter().unzip();
         let columns = Arc::new(Schema::new(fields));
+        check_access(planner, &relation.view, shape)?;
         let Some(lookup) = Lookup::of(&relation, &places, Arc::clone(&columns)) else { return Ok(None) };
         Ok(Some(Serving {
             version: planner.scope.snapshot.version(),
@@ -157,6 +158,19 @@ fn view_of(planner: &QueryPlanner, shape: &Shape) -> Result<Option<BoundView>> {
         (_, Some(table)) => BoundView::of_feature_table(table).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Refuses a lookup that names a column which may not be read, as planning it would.
+fn check_access(planner: &QueryPlanner, view: &BoundView, shape: &Shape) -> Result<()> {
+    let Some(object) = planner.scope.snapshot.get(ObjectId(view.id)) else { return Ok(()) };
+    let mut named: Vec<&str> = shape.conditions.iter().map(|(column, _)| column.as_str()).collect();
+    for shown in &shape.shown {
+        match shown {
+            Shown::All => named.extend(view.output.fields().iter().map(|field| field.name().as_str())),
+            Shown::Column { name, .. } => named.push(name),
+        }
+    }
+    planner.scope.check_select(object, named.into_iter())
 }
 
 /// The places of the columns in the relation, and how they are shown.

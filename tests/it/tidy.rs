@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "error",
     "time",
     "config",
+    "access",
     "row",
     "tile",
     "offline",
@@ -25,8 +26,10 @@ const LAYERS: [&str; 17] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 9] = [
-    ("pgwire", &["wire"]),
+const OWNERS: [(&str, &[&str]); 11] = [
+    ("pgwire", &["access", "wire"]),
+    ("sha2", &["access"]),
+    ("subtle", &["access"]),
     ("redb", &["online"]),
     ("deltalake", &["offline"]),
     ("parquet", &["offline"]),

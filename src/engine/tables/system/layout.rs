@@ -10,6 +10,7 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
+    ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
     ("audit_log", "version int8!,at timestamptz!,role text!,action text!,kind text!,name text!,statement text"),
     (
         "dataset_inputs",
@@ -39,6 +40,7 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,view name!,name name!,position int4!,type text!,function text,window text,expression text,\
          filter text,description text",
     ),
+    ("grants", "grantee text!,privilege text!,kind text!,schema name,object name!,\"column\" name"),
     (
         "job_attempts",
         "job int8!,attempt int4!,state text!,started_at timestamptz!,finished_at timestamptz,error_sqlstate text,\

@@ -152,7 +152,9 @@ impl Access<'_> {
         if self.may_connect(workspace) {
             return Ok(());
         }
-        Err(self.denied(workspace, "CONNECT").with_detail("User does not have CONNECT privilege."))
+        let message = format!("permission denied for database \"{}\"", workspace.name());
+        let error = self.refuse(message, workspace.name(), "CONNECT");
+        Err(error.with_detail("User does not have CONNECT privilege."))
     }
 
     /// Refuses to change or drop an object.
@@ -287,29 +289,26 @@ impl Access<'_> {
     }
 
     fn denied(&self, object: &Object, action: &str) -> Error {
-        let kind = match object.kind() {
-            ObjectKind::Workspace => "database",
-            kind => kind.as_str(),
-        };
-        // PostgreSQL puts the name of a database in quotes, and no other
-        let name = match object.kind() {
-            ObjectKind::Workspace => format!("\"{}\"", object.name()),
-            _ => object.name().to_owned(),
-        };
-        self.refuse(format!("permission denied for {kind} {name}"), object.name(), action)
+        let message = format!("permission denied for {} {}", kind_of(object), object.name());
+        self.refuse(message, object.name(), action)
     }
 
     fn not_owner(&self, object: &Object, action: &str) -> Error {
-        let kind = match object.kind() {
-            ObjectKind::Workspace => "database",
-            kind => kind.as_str(),
-        };
-        self.refuse(format!("must be owner of {kind} {}", object.name()), object.name(), action)
+        let message = format!("must be owner of {} {}", kind_of(object), object.name());
+        self.refuse(message, object.name(), action)
     }
 
     fn refuse(&self, message: String, object: &str, action: &str) -> Error {
         tracing::info!(role = self.role, object, action, "refused: {message}");
         Error::new(Kind::InsufficientPrivilege, message)
+    }
+}
+
+/// The object's kind as PostgreSQL's messages call it.
+fn kind_of(object: &Object) -> &'static str {
+    match object.kind() {
+        ObjectKind::Workspace => "database",
+        kind => kind.as_str(),
     }
 }
 

@@ -23,6 +23,8 @@ mod limits;
 mod login;
 #[path = "wire/queries.rs"]
 mod queries;
+#[path = "wire/rights.rs"]
+mod rights;
 #[path = "clients/server.rs"]
 mod server;
 #[path = "wire/spill.rs"]
@@ -86,6 +88,8 @@ scenarios! {
         an_unknown_message_type_ends_the_connection,
         copy_messages_outside_of_copy_are_ignored,
         function_calls_are_answered;
+    rights:
+        a_right_that_ends_ends_prepared_statements;
     transactions:
         transaction_status_is_shown,
         a_failed_transaction_refuses,
@@ -122,6 +126,11 @@ async fn load_balancers_learn_when_the_server_drains() {
     let server = Server::start(&["--http", "127.0.0.1:0"]);
     http::load_balancers_learn_when_the_server_drains(target(&server), server.http_address(), || server.terminate())
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_logged_and_secrets_never() {
+    rights::refusals_are_logged_and_secrets_never().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

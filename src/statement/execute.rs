@@ -250,6 +250,10 @@ async fn postgres(
             role::drop(context, names, *if_exists)?;
             Ok(Response::done("DROP ROLE"))
         }
+        ast::Statement::AlterTable(alter) if let Some(owner) = alter::new_owner(context, alter) => {
+            alter::relation_owner(context, alter, &owner)?;
+            Ok(Response::done(first_words(text)))
+        }
         ast::Statement::Grant(grant) => {
             grant::grant(context, grant)?;
             Ok(Response::done("GRANT"))

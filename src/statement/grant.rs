@@ -95,7 +95,9 @@ impl Changed<'_> {
             return Err(Error::new(Kind::Syntax, "the statement does not say ON what"));
         };
         match objects {
-            GrantObjects::Tables(names) => names.iter().map(|name| relation(context, name)).collect(),
+            GrantObjects::Tables(names) | GrantObjects::Views(names) => {
+                names.iter().map(|name| relation(context, name)).collect()
+            }
             GrantObjects::Schemas(names) => {
                 names.iter().map(|name| Ok(context.find(ObjectKind::Schema, name)?.id())).collect()
             }
@@ -125,7 +127,7 @@ impl Changed<'_> {
         let (allowed, what) = match object.kind() {
             ObjectKind::Workspace => (OF_WORKSPACES, "database"),
             ObjectKind::Schema => (OF_SCHEMAS, "schema"),
-            _ => (OF_RELATIONS, "relation"),
+            _ => (OF_RELATIONS, "table"),
         };
         let actions = match self.privileges {
             ast::Privileges::All { .. } => return Ok(allowed.iter().map(|privilege| (*privilege, None)).collect()),
@@ -191,7 +193,6 @@ fn relation(context: &StatementContext, name: &ObjectName) -> Result<ObjectId> {
 fn grantee_of(context: &StatementContext, grantee: &ast::Grantee) -> Result<Option<ObjectId>> {
     use ast::GranteesType;
     match (&grantee.grantee_type, &grantee.name) {
-        (GranteesType::Public, _) => Ok(None),
         (
             GranteesType::None | GranteesType::Role | GranteesType::User | GranteesType::Group,
             Some(ast::GranteeName::ObjectName(name)),
@@ -205,6 +206,9 @@ fn grantee_of(context: &StatementContext, grantee: &ast::Grantee) -> Result<Opti
                 }
                 name => name,
             };
+            if name == "public" && ident.quote_style.is_none() {
+                return Ok(None);
+            }
             let role = context.snapshot().role(&name).map(|role| Some(role.header.id));
             role.ok_or_else(|| {
                 let error = Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist"));

@@ -62,7 +62,11 @@ pub fn alter(context: &mut StatementContext, name: &Ident, operation: &ast::Alte
         ast::AlterRoleOperation::WithOptions { options } => {
             let own_password =
                 role.header.name == context.role && options.iter().all(|o| matches!(o, ast::RoleOption::Password(_)));
-            if !own_password {
+            let of_superusers = |option: &ast::RoleOption| matches!(option, ast::RoleOption::SuperUser(_));
+            if role.superuser && !own_password || options.iter().any(of_superusers) {
+                let message = "must be superuser to alter superuser roles or change superuser attribute";
+                context.scope.access().check_superuser(message, "ALTER ROLE")?;
+            } else if !own_password {
                 context.scope.access().check_superuser("permission denied", "ALTER ROLE")?;
             }
             let was_superuser = role.superuser;

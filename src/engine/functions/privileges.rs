@@ -148,6 +148,8 @@ fn role_name(context: &SystemContext, role: &Value) -> Result<String> {
         Some(role) => Ok(role.header.name.clone()),
         // everybody: a role in no other
         None if name == "public" => Ok(name),
+        // whoever has that OID has no rights
+        None if matches!(role, Value::Int(_)) => Ok(String::new()),
         None => Err(Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist"))),
     }
 }

@@ -27,6 +27,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "job_attempts" => jobs::job_attempts(context, rows),
         "jobs" => jobs::jobs(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
+        "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
             for setting in (context.facts.settings)() {

@@ -54,6 +54,7 @@ const GRANARY: &[(&str, &str)] = &[
          attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
+    ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",
         "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text,\

@@ -44,3 +44,19 @@ pub fn grants(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     }
     Ok(())
 }
+
+/// Roles and what they are members of: the predefined ones of the workspace are rights on it, and so among the grants.
+pub fn roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for role in context.scope.snapshot.all::<Role>() {
+        let predefined = role.predefined.iter().map(|predefined| predefined.as_str().to_owned());
+        row!(rows,
+            name: &role.header.name,
+            login: role.login,
+            superuser: role.superuser,
+            member_of: context.names_of(&role.member_of).into_iter().chain(predefined).collect::<Vec<_>>(),
+            admin_of: context.names_of(&role.admin_of),
+            description: role.header.comment.clone(),
+        );
+    }
+    Ok(())
+}

@@ -5,6 +5,7 @@ use granary_catalog::{Role, Workspace};
 use super::super::rows::{Rows, row};
 use super::SystemContext;
 use super::names::oid_of;
+use crate::access::Asker;
 use crate::error::Result;
 
 const UTF8: i64 = 6;
@@ -71,9 +72,13 @@ pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Every connected client.
+/// Every connected client. What others ask is shown to superusers only.
 pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let asker = Asker::role(&context.facts.user);
+    let access = asker.access(&context.scope.snapshot);
     for (process_id, client) in context.facts.activity.all() {
+        let is_own = || context.scope.snapshot.role(&client.user).is_some_and(|role| access.is_member(role));
+        let query = if access.is_unlimited() || is_own() { client.query.as_str() } else { "<insufficient privilege>" };
         row!(rows,
             datid: oid_of(client.workspace),
             datname: &client.database,
@@ -86,7 +91,7 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
             query_start: client.query_start_us,
             state_change: client.state_change_us,
             state: client.state,
-            query: &client.query,
+            query: query,
             backend_type: "client backend",
         );
     }

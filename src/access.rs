@@ -53,6 +53,22 @@ impl Asker {
     }
 }
 
+/// Refuses a role that may not read these columns of a relation, or not connect to the workspace that it is in: what a
+/// session checks when it begins and when it reads, for those who have no session.
+pub fn check_read<'c>(
+    snapshot: &Snapshot,
+    role: &str,
+    object: &Object,
+    columns: impl IntoIterator<Item = &'c str>,
+) -> Result<()> {
+    let asker = Asker::role(role);
+    let access = asker.access(snapshot);
+    if let Some(workspace) = object.home().workspace().and_then(|workspace| snapshot.get(workspace)) {
+        access.check_connect(workspace)?;
+    }
+    access.check_select(object, columns)
+}
+
 /// One asker's rights in one snapshot. A role that was dropped has none.
 #[derive(Debug)]
 pub struct Access<'a> {

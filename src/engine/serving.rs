@@ -11,13 +11,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::{FeatureTable, FeatureView, ObjectId, Version};
+use granary_catalog::{FeatureTable, FeatureView, Version};
 
 use super::point_in_time::{Lookup, MAX_CONSTANT_KEYS};
 use super::query::{FromSource, QueryPlanner, table_reference};
 use super::relation::{BoundView, FeatureRelation, ReadMode, RowsOrigin};
 use super::tables::system::is_system_schema;
-use crate::error::Result;
+use super::tables::system::names::columns;
+use crate::error::{Error, Result};
 use crate::row::Value;
 
 pub use shape::Shape;
@@ -70,7 +71,7 @@ impl Serving {
         let Some(parameters) = parameters.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let (places, fields): (Vec<usize>, Vec<Field>) = columns.into_iter().unzip();
         let columns = Arc::new(Schema::new(fields));
-        check_access(planner, &relation.view, shape)?;
+        check_access(planner, shape)?;
         let Some(lookup) = Lookup::of(&relation, &places, Arc::clone(&columns)) else { return Ok(None) };
         Ok(Some(Serving {
             version: planner.scope.snapshot.version(),
@@ -161,12 +162,15 @@ fn view_of(planner: &QueryPlanner, shape: &Shape) -> Result<Option<BoundView>> {
 }
 
 /// Refuses a lookup that names a column which may not be read, as planning it would.
-fn check_access(planner: &QueryPlanner, view: &BoundView, shape: &Shape) -> Result<()> {
-    let Some(object) = planner.scope.snapshot.get(ObjectId(view.id)) else { return Ok(()) };
+fn check_access(planner: &QueryPlanner, shape: &Shape) -> Result<()> {
+    let reference = table_reference(&shape.relation);
+    let object = reference.map(|reference| planner.scope.relation(&reference)).transpose()?.flatten();
+    let object = object.ok_or_else(|| Error::internal("a lookup of no relation"))?;
+    let all = columns(&planner.scope.snapshot, object);
     let mut named: Vec<&str> = shape.conditions.iter().map(|(column, _)| column.as_str()).collect();
     for shown in &shape.shown {
         match shown {
-            Shown::All => named.extend(view.output.fields().iter().map(|field| field.name().as_str())),
+            Shown::All => named.extend(all.iter().map(|column| column.name.as_str())),
             Shown::Column { name, .. } => named.push(name),
         }
     }

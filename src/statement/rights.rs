@@ -11,7 +11,7 @@ use super::context::StatementContext;
 use super::execute::first_words;
 use super::workspace::kind_of;
 use crate::access::Access;
-use crate::engine::table_reference;
+use crate::engine::{Interface, table_reference};
 use crate::error::Result;
 
 /// Refuses a statement that the session's role may not make. What it is about and does not exist is left to it.
@@ -103,7 +103,11 @@ fn check_inputs(context: &StatementContext, access: &Access<'_>, object: &Object
                 let Some(view) = snapshot.get(member.view) else { continue };
                 match &member.features {
                     None => access.check(view, Privilege::Select)?,
-                    Some(features) => access.check_select(view, features.iter().map(String::as_str))?,
+                    Some(features) => {
+                        let keys = Interface::of(snapshot, view)?.keys;
+                        let keys = keys.iter().map(|key| key.name.as_str());
+                        access.check_select(view, keys.chain(features.iter().map(String::as_str)))?;
+                    }
                 }
             }
             Ok(())

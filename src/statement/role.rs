@@ -231,8 +231,11 @@ fn role_of(context: &StatementContext, id: ObjectId) -> Result<Role> {
 /// Makes the role anew in the changes, in place of what the statement has left of it.
 fn put(context: &mut StatementContext, role: Role) {
     let id = role.header.id;
-    context.changes.retain(|change| !matches!(change, Change::Put(Object::Role(old)) if old.header.id == id));
-    context.changes.push(Change::put(role));
+    let earlier = context.changes.iter_mut().find(|change| matches!(change, Change::Put(_)) && change.id() == id);
+    match earlier {
+        Some(change) => *change = Change::put(role),
+        None => context.changes.push(Change::put(role)),
+    }
 }
 
 fn give(context: &mut StatementContext, group: &Named, member: ObjectId, admin: bool) -> Result<()> {

@@ -3,8 +3,8 @@
 use granary_catalog::{Role, Workspace};
 
 use super::super::rows::{Rows, row};
-use super::SystemContext;
 use super::names::oid_of;
+use super::{SystemContext, acl};
 use crate::access::Asker;
 use crate::error::Result;
 
@@ -18,6 +18,7 @@ pub fn pg_database(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             oid: oid_of(workspace.header.id),
             datname: &workspace.header.name,
             datdba: context.role_oid(&workspace.header.owner),
+            datacl: context.scope.snapshot.get(workspace.header.id).and_then(|object| acl::of(&context.scope.snapshot, object)),
             encoding: UTF8,
             datlocprovider: "c",
             datallowconn: true,

@@ -49,6 +49,7 @@ pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, is_named_by_objects, merged_rows, rows_in_order, sorted_rows,
     table_id, tables_of,
 };
+pub use tables::system::names::columns as columns_of_relation;
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;
 

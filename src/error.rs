@@ -14,8 +14,9 @@ pub enum Kind {
     SuccessfulCompletion,
     // 0A
     FeatureNotSupported,
-    // 08
+    // 08, 0L
     ProtocolViolation,
+    InvalidGrantOperation,
     // 21
     CardinalityViolation,
     // 22
@@ -67,6 +68,7 @@ pub enum Kind {
     IndeterminateDatatype,
     InvalidObjectDefinition,
     InvalidName,
+    ReservedName,
     // 53, 54, 55, 57, 58
     DiskFull,
     OutOfMemory,
@@ -107,6 +109,7 @@ impl Kind {
             Kind::InFailedTransaction => "25P02",
             Kind::ReadOnlyTransaction => "25006",
             Kind::InvalidStatementName => "26000",
+            Kind::InvalidGrantOperation => "0LP01",
             Kind::InvalidAuthorization => "28000",
             Kind::InvalidPassword => "28P01",
             Kind::DependentObjectsStillExist => "2BP01",
@@ -135,6 +138,7 @@ impl Kind {
             Kind::IndeterminateDatatype => "42P18",
             Kind::InvalidObjectDefinition => "42P17",
             Kind::InvalidName => "42602",
+            Kind::ReservedName => "42939",
             Kind::DiskFull => "53100",
             Kind::OutOfMemory => "53200",
             Kind::TooManyConnections => "53300",

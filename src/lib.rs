@@ -7,6 +7,8 @@ pub mod error;
 pub mod metrics;
 pub mod time;
 
+pub mod access;
+
 pub mod row;
 pub mod tile;
 

@@ -8,6 +8,7 @@ use granary_catalog::{Author, Change, Header, Home, Role, Schema, SealedText, Wo
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{make_verifier, random_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, HttpLimits};
 use crate::warehouse::{Warehouse, WarehouseConfig};
@@ -151,11 +152,10 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
         }),
         Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
         Change::put(Role {
-            header: header(workspace.after(2), Home::Server, FIRST_NAME),
             superuser: true,
             login: true,
-            scram_verifier: Some(SealedText::new(wire::make_verifier(&password)?)),
-            member_of: Vec::new(),
+            scram_verifier: Some(SealedText::new(make_verifier(&password)?)),
+            ..Role::new(header(workspace.after(2), Home::Server, FIRST_NAME))
         }),
     ];
     let at_us = warehouse.clock.now_us();
@@ -170,12 +170,6 @@ fn random_password() -> Result<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let bytes = random_bytes::<PASSWORD_LENGTH>()?;
     Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
-    Ok(bytes)
 }
 
 /// The installation's secret behind the fake log-ins of unknown users: the same after every restart.

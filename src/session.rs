@@ -7,6 +7,7 @@ mod settings;
 mod transaction;
 mod variables;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,10 +15,11 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use granary_catalog::{ObjectId, Role, Workspace};
-use granary_sql::{Parsed, Statement};
+use granary_sql::{Parsed, Statement, without_secrets};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Asker;
 use crate::engine::{ActivityEntry, ClientActivity, SessionFacts, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
@@ -55,6 +57,8 @@ pub struct Prepared(Arc<PreparedInner>);
 struct PreparedInner {
     parsed: Option<Arc<Parsed>>,
     text: Arc<str>,
+    /// without passwords and the like
+    shown: Arc<str>,
     description: Description,
     /// if it has the form of a lookup
     lookup: Option<PreparedLookup>,
@@ -123,6 +127,9 @@ impl Session {
             Error::new(Kind::InvalidCatalogName, format!("database \"{}\" does not exist", login.database))
                 .with_hint("a database is a workspace: \\l lists them, CREATE WORKSPACE makes one")
         })?;
+        if let Some(object) = snapshot.get(workspace.header.id) {
+            Asker::role(&login.user).access(&snapshot).check_connect(object)?;
+        }
         let mut settings = Settings::default();
         settings.force("is_superuser", if role.superuser { "on" } else { "off" });
         settings.force("session_authorization", &login.user);
@@ -216,14 +223,18 @@ impl Session {
 
     async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
         let text: Arc<str> = sql.into();
-        self.activity.begin(&text, self.warehouse.clock.now_us());
+        let shown = match without_secrets(sql) {
+            Cow::Borrowed(_) => Arc::clone(&text),
+            Cow::Owned(without) => without.into(),
+        };
+        self.activity.begin(&shown, self.warehouse.clock.now_us());
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
         let Some(parsed) = parsed.pop().map(Arc::new) else {
             let description = Description { parameters: Vec::new(), columns: None };
-            return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, description, lookup: None })));
+            return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, shown, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
         let lookup = self.prepare_lookup(&parsed.statement, sql, parameter_types).await?;
@@ -242,7 +253,7 @@ impl Session {
                 }
             }
         };
-        Ok(Prepared(Arc::new(PreparedInner { parsed: Some(parsed), text, description, lookup })))
+        Ok(Prepared(Arc::new(PreparedInner { parsed: Some(parsed), text, shown, description, lookup })))
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
@@ -262,7 +273,7 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Response> {
         let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
-        self.activity.begin(&prepared.0.text, self.warehouse.clock.now_us());
+        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us());
         self.check_not_failed(&parsed.statement)?;
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
@@ -336,7 +347,8 @@ impl Session {
         if changes.is_empty() && writes.is_empty() {
             return Ok(());
         }
-        self.transaction.add(&scope.snapshot, changes, writes, text)?;
+        // The history is kept for ever.
+        self.transaction.add(&scope.snapshot, changes, writes, without_secrets(&text).into_owned())?;
         if self.transaction.is_open() {
             return Ok(());
         }
@@ -344,7 +356,8 @@ impl Session {
     }
 
     fn context(&self, text: &str) -> StatementContext {
-        let mut scope = self.warehouse.scope(self.workspace, self.settings.search_path(&self.user));
+        let search_path = self.settings.search_path(&self.user);
+        let mut scope = self.warehouse.scope(self.workspace, search_path, Asker::role(&self.user));
         if let Some(working) = self.transaction.working() {
             scope.snapshot = working;
         }
@@ -433,6 +446,9 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
             return Ok(Description { parameters: Vec::new(), columns });
         }
         Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
+        Statement::CreateApiKey(_) => {
+            return Ok(Description { parameters: Vec::new(), columns: Some(statement::api_key_schema()) });
+        }
         _ => return Ok(Description { parameters: Vec::new(), columns: None }),
     };
     let declared = Parameters::of_types(types.to_vec());

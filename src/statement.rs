@@ -2,6 +2,7 @@
 //! catalog, a plan of rows, a write or a job; `execute` is the one place that makes them happen.
 
 mod alter;
+mod api_key;
 mod comment;
 mod context;
 mod copy;
@@ -13,9 +14,12 @@ mod explain;
 mod feature_service;
 mod feature_table;
 mod feature_view;
+mod grant;
 mod optimize;
 mod realtime_view;
 mod refresh;
+mod rights;
+mod role;
 mod select;
 mod show;
 mod source;
@@ -27,6 +31,7 @@ mod vacuum;
 mod view;
 mod workspace;
 
+pub use api_key::schema as api_key_schema;
 pub use context::StatementContext;
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
 pub use explain::explain_schema;

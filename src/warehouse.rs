@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use granary_catalog::{Catalog, FeatureView, JobId, ObjectId};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Asker;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, is_named_by_objects, tables_of,
 };
@@ -91,15 +92,16 @@ impl Warehouse {
         QueryPlanner::new(stores, scope, now_us)
     }
 
-    /// The names of a workspace's newest objects.
-    pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>) -> NameScope {
-        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path }
+    /// The names of a workspace's newest objects, for what `asker` wants of them.
+    pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>, asker: Asker) -> NameScope {
+        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, asker }
     }
 
-    /// PostgreSQL's text of a role's SCRAM-SHA-256 verifier, if it may log in with a password.
+    /// PostgreSQL's text of a role's SCRAM-SHA-256 verifier, if it has a password. Whether it may log in is said to
+    /// those who know the password.
     pub fn scram_verifier(&self, role: &str) -> Option<String> {
         let snapshot = self.catalog.snapshot();
-        let role = snapshot.role(role).filter(|role| role.login)?;
+        let role = snapshot.role(role)?;
         role.scram_verifier.as_ref().map(|verifier| verifier.expose().to_owned())
     }
 

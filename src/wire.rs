@@ -32,7 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use decode::value_of_text;
-pub use scram::{MockSecret, ScramVerifier, make_verifier, parse_verifier};
+pub use scram::MockSecret;
 pub use types::{COLUMN_KEY, TABLE_OID_KEY, TYPE_KEY};
 
 use crate::error::{Error, Kind, Result};
@@ -234,7 +234,7 @@ async fn open<'server>(server: &'server Server, link: &mut Link, peer: SocketAdd
     if proven.is_none() {
         return Ok(None);
     }
-    let registration = server.registry.register(i32::from_be_bytes(scram::random_bytes()?));
+    let registration = server.registry.register(i32::from_be_bytes(crate::access::random_bytes()?));
     let login = Login { user, database, options, process_id: registration.process_id(), peer };
     let session = Session::start(Arc::clone(&server.warehouse), login).await?;
     Ok(Some(Opened { session, registration, seat }))

@@ -40,6 +40,7 @@ aspects![
     errors,
     online,
     refresh,
+    rights,
     services,
     sessions,
     sources,

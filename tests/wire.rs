@@ -25,6 +25,8 @@ mod limits;
 mod login;
 #[path = "wire/queries.rs"]
 mod queries;
+#[path = "wire/rights.rs"]
+mod rights;
 #[path = "clients/server.rs"]
 mod server;
 #[path = "wire/spill.rs"]
@@ -88,6 +90,8 @@ scenarios! {
         an_unknown_message_type_ends_the_connection,
         copy_messages_outside_of_copy_are_ignored,
         function_calls_are_answered;
+    rights:
+        a_right_that_ends_ends_prepared_statements;
     transactions:
         transaction_status_is_shown,
         a_failed_transaction_refuses,
@@ -149,6 +153,11 @@ async fn applications_get_their_features() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn features_that_take_too_long_are_left_out() {
     features::what_is_not_ready_in_time_is_left_out(features::Served::start("http_max_requests = 1").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_logged_and_secrets_never() {
+    rights::refusals_are_logged_and_secrets_never().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

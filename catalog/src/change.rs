@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ObjectId;
-use crate::object::Object;
+use crate::object::{Grant, Object};
 
 /// One edit. A list of them is applied in order, all or nothing.
 ///
@@ -54,6 +54,11 @@ pub enum Change {
         id: ObjectId,
         prevent_destroy: bool,
     },
+    /// All grants of the object, in order.
+    SetGrants {
+        id: ObjectId,
+        grants: Option<Vec<Grant>>,
+    },
 }
 
 impl Change {
@@ -73,7 +78,8 @@ impl Change {
             | Change::SetOwner { id, .. }
             | Change::SetTags { id, .. }
             | Change::SetOptions { id, .. }
-            | Change::SetPreventDestroy { id, .. } => *id,
+            | Change::SetPreventDestroy { id, .. }
+            | Change::SetGrants { id, .. } => *id,
         }
     }
 
@@ -89,6 +95,10 @@ impl Change {
             | Change::SetTags { id, .. }
             | Change::SetOptions { id, .. }
             | Change::SetPreventDestroy { id, .. } => map(id),
+            Change::SetGrants { id, grants } => {
+                map(id);
+                grants.iter_mut().flatten().filter_map(|grant| grant.grantee.as_mut()).for_each(map);
+            }
         }
     }
 

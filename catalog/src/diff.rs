@@ -88,6 +88,9 @@ fn edits(old: &Arc<Object>, new: &Arc<Object>, owner: &str) -> Vec<Change> {
     if before.prevent_destroy != after.prevent_destroy {
         changes.push(Change::SetPreventDestroy { id, prevent_destroy: after.prevent_destroy });
     }
+    if before.grants != after.grants {
+        changes.push(Change::SetGrants { id, grants: after.grants.clone() });
+    }
     changes
 }
 

@@ -11,6 +11,7 @@ mod feature;
 mod feature_service;
 mod feature_table;
 mod feature_view;
+mod grant;
 mod header;
 mod realtime_view;
 pub(crate) mod reference;
@@ -37,9 +38,10 @@ pub use feature::{Feature, FeatureDefinition};
 pub use feature_service::{FeatureService, ServiceMember};
 pub use feature_table::FeatureTable;
 pub use feature_view::{FeatureView, LeadingEdge, Trigger, ViewKind};
+pub use grant::{Grant, Privilege};
 pub use header::{Header, Home, NameSpace};
 pub use realtime_view::RealtimeView;
-pub use role::{ApiKey, Role};
+pub use role::{ApiKey, PredefinedRole, Role};
 pub use sealed::SealedText;
 pub use secret::Secret;
 pub use source::{FileFormat, Source, SourceDefinition};
@@ -262,6 +264,7 @@ impl Object {
         let header = self.header_mut();
         map(&mut header.id);
         header.home.remap(map);
+        header.grants.iter_mut().flatten().filter_map(|grant| grant.grantee.as_mut()).for_each(&mut *map);
         match self {
             Object::Source(object) => object.remap(map),
             Object::Stream(object) => object.remap(map),

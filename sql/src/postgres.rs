@@ -6,6 +6,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::cursor::{Cursor, Result, writes};
 use crate::error::ParseErrorKind;
+use crate::object_kind::ObjectKind;
 use crate::option::closest;
 use crate::source::is_word;
 use crate::statement::Statement;
@@ -135,12 +136,58 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         if let Some(nth) = encrypted {
             tokens.remove(solid[nth]);
         }
+        join_negative_limit(tokens);
+    } else if sees(tokens, 0, "grant") || sees(tokens, 0, "revoke") {
+        adapt_granted(tokens, &solid);
     } else if sees(tokens, 0, "alter") && sees(tokens, 1, "view") {
         let is_of_tables =
             |nth| sees(tokens, nth, "rename") || sees(tokens, nth, "owner") || (sees(tokens, nth, "alter"));
         if (3..solid.len()).any(is_of_tables) {
             tokens[solid[1]].token = word("TABLE", Keyword::TABLE);
         }
+    }
+}
+
+/// `CONNECTION LIMIT -1`: sqlparser wants one token.
+fn join_negative_limit(tokens: &mut Vec<TokenWithSpan>) {
+    let minus = tokens.iter().position(|token| token.token == Token::Minus);
+    if let Some(at) = minus
+        && let Some(Token::Number(number, is_long)) = tokens.get(at + 1).map(|next| next.token.clone())
+    {
+        tokens[at].token = Token::Number(format!("-{number}"), is_long);
+        tokens.remove(at + 1);
+    }
+}
+
+/// `ON FEATURE VIEW v` is about the relation v, whatever its kind; a workspace is a database.
+fn adapt_granted(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    // sqlparser takes all that come behind PUBLIC for it, too; no role has that name
+    for token in tokens.iter_mut() {
+        if let Token::Word(word) = &mut token.token
+            && word.keyword == Keyword::PUBLIC
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+    let word_at = |nth: usize| solid.get(nth).map(|at| &tokens[*at].token);
+    let is = |nth: usize, word: &str| word_at(nth).is_some_and(|token| is_word(token, word));
+    let Some(on) = (1..solid.len()).find(|nth| is(*nth, "on")) else {
+        return;
+    };
+    let says = |kind: &ObjectKind| kind.words().split(' ').enumerate().all(|(nth, word)| is(on + 1 + nth, word));
+    let Some(kind) = ObjectKind::ALL.into_iter().find(says) else {
+        return;
+    };
+    let behind = on + 1 + kind.words().split(' ').count();
+    // `ON source TO app` is about a relation of that name
+    let is_name = matches!(word_at(behind), Some(Token::Word(_))) && !is(behind, "to") && !is(behind, "from");
+    if !is_name {
+        return;
+    }
+    if kind == ObjectKind::Workspace {
+        tokens[solid[on + 1]].token = word("DATABASE", Keyword::DATABASE);
+    } else {
+        tokens.drain(solid[on + 1]..solid[behind]);
     }
 }
 
@@ -271,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn rights_are_on_relations_of_every_kind() {
+        for (text, read) in [
+            ("GRANT SELECT ON FEATURE VIEW v, w TO a", "GRANT SELECT ON v, w TO a"),
+            ("REVOKE ALL ON realtime feature view s.v FROM a", "REVOKE ALL ON s.v FROM a"),
+            ("GRANT SELECT ON source TO a", "GRANT SELECT ON source TO a"),
+            ("GRANT CONNECT ON WORKSPACE prod TO a", "GRANT CONNECT ON DATABASE prod TO a"),
+            ("GRANT SELECT ON t TO PUBLIC, a", "GRANT SELECT ON t TO PUBLIC, a"),
+        ] {
+            assert_eq!(postgres(text).to_string(), read);
+        }
+    }
+
+    #[test]
     fn queries_that_write_are_not_queries() {
         for text in [
             "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
@@ -297,6 +357,7 @@ mod tests {
             "ALTER VIEW v OWNER TO a",
             "CREATE UNLOGGED TABLE t (a int)",
             "CREATE USER a WITH ENCRYPTED PASSWORD 'x'",
+            "CREATE ROLE a CONNECTION LIMIT -1",
             "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
             "BEGIN NOT DEFERRABLE, READ ONLY",
             "START TRANSACTION READ ONLY NOT DEFERRABLE",

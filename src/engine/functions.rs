@@ -1,6 +1,7 @@
 //! SQL functions that DataFusion lacks or has under another name, and those that only our own plans call.
 
 mod bucket;
+mod privileges;
 mod safe_divide;
 pub mod session;
 mod sum;

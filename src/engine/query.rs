@@ -2,6 +2,7 @@
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
 mod catalog_rewrite;
+mod columns_read;
 mod dataset_version;
 mod distinct;
 mod labels;
@@ -26,14 +27,19 @@ use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
 use super::plans::output_schema;
-use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
+use super::relation::{
+    BoundView, CompositeRelation, EFFECTIVE_TIME, FeatureRelation, ReadMode, STATUS, VALID_FROM, VALID_TO,
+    check_called_in_place,
+};
 use super::rows::check_distinct;
 use super::{Engine, functions, tables};
+use crate::access::{Access, Asker, Readable};
 use crate::error::{Error, Kind, Result};
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::row::{Value, type_name};
 
+use columns_read::columns_read;
 use provider::TableSources;
 use tables::pending::TableWrite;
 use tables::system::{SessionFacts, SystemContext};
@@ -55,9 +61,16 @@ pub struct NameScope {
     pub snapshot: Arc<Snapshot>,
     pub workspace: ObjectId,
     pub search_path: Vec<String>,
+    /// whose rights count
+    pub asker: Asker,
 }
 
 impl NameScope {
+    /// What the asker may do.
+    pub fn access(&self) -> Access<'_> {
+        self.asker.access(&self.snapshot)
+    }
+
     /// The relation that `name` stands for. `granary`, `pg_catalog` and `information_schema` are not looked up here.
     pub fn relation(&self, name: &TableReference) -> Result<Option<&Arc<Object>>> {
         self.check_workspace(name.catalog())?;
@@ -74,6 +87,21 @@ impl NameScope {
             }
             None => Ok(self.search_path.iter().find_map(|schema| by_schema(schema))),
         }
+    }
+
+    /// Refuses to read these columns of a relation. Hidden ones, which it has beside its own, need a right on any.
+    pub(in crate::engine) fn check_select<'c>(
+        &self,
+        object: &Object,
+        named: impl Iterator<Item = &'c str>,
+    ) -> Result<()> {
+        let own = tables::system::names::columns(&self.snapshot, object);
+        let is_hidden = |name: &str| {
+            let hidden =
+                [EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO].contains(&name) || system_time::is_as_of_column(name);
+            hidden && own.iter().all(|column| column.name != name)
+        };
+        self.access().check_select(object, named.filter(|name| !is_hidden(name)))
     }
 
     /// A name that says a database must say this one.
@@ -206,6 +234,8 @@ impl QueryPlanner {
         }
         let mut nested = self.clone();
         nested.depth += 1;
+        // The right on what stands above was checked; what it reads was, when it was defined.
+        nested.scope.asker = Asker::Server;
         Ok(nested)
     }
 
@@ -248,12 +278,21 @@ impl QueryPlanner {
             resolve_table_references(&statement, true).map_err(|error| convert(error, Some(text)))?.0
         };
         let mut tables = HashMap::with_capacity(references.len());
+        let written = written_relation(&statement);
+        // relations of which the columns that are named decide whether they may be read
+        let mut limited: Vec<(Arc<Object>, Arc<dyn TableSource>)> = Vec::new();
         for reference in references {
             // A function in FROM is listed like a relation.
             let is_function = reference.schema().is_none() && state.table_functions().contains_key(reference.table());
             if is_function && self.scope.relation(&reference)?.is_none() {
                 continue;
             }
+            let object = self.original(&reference, &times)?;
+            let readable = match &object {
+                Some(_) if written.as_ref() == Some(&reference) => Readable::SomeColumns,
+                Some(object) => self.scope.access().readable(object)?,
+                None => Readable::Everything,
+            };
             // on the heap: what opens a table's log has a large state
             let source = match table_function::called(&calls, &reference) {
                 Some(call) => Box::pin(call.source(self, text)).await?,
@@ -261,6 +300,9 @@ impl QueryPlanner {
                     Box::pin(self.resolve(&reference, &times)).await.map_err(|error| locate(error, &reference, text))?
                 }
             };
+            if let (Some(object), Readable::SomeColumns) = (object, readable) {
+                limited.push((object, Arc::clone(&source)));
+            }
             tables.insert(reference, source);
         }
         let provider = TableSources { state: &state, tables };
@@ -272,7 +314,38 @@ impl QueryPlanner {
         let types = table_function::with_types_of_times(&calls, self.parameter_types.clone());
         let types = types.iter().enumerate().map(field).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(types);
-        planner.sql_statement_to_plan_with_context(statement, &mut context).map_err(|error| convert(error, Some(text)))
+        let plan = planner
+            .sql_statement_to_plan_with_context(statement, &mut context)
+            .map_err(|error| convert(error, Some(text)))?;
+        for (object, source) in limited {
+            if let Some(named) = columns_read(&plan, &source)? {
+                self.scope.check_select(&object, named.iter().map(String::as_str))?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The catalog's object behind a relation of a rewritten statement, if there is one.
+    fn original(&self, reference: &TableReference, times: &system_time::SystemTimes) -> Result<Option<Arc<Object>>> {
+        if let Some((name, _)) = self.versioned(reference, times) {
+            return Ok(self.scope.relation(&with_table(reference, name))?.cloned());
+        }
+        if tables::system::is_system_schema(reference.schema())
+            || tables::system::named(&self.scope.search_path, reference).is_some()
+        {
+            return Ok(None);
+        }
+        Ok(self.scope.relation(reference)?.cloned())
+    }
+
+    /// The name and the number of a relation that has a time of its own.
+    fn versioned<'r>(
+        &self,
+        reference: &'r TableReference,
+        times: &system_time::SystemTimes,
+    ) -> Option<(&'r str, usize)> {
+        let versioned = system_time::split_versioned(reference.table());
+        versioned.filter(|(_, number)| (1..=times.relations.len()).contains(number))
     }
 
     /// Plans one expression over the columns of `schema`.
@@ -326,10 +399,7 @@ impl QueryPlanner {
         reference: &TableReference,
         times: &system_time::SystemTimes,
     ) -> Result<Arc<dyn TableSource>> {
-        if let Some((name, number)) = system_time::split_versioned(reference.table())
-            && number >= 1
-            && number <= times.relations.len()
-        {
+        if let Some((name, number)) = self.versioned(reference, times) {
             let original = with_table(reference, name);
             let object = self.find(&original)?;
             let mode = match &times.relations[number - 1] {
@@ -463,6 +533,14 @@ fn named(plan: LogicalPlan, labels: &Labels) -> Result<LogicalPlan> {
         })
         .collect();
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// The relation that an INSERT writes to. That it stands in the statement does not mean that it is read.
+fn written_relation(statement: &ast::Statement) -> Option<TableReference> {
+    match statement {
+        ast::Statement::Insert(ast::Insert { table: ast::TableObject::TableName(name), .. }) => table_reference(name),
+        _ => None,
+    }
 }
 
 fn parser_options(state: &SessionState) -> ParserOptions {

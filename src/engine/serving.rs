@@ -19,6 +19,7 @@ use super::point_in_time::MAX_CONSTANT_KEYS;
 use super::query::{FromSource, QueryPlanner, table_reference};
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, Place, ReadMode};
 use super::tables::system::is_system_schema;
+use super::tables::system::names::columns;
 use crate::error::{Error, Result};
 use crate::row::{Value, array_of};
 
@@ -116,6 +117,7 @@ impl Serving {
             return Ok(None);
         }
         let Some(served) = Served::named(planner, shape).await? else { return Ok(None) };
+        check_access(planner, shape)?;
         let Some((places, fields)) = served.columns(shape) else { return Ok(None) };
         let Some(vector) = served.vector(planner, &places)? else { return Ok(None) };
         let mut parameters: Vec<Option<DataType>> = declared.to_vec();
@@ -246,6 +248,22 @@ impl Condition {
         }
         Some(values)
     }
+}
+
+/// Refuses a lookup that names a column which may not be read, as planning it would.
+fn check_access(planner: &QueryPlanner, shape: &Shape) -> Result<()> {
+    let reference = table_reference(&shape.relation);
+    let object = reference.map(|reference| planner.scope.relation(&reference)).transpose()?.flatten();
+    let object = object.ok_or_else(|| Error::internal("a lookup of no relation"))?;
+    let all = columns(&planner.scope.snapshot, object);
+    let mut named: Vec<&str> = shape.conditions.iter().map(|(column, _)| column.as_str()).collect();
+    for shown in &shape.shown {
+        match shown {
+            Shown::All => named.extend(all.iter().map(|column| column.name.as_str())),
+            Shown::Column { name, .. } => named.push(name),
+        }
+    }
+    planner.scope.check_select(object, named.into_iter())
 }
 
 impl Served {

@@ -4,8 +4,10 @@
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use granary_catalog::{Object, Snapshot};
+use granary_catalog::Snapshot;
 
+pub use crate::access::check_read;
+use crate::access::role_of_api_key;
 use crate::error::{Error, Kind, Result};
 
 /// The schemes in front of a key: that of feature server clients, and that of everybody else.
@@ -33,28 +35,6 @@ fn key_of(header: &str) -> Option<&str> {
     let key = key.trim();
     let is_known = SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
     (is_known && !key.is_empty()).then_some(key)
-}
-
-// SEAM: becomes `crate::access::role_of_api_key` once there is one. Until then no key is known.
-fn role_of_api_key(_snapshot: &Snapshot, _key: &str) -> Option<String> {
-    None
-}
-
-/// Refuses a role that may not read these columns of `object`, or may not enter its workspace. Errors: 42501.
-// SEAM: becomes the check of `crate::access`; until then only superusers may.
-pub fn check_read<'c>(
-    snapshot: &Snapshot,
-    role: &str,
-    object: &Object,
-    _columns: impl IntoIterator<Item = &'c str>,
-) -> Result<()> {
-    match snapshot.role(role) {
-        Some(role) if role.superuser => Ok(()),
-        _ => Err(Error::new(
-            Kind::InsufficientPrivilege,
-            format!("permission denied for {} {}", object.kind().as_str(), object.name()),
-        )),
-    }
 }
 
 #[cfg(test)]

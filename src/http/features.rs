@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller;
 use super::refusal::{Answered, Refusal, json_response};
+use crate::access::Asker;
 use crate::engine::{AskedRow, NameScope};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Door, Outcome};
@@ -174,6 +175,8 @@ impl FeatureServer {
             snapshot: Arc::clone(snapshot),
             workspace: found.header.id,
             search_path: vec![PUBLIC.to_owned()],
+            // what was bound is for all; the caller's rights are looked at with each request
+            asker: Asker::Server,
         };
         let bound = Arc::new(BoundService::bind(&self.warehouse, scope, object).await?);
         let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView,
-    CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
+    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
+    CreateFeatureView, CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
+use sqlparser::ast;
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
@@ -49,6 +50,35 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
             reset(context, &object, &names).await
+        }
+    }
+}
+
+/// The new owner, if that is all that an ALTER TABLE or ALTER VIEW is about.
+pub fn new_owner<'a>(context: &'a StatementContext, alter: &'a ast::AlterTable) -> Option<String> {
+    match alter.operations.as_slice() {
+        [ast::AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(owner) }] => Some(fold(owner)),
+        [ast::AlterTableOperation::OwnerTo { .. }] => Some(context.role.clone()),
+        _ => None,
+    }
+}
+
+/// `ALTER TABLE … OWNER TO`: as in PostgreSQL, of whatever relation has the name.
+pub fn relation_owner(context: &mut StatementContext, alter: &ast::AlterTable, owner: &str) -> Result<()> {
+    let reference = crate::engine::table_reference(&alter.name);
+    let found = match &reference {
+        Some(reference) => context.scope.relation(reference)?.cloned(),
+        None => None,
+    };
+    match found {
+        Some(object) => set_owner(context, &object, owner),
+        None => {
+            let message = format!("relation \"{}\" does not exist", alter.name);
+            if alter.if_exists {
+                context.notices.push(Error::new(Kind::UndefinedTable, format!("{message}, skipping")));
+                return Ok(());
+            }
+            Err(context.at(&alter.name, Error::new(Kind::UndefinedTable, message)))
         }
     }
 }
@@ -159,6 +189,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateDataset(create) => Some(&mut create.options),
         Statement::CreateRealtimeFeatureView(create) => Some(&mut create.options),
         Statement::CreateWorkspace(create) => Some(&mut create.options),
+        Statement::CreateApiKey(create) => Some(&mut create.options),
         _ => None,
     }
 }
@@ -182,6 +213,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
             | Statement::CreateDataset(CreateDataset { comment: own, .. })
             | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
+            | Statement::CreateApiKey(CreateApiKey { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -250,6 +282,9 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateDataset(create) => create.name = name,
         Statement::CreateRealtimeFeatureView(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
+        Statement::CreateApiKey(create) => {
+            create.name = name.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
+        }
         _ => {}
     })
 }

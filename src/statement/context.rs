@@ -114,6 +114,7 @@ impl StatementContext {
         let found = match kind {
             ObjectKind::Workspace => self.snapshot().find(NameSpace::Workspaces, &qualified.name),
             ObjectKind::Role => self.snapshot().find(NameSpace::Roles, &qualified.name),
+            ObjectKind::ApiKey => self.snapshot().find(NameSpace::ApiKeys, &qualified.name),
             ObjectKind::Schema => self.snapshot().find(NameSpace::Schemas(self.scope.workspace), &qualified.name),
             _ => {
                 let schemas: Vec<String> = match &qualified.schema {

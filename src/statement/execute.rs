@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
 use super::{
-    alter, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, optimize,
-    realtime_view, refresh, select, show, source, stream, table, vacuum, view, workspace,
+    alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, grant,
+    optimize, realtime_view, refresh, rights, role, select, show, source, stream, table, vacuum, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
@@ -33,6 +33,7 @@ pub enum RowsTag {
     Select,
     Explain,
     Show,
+    CreateApiKey,
 }
 
 impl RowsTag {
@@ -42,6 +43,7 @@ impl RowsTag {
             RowsTag::Select => format!("SELECT {rows}"),
             RowsTag::Explain => "EXPLAIN".to_owned(),
             RowsTag::Show => "SHOW".to_owned(),
+            RowsTag::CreateApiKey => "CREATE API KEY".to_owned(),
         }
     }
 }
@@ -112,7 +114,13 @@ pub fn execute<'a>(
     parameters: &'a Parameters,
     cancel: &'a CancellationToken,
 ) -> BoxFuture<'a, Result<Response>> {
-    dispatch(context, parsed, parameters, cancel).boxed()
+    async move {
+        rights::check(context, &parsed.statement)?;
+        let response = dispatch(context, parsed, parameters, cancel).await?;
+        rights::check_changes(context, &parsed.statement)?;
+        Ok(response)
+    }
+    .boxed()
 }
 
 async fn dispatch(
@@ -147,6 +155,9 @@ async fn dispatch(
             refresh::cancel_job(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
         }
+        Statement::CreateApiKey(create) => {
+            Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
+        }
         Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
         Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters, cancel).await,
         other => {
@@ -171,18 +182,17 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::Alter(statement) => alter::alter(context, statement).await,
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
-        Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
         Statement::Verify(_) => Err(Error::not_supported("VERIFY FEATURE VIEW")),
         Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
-        Statement::GrantRole(_) => Err(Error::not_supported("GRANT of a role")),
-        Statement::RevokeRole(_) => Err(Error::not_supported("REVOKE of a role")),
+        Statement::GrantRole(grant) => role::grant(context, grant),
+        Statement::RevokeRole(revoke) => role::revoke(context, revoke),
         Statement::Utility(utility) => Err(Error::not_supported(first_words(&utility.to_string()))),
         other => Err(Error::internal(format!("{} does not define anything", first_words(&other.to_string())))),
     }
 }
 
 /// The name of a statement in an error.
-fn first_words(text: &str) -> String {
+pub fn first_words(text: &str) -> String {
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
 }
 
@@ -205,6 +215,8 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
         Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),
         Statement::CommentOn(_) => "COMMENT".to_owned(),
+        Statement::GrantRole(_) => "GRANT ROLE".to_owned(),
+        Statement::RevokeRole(_) => "REVOKE ROLE".to_owned(),
         other => first_words(&other.to_string()),
     }
 }
@@ -236,6 +248,30 @@ async fn postgres(
         ast::Statement::Copy { to: true, .. } => {
             let rows = copy::copy_to(context, statement).await?;
             Ok(Response::done(format!("COPY {rows}")))
+        }
+        ast::Statement::CreateRole(create) => {
+            role::create(context, create)?;
+            Ok(Response::done("CREATE ROLE"))
+        }
+        ast::Statement::AlterRole { name, operation } => {
+            role::alter(context, name, operation)?;
+            Ok(Response::done("ALTER ROLE"))
+        }
+        ast::Statement::Drop { object_type: ast::ObjectType::Role, names, if_exists, .. } => {
+            role::drop(context, names, *if_exists)?;
+            Ok(Response::done("DROP ROLE"))
+        }
+        ast::Statement::AlterTable(alter) if let Some(owner) = alter::new_owner(context, alter) => {
+            alter::relation_owner(context, alter, &owner)?;
+            Ok(Response::done(first_words(text)))
+        }
+        ast::Statement::Grant(grant) => {
+            grant::grant(context, grant)?;
+            Ok(Response::done("GRANT"))
+        }
+        ast::Statement::Revoke(revoke) => {
+            grant::revoke(context, revoke)?;
+            Ok(Response::done("REVOKE"))
         }
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
             drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;

@@ -8,7 +8,7 @@ use super::context::{StatementContext, apply_common_options, check_options};
 use crate::error::{Error, Kind, Result};
 
 /// The schema that every workspace begins with.
-pub const PUBLIC: &str = "public";
+pub const PUBLIC: &str = crate::access::PUBLIC_SCHEMA;
 
 pub fn create(context: &mut StatementContext, create: &CreateWorkspace) -> Result<()> {
     check_options(&create.options, &[])?;

@@ -9,6 +9,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::{ExecutionPlan, collect_partitioned};
+use granary::access::Asker;
 use granary::engine::{BoundView, KeyValues, Pruned, Reach, StoredRows};
 use granary_catalog::{FeatureView, Home};
 
@@ -60,7 +61,7 @@ async fn open(world: &World) -> StoredRows {
     let views = snapshot.all::<FeatureView>();
     let view = views.first().expect("the view");
     let Home::Schema { workspace, .. } = view.header.home else { panic!("a view lives in a schema") };
-    let planner = world.warehouse.planner(world.warehouse.scope(workspace, Vec::new()), 0);
+    let planner = world.warehouse.planner(world.warehouse.scope(workspace, Vec::new(), Asker::Server), 0);
     let bound = BoundView::of_feature_view(view).expect("is bound");
     StoredRows::open(&planner, &bound).await.expect("opens")
 }

@@ -9,6 +9,7 @@ const LAYERS: [&str; 18] = [
     "metrics",
     "time",
     "config",
+    "access",
     "row",
     "tile",
     "offline",
@@ -26,8 +27,10 @@ const LAYERS: [&str; 18] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 12] = [
-    ("pgwire", &["wire"]),
+const OWNERS: [(&str, &[&str]); 14] = [
+    ("pgwire", &["access", "wire"]),
+    ("sha2", &["access"]),
+    ("subtle", &["access"]),
     ("redb", &["online"]),
     ("deltalake", &["offline"]),
     ("parquet", &["offline"]),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Grant;
 use crate::id::{ObjectId, Version};
 
 /// The part that all objects share.
@@ -25,6 +26,10 @@ pub struct Header {
     /// A drop, also a cascading one, is refused while this is set.
     #[serde(default)]
     pub prevent_destroy: bool,
+    /// Who else may do what with it, in order and each once. `None`: nothing was ever granted or revoked, and its kind
+    /// says what everybody may.
+    #[serde(default)]
+    pub grants: Option<Vec<Grant>>,
     /// The `WITH (…)` options as typed, in the order typed.
     #[serde(default)]
     pub options: Vec<(String, String)>,
@@ -51,12 +56,18 @@ impl Header {
             comment: None,
             tags: BTreeMap::new(),
             prevent_destroy: false,
+            grants: None,
             options: Vec::new(),
             statement: String::new(),
             created: Version::ZERO,
             changed: Version::ZERO,
             revision: 0,
         }
+    }
+
+    /// Whether anything is granted to this very role.
+    pub fn grants_to(&self, role: ObjectId) -> bool {
+        self.grants.iter().flatten().any(|grant| grant.grantee == Some(role))
     }
 
     pub fn with_statement(mut self, statement: impl Into<String>) -> Header {

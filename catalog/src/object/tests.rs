@@ -83,6 +83,8 @@ fn referring() -> Vec<Object> {
         header: Header::new(ObjectId(3), Home::Server, "name", "owner"),
         role: ObjectId(4),
         digest: SealedText::new("digest"),
+        prefix: String::new(),
+        created_at_us: 0,
     };
     vec![
         source.into(),
@@ -113,15 +115,16 @@ fn remap_reaches_every_id() {
 
 #[test]
 fn remap_reaches_ids_that_are_no_dependencies() {
-    let mut role = Object::from(Role {
-        header: Header::new(ObjectId(3), Home::Server, "name", "owner"),
-        superuser: false,
-        login: false,
-        scram_verifier: None,
-        member_of: vec![ObjectId(4)],
-    });
+    let header = Header {
+        grants: Some(vec![Grant { grantee: Some(ObjectId(6)), privilege: Privilege::Select, column: None }]),
+        ..Header::new(ObjectId(3), Home::Server, "name", "owner")
+    };
+    let mut role =
+        Object::from(Role { member_of: vec![ObjectId(4)], admin_of: vec![ObjectId(4)], ..Role::new(header) });
     role.remap(&mut |id| *id = id.after(1));
     assert_eq!(role.downcast::<Role>().unwrap().member_of, [ObjectId(5)]);
+    assert_eq!(role.downcast::<Role>().unwrap().admin_of, [ObjectId(5)]);
+    assert!(role.header().grants_to(ObjectId(7)));
     let mut dataset = Object::from(Dataset {
         header: Header::new(ObjectId(3), Home::Workspace(ObjectId(1)), "name", "owner"),
         newest: dataset_version(2, 20, 6),

@@ -1,5 +1,6 @@
 //! Changes applied to a snapshot, purely: commits, plans, transactions and tests all use this one function.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Snapshot;
@@ -9,7 +10,7 @@ use crate::collection::Collection;
 use crate::dependency;
 use crate::error::Error;
 use crate::id::ObjectId;
-use crate::object::{Definition, Header, Home, Object, ObjectKind, Role, Schema, Workspace};
+use crate::object::{Definition, Grant, Header, Home, Object, ObjectKind, Role, Schema, Workspace};
 
 /// A new snapshot and what was done to get there.
 #[derive(Debug)]
@@ -61,6 +62,10 @@ impl Draft {
             Change::SetPreventDestroy { id, prevent_destroy } => {
                 self.alter(*id, |header| header.prevent_destroy = *prevent_destroy)
             }
+            Change::SetGrants { id, grants } => {
+                check_grantees(&self.snapshot.objects, grants.as_deref())?;
+                self.alter(*id, |header| header.grants.clone_from(grants))
+            }
         }
     }
 
@@ -68,6 +73,7 @@ impl Draft {
         let existing = self.existing(object)?;
         check_home(&self.snapshot.objects, object, existing.as_deref())?;
         check_references(&self.snapshot.objects, object)?;
+        check_grantees(&self.snapshot.objects, object.header().grants.as_deref())?;
         let version = self.snapshot.version;
         let mut object = object.clone();
         let Some(existing) = existing else {
@@ -177,17 +183,20 @@ impl Draft {
         Ok(())
     }
 
-    /// A role that owns something is not dropped, whatever the cascade; memberships in it end.
+    /// A role that owns something or was granted a right is not dropped, whatever the cascade; memberships in it end.
     fn end_role(&mut self, role: &Object) -> Result<(), Error> {
         let objects = &self.snapshot.objects;
         let owned = owned_by(objects, role.name()).into_iter().filter(|&id| id != role.id());
-        let owned: Vec<Arc<Object>> = owned.filter_map(|id| objects.get(id)).cloned().collect();
-        if !owned.is_empty() {
-            return Err(needed(role, &owned));
+        let granted = objects.iter().filter(|object| object.header().grants_to(role.id())).map(|object| object.id());
+        let needing: BTreeSet<ObjectId> = owned.chain(granted).collect();
+        let needing: Vec<Arc<Object>> = needing.into_iter().filter_map(|id| objects.get(id)).cloned().collect();
+        if !needing.is_empty() {
+            return Err(needed(role, &needing));
         }
         let members: Vec<Role> = objects.iter().filter_map(|object| object.downcast::<Role>()).cloned().collect();
         for mut member in members.into_iter().filter(|member| member.member_of.contains(&role.id())) {
             member.member_of.retain(|&id| id != role.id());
+            member.admin_of.retain(|&id| id != role.id());
             self.replace(member.into())?;
         }
         Ok(())
@@ -262,6 +271,15 @@ fn check_references(objects: &Collection, object: &Object) -> Result<(), Error> 
     }
     dependency::refuse_cycle(objects, object, dependency::needs)?;
     dependency::refuse_cycle(objects, object, dependency::memberships)
+}
+
+/// Rights are given to roles that exist.
+fn check_grantees(objects: &Collection, grants: Option<&[Grant]>) -> Result<(), Error> {
+    let grantees = grants.unwrap_or_default().iter().filter_map(|grant| grant.grantee);
+    for role in grantees {
+        require_as::<Role>(objects, role)?;
+    }
+    Ok(())
 }
 
 fn require_as<T: Definition>(objects: &Collection, id: ObjectId) -> Result<&T, Error> {

@@ -158,6 +158,8 @@ fn secret_texts_stay_out_of_history_and_debug_output() {
         header: header(NEXT.after(2), Home::Server, "key"),
         role: NEXT.after(1),
         digest: SealedText::new("open sesame"),
+        prefix: "granary_open".to_owned(),
+        created_at_us: 0,
     };
     let changes = vec![Change::put(secret), Change::put(with_password), Change::put(key)];
     assert!(!format!("{changes:?}").contains("sesame"));

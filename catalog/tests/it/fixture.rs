@@ -47,13 +47,7 @@ pub fn schema(id: ObjectId, workspace: ObjectId, name: &str) -> Schema {
 }
 
 pub fn role(id: ObjectId, name: &str) -> Role {
-    Role {
-        header: Header::new(id, Home::Server, name, name),
-        superuser: false,
-        login: true,
-        scram_verifier: None,
-        member_of: Vec::new(),
-    }
+    Role { login: true, ..Role::new(Header::new(id, Home::Server, name, name)) }
 }
 
 pub fn entity(id: ObjectId, home: Home, name: &str) -> Entity {

@@ -208,6 +208,8 @@ fn dropping_a_role_ends_memberships_and_needs_a_cascade_for_its_keys() {
         header: header(NEXT.after(2), Home::Server, "scoring"),
         role: NEXT,
         digest: SealedText::new("digest"),
+        prefix: String::new(),
+        created_at_us: 0,
     };
     let snapshot = shop_snapshot().apply(&[Change::put(role(NEXT, "readers")), Change::put(member), Change::put(key)]);
     let snapshot = snapshot.unwrap();
@@ -227,4 +229,21 @@ fn changes_are_applied_all_or_none() {
     ]);
     assert!(error.is_err());
     assert_eq!(before, shop_snapshot());
+}
+
+#[test]
+fn what_is_granted_to_a_role_keeps_it_alive_and_leaves_definitions_alone() {
+    let grant = Grant { grantee: Some(NEXT), privilege: Privilege::Select, column: Some("spend".to_owned()) };
+    let grants = Change::SetGrants { id: SPEND, grants: Some(vec![grant.clone()]) };
+    let before = shop_snapshot().apply(&[Change::put(role(NEXT, "readers"))]).unwrap();
+    let after = before.apply(std::slice::from_ref(&grants)).unwrap();
+    let header = after.get(SPEND).unwrap().header();
+    assert_eq!((header.grants.as_deref(), header.revision), (Some([grant].as_slice()), 1));
+    let drop = Change::Drop { id: NEXT, cascade: true };
+    assert!(matches!(after.apply(std::slice::from_ref(&drop)), Err(Error::DependentObjects { .. })));
+    let revoke = Change::SetGrants { id: SPEND, grants: Some(Vec::new()) };
+    assert!(after.apply(&[revoke, drop.clone()]).is_ok());
+    let gone = before.apply(&[drop]).unwrap();
+    assert!(matches!(gone.apply(&[grants]), Err(Error::UndefinedObject { id: NEXT })));
+    assert_eq!(before.apply(&diff(&before, &after)).unwrap().get(SPEND).unwrap().header().grants, header.grants);
 }

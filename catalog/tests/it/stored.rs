@@ -203,8 +203,14 @@ fn everything_else() -> Vec<Change> {
             ..role(ids[15], "grace")
         }
         .into(),
-        ApiKey { header: header(ids[16], Home::Server, "scoring"), role: ids[15], digest: SealedText::new("2cf24dba") }
-            .into(),
+        ApiKey {
+            header: header(ids[16], Home::Server, "scoring"),
+            role: ids[15],
+            digest: SealedText::new("2cf24dba"),
+            prefix: String::new(),
+            created_at_us: 0,
+        }
+        .into(),
     ];
     objects.into_iter().map(Change::Put).collect()
 }

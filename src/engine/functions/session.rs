@@ -21,12 +21,13 @@ use datafusion::logical_expr::{
 use granary_catalog::{Role, Schema};
 use sqlparser::ast::{self, Visit, Visitor};
 
+use super::privileges;
 use crate::engine::tables::system::names::{self, columns, format_type, object_of, oid_of, type_oid};
 use crate::engine::tables::system::{self, SystemContext};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, normalize_type, value_at};
 
-type Arguments<'a> = &'a [Option<Value>];
+pub type Arguments<'a> = &'a [Option<Value>];
 type Body = fn(&SystemContext, Arguments<'_>) -> Result<Option<Value>>;
 
 #[derive(Debug, Clone, Copy)]
@@ -133,10 +134,15 @@ functions! {
         "array_upper" => |_, a| Ok(length(a).map(Value::Int));
     }
     Bool {
-        "has_table_privilege" | "has_schema_privilege" | "has_database_privilege" | "has_column_privilege"
-        | "has_any_column_privilege" | "has_function_privilege" | "has_sequence_privilege" | "has_type_privilege"
+        "has_table_privilege" => privileges::of_table;
+        "has_column_privilege" => privileges::of_column;
+        "has_any_column_privilege" => privileges::of_any_column;
+        "has_schema_privilege" => privileges::of_schema;
+        "has_database_privilege" => privileges::of_database;
+        "pg_has_role" => privileges::of_role;
+        "has_function_privilege" | "has_sequence_privilege" | "has_type_privilege"
         | "has_tablespace_privilege" | "has_server_privilege" | "has_language_privilege"
-        | "has_foreign_data_wrapper_privilege" | "pg_has_role" | "pg_type_is_visible" | "pg_function_is_visible"
+        | "has_foreign_data_wrapper_privilege" | "pg_type_is_visible" | "pg_function_is_visible"
         | "pg_collation_is_visible" | "pg_operator_is_visible" | "pg_opclass_is_visible" | "pg_ts_config_is_visible"
         | "pg_conversion_is_visible" | "pg_statistics_obj_is_visible" | "pg_try_advisory_lock"
         | "pg_advisory_unlock" => |_, _| Ok(Some(Value::Bool(true)));
@@ -287,7 +293,7 @@ fn texts(items: Vec<String>) -> Value {
     Value::List(items.into_iter().map(|item| Some(Value::Text(item.into()))).collect())
 }
 
-fn string(arguments: Arguments<'_>, index: usize) -> Option<String> {
+pub fn string(arguments: Arguments<'_>, index: usize) -> Option<String> {
     match arguments.get(index)?.as_ref()? {
         Value::Text(text) => Some(text.to_string()),
         Value::Int(number) => Some(number.to_string()),
@@ -297,7 +303,7 @@ fn string(arguments: Arguments<'_>, index: usize) -> Option<String> {
     }
 }
 
-fn int(arguments: Arguments<'_>, index: usize) -> Option<i64> {
+pub fn int(arguments: Arguments<'_>, index: usize) -> Option<i64> {
     match arguments.get(index)?.as_ref()? {
         Value::Int(number) => Some(*number),
         Value::Text(text) => text.parse().ok(),
@@ -360,7 +366,7 @@ pub fn parse_name(name: &str) -> TableReference {
     }
 }
 
-fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
+pub fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
     let reference = parse_name(name);
     if let Some(relation) = system::named(&context.scope.search_path, &reference) {
         return Some(relation.oid);
@@ -395,7 +401,7 @@ fn is_visible(context: &SystemContext, oid: i64) -> bool {
     found.is_some_and(|found| found.id() == object.id())
 }
 
-fn schema_oid(context: &SystemContext, name: &str) -> Option<i64> {
+pub fn schema_oid(context: &SystemContext, name: &str) -> Option<i64> {
     match name.trim_matches('"') {
         "pg_catalog" => Some(names::PG_CATALOG_OID),
         "information_schema" => Some(names::INFORMATION_SCHEMA_OID),

@@ -45,6 +45,10 @@ pub fn as_of_column(number: usize) -> String {
     format!("_as_of_{number}")
 }
 
+pub fn is_as_of_column(name: &str) -> bool {
+    name.strip_prefix("_as_of_").is_some_and(|number| number.parse::<usize>().is_ok())
+}
+
 /// Splits `v@1` into the name and the number.
 pub fn split_versioned(name: &str) -> Option<(&str, usize)> {
     let (name, number) = name.rsplit_once('@')?;

@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::TableReference;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::TableSource;
-use granary_catalog::Object;
+use granary_catalog::{Object, Privilege};
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Statement, TableAlias, TableFactor, Value, ValueWithSpan,
     Visit, VisitMut, Visitor, VisitorMut,
@@ -232,6 +232,7 @@ impl TableCall {
                 .with_hint(self.function.synopsis())
         })?;
         let object = planner.find(&reference)?;
+        planner.scope.access().check(&object, Privilege::Select)?;
         match object.as_ref() {
             Object::FeatureView(view) => BoundView::of_feature_view(view),
             other => {

@@ -7,6 +7,8 @@
 //! workspace development            instead of a live one; the same
 //! restart                          SIGTERM, and a start on the same folder
 //! reconnect
+//! user name [password]             what follows is asked by this user; the superuser is granary
+//! login error 28P01 name password [message "part of it"]
 //! file name                        the lines below become $TEMP/name
 //! only simple|extended             the next record is for one protocol
 //! parameters a | b | NULL          values of $1, $2, … of the next record, as text; extended only
@@ -18,6 +20,8 @@
 //! Values in a row stand apart by spaces; NULL is `NULL`, an empty text `''`.
 
 use std::fmt::Write as _;
+
+use crate::server::PASSWORD;
 
 #[derive(Debug, Clone, Default)]
 pub struct Script {
@@ -47,6 +51,8 @@ pub enum Protocol {
 pub enum Action {
     Restart,
     Reconnect,
+    User { name: String, password: String },
+    RefusedLogin { name: String, password: String, expected: ExpectedError },
     File { name: String, text: String },
     Ok { sql: String, notice: Option<String> },
     Count { sql: String, count: u64 },
@@ -145,6 +151,13 @@ pub fn parse(text: &str) -> Result<Script, String> {
             }
             ["restart"] => Action::Restart,
             ["reconnect"] => Action::Reconnect,
+            ["user", name] => Action::User { name: (*name).to_owned(), password: PASSWORD.to_owned() },
+            ["user", name, password] => Action::User { name: (*name).to_owned(), password: (*password).to_owned() },
+            ["login", "error", code, name, password, facts @ ..] => {
+                let facts: Vec<&str> = std::iter::once(*code).chain(facts.iter().copied()).collect();
+                let expected = expected_error(&facts, line)?;
+                Action::RefusedLogin { name: (*name).to_owned(), password: (*password).to_owned(), expected }
+            }
             ["file", name] => {
                 let (from, to) = body();
                 Action::File { name: (*name).to_owned(), text: lines[from..to].join("\n") + "\n" }

@@ -129,6 +129,18 @@ impl<'a> Run<'a> {
                 self.connection = self.server.connect(&self.workspace).await;
                 Ok(None)
             }
+            Action::User { name, password } => {
+                let connected = self.server.connect_as(name, password, &self.workspace).await;
+                self.connection = connected.map_err(|error| failed(&format!("log in as {name}"), &error))?;
+                Ok(None)
+            }
+            Action::RefusedLogin { name, password, expected } => {
+                let what = format!("log in as {name}");
+                match self.server.connect_as(name, password, &self.workspace).await {
+                    Ok(_) => Err(format!("{what}\nexpected the error {}, but it was done", expected.code)),
+                    Err(error) => self.check_error(&what, expected, &error).map(|_| None),
+                }
+            }
             Action::File { name, text } => {
                 let path = self.temp.path().join(name);
                 std::fs::create_dir_all(path.parent().expect("a folder")).map_err(|error| error.to_string())?;

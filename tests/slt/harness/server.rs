@@ -9,7 +9,8 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::ready::port_when_ready;
 
-const PASSWORD: &str = "granary";
+/// The superuser's.
+pub const PASSWORD: &str = "granary";
 
 pub struct Server {
     folder: TempDir,
@@ -52,12 +53,21 @@ impl Server {
         assert!(status.success(), "the server ended with {status}");
     }
 
+    /// A connection of the superuser.
     pub async fn connect(&self, workspace: &str) -> Connection {
-        let config = format!(
-            "host=127.0.0.1 port={} user=granary password={PASSWORD} dbname={workspace} connect_timeout=30",
-            self.port
-        );
-        let (client, mut connection) = tokio_postgres::connect(&config, NoTls).await.expect("a connection");
+        self.connect_as("granary", PASSWORD, workspace).await.expect("a connection")
+    }
+
+    pub async fn connect_as(
+        &self,
+        user: &str,
+        password: &str,
+        workspace: &str,
+    ) -> Result<Connection, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname(workspace);
+        config.connect_timeout(std::time::Duration::from_secs(30));
+        let (client, mut connection) = config.connect(NoTls).await?;
         let notices = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&notices);
         tokio::spawn(async move {
@@ -67,7 +77,7 @@ impl Server {
                 }
             }
         });
-        Connection { client, notices }
+        Ok(Connection { client, notices })
     }
 }
 

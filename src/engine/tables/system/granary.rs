@@ -1,5 +1,6 @@
 //! The views of schema `granary`: only what belongs to the connected workspace.
 
+mod access;
 mod audit;
 mod datasets;
 mod definitions;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match rows.relation.name {
+        "api_keys" => access::api_keys(context, rows),
         "audit_log" => audit::audit_log(context, rows),
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
@@ -22,10 +24,12 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),
         "features" => features::features(context, rows),
+        "grants" => access::grants(context, rows),
         "job_attempts" => jobs::job_attempts(context, rows),
         "jobs" => jobs::jobs(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
+        "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
             for setting in (context.facts.settings)() {

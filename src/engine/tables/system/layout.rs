@@ -10,6 +10,7 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
+    ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
     ("audit_log", "version int8!,at timestamptz!,role text!,action text!,kind text!,name text!,statement text"),
     (
         "dataset_inputs",
@@ -40,6 +41,7 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,view name!,name name!,position int4!,type text!,function text,window text,expression text,\
          filter text,description text",
     ),
+    ("grants", "grantee text!,privilege text!,kind text!,schema name,object name!,\"column\" name"),
     (
         "job_attempts",
         "job int8!,attempt int4!,state text!,started_at timestamptz!,finished_at timestamptz,error_sqlstate text,\
@@ -54,6 +56,7 @@ const GRANARY: &[(&str, &str)] = &[
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
     ("metrics", "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!"),
+    ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",
         "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text,\

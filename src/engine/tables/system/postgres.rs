@@ -1,5 +1,6 @@
 //! `pg_catalog` and `information_schema`, as far as clients ask for what a feature warehouse has.
 
+mod acl;
 mod catalog;
 mod information;
 mod server;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granary_catalog::{Change, HistoryFilter, ObjectId};
+use granary_catalog::{Change, HistoryFilter, ObjectId, ObjectKind};
 
 use super::{Rows, SystemContext, row};
 use crate::error::Result;
@@ -18,7 +18,9 @@ pub fn audit_log(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         }
         for effect in &entry.effects {
             let home = workspaces.get(&effect.id).copied().flatten();
-            if effect.id != context.scope.workspace && home != Some(context.scope.workspace) {
+            // roles and keys belong to all workspaces
+            let is_of_server = matches!(effect.kind, ObjectKind::Role | ObjectKind::ApiKey);
+            if effect.id != context.scope.workspace && home != Some(context.scope.workspace) && !is_of_server {
                 continue;
             }
             row!(rows,

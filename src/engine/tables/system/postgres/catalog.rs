@@ -3,6 +3,7 @@
 use granary_catalog::{Object, Schema};
 
 use super::super::rows::{Rows, row};
+use super::acl;
 use super::names::{self, columns, oid_of, relation_kind, type_of};
 use super::{GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, relations, system_schema_oid};
 use crate::error::Result;
@@ -44,6 +45,7 @@ pub fn pg_namespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             oid: oid_of(schema.header.id),
             nspname: &schema.header.name,
             nspowner: context.role_oid(&schema.header.owner),
+            nspacl: context.scope.snapshot.get(schema.header.id).and_then(|object| acl::of(&context.scope.snapshot, object)),
         );
     }
     Ok(())
@@ -82,6 +84,7 @@ pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             relnatts: columns(&context.scope.snapshot, object).len(),
             relispopulated: true,
             relreplident: "n",
+            relacl: acl::of(&context.scope.snapshot, object),
         );
     }
     Ok(())

@@ -3,8 +3,9 @@
 use granary_catalog::{Role, Workspace};
 
 use super::super::rows::{Rows, row};
-use super::SystemContext;
 use super::names::oid_of;
+use super::{SystemContext, acl};
+use crate::access::Asker;
 use crate::error::Result;
 
 const UTF8: i64 = 6;
@@ -17,6 +18,7 @@ pub fn pg_database(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             oid: oid_of(workspace.header.id),
             datname: &workspace.header.name,
             datdba: context.role_oid(&workspace.header.owner),
+            datacl: context.scope.snapshot.get(workspace.header.id).and_then(|object| acl::of(&context.scope.snapshot, object)),
             encoding: UTF8,
             datlocprovider: "c",
             datallowconn: true,
@@ -71,9 +73,13 @@ pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Every connected client.
+/// Every connected client. What others ask is shown to superusers only.
 pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let asker = Asker::role(&context.facts.user);
+    let access = asker.access(&context.scope.snapshot);
     for (process_id, client) in context.facts.activity.all() {
+        let is_own = || context.scope.snapshot.role(&client.user).is_some_and(|role| access.is_member(role));
+        let query = if access.is_unlimited() || is_own() { &*client.query } else { "<insufficient privilege>" };
         row!(rows,
             datid: oid_of(client.workspace),
             datname: &client.database,
@@ -86,7 +92,7 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
             query_start: client.query_start_us,
             state_change: client.state_change_us,
             state: client.state,
-            query: &*client.query,
+            query: query,
             backend_type: "client backend",
         );
     }

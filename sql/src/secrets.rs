@@ -1,0 +1,77 @@
+//! Statements as they may be kept and shown: what is secret in them is blanked.
+
+use std::borrow::Cow;
+
+use sqlparser::tokenizer::Token;
+
+use crate::source::{Source, is_word};
+
+const BLANK: &str = "'***'";
+/// In place of a text that says a secret and cannot be read.
+const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
+
+/// The text with `'***'` for passwords (`PASSWORD 'x'`) and for the values of secrets (`CREATE SECRET s AS 'x'`).
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    let says = |word: &str| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    if !says("password") && !says("secret") {
+        return Cow::Borrowed(text);
+    }
+    let Ok(source) = Source::tokenize(text) else { return Cow::Borrowed(UNREADABLE) };
+    let mut blanked = String::with_capacity(text.len());
+    let mut kept = 0;
+    for slice in source.statements() {
+        let tokens = source.tokens(slice.tokens.clone());
+        let solid: Vec<_> = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+        let begins = |words: &[&str]| {
+            words.len() <= solid.len() && words.iter().zip(&solid).all(|(word, token)| is_word(&token.token, word))
+        };
+        let is_secret = begins(&["create", "secret"]) || begins(&["create", "or", "replace", "secret"]);
+        for (nth, token) in solid.iter().enumerate() {
+            let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
+            if is_string(&token.token) && (is_secret || behind_password) {
+                blanked.push_str(&text[kept..source.byte(token.span.start)]);
+                blanked.push_str(BLANK);
+                kept = source.byte(token.span.end);
+            }
+        }
+    }
+    blanked.push_str(&text[kept..]);
+    Cow::Owned(blanked)
+}
+
+fn is_string(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_blanked_and_nothing_else() {
+        for (text, shown) in [
+            ("CREATE ROLE a LOGIN PASSWORD 'x''y' SUPERUSER", "CREATE ROLE a LOGIN PASSWORD '***' SUPERUSER"),
+            (
+                "alter user a encrypted password\n e'x'; SELECT 'x'",
+                "alter user a encrypted password\n '***'; SELECT 'x'",
+            ),
+            ("ALTER ROLE ä PASSWORD $$x$$", "ALTER ROLE ä PASSWORD '***'"),
+            ("ALTER ROLE a PASSWORD NULL", "ALTER ROLE a PASSWORD NULL"),
+            ("CREATE SECRET s AS 'x' COMMENT 'y'", "CREATE SECRET s AS '***' COMMENT '***'"),
+            ("create or replace secret s AS 'x'", "create or replace secret s AS '***'"),
+            ("SELECT 'password', secret FROM t", "SELECT 'password', secret FROM t"),
+            ("CREATE TABLE secret AS SELECT 'x'", "CREATE TABLE secret AS SELECT 'x'"),
+            ("ALTER ROLE a PASSWORD 'x", UNREADABLE),
+            ("SELECT 'x", "SELECT 'x"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+    }
+}

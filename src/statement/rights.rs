@@ -1,0 +1,301 @@
+//! What a statement needs the right to do, before and after it was looked at. What it reads is checked where it is
+//! planned; statements about roles and rights check for themselves.
+
+use granary_catalog::{Change, Object, ObjectKind, PredefinedRole, Privilege};
+use granary_sql::Statement;
+use granary_sql::name::fold;
+use granary_sql::statement::{CommentTarget, SourceOrigin};
+use sqlparser::ast::{self, ObjectName};
+
+use super::context::StatementContext;
+use super::execute::first_words;
+use super::workspace::kind_of;
+use crate::access::Access;
+use crate::engine::{Interface, table_reference};
+use crate::error::Result;
+
+/// Refuses a statement that the session's role may not make. What it is about and does not exist is left to it.
+pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
+    if context.scope.access().is_unlimited() {
+        return Ok(());
+    }
+    let check = Check { context, access: context.scope.access(), action: first_words(&statement.to_string()) };
+    match statement {
+        Statement::CreateEntity(create) => check.create(ObjectKind::Entity, &create.name),
+        Statement::CreateSource(create) => {
+            if matches!(create.origin, SourceOrigin::Files { .. }) {
+                check.access.check_server_files(PredefinedRole::ReadServerFiles, "read files of the server")?;
+            }
+            check.create(ObjectKind::Source, &create.name)
+        }
+        Statement::CreateStream(create) => check.create(ObjectKind::Stream, &create.name),
+        Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name),
+        Statement::CreateFeatureTable(create) => check.create(ObjectKind::FeatureTable, &create.name),
+        Statement::CreateRealtimeFeatureView(create) => check.create(ObjectKind::RealtimeView, &create.name),
+        Statement::CreateFeatureService(create) => check.create(ObjectKind::FeatureService, &create.name),
+        Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name),
+        Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),
+        Statement::CreateSecret(_) => check.workspace(&[Privilege::Owner, Privilege::Editor]),
+        Statement::Refresh(refresh) => check.operate(ObjectKind::FeatureView, &refresh.view),
+        Statement::Optimize(optimize) => check.operate_relation(&optimize.name),
+        Statement::Vacuum(vacuum) if vacuum.names.is_empty() => {
+            check.workspace(&[Privilege::Owner, Privilege::Editor, Privilege::Operator])
+        }
+        Statement::Vacuum(vacuum) => vacuum.names.iter().try_for_each(|name| check.operate_relation(name)),
+        Statement::Verify(verify) => {
+            check.operate(ObjectKind::FeatureView, &verify.view)?;
+            check.relation(&verify.view, |check, object| check.access.check(object, Privilege::Select))
+        }
+        Statement::CancelJob(cancel) => check.job(cancel.job),
+        Statement::RetryJob(retry) => check.job(retry.job),
+        Statement::Drop(drop) if drop.kind == granary_sql::ObjectKind::ApiKey => check.api_keys(&drop.names),
+        Statement::Drop(drop) => check.manage_all(kind_of(drop.kind), &drop.names),
+        Statement::Alter(alter) if alter.kind == granary_sql::ObjectKind::ApiKey => {
+            check.api_keys(std::slice::from_ref(&alter.name))
+        }
+        Statement::Alter(alter) => check.manage(kind_of(alter.kind), &alter.name),
+        Statement::CommentOn(comment) => check.comment(&comment.target),
+        Statement::Postgres(statement) => check.postgres(&statement.ast),
+        // what is read is checked when it is planned; roles, rights and keys check for themselves
+        Statement::Query(_)
+        | Statement::Explain(_)
+        | Statement::ShowCreate(_)
+        | Statement::CreateApiKey(_)
+        | Statement::GrantRole(_)
+        | Statement::RevokeRole(_) => Ok(()),
+        // the session has done those that there are
+        Statement::Utility(_) => Ok(()),
+    }
+}
+
+/// Refuses what a statement has left to be done: giving objects to strangers, and letting others read what its author
+/// may not read. (What a query reads was checked when it was planned.)
+pub fn check_changes(context: &StatementContext, statement: &Statement) -> Result<()> {
+    let access = context.scope.access();
+    if access.is_unlimited() {
+        return Ok(());
+    }
+    let action = first_words(&statement.to_string());
+    for change in &context.changes {
+        let (id, owner) = match change {
+            Change::Put(Object::Role(_)) => continue,
+            Change::Put(object) => {
+                check_inputs(context, &access, object)?;
+                (object.id(), &object.header().owner)
+            }
+            Change::SetOwner { id, owner } => (*id, owner),
+            _ => continue,
+        };
+        let is_given = context.snapshot().get(id).is_none_or(|before| before.header().owner != *owner);
+        if is_given && let Some(role) = context.snapshot().role(owner) {
+            access.check_member(role, &action)?;
+        }
+    }
+    Ok(())
+}
+
+/// Relations that name their inputs without a query over them.
+fn check_inputs(context: &StatementContext, access: &Access<'_>, object: &Object) -> Result<()> {
+    let snapshot = context.snapshot();
+    match object {
+        Object::FeatureService(service) => {
+            for member in &service.members {
+                let Some(view) = snapshot.get(member.view) else { continue };
+                match &member.features {
+                    None => access.check(view, Privilege::Select)?,
+                    Some(features) => {
+                        let keys = Interface::of(snapshot, view)?.keys;
+                        let keys = keys.iter().map(|key| key.name.as_str());
+                        access.check_select(view, keys.chain(features.iter().map(String::as_str)))?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        Object::RealtimeView(_) | Object::Stream(_) => {
+            let inputs = object.depends_on().into_iter().filter_map(|id| snapshot.get(id));
+            inputs
+                .filter(|input| input.kind().is_relation())
+                .try_for_each(|input| access.check(input, Privilege::Select))
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Check<'a> {
+    context: &'a StatementContext,
+    access: Access<'a>,
+    /// the statement's first words, for the log
+    action: String,
+}
+
+impl Check<'_> {
+    /// A new object in a schema, or one in the place of another.
+    fn create(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
+        let (schema, name) = self.context.new_name(name)?;
+        let snapshot = self.context.snapshot();
+        if let Some(schema) = snapshot.get(schema) {
+            self.access.check_create(schema)?;
+        }
+        match self.context.existing(schema, kind, &name) {
+            Some(existing) => self.access.check_manage(existing, &self.action),
+            None => Ok(()),
+        }
+    }
+
+    fn manage_all(&self, kind: ObjectKind, names: &[ObjectName]) -> Result<()> {
+        names.iter().try_for_each(|name| self.manage(kind, name))
+    }
+
+    fn manage(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
+        self.named(kind, name, |object| self.access.check_manage(object, &self.action))
+    }
+
+    fn operate(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
+        self.named(kind, name, |object| self.access.check_operate(object, &self.action))
+    }
+
+    fn operate_relation(&self, name: &ObjectName) -> Result<()> {
+        self.relation(name, |check, object| check.access.check_operate(object, &check.action))
+    }
+
+    fn named(&self, kind: ObjectKind, name: &ObjectName, check: impl FnOnce(&Object) -> Result<()>) -> Result<()> {
+        match self.context.find(kind, name) {
+            Ok(object) => check(&object),
+            // the statement says what is wrong with the name, if anything is
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whatever relation has that name.
+    fn relation(&self, name: &ObjectName, check: impl FnOnce(&Self, &Object) -> Result<()>) -> Result<()> {
+        let Some(reference) = table_reference(name) else { return Ok(()) };
+        match self.context.scope.relation(&reference) {
+            Ok(Some(object)) => check(self, object),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    fn write(&self, name: &ObjectName, privilege: Privilege, columns: &[String]) -> Result<()> {
+        self.relation(name, |check, object| {
+            check.access.check_write(object, privilege, columns.iter().map(String::as_str))
+        })
+    }
+
+    fn superuser(&self, message: &str) -> Result<()> {
+        self.access.check_superuser(message, &self.action)
+    }
+
+    /// Who has one of these predefined roles of the workspace.
+    fn workspace(&self, roles: &[Privilege]) -> Result<()> {
+        if self.access.has_workspace_role(self.context.scope.workspace, roles) {
+            return Ok(());
+        }
+        let message = format!("permission denied to {}", self.action.to_lowercase());
+        self.superuser(&message)
+    }
+
+    /// Who started a job may tend it, and who may tend all jobs of its workspace.
+    fn job(&self, job: u64) -> Result<()> {
+        let job = self.context.warehouse.catalog.ledger().get(granary_catalog::JobId(job))?;
+        if job.request.author.role == self.context.role || self.access.may_operate_in(job.request.workspace) {
+            return Ok(());
+        }
+        self.superuser(&format!("permission denied for job {}", job.id))
+    }
+
+    /// Who owns a key may drop it, and whose role it stands for.
+    fn api_keys(&self, names: &[ObjectName]) -> Result<()> {
+        for name in names {
+            let Ok(object) = self.context.find(ObjectKind::ApiKey, name) else { continue };
+            let key = object.downcast::<granary_catalog::ApiKey>();
+            let role = key.and_then(|key| self.context.snapshot().get_as::<granary_catalog::Role>(key.role));
+            if !role.is_some_and(|role| role.header.name == self.context.role) {
+                self.access.check_manage(&object, &self.action)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn comment(&self, target: &CommentTarget) -> Result<()> {
+        match target {
+            CommentTarget::Object { kind: granary_sql::ObjectKind::ApiKey, name } => {
+                self.api_keys(std::slice::from_ref(name))
+            }
+            CommentTarget::Object { kind, name } => self.manage(kind_of(*kind), name),
+            CommentTarget::Postgres { kind, name } => match kind.to_ascii_lowercase().as_str() {
+                "schema" => self.manage(ObjectKind::Schema, name),
+                "database" => self.manage(ObjectKind::Workspace, name),
+                "role" => self.superuser("permission denied"),
+                _ => self.relation(name, |check, object| check.access.check_manage(object, &check.action)),
+            },
+            CommentTarget::Column { relation, .. } | CommentTarget::OnRelation { relation, .. } => {
+                self.relation(relation, |check, object| check.access.check_manage(object, &check.action))
+            }
+        }
+    }
+
+    fn postgres(&self, statement: &ast::Statement) -> Result<()> {
+        match statement {
+            ast::Statement::CreateTable(create) => self.create(ObjectKind::Table, &create.name),
+            ast::Statement::CreateView(create) => self.create(ObjectKind::View, &create.name),
+            ast::Statement::CreateSchema { .. } => match self.context.snapshot().get(self.context.scope.workspace) {
+                Some(workspace) => self.access.check_create(workspace),
+                None => Ok(()),
+            },
+            ast::Statement::Insert(insert) => match &insert.table {
+                ast::TableObject::TableName(name) => self.write(name, Privilege::Insert, &names_of(&insert.columns)),
+                _ => Ok(()),
+            },
+            ast::Statement::Copy { to: true, target, .. } => match target {
+                ast::CopyTarget::File { .. } | ast::CopyTarget::Program { .. } => {
+                    self.access.check_server_files(PredefinedRole::WriteServerFiles, "COPY to a file")
+                }
+                _ => Ok(()),
+            },
+            ast::Statement::Copy { source: ast::CopySource::Table { table_name, columns }, target, .. } => {
+                if matches!(target, ast::CopyTarget::File { .. } | ast::CopyTarget::Program { .. }) {
+                    self.access.check_server_files(PredefinedRole::ReadServerFiles, "COPY from a file")?;
+                }
+                let columns: Vec<String> = columns.iter().map(fold).collect();
+                self.write(table_name, Privilege::Insert, &columns)
+            }
+            ast::Statement::Update(update) => match &update.table.relation {
+                ast::TableFactor::Table { name, .. } => self.write(name, Privilege::Update, &[]),
+                _ => Ok(()),
+            },
+            ast::Statement::Delete(delete) => {
+                let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
+                from.iter().try_for_each(|from| match &from.relation {
+                    ast::TableFactor::Table { name, .. } => self.write(name, Privilege::Delete, &[]),
+                    _ => Ok(()),
+                })
+            }
+            ast::Statement::Drop { object_type: ast::ObjectType::Role, .. } => Ok(()),
+            ast::Statement::Drop { object_type, names, .. } => match object_type {
+                ast::ObjectType::Schema => self.manage_all(ObjectKind::Schema, names),
+                ast::ObjectType::Database => self.manage_all(ObjectKind::Workspace, names),
+                _ => names.iter().try_for_each(|name| {
+                    self.relation(name, |check, object| check.access.check_manage(object, &check.action))
+                }),
+            },
+            ast::Statement::AlterTable(alter) => {
+                self.relation(&alter.name, |check, object| check.access.check_manage(object, &check.action))
+            }
+            ast::Statement::Truncate(truncate) => truncate.table_names.iter().try_for_each(|table| {
+                self.relation(&table.name, |check, object| check.access.check_manage(object, &check.action))
+            }),
+            ast::Statement::CreateRole(_)
+            | ast::Statement::AlterRole { .. }
+            | ast::Statement::Grant(_)
+            | ast::Statement::Revoke(_) => Ok(()),
+            // what nobody has thought of is not allowed
+            _ => self.superuser(&format!("permission denied to {}", self.action.to_lowercase())),
+        }
+    }
+}
+
+/// The columns that an INSERT names.
+fn names_of(columns: &[ObjectName]) -> Vec<String> {
+    columns.iter().filter_map(|column| granary_sql::name::parts(column).pop()).collect()
+}

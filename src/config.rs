@@ -26,6 +26,8 @@ pub struct Config {
     pub login_timeout_seconds: u64,
     /// how long running statements may go on when the server stops
     pub drain_timeout_seconds: u64,
+    /// how often rows that nobody can see any more go out of the online store
+    pub expiry_interval_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     pub online_cache_bytes: usize,
@@ -48,6 +50,7 @@ impl Default for Config {
             max_connections: 100,
             login_timeout_seconds: 60,
             drain_timeout_seconds: 30,
+            expiry_interval_seconds: 300,
             online_shards: 4,
             online_cache_bytes: 256 * MIB,
             now: None,
@@ -67,6 +70,7 @@ impl Config {
             ("parallelism", config.parallelism),
             ("max_connections", config.max_connections),
             ("online_shards", config.online_shards as usize),
+            ("expiry_interval_seconds", usize::try_from(config.expiry_interval_seconds).unwrap_or(usize::MAX)),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             None => Ok(config),

@@ -24,7 +24,7 @@ use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
-pub use crate::statement::{BatchStream, Response, RowsTag};
+pub use crate::statement::{BatchStream, CopyFormat, CopyIn, Response, RowsTag};
 pub use transaction::TransactionStatus;
 
 use serve::PreparedLookup;
@@ -240,7 +240,8 @@ impl Session {
         if let Some(columns) = variables::columns(&parsed.statement) {
             return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
         }
-        let statement = match &parsed.statement {
+        let declared = Parameters::of_types(types.to_vec());
+        let plan = match &parsed.statement {
             Statement::Query(query) => {
                 let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
                 let (plan, labels) = statement::plan_labeled(&context, query.ast.clone(), &declared).await?;
@@ -248,7 +249,10 @@ impl Session {
                 return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
             }
             Statement::Postgres(statement) => match statement.ast.as_ref() {
-                ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(&context, insert)?),
+                ast::Statement::Insert(insert) => statement::plan_insert(&context, insert, &declared).await?.1,
+                ast::Statement::Delete(delete) if statement::forgets(&context, delete) => {
+                    statement::plan_forget(&context, delete, &declared).await?
+                }
                 _ => return Ok(Description { parameters: Vec::new(), columns: None }),
             },
             Statement::Explain(explain) => {
@@ -256,10 +260,12 @@ impl Session {
                 return Ok(Description { parameters: Vec::new(), columns });
             }
             Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
+            Statement::Verify(verify) => {
+                let columns = Some(statement::verify_schema(&context, verify)?);
+                return Ok(Description { parameters: Vec::new(), columns });
+            }
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         };
-        let declared = Parameters::of_types(types.to_vec());
-        let plan = statement::plan_query(&context, statement, &declared).await?;
         let parameters = crate::engine::parameter_types(&plan, types)?;
         Ok(Description { parameters, columns: None })
     }
@@ -286,11 +292,17 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        let outside = match parsed.statement {
+        let outside = match &parsed.statement {
             Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
             Statement::CreateDataset(_) => Some("CREATE DATASET"),
             Statement::Optimize(_) => Some("OPTIMIZE"),
             Statement::Vacuum(_) => Some("VACUUM"),
+            Statement::Postgres(statement) => match statement.ast.as_ref() {
+                ast::Statement::Delete(delete) if statement::forgets(&self.context(&prepared.0.text), delete) => {
+                    Some("DELETE from a feature relation")
+                }
+                _ => None,
+            },
             _ => None,
         };
         if let Some(statement) = outside {
@@ -307,15 +319,7 @@ impl Session {
         let parameters = Parameters::of_values(values);
         // Boxed: the futures of all statements are one of hundreds of kilobytes, which each caller would hold on its stack.
         let work = Box::pin(statement::execute(&mut context, parsed, &parameters, &token));
-        let response = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
-            () = wait(deadline) => {
-                token.cancel();
-                Err(canceled("canceling statement due to statement timeout"))
-            }
-            response = work => response,
-        };
+        let response = stoppable(work, &cancel, &token, deadline).await;
         let notices = std::mem::take(&mut context.notices);
         self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
         let response = response?;
@@ -326,6 +330,29 @@ impl Session {
             }
             (response, _) => response,
         })
+    }
+
+    /// Takes the rows that [`Response::CopyIn`] asked for; gives the command tag. Nothing is kept of rows that end with an
+    /// error. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
+    pub fn copy_in<'a>(
+        &'a mut self,
+        copy: CopyIn,
+        rows: BatchStream,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<String>> {
+        async move {
+            let mut context = self.context(&copy.text);
+            let token = cancel.child_token();
+            let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
+            let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+            let count = {
+                let work = Box::pin(statement::copy_rows(&mut context, &copy, rows, &token));
+                stoppable(work, &cancel, &token, deadline).await?
+            };
+            self.keep(context).await?;
+            Ok(format!("COPY {count}"))
+        }
+        .boxed()
     }
 
     /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
@@ -387,6 +414,7 @@ impl Session {
             client: self.client.clone(),
             settings: Arc::new(move || settings.all()),
             activity: Arc::clone(&self.warehouse.activity),
+            expiry: Arc::clone(&self.warehouse.expiry),
         })
     }
 
@@ -434,6 +462,24 @@ fn text_column(name: &str) -> Description {
 
 fn canceled(message: &str) -> Error {
     Error::new(Kind::QueryCanceled, message)
+}
+
+/// Does the work unless it is cancelled, or its time is over; then `token` tells what it has begun.
+async fn stoppable<T>(
+    work: impl Future<Output = Result<T>>,
+    cancel: &CancellationToken,
+    token: &CancellationToken,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
+        () = wait(deadline) => {
+            token.cancel();
+            Err(canceled("canceling statement due to statement timeout"))
+        }
+        done = work => done,
+    }
 }
 
 async fn wait(deadline: Option<tokio::time::Instant>) {

@@ -38,13 +38,16 @@ aspects![
     datasets,
     definitions,
     errors,
+    feature_tables,
+    forget,
     online,
     refresh,
     services,
     sessions,
     sources,
     streams,
-    tables
+    tables,
+    verify
 ];
 
 #[test]

@@ -170,6 +170,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),
         http: None,
         password: Some(password.to_owned()),
+        expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         limits: WireLimits::default(),
     })
 }

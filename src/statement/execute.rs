@@ -14,12 +14,14 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
+use super::copy::CopyIn;
 use super::{
-    alter, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, optimize,
-    realtime_view, refresh, select, show, source, stream, table, vacuum, view, workspace,
+    alter, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, forget,
+    optimize, realtime_view, refresh, select, show, source, stream, table, vacuum, verify, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
+use crate::materialize;
 use crate::row::Value;
 use crate::warehouse::Warehouse;
 
@@ -48,8 +50,16 @@ impl RowsTag {
 
 /// What a statement answers.
 pub enum Response {
-    Rows { schema: SchemaRef, rows: BatchStream, tag: RowsTag },
-    Done { tag: String },
+    Rows {
+        schema: SchemaRef,
+        rows: BatchStream,
+        tag: RowsTag,
+    },
+    /// the client is to send rows: the session's `copy_in` takes them
+    CopyIn(CopyIn),
+    Done {
+        tag: String,
+    },
     Empty,
 }
 
@@ -57,6 +67,7 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Response::Rows { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::CopyIn(copy) => write!(f, "CopyIn({copy:?})"),
             Response::Done { tag } => write!(f, "Done({tag})"),
             Response::Empty => f.write_str("Empty"),
         }
@@ -132,6 +143,10 @@ async fn dispatch(
             vacuum::vacuum(context, statement, cancel).await?;
             Ok(Response::done("VACUUM"))
         }
+        Statement::Verify(statement) => {
+            let (schema, rows) = Box::pin(verify::verify(context, statement)).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
+        }
         Statement::CancelJob(statement) => {
             refresh::cancel_job(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
@@ -161,7 +176,6 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
         Statement::CreateApiKey(_) => Err(Error::not_supported("CREATE API KEY")),
-        Statement::Verify(_) => Err(Error::not_supported("VERIFY FEATURE VIEW")),
         Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
         Statement::GrantRole(_) => Err(Error::not_supported("GRANT of a role")),
         Statement::RevokeRole(_) => Err(Error::not_supported("REVOKE of a role")),
@@ -226,6 +240,11 @@ async fn postgres(
             let rows = copy::copy_to(context, statement).await?;
             Ok(Response::done(format!("COPY {rows}")))
         }
+        ast::Statement::Copy { to: false, .. } => Ok(Response::CopyIn(copy::copy_from(context, statement)?)),
+        ast::Statement::Delete(delete) if forget::forgets(context, delete) => {
+            let keys = Box::pin(forget::forget(context, delete, parameters, cancel)).await?;
+            Ok(Response::done(format!("DELETE {keys}")))
+        }
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
             drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;
             Ok(Response::done(format!("DROP {object_type}")))
@@ -255,6 +274,12 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
                 };
                 if !same {
                     forget_view(warehouse, &bound).await?;
+                }
+            }
+            Object::FeatureTable(table) => {
+                let now = after.get_as::<granary_catalog::FeatureTable>(table.header.id);
+                if now != Some(table) {
+                    materialize::after_change(warehouse, table, now).await?;
                 }
             }
             Object::Table(_) | Object::Dataset(_) => {

@@ -119,6 +119,11 @@ impl Connection {
                     Response::Rows { schema, rows, tag } => {
                         RowSource::new((schema, rows, tag), statement.columns.as_ref(), result_formats)?
                     }
+                    Response::CopyIn(copy) => {
+                        let tag = self.copy_in(copy, token).await?;
+                        self.put_done(&tag);
+                        return Ok(PortalState::Done);
+                    }
                     Response::Done { tag } => {
                         self.put_done(&tag);
                         return Ok(PortalState::Done);

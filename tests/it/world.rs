@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
@@ -37,6 +38,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
         password: Some("unused".to_owned()),
+        expiry_interval: Duration::from_secs(3600),
         limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }
 }
@@ -71,7 +73,7 @@ impl World {
                 let batches: Vec<RecordBatch> = rows.try_collect().await?;
                 Ok(batches.iter().flat_map(rows_of).collect())
             }
-            Response::Done { .. } | Response::Empty => Ok(Vec::new()),
+            Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
         }
     }
 

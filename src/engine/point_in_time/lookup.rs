@@ -154,11 +154,20 @@ impl Lookup {
 
     /// A row for every key as of `now_us`, all out of one state of the store.
     pub fn rows(&self, keys: impl Iterator<Item = Vec<Option<Value>>>, now_us: i64) -> Result<RecordBatch> {
-        let reader = self.store.reader()?;
+        self.rows_in(&self.store.reader()?, keys, now_us)
+    }
+
+    /// The same out of a state of the store that somebody holds.
+    pub fn rows_in(
+        &self,
+        reader: &OnlineReader,
+        keys: impl Iterator<Item = Vec<Option<Value>>>,
+        now_us: i64,
+    ) -> Result<RecordBatch> {
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
         let mut rows = 0;
         for key in keys {
-            self.answer(&reader, &key, now_us, &mut out)?;
+            self.answer(reader, &key, now_us, &mut out)?;
             rows += 1;
         }
         self.batch(&[], out, rows)
@@ -181,7 +190,7 @@ impl Lookup {
         let mut rows = 0;
         for key in reader.keys(self.view.id)? {
             let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
-            if self.view.known_at.is_some() && !self.is_known(&reader, &asked)? {
+            if !self.has_begun(&reader, &asked)? {
                 continue;
             }
             self.answer(&reader, &asked, self.now_us, &mut out)?;
@@ -190,9 +199,18 @@ impl Lookup {
         self.batch(&[], out, rows)
     }
 
-    /// Whether a key of a bitemporal view has a row that is known by now.
-    fn is_known(&self, reader: &OnlineReader, key: &[Option<Value>]) -> Result<bool> {
+    /// Whether the key has rows by now: one of a bitemporal view that is known, one of a feature table whose time has
+    /// come. What other views keep has begun.
+    fn has_begun(&self, reader: &OnlineReader, key: &[Option<Value>]) -> Result<bool> {
+        if self.view.known_at.is_none() && !self.view.is_feature_table() {
+            return Ok(true);
+        }
         let Some(key) = Key::encode(key.iter().map(Option::as_ref)) else { return Ok(false) };
+        if self.view.is_feature_table() {
+            let start_us = self.view.plan.timing.start_us.unwrap_or(i64::MIN);
+            let begun = start_us..self.now_us.saturating_add(1);
+            return Ok(reader.newest_item(self.view.id, &key, begun)?.is_some());
+        }
         Ok(read_key(&self.view, &self.answerer, reader, &key, self.now_us)?.is_some())
     }
 
@@ -241,6 +259,11 @@ pub fn read_key(
         return Ok(Some(answerer.attribute_rows(vec![latest.ts_us], &[latest.values])));
     }
     let range = needed(&view.plan, now_us);
+    if view.is_feature_table() {
+        let Some(newest) = reader.newest_item(view.id, key, range)? else { return Ok(None) };
+        let values = Reader::new(&newest.payload).values()?;
+        return Ok(Some(answerer.attribute_rows(vec![newest.time_us], &[values])));
+    }
     let mut stored = reader.items(view.id, key, range)?;
     if view.known_at.is_some() {
         stored = known_items(view, stored, now_us)?;

@@ -110,6 +110,12 @@ impl CopyIn {
     pub fn table(&self) -> &str {
         &self.target.name
     }
+
+    /// The places in the table of columns that cannot be NULL, each with the error of a row where it is.
+    pub fn required(&self) -> Vec<(usize, Error)> {
+        let columns = self.target.columns.iter().enumerate().filter(|(_, column)| !column.nullable);
+        columns.map(|(place, column)| (place, self.target.null_in(column))).collect()
+    }
 }
 
 /// PostgreSQL's text format, or its CSV.

@@ -183,6 +183,12 @@ impl Target {
         Arc::new(Schema::new(self.columns.iter().map(nullable).collect::<Vec<_>>()))
     }
 
+    pub fn null_in(&self, column: &Column) -> Error {
+        let (column, table) = (&column.name, &self.name);
+        let message = format!("null value in column \"{column}\" of relation \"{table}\" violates not-null constraint");
+        Error::new(Kind::NotNullViolation, message)
+    }
+
     /// Under which an INSERT is planned, whose query may read the target, too.
     fn planned_name(&self) -> String {
         format!("{}@rows", self.name)
@@ -445,13 +451,7 @@ fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
 fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
     for (index, column) in table.columns.iter().enumerate() {
         if !column.nullable && batch.column(index).null_count() > 0 {
-            return Err(Error::new(
-                Kind::NotNullViolation,
-                format!(
-                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                    column.name, table.name
-                ),
-            ));
+            return Err(table.null_in(column));
         }
     }
     Ok(())

@@ -28,6 +28,8 @@ pub struct CopyRows {
     /// the first line names the columns
     skips_header: bool,
     fields: Vec<Field>,
+    /// columns that cannot be NULL
+    required: Vec<(usize, Error)>,
     schema: SchemaRef,
     /// of the batch at hand, by column of the table
     values: Vec<Vec<Option<Value>>>,
@@ -58,6 +60,7 @@ impl CopyRows {
             lines: Lines::new(copy.format.clone()),
             skips_header: copy.format.header,
             fields: copy.columns.iter().map(field).collect::<Result<_>>()?,
+            required: copy.required(),
             values: vec![Vec::new(); schema.fields().len()],
             schema,
             rows: 0,
@@ -122,6 +125,11 @@ impl CopyRows {
                 }
             };
             self.values[field.place].push(value.flatten());
+        }
+        let row = self.rows;
+        let is_null = |place: &usize| self.values[*place].get(row).is_none_or(Option::is_none);
+        if let Some((_, error)) = self.required.iter().find(|(place, _)| is_null(place)) {
+            return Err(at_line(error.duplicate()));
         }
         self.rows += 1;
         self.bytes += line.len();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::SinkExt;
 use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 

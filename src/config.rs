@@ -35,6 +35,8 @@ pub struct Config {
     pub login_timeout_seconds: u64,
     /// how long running statements may go on when the server stops
     pub drain_timeout_seconds: u64,
+    /// how often rows that nobody can see any more go out of the online store
+    pub expiry_interval_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     pub online_cache_bytes: usize,
@@ -62,6 +64,7 @@ impl Default for Config {
             max_connections: 100,
             login_timeout_seconds: 60,
             drain_timeout_seconds: 30,
+            expiry_interval_seconds: 300,
             online_shards: 4,
             online_cache_bytes: 256 * MIB,
             now: None,
@@ -83,6 +86,7 @@ impl Config {
             ("http_max_connections", config.http_max_connections),
             ("http_max_requests", config.http_max_requests),
             ("online_shards", config.online_shards as usize),
+            ("expiry_interval_seconds", usize::try_from(config.expiry_interval_seconds).unwrap_or(usize::MAX)),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             None => Ok(config),

@@ -8,11 +8,13 @@ mod arithmetic;
 mod array_text;
 mod context;
 mod error;
+mod expiry;
 mod explain;
 mod folding;
 mod functions;
 mod literals;
 mod memory;
+mod named_keys;
 mod plans;
 mod point_in_time;
 mod query;
@@ -23,12 +25,16 @@ mod serving;
 mod tables;
 mod threads;
 mod tiles;
+mod verify;
+mod written;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
+pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
+pub use named_keys::named_keys;
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
 };
@@ -39,18 +45,21 @@ pub use query::{
 };
 pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{
-    BUCKET, RowsRequest, argument_type, check_names, has_rows_before, query_plan, query_rows, rows_plan, stored_rows,
+    BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
+    rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::stored::{
-    KeyValues, Pruned, Reach, StoredRows, dataset_table, is_named_by_objects, merged_rows, rows_in_order, sorted_rows,
-    table_id, tables_of,
+    KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
+    rows_in_order, sorted_rows, table_id, tables_of,
 };
 pub use tables::system::names::columns as columns_of_relation;
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;
+pub use verify::{Verification, differences_schema};
+pub use written::WrittenRows;
 
 pub use datafusion::logical_expr::LogicalPlan;

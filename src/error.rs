@@ -29,6 +29,7 @@ pub enum Kind {
     DatetimeFieldOverflow,
     StringTooLong,
     NullValueNotAllowed,
+    BadCopyFormat,
     // 23
     NotNullViolation,
     // 25
@@ -103,6 +104,7 @@ impl Kind {
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
             Kind::NullValueNotAllowed => "22004",
+            Kind::BadCopyFormat => "22P04",
             Kind::NotNullViolation => "23502",
             Kind::ActiveTransaction => "25001",
             Kind::NoActiveTransaction => "25P01",
@@ -164,6 +166,8 @@ struct Inner {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    /// where it happened, such as a line of a COPY
+    context: Option<String>,
     /// 1-based character position in the statement's text
     position: Option<u32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -171,7 +175,15 @@ struct Inner {
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), detail: None, hint: None, position: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            context: None,
+            position: None,
+            source: None,
+        }))
     }
 
     /// A missing feature: always SQLSTATE 0A000, always named.
@@ -193,6 +205,13 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Where it happened, if that is not in the statement's text.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.0.context = Some(context.into());
         self
     }
 
@@ -224,6 +243,7 @@ impl Error {
             message: self.0.message.clone(),
             detail: self.0.detail.clone(),
             hint: self.0.hint.clone(),
+            context: self.0.context.clone(),
             position: self.0.position,
             source: None,
         }))
@@ -247,6 +267,10 @@ impl Error {
 
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    pub fn context(&self) -> Option<&str> {
+        self.0.context.as_deref()
     }
 
     pub fn position(&self) -> Option<u32> {

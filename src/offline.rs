@@ -8,6 +8,7 @@ mod durable;
 mod errors;
 mod log;
 mod reader;
+mod removal;
 mod schema;
 mod statistics;
 #[cfg(test)]
@@ -28,8 +29,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result, io_error};
+use crate::row::Key;
 use crate::time::Clock;
 use log::Snapshot;
+pub use removal::Removed;
 pub use schema::{BUCKET_COLUMN, MONTH_COLUMN};
 pub use writer::ROW_GROUP_ROWS;
 
@@ -272,6 +275,21 @@ impl OfflineStore {
         match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await? {
             Some(prepared) => commit(slot, snapshot, prepared, writing).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// One atomic commit without the rows of `keys`. The files that had them stay on disk until
+    /// [`OfflineStore::vacuum`]. Cancelling before the commit leaves the table as it was. Nothing is done if there is no
+    /// such table.
+    pub async fn remove_keys(&self, id: &str, keys: &HashSet<Key>, cancel: &CancellationToken) -> Result<Removed> {
+        self.path(id)?;
+        let slot = self.slot(id);
+        let writing = Arc::clone(&slot.writer).lock_owned().await;
+        let Some(snapshot) = self.newest(id, &slot).await? else { return Ok(Removed::default()) };
+        let prepared = removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
+        match prepared {
+            (Some(prepared), removed) => commit(slot, snapshot, prepared, writing).await.map(|_| removed),
+            (None, removed) => Ok(removed),
         }
     }
 

@@ -210,6 +210,38 @@ impl OnlineStore {
         self.shards[self.shard_of(key)].remove_key(view, key)
     }
 
+    /// Removes everything of these keys in a view; gives those that had something.
+    pub fn remove_keys<'a>(&self, view: u64, keys: impl IntoIterator<Item = &'a Key>) -> Result<Vec<&'a Key>> {
+        let mut parts: Vec<Vec<&Key>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for key in keys {
+            parts[self.shard_of(key)].push(key);
+        }
+        let mut found = Vec::new();
+        for (shard, keys) in self.shards.iter().zip(&parts) {
+            for keys in keys.chunks(BATCH_ROWS) {
+                found.extend(shard.remove_keys(view, keys)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes items that a later one with a time before `before_us` has taken the place of; returns how many. For views
+    /// of which the newest item answers.
+    pub fn remove_superseded(&self, view: u64, before_us: i64) -> Result<u64> {
+        self.remove(view, &Doom::Superseded { before_us })
+    }
+
+    /// A number that was kept under this name by [`OnlineStore::set_marks`].
+    pub fn mark(&self, name: &str) -> Result<Option<u64>> {
+        self.shards[0].mark(name)
+    }
+
+    /// Keeps numbers under names beside the rows, all or none; `None` takes a name away. Durable after
+    /// [`OnlineStore::sync`].
+    pub fn set_marks(&self, marks: &[(String, Option<u64>)]) -> Result<()> {
+        self.shards[0].set_marks(marks)
+    }
+
     /// Removes items with `time < bound_us` and latest rows with `ts < bound_us`; returns how many.
     pub fn expire(&self, view: u64, bound_us: i64) -> Result<u64> {
         self.remove(view, &Doom::OlderThan { bound_us })
@@ -288,6 +320,20 @@ impl OnlineReader {
             Ok(())
         })?;
         Ok(items)
+    }
+
+    /// The last item with a time in `times`.
+    pub fn newest_item(&self, view: u64, key: &Key, times: Range<i64>) -> Result<Option<Item>> {
+        let prefix = codec::prefix(view, key)?;
+        let prefix_length = prefix.len();
+        self.shard(key).last(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {
+            codec::read_item(prefix_length, row_key, value)
+        })
+    }
+
+    /// Whether there is anything of the key in the view.
+    pub fn has(&self, view: u64, key: &Key) -> Result<bool> {
+        self.shard(key).has(view, key)
     }
 
     /// Like [`OnlineReader::items`] without collecting them.

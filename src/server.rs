@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use granary_catalog::{Author, Change, Header, Home, Role, Schema, SealedText, Workspace};
 use tokio::net::TcpListener;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{make_verifier, random_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, HttpLimits};
+use crate::materialize;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
 
@@ -30,6 +32,8 @@ pub struct ServerConfig {
     pub http_limits: HttpLimits,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
+    /// how often rows that nobody can see any more go out of the online store
+    pub expiry_interval: Duration,
     /// without the log-in secret, which is the data folder's
     pub limits: WireLimits,
 }
@@ -48,6 +52,7 @@ pub struct Server {
     http: Option<TcpListener>,
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
+    expiry_interval: Duration,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -65,6 +70,8 @@ impl Server {
             Some(files) => Some(http::acceptor(&files.certificates, &files.key)?),
             None => None,
         };
+        // before anybody can ask: what a crash left between the two stores
+        materialize::catch_up(&warehouse).await;
         let listener = listen(config.listen, "--listen").await?;
         let http = match config.http {
             Some(address) => Some(listen(address, "--http").await?),
@@ -74,8 +81,8 @@ impl Server {
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
         let limits = WireLimits { mock_secret: Some(mock_secret), ..config.limits.clone() };
-        let http_limits = config.http_limits;
-        Ok(Server { warehouse, listener, http, tls, http_limits, limits, new_password })
+        let (http_limits, expiry_interval) = (config.http_limits, config.expiry_interval);
+        Ok(Server { warehouse, listener, http, tls, http_limits, expiry_interval, limits, new_password })
     }
 
     pub fn address(&self) -> Result<SocketAddr> {
@@ -100,13 +107,31 @@ impl Server {
         let (warehouse, stop) = (Arc::clone(&self.warehouse), shutdown.clone());
         // Beside the clients: what it removes, nobody can see.
         let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
+        let expiry = tokio::spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         stopped.cancel();
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
+        expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;
         }
         served
+    }
+}
+
+/// Removes rows that nobody can see any more from the online store, again and again. Feature tables whose stores do not
+/// agree since a write has failed are made to agree on the way.
+async fn expire(warehouse: Arc<Warehouse>, interval: Duration, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        let work = async {
+            materialize::catch_up(&warehouse).await;
+            materialize::expire(&warehouse).await;
+        };
+        if shutdown.run_until_cancelled(work).await.is_none() {
+            return;
+        }
     }
 }
 

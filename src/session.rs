@@ -26,7 +26,7 @@ use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
-pub use crate::statement::{BatchStream, Response, RowsTag};
+pub use crate::statement::{BatchStream, CopyFormat, CopyIn, Response, RowsTag};
 pub use transaction::TransactionStatus;
 
 use serve::PreparedLookup;
@@ -278,11 +278,17 @@ impl Session {
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
-        let outside = match parsed.statement {
+        let outside = match &parsed.statement {
             Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
             Statement::CreateDataset(_) => Some("CREATE DATASET"),
             Statement::Optimize(_) => Some("OPTIMIZE"),
             Statement::Vacuum(_) => Some("VACUUM"),
+            Statement::Postgres(statement) => match statement.ast.as_ref() {
+                ast::Statement::Delete(delete) if statement::forgets(&self.context(&prepared.0.text), delete) => {
+                    Some("DELETE from a feature relation")
+                }
+                _ => None,
+            },
             _ => None,
         };
         if let Some(statement) = outside {
@@ -303,15 +309,7 @@ impl Session {
             let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
             (context, response)
         }));
-        let (mut context, response) = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(canceled("canceling statement due to user request")),
-            () = wait(deadline) => {
-                token.cancel();
-                return Err(canceled("canceling statement due to statement timeout"));
-            }
-            done = work => done?,
-        };
+        let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
         let notices = std::mem::take(&mut context.notices);
         self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
         let response = response?;
@@ -322,6 +320,29 @@ impl Session {
             }
             (response, _) => response,
         })
+    }
+
+    /// Takes the rows that [`Response::CopyIn`] asked for; gives the command tag. Nothing is kept of rows that end with an
+    /// error. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
+    pub fn copy_in<'a>(
+        &'a mut self,
+        copy: CopyIn,
+        rows: BatchStream,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<String>> {
+        async move {
+            let mut context = self.context(&copy.text);
+            let token = cancel.child_token();
+            let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
+            let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+            let count = {
+                let work = Box::pin(statement::copy_rows(&mut context, &copy, rows, &token));
+                stoppable(work, &cancel, &token, deadline).await?
+            };
+            self.keep(context).await?;
+            Ok(format!("COPY {count}"))
+        }
+        .boxed()
     }
 
     /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came
@@ -385,6 +406,7 @@ impl Session {
             client: self.client.clone(),
             settings: Arc::new(move || settings.all()),
             activity: Arc::clone(&self.warehouse.activity),
+            expiry: Arc::clone(&self.warehouse.expiry),
         })
     }
 
@@ -430,7 +452,8 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
     if let Some(columns) = variables::columns(&parsed.statement) {
         return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
     }
-    let statement = match &parsed.statement {
+    let declared = Parameters::of_types(types.to_vec());
+    let plan = match &parsed.statement {
         Statement::Query(query) => {
             let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
             let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;
@@ -438,7 +461,10 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
             return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
         }
         Statement::Postgres(statement) => match statement.ast.as_ref() {
-            ast::Statement::Insert(insert) => ast::Statement::Insert(statement::checked_insert(context, insert)?),
+            ast::Statement::Insert(insert) => statement::plan_insert(context, insert, &declared).await?.1,
+            ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
+                statement::plan_forget(context, delete, &declared).await?
+            }
             _ => return Ok(Description { parameters: Vec::new(), columns: None }),
         },
         Statement::Explain(explain) => {
@@ -449,10 +475,12 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
         Statement::CreateApiKey(_) => {
             return Ok(Description { parameters: Vec::new(), columns: Some(statement::api_key_schema()) });
         }
+        Statement::Verify(verify) => {
+            let columns = Some(statement::verify_schema(context, verify)?);
+            return Ok(Description { parameters: Vec::new(), columns });
+        }
         _ => return Ok(Description { parameters: Vec::new(), columns: None }),
     };
-    let declared = Parameters::of_types(types.to_vec());
-    let plan = statement::plan_query(context, statement, &declared).await?;
     let parameters = crate::engine::parameter_types(&plan, types)?;
     Ok(Description { parameters, columns: None })
 }
@@ -464,6 +492,24 @@ fn text_column(name: &str) -> Description {
 
 fn canceled(message: &str) -> Error {
     Error::new(Kind::QueryCanceled, message)
+}
+
+/// Does the work unless it is cancelled, or its time is over; then `token` tells what it has begun.
+async fn stoppable<T>(
+    work: impl Future<Output = Result<T>>,
+    cancel: &CancellationToken,
+    token: &CancellationToken,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(canceled("canceling statement due to user request")),
+        () = wait(deadline) => {
+            token.cancel();
+            Err(canceled("canceling statement due to statement timeout"))
+        }
+        done = work => done,
+    }
 }
 
 async fn wait(deadline: Option<tokio::time::Instant>) {

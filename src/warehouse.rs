@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureView, JobId, ObjectId};
+use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
 use crate::engine::{
-    Activity, BoundView, Engine, EngineConfig, NameScope, QueryPlanner, ReadStores, is_named_by_objects, tables_of,
+    Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, is_named_by_objects,
+    tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::OfflineStore;
@@ -35,12 +36,19 @@ pub struct Warehouse {
     pub engine: Arc<Engine>,
     pub clock: Clock,
     pub activity: Arc<Activity>,
+    pub expiry: Arc<Expiry>,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// held, by view, while its spans are folded
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
+    /// held, by feature table, while rows are written to it
+    writing: Mutex<HashMap<u64, Writing>>,
     /// stored tables that a crash has left without a name
     nameless: Vec<String>,
 }
+
+/// The lock of a feature table's writes. It holds the arrival of the last row; None if nobody knows whether the online
+/// store has all rows of the offline one.
+pub type Writing = Arc<tokio::sync::Mutex<Option<i64>>>;
 
 /// Begins the name of a stored table whose rows wait for a COMMIT.
 pub const STAGED: &str = "staged-";
@@ -75,8 +83,10 @@ impl Warehouse {
             engine: Arc::new(engine),
             clock: config.clock.clone(),
             activity: Arc::default(),
+            expiry: Arc::default(),
             running_jobs: Mutex::default(),
             folding: Mutex::default(),
+            writing: Mutex::default(),
             nameless,
         })
     }
@@ -128,6 +138,8 @@ impl Warehouse {
         }
         let snapshot = self.catalog.snapshot();
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
+        let written = snapshot.all::<FeatureTable>().into_iter();
+        let views = views.chain(written.filter_map(|table| BoundView::of_feature_table(table).ok()));
         let tables = snapshot.objects().flat_map(|object| tables_of(object));
         let of_view = |view: BoundView| {
             let mut tables = self.offline.tables_beginning(&view.span_tables()).unwrap_or_default();
@@ -144,6 +156,11 @@ impl Warehouse {
     /// To be locked by who folds spans of a view: one at a time.
     pub fn folding(&self, view: u64) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.folding.lock().unwrap_or_else(PoisonError::into_inner).entry(view).or_default())
+    }
+
+    /// To be locked by who changes the stored rows of a feature table: one at a time.
+    pub fn writing(&self, table: u64) -> Writing {
+        Arc::clone(self.writing.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
     }
 
     /// Notes that a job runs here, so that it can be cancelled.

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod connection;
+mod copy_in;
 mod decode;
 mod encode;
 mod extended;

@@ -38,6 +38,8 @@ aspects![
     datasets,
     definitions,
     errors,
+    feature_tables,
+    forget,
     online,
     refresh,
     rights,
@@ -45,7 +47,8 @@ aspects![
     sessions,
     sources,
     streams,
-    tables
+    tables,
+    verify
 ];
 
 #[test]

@@ -5,6 +5,8 @@
 mod cancel;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "wire/copy.rs"]
+mod copy;
 #[path = "wire/explain.rs"]
 mod explain;
 #[path = "wire/features.rs"]
@@ -84,6 +86,12 @@ scenarios! {
         deallocate_forgets_statements,
         long_pipelines_and_long_texts_are_answered,
         described_statements_tell_their_types;
+    copy:
+        rows_come_in_by_either_protocol,
+        a_failed_copy_keeps_nothing_and_the_connection_goes_on,
+        a_client_that_leaves_keeps_nothing,
+        other_messages_end_a_copy,
+        many_rows_come_in_a_few_at_a_time;
     hostile:
         malformed_bodies_are_errors,
         malformed_frames_end_the_connection,

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use folded::FoldedSpans;
 pub use interval::{Interval, IntervalSet};
 pub use job::{
-    DatasetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, NewJob, Outcome, RefreshWork, StoreKind,
+    DatasetWork, ForgetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, NewJob, Outcome, RefreshWork,
+    StoreKind,
 };
 
 use crate::error::Error;
@@ -81,7 +82,8 @@ impl Ledger {
     ///
     /// A refresh is refused if a job of the view that has not ended covers part of the range, or if part of it is
     /// materialized already in a store the job would write to and the job may not overwrite. A dataset is refused if
-    /// another job that has not ended makes one of the same name.
+    /// another job that has not ended makes one of the same name. To forget keys is refused while any other job of the
+    /// view has not ended, and so is a refresh meanwhile: it would bring rows back.
     pub fn create_job(&self, request: NewJob) -> Result<Job, Error> {
         let _writer = self.writer();
         let job = {
@@ -341,7 +343,7 @@ impl Ledger {
     /// Refused while a job of the view has not ended: it would bring a range back.
     pub fn forget(&self, view: ObjectId) -> Result<(), Error> {
         let _writer = self.writer();
-        if let Some(job) = self.state().active.values().find(|job| job.refreshes(view)) {
+        if let Some(job) = self.state().active.values().find(|job| job.works_on(view)) {
             return Err(Error::JobConflict { job: job.id });
         }
         let mut batch = self.store.batch();
@@ -420,7 +422,7 @@ impl Ledger {
 impl State {
     /// The ranges of a view that other jobs work on.
     fn others_of(&self, view: ObjectId, job: JobId) -> impl Iterator<Item = Interval> {
-        let others = self.active.values().filter(move |other| other.id != job && other.refreshes(view));
+        let others = self.active.values().filter(move |other| other.id != job && other.works_on(view));
         others.filter_map(|other| other.request.work.refresh().map(|refresh| refresh.range))
     }
 
@@ -435,6 +437,10 @@ impl State {
                     None => Ok(()),
                 }
             }
+            JobWork::Forget(forget) => match self.active.values().find(|job| job.works_on(forget.view)) {
+                Some(job) => Err(Error::JobConflict { job: job.id }),
+                None => Ok(()),
+            },
         }
     }
 
@@ -443,10 +449,13 @@ impl State {
         if range.is_empty() {
             return Err(Error::EmptyRange { range });
         }
-        let mut others = self.active.values().filter_map(|job| Some((job.id, job.request.work.refresh()?)));
-        let meets = |other: &RefreshWork| other.view == refresh.view && other.range.intersection(&range).is_some();
-        if let Some((job, _)) = others.find(|(_, other)| meets(other)) {
-            return Err(Error::JobConflict { job });
+        // a job of the view that has no range works on all of it
+        let meets = |other: &&Job| match &other.request.work {
+            JobWork::Refresh(other) => other.view == refresh.view && other.range.intersection(&range).is_some(),
+            _ => other.works_on(refresh.view),
+        };
+        if let Some(job) = self.active.values().find(meets) {
+            return Err(Error::JobConflict { job: job.id });
         }
         if refresh.overwrite {
             return Ok(());

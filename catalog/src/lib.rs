@@ -27,8 +27,8 @@ pub use diff::diff;
 pub use error::{Error, ObjectName};
 pub use id::{JobId, ObjectId, Version};
 pub use ledger::{
-    DatasetWork, FoldedSpans, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobState, JobWork,
-    Ledger, NewJob, Outcome, RefreshWork, StoreKind,
+    DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobState,
+    JobWork, Ledger, NewJob, Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, Dataset, DatasetInput, DatasetVersion, Definition, Entity, Feature,

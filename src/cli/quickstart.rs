@@ -173,6 +173,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some(password.to_owned()),
+        expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         limits: WireLimits::default(),
     })
 }

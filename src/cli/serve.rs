@@ -112,6 +112,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             features: FeatureLimits { max_requests: config.http_max_requests, cache_bytes: config.serving_cache_bytes },
         },
         password: crate::config::password(),
+        expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         limits: WireLimits {
             max_connections: config.max_connections,
             startup_timeout: Duration::from_secs(config.login_timeout_seconds),

@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
@@ -147,6 +148,8 @@ pub struct QueryPlanner {
     pub pending: Arc<Vec<TableWrite>>,
     /// what functions and system views are told of the session
     facts: Arc<SessionFacts>,
+    /// a relation of this statement alone, and its name in it
+    given: Option<(String, Arc<dyn TableProvider>)>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
     /// their types and values; none while a statement is only described
@@ -177,6 +180,7 @@ impl QueryPlanner {
             source_range: None,
             pending: Arc::default(),
             facts: Arc::default(),
+            given: None,
             parameter_types: Vec::new(),
             parameter_values: Arc::default(),
             depth: 0,
@@ -191,6 +195,17 @@ impl QueryPlanner {
     pub fn with_facts(mut self, facts: Arc<SessionFacts>) -> Self {
         self.facts = facts;
         self
+    }
+
+    /// `name` means a relation of this statement alone. No object may have it.
+    pub fn with_relation(mut self, name: String, relation: Arc<dyn TableProvider>) -> Self {
+        self.given = Some((name, relation));
+        self
+    }
+
+    /// The same of an empty one: what is written to, or whose columns an expression may name.
+    pub fn with_columns(self, name: String, columns: SchemaRef) -> Self {
+        self.with_relation(name, Arc::new(EmptyTable::new(columns)))
     }
 
     pub fn system_context(&self) -> SystemContext {
@@ -399,6 +414,11 @@ impl QueryPlanner {
         reference: &TableReference,
         times: &system_time::SystemTimes,
     ) -> Result<Arc<dyn TableSource>> {
+        if let Some((name, relation)) = &self.given
+            && name == reference.table()
+        {
+            return Ok(provider_as_source(Arc::clone(relation)));
+        }
         if let Some((name, number)) = self.versioned(reference, times) {
             let original = with_table(reference, name);
             let object = self.find(&original)?;

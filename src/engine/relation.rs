@@ -10,7 +10,7 @@ mod interface;
 mod realtime;
 mod table;
 
-pub use bindings::{Bindings, column_of};
+pub use bindings::{Bindings, binding, column_of};
 pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, time_type};
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;

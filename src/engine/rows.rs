@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{TableProvider, provider_as_source};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, when};
 use datafusion::physical_plan::execute_stream;
@@ -19,7 +20,7 @@ use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, time_type};
 use super::tables::stored::offline_table;
 use crate::error::{Error, Kind, Result};
-use crate::row::normalize_type;
+use crate::row::{Value, normalize_type, value_at};
 
 /// The number of a row before it is the arrival.
 const ARRIVAL_NUMBER: &str = "_arrival_number";
@@ -276,6 +277,54 @@ pub async fn stored_rows(
         .sort(order)?
         .build()?;
     run_ordered(planner, &plan).await
+}
+
+/// The stored rows of a feature table that arrived after a number, in the order and the columns of [`stored_rows`].
+pub async fn stored_rows_after(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    arrival: i64,
+) -> Result<SendableRecordBatchStream> {
+    let order: Vec<SortExpr> = row_order(view, &view.timestamp, true).into_iter().skip(1).collect();
+    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
+        .filter(column(ARRIVAL).gt(lit(arrival)))?
+        .sort(order)?
+        .build()?;
+    run_ordered(planner, &plan).await
+}
+
+/// The greatest arrival among the stored rows of a feature table.
+pub async fn newest_arrival(planner: &QueryPlanner, view: &BoundView) -> Result<Option<i64>> {
+    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
+        .aggregate(Vec::<Expr>::new(), [max(column(ARRIVAL))])?
+        .build()?;
+    let batches: Vec<_> = run_ordered(planner, &plan).await?.try_collect().await?;
+    let newest = batches.iter().find(|batch| batch.num_rows() > 0);
+    match newest.map(|batch| value_at(batch.column(0).as_ref(), 0)).transpose()?.flatten() {
+        None => Ok(None),
+        Some(Value::Int(arrival)) => Ok(Some(arrival)),
+        Some(_) => Err(Error::internal("an arrival has another type")),
+    }
+}
+
+/// The rows that users have written to a feature table, given by `written` in its declared columns, as they are stored:
+/// in the columns of `row_schema(RowLayout::Events)` and the bucket, sorted by (bucket, keys, time, arrival).
+pub fn written_rows_plan(view: &BoundView, written: Arc<dyn TableProvider>, first_arrival: i64) -> Result<LogicalPlan> {
+    let scan = LogicalPlanBuilder::scan("written", provider_as_source(written), None)?;
+    let mut columns: Vec<Expr> = Vec::new();
+    for key in &view.keys {
+        columns.push(cast(column(&key.name), key.data_type.clone()).alias(&key.name));
+    }
+    columns.push(time_of(view).alias(&view.timestamp));
+    let number = cast(column(ARRIVAL_NUMBER), datafusion::arrow::datatypes::DataType::Int64);
+    columns.push((number + lit(first_arrival - 1)).alias(ARRIVAL));
+    for input in &view.inputs {
+        columns.push(cast(column(&input.name), input.data_type.clone()).alias(&input.name));
+    }
+    let keys: Vec<Expr> = view.keys.iter().map(|key| column(&key.name)).collect();
+    columns.push(bucket_expr(view.buckets, keys).alias(BUCKET));
+    let numbered = scan.window([row_number().alias(ARRIVAL_NUMBER)])?;
+    Ok(numbered.project(columns)?.sort(row_order(view, &view.timestamp, true))?.build()?)
 }
 
 /// Whether the view's query gives any row before `end_us`.

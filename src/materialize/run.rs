@@ -150,14 +150,14 @@ async fn write_online(
 }
 
 /// Runs what blocks on a thread where it may.
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a blocking task died").with_source(error))?
 }
 
 /// Rows of earlier times can never be served again: they are older than every window, or than the TTL.
-fn useful_from_us(view: &BoundView, now_us: i64) -> i64 {
+pub fn useful_from_us(view: &BoundView, now_us: i64) -> i64 {
     match view.plan.required_range([now_us]) {
         Some((start_us, _)) => start_us,
         None => i64::MIN,

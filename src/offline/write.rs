@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use deltalake::kernel::Add;
@@ -25,8 +25,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Files on disk that wait for their commit.
 pub(super) struct Prepared {
-    change: Change,
-    rows: u64,
+    pub(super) change: Change,
+    pub(super) rows: u64,
 }
 
 /// What a write does to the files that are there.
@@ -188,7 +188,7 @@ async fn write_batches(writer: &mut TableWriter, mut batches: BatchStream, cance
     }
 }
 
-fn canceled() -> Error {
+pub(super) fn canceled() -> Error {
     Error::new(Kind::QueryCanceled, "the offline write was cancelled")
 }
 
@@ -200,6 +200,22 @@ async fn copy_outside(
     start_us: i64,
     end_us: i64,
     cancel: &CancellationToken,
+) -> Result<()> {
+    let stays = |time_us: &i64| Some(*time_us < start_us || *time_us >= end_us);
+    let outside = |_: &RecordBatch, times: &[i64]| Ok(BooleanArray::from_iter(times.iter().map(stays)));
+    copy_rows(snapshot, writer, file, cancel, &outside).await
+}
+
+/// Which rows of a batch are to be copied, by the batch in file form and the times of its rows.
+pub(super) type Stays<'a> = &'a (dyn Fn(&RecordBatch, &[i64]) -> Result<BooleanArray> + Sync);
+
+/// Writes those rows of `file` that stay again, in their order.
+pub(super) async fn copy_rows(
+    snapshot: &Snapshot,
+    writer: &mut TableWriter,
+    file: &DataFile,
+    cancel: &CancellationToken,
+    stays: Stays<'_>,
 ) -> Result<()> {
     let table = &snapshot.table;
     let Layout::Keyed { time_column, .. } = &table.layout else { return Ok(()) };
@@ -214,8 +230,7 @@ async fn copy_outside(
         .with_hint("OPTIMIZE the view, which sorts it again"));
     }
     let fail = |error| table_error("read", &file.path, error);
-    let location = Path::from(file.path.strip_prefix(&table.path).unwrap_or(&file.path).to_string_lossy().as_ref());
-    let stored = StoredFile { store: snapshot.files(), location, size_bytes: file.size_bytes };
+    let stored = stored_file(snapshot, file);
     let mut rows = ParquetRecordBatchStreamBuilder::new(stored).await.map_err(fail)?.build().map_err(fail)?;
     while let Some(batch) = rows.try_next().await.map_err(fail)? {
         if cancel.is_cancelled() {
@@ -225,8 +240,8 @@ async fn copy_outside(
             .column_by_name(time_column)
             .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
             .ok_or_else(|| damaged(&table.path, format!("\"{}\" has no time column", file.path.display())))?;
-        let stays = |time_us: i64| time_us < start_us || time_us >= end_us;
-        let bounds = times.values().iter().copied().filter(|time_us| stays(*time_us));
+        let mask = stays(&batch, times.values())?;
+        let bounds = times.values().iter().zip(mask.values()).filter(|(_, stays)| *stays).map(|(time_us, _)| *time_us);
         let bounds = bounds.fold(None, |bounds: Option<(i64, i64)>, time_us| {
             let (min, max) = bounds.unwrap_or((time_us, time_us));
             Some((min.min(time_us), max.max(time_us)))
@@ -234,7 +249,6 @@ async fn copy_outside(
         if bounds.is_none() {
             continue;
         }
-        let mask = BooleanArray::from_iter(times.values().iter().map(|time_us| Some(stays(*time_us))));
         let kept = filter_record_batch(&batch, &mask)
             .and_then(|kept| kept.with_schema(Arc::clone(&table.file_schema)))
             .map_err(|error| {
@@ -244,6 +258,12 @@ async fn copy_outside(
         writer.bound_memory().await?;
     }
     Ok(())
+}
+
+pub(super) fn stored_file(snapshot: &Snapshot, file: &DataFile) -> StoredFile {
+    let path = file.path.strip_prefix(&snapshot.table.path).unwrap_or(&file.path);
+    let location = Path::from(path.to_string_lossy().as_ref());
+    StoredFile { store: snapshot.files(), location, size_bytes: file.size_bytes }
 }
 
 /// Unlinks files that no commit names, last changed before `older_than_us`, except those in use.

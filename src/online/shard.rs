@@ -70,6 +70,10 @@ pub(super) enum Doom {
     OlderThan {
         bound_us: i64,
     },
+    /// Items that a later one with a time before `before_us` has taken the place of.
+    Superseded {
+        before_us: i64,
+    },
     Everything,
 }
 
@@ -179,6 +183,44 @@ impl Shard {
         self.write(|tables| tables.remove(view, key, &Doom::Everything)).map(|_| ())
     }
 
+    /// Removes everything of these keys, in one commit; gives those that had something.
+    pub(super) fn remove_keys<'a>(&self, view: u64, keys: &[&'a Key]) -> Result<Vec<&'a Key>> {
+        self.write(|tables| {
+            let mut found = Vec::new();
+            for key in keys {
+                if tables.remove(view, key, &Doom::Everything)? > 0 {
+                    found.push(*key);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// A number that was kept under this name.
+    pub(super) fn mark(&self, name: &str) -> Result<Option<u64>> {
+        let read = || -> Result<Option<u64>, redb::Error> {
+            let meta = self.database.begin_read()?.open_table(META)?;
+            Ok(meta.get(name)?.map(|mark| mark.value()))
+        };
+        read().map_err(|error| storage_error(&self.path, error))
+    }
+
+    /// Keeps numbers under names, all in one commit; `None` takes a name away.
+    pub(super) fn set_marks(&self, marks: &[(String, Option<u64>)]) -> Result<()> {
+        let mut writer = self.lock();
+        self.commit(&mut writer, |transaction| {
+            let fail = |error| storage_error(&self.path, error);
+            let mut meta = transaction.open_table(META).map_err(|error| storage_error(&self.path, error))?;
+            for (name, mark) in marks {
+                match mark {
+                    Some(mark) => drop(meta.insert(name.as_str(), mark).map_err(fail)?),
+                    None => drop(meta.remove(name.as_str()).map_err(fail)?),
+                }
+            }
+            Ok(())
+        })
+    }
+
     pub(super) fn sync(&self) -> Result<()> {
         let mut writer = self.lock();
         if !writer.dirty {
@@ -273,6 +315,27 @@ impl Snapshot {
 
     pub(super) fn get(&self, row_key: &[u8]) -> Result<Option<redb::AccessGuard<'_, &'static [u8]>>> {
         self.rows.get(row_key).map_err(|error| storage_error(&self.path, error))
+    }
+
+    /// Calls `visit` with key and value of the last row in `[start, end)`, if there is one.
+    pub(super) fn last<T>(
+        &self,
+        (start, end): (Vec<u8>, Vec<u8>),
+        visit: impl FnOnce(&[u8], &[u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if start >= end {
+            return Ok(None);
+        }
+        let fail = |error| storage_error(&self.path, error);
+        let mut rows = self.rows.range(start.as_slice()..end.as_slice()).map_err(fail)?;
+        let Some(last) = rows.next_back() else { return Ok(None) };
+        let (row_key, value) = last.map_err(|error| storage_error(&self.path, error))?;
+        visit(row_key.value(), value.value()).map(Some)
+    }
+
+    pub(super) fn has(&self, view: u64, key: &Key) -> Result<bool> {
+        let listed = codec::listing_key(view, key);
+        Ok(self.keys.get(listed.as_slice()).map_err(|error| storage_error(&self.path, error))?.is_some())
     }
 
     /// Calls `visit` with key and value of every row in `[start, end)`.
@@ -424,6 +487,15 @@ fn doomed(
                 }
                 Ok(())
             })?;
+        }
+        Doom::Superseded { before_us } => {
+            let (start, end) = codec::item_bounds(prefix, i64::MIN, *before_us);
+            scan(rows, path, &start, &end, |row_key, _| {
+                found.push(row_key.to_vec());
+                Ok(())
+            })?;
+            // the last one holds on
+            found.pop();
         }
         Doom::OlderThan { bound_us } => {
             let (_, end) = codec::item_bounds(prefix.clone(), *bound_us, *bound_us);

@@ -433,3 +433,65 @@ fn nothing_synced_is_lost() {
     }
     assert!(synced > 0, "the test has seen a sync");
 }
+
+#[test]
+fn the_newest_item_takes_the_place_of_older_ones() {
+    let dir = tempfile::tempdir().expect("folder");
+    let store = OnlineStore::open(dir.path(), 3, CACHE).expect("opens");
+    let keys = nasty_keys();
+    let item = |key: &Key, time_us: i64, sequence: i64| ItemRow {
+        key: key.clone(),
+        time_us,
+        sequence,
+        secondary: None,
+        payload: vec![1],
+    };
+    let orders = [(-5, 1), (0, 2), (0, 300), (7, 4), (9, 5)];
+    let rows = keys.iter().flat_map(|key| orders.map(|(time_us, sequence)| item(key, time_us, sequence)));
+    store.put_items(1, rows.clone().collect()).expect("writes");
+    store.put_items(2, rows.collect()).expect("writes");
+    let newest = |view: u64, key: &Key, times: Range<i64>| {
+        let found = store.reader().expect("reads").newest_item(view, key, times).expect("reads");
+        found.map(|item| (item.time_us, item.sequence))
+    };
+    for key in &keys {
+        let until = [-6, -4, 1, 8, i64::MAX].map(|end| newest(1, key, i64::MIN..end));
+        assert_eq!(until, [None, Some((-5, 1)), Some((0, 300)), Some((7, 4)), Some((9, 5))]);
+        assert_eq!(
+            (newest(1, key, 1..7), newest(1, key, 5..5), newest(3, key, i64::MIN..i64::MAX)),
+            (None, None, None)
+        );
+    }
+    let superseded = store.remove_superseded(1, 8).expect("removes");
+    assert_eq!(superseded, 3 * keys.len() as u64);
+    assert_eq!(store.remove_superseded(1, 8).expect("removes"), 0);
+    let reader = store.reader().expect("reads");
+    for key in &keys {
+        let left = reader.items(1, key, i64::MIN..i64::MAX).expect("items");
+        assert_eq!(left.iter().map(|item| item.time_us).collect::<Vec<_>>(), [7, 9]);
+        assert_eq!(reader.items(2, key, i64::MIN..i64::MAX).expect("items").len(), orders.len());
+        assert!(reader.has(1, key).expect("reads") && !reader.has(3, key).expect("reads"));
+    }
+    let stranger = Key::encode([Some(&Value::Text("a stranger".into()))]).expect("not null");
+    let found = store.remove_keys(1, keys.iter().chain([&stranger])).expect("removes");
+    assert_eq!(found.len(), keys.len());
+    assert!(!found.contains(&&stranger));
+    assert_eq!(store.reader().expect("reads").keys(1).expect("keys").count(), 0);
+    assert_eq!(store.reader().expect("reads").keys(2).expect("keys").count(), keys.len());
+}
+
+#[test]
+fn marks_last_like_rows() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mark = |name: &str, mark: Option<u64>| (name.to_owned(), mark);
+    {
+        let store = OnlineStore::open(dir.path(), 2, CACHE).expect("opens");
+        assert_eq!(store.mark("a").expect("reads"), None);
+        store.set_marks(&[mark("a", Some(7)), mark("b", Some(8)), mark("c", None)]).expect("writes");
+        store.set_marks(&[mark("b", None)]).expect("writes");
+        store.sync().expect("syncs");
+    }
+    let store = OnlineStore::open(dir.path(), 2, CACHE).expect("opens");
+    let marks = ["a", "b", "c"].map(|name| store.mark(name).expect("reads"));
+    assert_eq!(marks, [Some(7), None, None]);
+}

@@ -10,8 +10,9 @@ use sqlparser::ast;
 
 use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
 use crate::error::{Error, Kind, Result};
+use crate::materialize;
 use crate::offline::{Layout, Write, WriteKind};
-use crate::statement::{after_commit, schema_of_table};
+use crate::statement::{after_commit, feature_table, schema_of_table};
 use crate::warehouse::Warehouse;
 
 /// As ReadyForQuery says it.
@@ -133,7 +134,8 @@ impl Transaction {
     }
 
     /// Makes everything durable, or nothing. Rows of new tables are written first: nobody sees them until the catalog
-    /// has the table. Rows of tables that exist follow, one atomic append a table; those that were staged are copied.
+    /// has the table. Rows of tables that exist, and of feature tables, follow, one atomic append a table; those that were
+    /// staged are copied.
     pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
         if self.base.is_none() {
             self.rollback();
@@ -197,6 +199,9 @@ fn table_made(change: &Change) -> Option<String> {
 
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
 async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWrite) -> Result<()> {
+    if let Some(table) = feature_table(snapshot, &write.table) {
+        return materialize::append(warehouse, table, write).await;
+    }
     let Some(schema) = schema_of_table(snapshot, &write.table) else {
         let message = "could not commit: another session dropped a table that this one has written to";
         return Err(Error::new(Kind::SerializationFailure, message));

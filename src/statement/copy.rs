@@ -1,11 +1,16 @@
-//! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store.
+//! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store. `COPY … FROM STDIN`:
+//! which rows a client is asked for, and where they go; what they look like on the wire is not known here.
 
+use arrow::datatypes::SchemaRef;
 use granary_catalog::FileFormat;
+use granary_sql::name::fold;
 use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
-use super::execute::Parameters;
+use super::execute::{BatchStream, Parameters};
 use super::select;
+use super::table::{self, COPY, Target};
 use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
 
@@ -83,4 +88,205 @@ fn format_of(name: &str) -> Option<FileFormat> {
         "json" | "ndjson" => Some(FileFormat::Json),
         _ => None,
     }
+}
+
+/// Rows that a client is asked for.
+#[derive(Debug, Clone)]
+pub struct CopyIn {
+    target: Target,
+    /// as typed
+    pub text: String,
+    /// the places in the table of the columns that each line has
+    pub columns: Vec<usize>,
+    pub format: CopyFormat,
+}
+
+impl CopyIn {
+    /// The columns of the table, which its rows must come with.
+    pub fn schema(&self) -> SchemaRef {
+        self.target.nullable_schema()
+    }
+
+    pub fn table(&self) -> &str {
+        &self.target.name
+    }
+
+    /// The places in the table of columns that cannot be NULL, each with the error of a row where it is.
+    pub fn required(&self) -> Vec<(usize, Error)> {
+        let columns = self.target.columns.iter().enumerate().filter(|(_, column)| !column.nullable);
+        columns.map(|(place, column)| (place, self.target.null_in(column))).collect()
+    }
+}
+
+/// PostgreSQL's text format, or its CSV.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFormat {
+    pub is_csv: bool,
+    /// the first line has the names of the columns, and is left out
+    pub header: bool,
+    pub delimiter: u8,
+    /// what stands for NULL
+    pub null: String,
+    /// CSV only, as is the escape
+    pub quote: u8,
+    pub escape: u8,
+}
+
+impl CopyFormat {
+    pub fn text() -> CopyFormat {
+        let (quote, escape) = (b'"', b'"');
+        CopyFormat { is_csv: false, header: false, delimiter: b'\t', null: "\\N".to_owned(), quote, escape }
+    }
+
+    pub fn csv() -> CopyFormat {
+        CopyFormat { is_csv: true, delimiter: b',', null: String::new(), ..CopyFormat::text() }
+    }
+}
+
+/// `COPY t [(columns)] FROM STDIN`.
+pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<CopyIn> {
+    let ast::Statement::Copy { source, to: false, target, options, legacy_options, .. } = copy else {
+        return Err(Error::internal("a COPY FROM is none"));
+    };
+    let ast::CopySource::Table { table_name, columns } = source else {
+        return Err(Error::new(Kind::Syntax, "COPY FROM cannot be used with a query"));
+    };
+    let into = table::writable(context, table_name, COPY)?;
+    match target {
+        ast::CopyTarget::Stdin => {}
+        other => {
+            let hint = "send the rows: COPY … FROM STDIN, or \\copy in psql; or read files as a SOURCE";
+            return Err(Error::not_supported(format!("COPY FROM {other}")).with_hint(hint));
+        }
+    }
+    let mut places = Vec::new();
+    for name in columns {
+        let column = fold(name);
+        let Some(place) = into.columns.iter().position(|known| known.name == column) else {
+            let message = format!("column \"{column}\" of relation \"{}\" does not exist", into.name);
+            return Err(context.at_ident(name, Error::new(Kind::UndefinedColumn, message)));
+        };
+        if places.contains(&place) {
+            let message = format!("column \"{column}\" specified more than once");
+            return Err(context.at_ident(name, Error::new(Kind::DuplicateColumn, message)));
+        }
+        places.push(place);
+    }
+    if places.is_empty() {
+        places = (0..into.columns.len()).collect();
+    }
+    let format = format(options, legacy_options)?;
+    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format })
+}
+
+/// What options say of the format, in PostgreSQL's new form or its old one.
+#[derive(Default)]
+struct FormatOptions {
+    is_csv: bool,
+    header: bool,
+    delimiter: Option<char>,
+    null: Option<String>,
+    quote: Option<char>,
+    escape: Option<char>,
+}
+
+fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyFormat> {
+    let mut said = FormatOptions::default();
+    for option in options {
+        match option {
+            ast::CopyOption::Format(name) => match name.value.to_ascii_lowercase().as_str() {
+                "text" => said.is_csv = false,
+                "csv" => said.is_csv = true,
+                "binary" => return Err(Error::not_supported("COPY FROM STDIN in binary format")),
+                other => {
+                    let message = format!("COPY format \"{other}\" not recognized");
+                    return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text or csv"));
+                }
+            },
+            ast::CopyOption::Header(header) => said.header = *header,
+            ast::CopyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
+            ast::CopyOption::Null(null) => said.null = Some(null.clone()),
+            ast::CopyOption::Quote(quote) => said.quote = Some(*quote),
+            ast::CopyOption::Escape(escape) => said.escape = Some(*escape),
+            ast::CopyOption::Encoding(name) if is_utf8(name) => {}
+            other => return Err(Error::not_supported(format!("COPY option {other}"))),
+        }
+    }
+    for option in legacy_options {
+        match option {
+            ast::CopyLegacyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
+            ast::CopyLegacyOption::Null(null) => said.null = Some(null.clone()),
+            ast::CopyLegacyOption::Header => said.header = true,
+            ast::CopyLegacyOption::Csv(options) => {
+                said.is_csv = true;
+                for option in options {
+                    match option {
+                        ast::CopyLegacyCsvOption::Header => said.header = true,
+                        ast::CopyLegacyCsvOption::Quote(quote) => said.quote = Some(*quote),
+                        ast::CopyLegacyCsvOption::Escape(escape) => said.escape = Some(*escape),
+                        other => return Err(Error::not_supported(format!("COPY option {other}"))),
+                    }
+                }
+            }
+            other => return Err(Error::not_supported(format!("COPY option {other}"))),
+        }
+    }
+    said.checked()
+}
+
+fn is_utf8(encoding: &str) -> bool {
+    ["utf8", "utf-8"].contains(&encoding.to_ascii_lowercase().as_str())
+}
+
+impl FormatOptions {
+    fn checked(self) -> Result<CopyFormat> {
+        let FormatOptions { is_csv, header, delimiter, null, quote, escape } = self;
+        let wrong = |message: String| Err(Error::new(Kind::InvalidParameterValue, message));
+        let one_byte = |name: &str, character: Option<char>, default: u8| match character.map(u8::try_from) {
+            None => Ok(default),
+            Some(Ok(byte)) if byte.is_ascii() => Ok(byte),
+            Some(_) => {
+                Err(Error::new(Kind::InvalidParameterValue, format!("COPY {name} must be a single one-byte character")))
+            }
+        };
+        if !is_csv
+            && let Some((name, _)) = [("quote", quote), ("escape", escape)].iter().find(|(_, said)| said.is_some())
+        {
+            return Err(Error::new(Kind::FeatureNotSupported, format!("COPY {name} available only in CSV mode")));
+        }
+        let default = if is_csv { CopyFormat::csv() } else { CopyFormat::text() };
+        let delimiter = one_byte("delimiter", delimiter, default.delimiter)?;
+        let quote = one_byte("quote", quote, default.quote)?;
+        let escape = one_byte("escape", escape, quote)?;
+        let null = null.unwrap_or(default.null);
+        if delimiter == b'\n' || delimiter == b'\r' {
+            return wrong("COPY delimiter cannot be newline or carriage return".to_owned());
+        }
+        if null.contains(['\n', '\r']) {
+            return wrong("COPY null representation cannot use newline or carriage return".to_owned());
+        }
+        if !is_csv && (b"\\.".contains(&delimiter) || delimiter.is_ascii_lowercase() || delimiter.is_ascii_digit()) {
+            return wrong(format!("COPY delimiter cannot be \"{}\"", char::from(delimiter)));
+        }
+        if is_csv && delimiter == quote {
+            return wrong("COPY delimiter and quote must be different".to_owned());
+        }
+        if null.as_bytes().contains(&delimiter) {
+            return wrong("COPY delimiter must not appear in the NULL specification".to_owned());
+        }
+        if is_csv && null.as_bytes().contains(&quote) {
+            return wrong("CSV quote character must not appear in the NULL specification".to_owned());
+        }
+        Ok(CopyFormat { is_csv, header, delimiter, null, quote, escape })
+    }
+}
+
+/// Leaves the client's rows in the context; gives their number.
+pub async fn copy_rows(
+    context: &mut StatementContext,
+    copy: &CopyIn,
+    rows: BatchStream,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    table::gather(context, &copy.target, rows, cancel).await
 }

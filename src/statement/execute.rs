@@ -14,12 +14,15 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
+use super::copy::CopyIn;
 use super::{
-    alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view, grant,
-    optimize, realtime_view, refresh, rights, role, select, show, source, stream, table, vacuum, view, workspace,
+    alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
+    forget, grant, optimize, realtime_view, refresh, rights, role, select, show, source, stream, table, vacuum, verify,
+    view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
+use crate::materialize;
 use crate::row::Value;
 use crate::warehouse::Warehouse;
 
@@ -60,6 +63,8 @@ pub enum Response {
         schema: SchemaRef,
         rows: ValueRows,
     },
+    /// the client is to send rows: the session's `copy_in` takes them
+    CopyIn(CopyIn),
     Done {
         tag: String,
     },
@@ -70,6 +75,7 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Response::Rows { schema, .. } | Response::Found { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::CopyIn(copy) => write!(f, "CopyIn({copy:?})"),
             Response::Done { tag } => write!(f, "Done({tag})"),
             Response::Empty => f.write_str("Empty"),
         }
@@ -151,6 +157,10 @@ async fn dispatch(
             vacuum::vacuum(context, statement, cancel).await?;
             Ok(Response::done("VACUUM"))
         }
+        Statement::Verify(statement) => {
+            let (schema, rows) = Box::pin(verify::verify(context, statement)).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
+        }
         Statement::CancelJob(statement) => {
             refresh::cancel_job(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
@@ -182,7 +192,6 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::Alter(statement) => alter::alter(context, statement).await,
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
-        Statement::Verify(_) => Err(Error::not_supported("VERIFY FEATURE VIEW")),
         Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
         Statement::GrantRole(grant) => role::grant(context, grant),
         Statement::RevokeRole(revoke) => role::revoke(context, revoke),
@@ -273,6 +282,11 @@ async fn postgres(
             grant::revoke(context, revoke)?;
             Ok(Response::done("REVOKE"))
         }
+        ast::Statement::Copy { to: false, .. } => Ok(Response::CopyIn(copy::copy_from(context, statement)?)),
+        ast::Statement::Delete(delete) if forget::forgets(context, delete) => {
+            let keys = Box::pin(forget::forget(context, delete, parameters, cancel)).await?;
+            Ok(Response::done(format!("DELETE {keys}")))
+        }
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
             drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;
             Ok(Response::done(format!("DROP {object_type}")))
@@ -302,6 +316,12 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
                 };
                 if !same {
                     forget_view(warehouse, &bound).await?;
+                }
+            }
+            Object::FeatureTable(table) => {
+                let now = after.get_as::<granary_catalog::FeatureTable>(table.header.id);
+                if now != Some(table) {
+                    materialize::after_change(warehouse, table, now).await?;
                 }
             }
             Object::Table(_) | Object::Dataset(_) => {

@@ -1,6 +1,6 @@
-//! `CREATE FEATURE TABLE`: declared here; rows come with a later release.
+//! `CREATE FEATURE TABLE`: what it declares. Its rows are written like those of other tables.
 
-use granary_catalog::{Change, Feature, FeatureDefinition, FeatureTable, ObjectKind};
+use granary_catalog::{Change, Feature, FeatureDefinition, FeatureTable, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureTable;
 
@@ -74,9 +74,21 @@ pub fn create(context: &mut StatementContext, create: &CreateFeatureTable) -> Re
             buckets: feature_view::buckets(options)?,
         };
         if let Some(existing) = context.snapshot().get(table.header.id) {
+            check_offline(existing, &table)?;
             context.check_replaced_interface(existing, &Interface::of_view(&BoundView::of_feature_table(&table)?))?;
         }
         context.changes.push(Change::put(table));
     }
     Ok(())
+}
+
+/// Rows that were written without an offline store are not there: it would answer for the past as if they never were.
+fn check_offline(existing: &Object, table: &FeatureTable) -> Result<()> {
+    let Some(existing) = existing.downcast::<FeatureTable>() else { return Ok(()) };
+    let storage = |table: &FeatureTable| BoundView::of_feature_table(table).map(|view| view.storage);
+    if existing.offline || !table.offline || storage(existing)? != storage(table)? {
+        return Ok(());
+    }
+    let message = format!("offline = true for feature table \"{}\", which was made without", table.header.name);
+    Err(Error::not_supported(message).with_hint("make a new feature table, and write its rows to that"))
 }

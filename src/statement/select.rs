@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use granary_catalog::{Column, ObjectId};
 use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
@@ -52,13 +52,14 @@ pub fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Err
     }
 }
 
-/// Plans a client's statement that DataFusion knows: a query, EXPLAIN, or the query of an INSERT.
-pub async fn plan_query(
+/// Plans a statement that names one relation which is in no catalog, by its name and columns.
+pub async fn plan_write(
     context: &StatementContext,
     statement: ast::Statement,
     parameters: &Parameters,
+    (name, columns): (String, SchemaRef),
 ) -> Result<LogicalPlan> {
-    planner_of(context, parameters).plan(statement, &context.text).await
+    planner_of(context, parameters).with_columns(name, columns).plan(statement, &context.text).await
 }
 
 /// Plans a client's query, with the labels that its columns are shown under.

@@ -1,11 +1,11 @@
-//! Ordinary tables: `CREATE TABLE [AS]`, `INSERT`. Their rows are in the offline store.
+//! Ordinary tables: `CREATE TABLE [AS]`. And `INSERT`, into them and into feature tables: rows that wait for the commit.
 
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Change, Column, ObjectKind, Table};
+use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Table};
 use granary_sql::SqlText;
 use granary_sql::name::fold;
 use sqlparser::ast;
@@ -16,8 +16,8 @@ use super::execute::Parameters;
 use super::select::{self, PlannedQuery};
 use super::{types, view};
 use crate::engine::{
-    LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, insert_input, is_system_schema, max_length, run,
-    table_id,
+    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, declared_columns, insert_input,
+    is_system_schema, max_length, run, table_id,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
@@ -72,7 +72,7 @@ pub async fn create(
     context.snapshot().apply(&context.changes)?;
     match query {
         None => Ok(None),
-        Some(query) => fill(context, &table, query.plan, cancel).await.map(Some),
+        Some(query) => fill(context, &Target::of_table(&table), query.plan, cancel).await.map(Some),
     }
 }
 
@@ -135,31 +135,96 @@ pub fn schema_of(columns: &[Column]) -> SchemaRef {
 }
 
 /// The columns of the stored table of that name, if a table of the catalog has it.
-pub fn schema_of_table(snapshot: &granary_catalog::Snapshot, stored: &str) -> Option<SchemaRef> {
-    snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored).map(|table| schema_of(&table.columns))
+pub fn schema_of_table(snapshot: &Snapshot, stored: &str) -> Option<SchemaRef> {
+    let table = snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
+    table.map(|table| schema_of(&table.columns)).or_else(|| feature_table(snapshot, stored).map(declared_columns))
+}
+
+/// The feature table whose stored rows have that name.
+pub fn feature_table<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a FeatureTable> {
+    let is_its =
+        |table: &&FeatureTable| BoundView::of_feature_table(table).is_ok_and(|view| view.offline_table() == stored);
+    snapshot.all::<FeatureTable>().into_iter().find(is_its)
+}
+
+/// What rows are written to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub name: String,
+    /// the name of its stored rows
+    pub stored: String,
+    pub columns: Vec<Column>,
+    is_feature_table: bool,
+}
+
+impl Target {
+    fn of_table(table: &Table) -> Target {
+        let (name, columns) = (table.header.name.clone(), table.columns.clone());
+        Target { name, stored: table_id(table), columns, is_feature_table: false }
+    }
+
+    /// Its keys and its time cannot be NULL.
+    fn of_feature_table(table: &FeatureTable) -> Result<Target> {
+        let view = BoundView::of_feature_table(table)?;
+        let is_key = |name: &str| name == table.timestamp || table.join_keys.iter().any(|key| key.name == name);
+        let column = |column: &Column| Column { nullable: !is_key(&column.name), ..column.clone() };
+        let columns = table.columns.iter().map(column).collect();
+        let (name, stored) = (table.header.name.clone(), view.offline_table());
+        Ok(Target { name, stored, columns, is_feature_table: true })
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        schema_of(&self.columns)
+    }
+
+    /// The same without NOT NULL, which is checked when the rows are there, with the names of the column and its table.
+    pub fn nullable_schema(&self) -> SchemaRef {
+        let nullable = |column: &Column| Field::new(&column.name, column.data_type.clone(), true);
+        Arc::new(Schema::new(self.columns.iter().map(nullable).collect::<Vec<_>>()))
+    }
+
+    pub fn null_in(&self, column: &Column) -> Error {
+        let (column, table) = (&column.name, &self.name);
+        let message = format!("null value in column \"{column}\" of relation \"{table}\" violates not-null constraint");
+        Error::new(Kind::NotNullViolation, message)
+    }
+
+    /// Under which an INSERT is planned, whose query may read the target, too.
+    fn planned_name(&self) -> String {
+        format!("{}@rows", self.name)
+    }
 }
 
 /// What a transaction holds of one table's new rows; more are staged in the offline store.
 const HELD_BYTES: usize = 16 << 20;
 
-/// Leaves the plan's rows in the context, as rows of `table`; gives their number.
+/// Leaves the plan's rows in the context, as rows of `target`; gives their number.
 async fn fill(
     context: &mut StatementContext,
-    table: &Table,
+    target: &Target,
     plan: LogicalPlan,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let schema = schema_of(&table.columns);
     let state = context.planner().state();
-    let rows = run(&state, &cast_batches(plan, &schema)?).await?;
-    let checked = table.clone();
+    let rows = run(&state, &cast_batches(plan, &target.schema())?).await?;
+    gather(context, target, rows.map_err(Error::from).boxed(), cancel).await
+}
+
+/// Leaves rows, which have the target's columns, in the context; gives their number.
+pub async fn gather(
+    context: &mut StatementContext,
+    target: &Target,
+    rows: BatchStream,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    let checked = target.clone();
     let check =
         move |batch| std::future::ready(check_nulls(&checked, &batch).and_then(|()| fit_lengths(&checked, batch)));
-    let mut rows = rows.map_err(Error::from).and_then(check).boxed();
-    let id = table_id(table);
+    let mut rows = rows.and_then(check).boxed();
+    let id = &target.stored;
     let pending = Arc::clone(&context.pending);
-    let before = pending.iter().find(|write| write.table == id);
-    let mut write = TableWrite { table: id, staged: None, batches: Vec::new(), held_bytes: 0 };
+    let before = pending.iter().find(|write| write.table == *id);
+    let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0 };
     while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= HELD_BYTES {
         let Some(batch) = rows.try_next().await? else {
             let n_rows = count(&write.batches);
@@ -175,11 +240,11 @@ async fn fill(
     let rows = futures::stream::iter(held.map(Ok)).chain(rows).boxed();
     let staged = match before.and_then(|before| before.staged.clone()) {
         Some(staged) => staged,
-        None => Arc::new(new_staged(context, &write.table)?),
+        None => Arc::new(new_staged(context, target)?),
     };
     write.held_bytes = 0;
     write.staged = Some(Arc::clone(&staged));
-    let n_written = stage(context, staged, schema, rows, cancel).await?;
+    let n_written = stage(context, staged, target.schema(), rows, cancel).await?;
     context.writes.push(write);
     Ok(n_written - n_held)
 }
@@ -188,10 +253,15 @@ fn count(batches: &[RecordBatch]) -> u64 {
     batches.iter().map(|batch| batch.num_rows() as u64).sum()
 }
 
-/// A new table can take its rows at once, since nobody can name it. Rows of one that others see wait beside it.
-fn new_staged(context: &StatementContext, table: &str) -> Result<Staged> {
-    let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), table).is_none();
-    let name = if is_new { table.to_owned() } else { format!("{STAGED}{}", new_storage_id()?) };
+/// A new table can take its rows at once, since nobody can name it. Rows of one that others see wait beside it, and so
+/// do those of a feature table, which have an order of their own.
+fn new_staged(context: &StatementContext, target: &Target) -> Result<Staged> {
+    let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
+    let name = if is_new && !target.is_feature_table {
+        target.stored.clone()
+    } else {
+        format!("{STAGED}{}", new_storage_id()?)
+    };
     Ok(Staged::new(&context.warehouse.offline, name))
 }
 
@@ -221,26 +291,32 @@ pub async fn insert(
     parameters: &Parameters,
     cancel: &CancellationToken,
 ) -> Result<u64> {
+    let (target, plan) = plan_insert(context, insert, parameters).await?;
+    let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
+    fill(context, &target, plan, cancel).await
+}
+
+/// What an INSERT writes to, and its plan. Errors: its target cannot be written to; those of its query.
+pub async fn plan_insert(
+    context: &StatementContext,
+    insert: &ast::Insert,
+    parameters: &Parameters,
+) -> Result<(Target, LogicalPlan)> {
     let ast::TableObject::TableName(name) = &insert.table else {
         return Err(Error::not_supported("INSERT into something other than a table"));
     };
-    let table = writable(context, name, INSERT)?;
-    let insert = ast::Statement::Insert(with_columns(context, insert, &table)?);
-    let plan = select::plan_query(context, insert, parameters).await?;
-    let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-    fill(context, &table, plan, cancel).await
+    let target = writable(context, name, INSERT)?;
+    let mut insert = with_columns(context, insert, &target)?;
+    let planned_name = target.planned_name();
+    insert.table = ast::TableObject::TableName(ast::Ident::with_quote('"', &planned_name).into());
+    let statement = ast::Statement::Insert(insert);
+    let relation = (planned_name, target.nullable_schema());
+    let plan = select::plan_write(context, statement, parameters, relation).await?;
+    Ok((target, plan))
 }
 
-/// An INSERT as it is to be planned. Errors: its target cannot be written to.
-pub fn checked_insert(context: &StatementContext, insert: &ast::Insert) -> Result<ast::Insert> {
-    match &insert.table {
-        ast::TableObject::TableName(name) => with_columns(context, insert, &writable(context, name, INSERT)?),
-        _ => Ok(insert.clone()),
-    }
-}
-
-/// Rows of VALUES may be shorter than the table: its last columns are NULL then.
-fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table) -> Result<ast::Insert> {
+/// Rows of VALUES may be shorter than the table: its last columns are NULL then. So is what is said to be the DEFAULT.
+fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Target) -> Result<ast::Insert> {
     for (unsupported, what) in
         [(insert.on.is_some(), "INSERT … ON CONFLICT"), (insert.returning.is_some(), "INSERT … RETURNING")]
     {
@@ -249,9 +325,17 @@ fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table)
         }
     }
     let mut insert = insert.clone();
-    let Some(ast::SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) else {
+    let Some(ast::SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else {
         return Ok(insert);
     };
+    for value in values.rows.iter_mut().flat_map(|row| &mut row.content) {
+        if let ast::Expr::Identifier(word) = value
+            && word.quote_style.is_none()
+            && word.value.eq_ignore_ascii_case("default")
+        {
+            *value = ast::Expr::Value(ast::Value::Null.with_empty_span());
+        }
+    }
     let Some(longest) = values.rows.iter().max_by_key(|row| row.content.len()) else { return Ok(insert) };
     let n_values = longest.content.len();
     let n_columns = if insert.columns.is_empty() { table.columns.len() } else { insert.columns.len() };
@@ -274,15 +358,12 @@ fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Table)
 }
 
 const INSERT: &str = "INSERT into";
-const COPY: &str = "COPY to";
-const DELETE: &str = "DELETE from";
+pub const COPY: &str = "COPY to";
+pub const DELETE: &str = "DELETE from";
 
 /// Refuses to write to what cannot be written to, for the statements that write to nothing yet.
 pub fn check_written(context: &StatementContext, statement: &ast::Statement) -> Result<()> {
     let (verb, name) = match statement {
-        ast::Statement::Copy { source: ast::CopySource::Table { table_name, .. }, to: false, .. } => {
-            (COPY, Some(table_name))
-        }
         ast::Statement::Update(update) => ("UPDATE", table_name(&update.table.relation)),
         ast::Statement::Delete(delete) => {
             let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
@@ -301,15 +382,15 @@ fn is_dataset(context: &StatementContext, name: &ast::ObjectName) -> bool {
     found.is_some_and(|object| object.kind() == ObjectKind::Dataset)
 }
 
-fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {
+pub fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {
     match factor {
         ast::TableFactor::Table { name, .. } => Some(name),
         _ => None,
     }
 }
 
-/// The table of that name; an error that says what else it is.
-fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> Result<Table> {
+/// The table or feature table of that name; an error that says what else it is.
+pub fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> Result<Target> {
     let reference = crate::engine::table_reference(name)
         .ok_or_else(|| Error::new(Kind::InvalidName, format!("\"{name}\" is not a table's name")))?;
     if is_system_schema(reference.schema()) {
@@ -322,13 +403,13 @@ fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> R
         context.at(name, error)
     })?;
     match object.as_ref() {
-        granary_catalog::Object::Table(table) => Ok(table.clone()),
+        Object::Table(table) => Ok(Target::of_table(table)),
+        Object::FeatureTable(table) if verb == INSERT || verb == COPY => Target::of_feature_table(table),
         other => {
             let target = format!("{} \"{}\"", other.kind().as_str(), other.name());
             let is_later = match other.kind() {
                 ObjectKind::FeatureTable => true,
                 ObjectKind::Stream => verb == INSERT || verb == COPY || verb == DELETE,
-                ObjectKind::FeatureView => verb == DELETE,
                 _ => false,
             };
             let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
@@ -345,7 +426,7 @@ fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) -> R
 }
 
 /// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
-fn fit_lengths(table: &Table, batch: RecordBatch) -> Result<RecordBatch> {
+fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
     for (column, array) in table.columns.iter().zip(&mut columns) {
         let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
@@ -367,16 +448,10 @@ fn fit_lengths(table: &Table, batch: RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
 
-fn check_nulls(table: &Table, batch: &RecordBatch) -> Result<()> {
+fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
     for (index, column) in table.columns.iter().enumerate() {
         if !column.nullable && batch.column(index).null_count() > 0 {
-            return Err(Error::new(
-                Kind::NotNullViolation,
-                format!(
-                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                    column.name, table.header.name
-                ),
-            ));
+            return Err(table.null_in(column));
         }
     }
     Ok(())

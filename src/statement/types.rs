@@ -8,6 +8,7 @@ use sqlparser::ast;
 pub use crate::row::type_name;
 
 use super::context::StatementContext;
+use crate::engine::max_length;
 use crate::error::{Error, Kind, Result};
 
 /// The precision of `numeric` without one.
@@ -94,7 +95,8 @@ pub fn columns(context: &StatementContext, columns: &[granary_sql::Column]) -> R
         .iter()
         .map(|column| {
             let data_type = data_type(&column.data_type.ast).map_err(|error| context.at_ident(&column.name, error))?;
-            Ok(Column::new(fold(&column.name), data_type, true))
+            let max_length = max_length(&column.data_type.ast);
+            Ok(Column { max_length, ..Column::new(fold(&column.name), data_type, true) })
         })
         .collect()
 }

@@ -122,6 +122,11 @@ impl Connection {
                     Response::Found { schema, rows } => {
                         RowSource::of_values(&schema, rows, statement.columns.as_ref(), result_formats)?
                     }
+                    Response::CopyIn(copy) => {
+                        let tag = self.copy_in(copy, token).await?;
+                        self.put_done(&tag);
+                        return Ok(PortalState::Done);
+                    }
                     Response::Done { tag } => {
                         self.put_done(&tag);
                         return Ok(PortalState::Done);

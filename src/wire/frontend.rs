@@ -64,6 +64,10 @@ impl Tag {
         }
     }
 
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+
     pub fn most_bytes(self, limit: usize) -> usize {
         match self.0 {
             b'Q' | b'P' | b'B' | b'F' | b'd' => limit,

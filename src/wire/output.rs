@@ -145,6 +145,9 @@ fn put_report(body: &mut BytesMut, severity: &str, error: &Error) {
     if let Some(hint) = error.hint() {
         field(b'H', hint);
     }
+    if let Some(context) = error.context() {
+        field(b'W', context);
+    }
     if let Some(position) = error.position() {
         field(b'P', &position.to_string());
     }

@@ -53,6 +53,12 @@ impl Connection {
                 self.link.out.small(b'I', |_| {});
                 self.commit_if(is_last).await
             }
+            Response::CopyIn(copy) => {
+                let tag = self.copy_in(copy, &token).await?;
+                self.commit_if(is_last).await?;
+                self.put_done(&tag);
+                Ok(())
+            }
             Response::Done { tag } => {
                 self.commit_if(is_last).await?;
                 self.put_done(&tag);

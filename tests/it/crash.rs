@@ -18,13 +18,13 @@ const DAYS: i64 = 50;
 const LONGEST_RUN_MS: u64 = 250;
 const MOST_PATIENT_RUN_MS: u64 = 10_000;
 
-struct Process {
+pub struct Process {
     child: Child,
     port: u16,
 }
 
 impl Process {
-    fn start(folder: &Path) -> Process {
+    pub fn start(folder: &Path) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder)
@@ -36,14 +36,14 @@ impl Process {
         Process { child, port }
     }
 
-    async fn connect(&self) -> Client {
+    pub async fn connect(&self) -> Client {
         let dsn = format!("host=127.0.0.1 port={} user=granary dbname=granary password={PASSWORD}", self.port);
         let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
         tokio::spawn(connection);
         client
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("ends");
     }

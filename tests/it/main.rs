@@ -9,5 +9,7 @@ mod ready;
 mod services;
 mod spans;
 mod storage;
+mod table_crash;
+mod tables;
 mod tidy;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
@@ -40,6 +41,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
+        expiry_interval: Duration::from_secs(3600),
         limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }
 }
@@ -75,7 +77,7 @@ impl World {
                 Ok(batches.iter().flat_map(rows_of).collect())
             }
             Response::Found { schema, rows } => Ok(rows_of(&rows.into_batch(&schema)?)),
-            Response::Done { .. } | Response::Empty => Ok(Vec::new()),
+            Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
         }
     }
 

@@ -24,6 +24,7 @@ pub struct NewJob {
 pub enum JobWork {
     Refresh(RefreshWork),
     Dataset(DatasetWork),
+    Forget(ForgetWork),
 }
 
 /// Materializes a range of a view.
@@ -48,25 +49,45 @@ pub struct DatasetWork {
     pub version: u64,
 }
 
+/// Removes everything of some keys from a feature view or feature table. Which keys is not written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetWork {
+    pub view: ObjectId,
+    /// Kept beside the id because the job outlives the view.
+    pub view_name: String,
+    /// How many keys were named.
+    pub keys: u64,
+}
+
 impl JobWork {
     pub const fn kind(&self) -> &'static str {
         match self {
             JobWork::Refresh(_) => "refresh",
             JobWork::Dataset(_) => "dataset",
+            JobWork::Forget(_) => "forget",
         }
     }
 
     pub fn refresh(&self) -> Option<&RefreshWork> {
         match self {
             JobWork::Refresh(refresh) => Some(refresh),
-            JobWork::Dataset(_) => None,
+            JobWork::Dataset(_) | JobWork::Forget(_) => None,
         }
     }
 
     pub fn dataset(&self) -> Option<&DatasetWork> {
         match self {
             JobWork::Dataset(dataset) => Some(dataset),
-            JobWork::Refresh(_) => None,
+            JobWork::Refresh(_) | JobWork::Forget(_) => None,
+        }
+    }
+
+    /// The view or feature table whose stored rows it changes, and its name.
+    pub fn view(&self) -> Option<(ObjectId, &str)> {
+        match self {
+            JobWork::Refresh(refresh) => Some((refresh.view, &refresh.view_name)),
+            JobWork::Forget(forget) => Some((forget.view, &forget.view_name)),
+            JobWork::Dataset(_) => None,
         }
     }
 }
@@ -111,9 +132,9 @@ impl Job {
         self.request.author.at_us
     }
 
-    /// Whether it materializes that view.
-    pub(crate) fn refreshes(&self, view: ObjectId) -> bool {
-        self.request.work.refresh().is_some_and(|refresh| refresh.view == view)
+    /// Whether it changes the stored rows of that view.
+    pub(crate) fn works_on(&self, view: ObjectId) -> bool {
+        self.request.work.view().is_some_and(|(of, _)| of == view)
     }
 }
 
@@ -217,7 +238,7 @@ impl Default for JobFilter {
 impl JobFilter {
     pub(crate) fn admits(&self, job: &Job) -> bool {
         self.workspace.is_none_or(|workspace| workspace == job.request.workspace)
-            && self.view.is_none_or(|view| job.refreshes(view))
+            && self.view.is_none_or(|view| job.works_on(view))
             && self.state.is_none_or(|state| state == job.state)
     }
 }

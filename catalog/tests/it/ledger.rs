@@ -244,6 +244,40 @@ fn one_job_at_a_time_makes_a_dataset_and_ends_as_the_catalog_says() {
     assert_eq!(ledger.interrupted_at_open().iter().map(|job| job.id).collect::<Vec<_>>(), [lost]);
 }
 
+fn forget(view: ObjectId) -> NewJob {
+    let work = JobWork::Forget(ForgetWork { view, view_name: "user_spend".to_owned(), keys: 3 });
+    NewJob { work, workspace: WORKSPACE, author: author("DELETE FROM user_spend WHERE … (3 keys)") }
+}
+
+#[test]
+fn keys_are_forgotten_while_nothing_else_works_on_the_view() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let refreshing = ledger.create_job(request(0, 10)).unwrap().id;
+    assert_eq!(ledger.create_job(forget(SPEND)).unwrap_err(), Error::JobConflict { job: refreshing });
+    ledger.finish(refreshing, Outcome::Cancelled, 20).unwrap();
+    let forgetting = ledger.create_job(forget(SPEND)).unwrap().id;
+    ledger.start_attempt(forgetting, 30).unwrap();
+    for other in [request(100, 110), forget(SPEND)] {
+        assert_eq!(ledger.create_job(other).unwrap_err(), Error::JobConflict { job: forgetting });
+    }
+    assert_eq!(ledger.forget(SPEND).unwrap_err(), Error::JobConflict { job: forgetting });
+    // jobs of others go on
+    ledger.create_job(dataset("fraud", 1)).unwrap();
+    let of_view = JobFilter { view: Some(SPEND), ..JobFilter::default() };
+    let jobs: Vec<JobId> = ledger.list(&of_view).unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(jobs, [forgetting, refreshing]);
+    drop(catalog);
+    // a crash ends it, and it can be asked for again
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    let job = ledger.get(forgetting).unwrap();
+    assert_eq!((job.state, job.request.work.kind()), (JobState::Failed, "forget"));
+    run(ledger, forget(SPEND));
+    assert_eq!(ranges(ledger, StoreKind::Offline), []);
+    run(ledger, request(0, 10));
+}
+
 #[test]
 fn a_forgotten_view_can_be_materialized_again() {
     let (place, catalog) = shop_catalog();

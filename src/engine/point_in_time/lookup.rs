@@ -188,7 +188,7 @@ impl Lookup {
         for key in reader.keys_that_begin(self.view.id, &leading)? {
             let key: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
             let is_asked = bound.iter().zip(&key).all(|(bound, value)| bound.is_none() || bound == value);
-            if is_asked && (self.view.known_at.is_none() || self.is_known(reader, &key, now_us)?) {
+            if is_asked && self.has_begun(reader, &key, now_us)? {
                 found.push(key);
             }
         }
@@ -212,7 +212,7 @@ impl Lookup {
         let mut rows = 0;
         for key in reader.keys(self.view.id)? {
             let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
-            if self.view.known_at.is_some() && !self.is_known(&reader, &asked, self.now_us)? {
+            if !self.has_begun(&reader, &asked, self.now_us)? {
                 continue;
             }
             self.answer(&reader, &asked, self.now_us, &mut out)?;
@@ -221,9 +221,18 @@ impl Lookup {
         self.batch(&[], out, rows)
     }
 
-    /// Whether a key of a bitemporal view has a row that is known by `now_us`.
-    fn is_known(&self, reader: &OnlineReader, key: &[Option<Value>], now_us: i64) -> Result<bool> {
+    /// Whether the key has rows by `now_us`: one of a bitemporal view that is known, one of a feature table whose time has
+    /// come. What other views keep has begun.
+    fn has_begun(&self, reader: &OnlineReader, key: &[Option<Value>], now_us: i64) -> Result<bool> {
+        if self.view.known_at.is_none() && !self.view.is_feature_table() {
+            return Ok(true);
+        }
         let Some(key) = Key::encode(key.iter().map(Option::as_ref)) else { return Ok(false) };
+        if self.view.is_feature_table() {
+            let start_us = self.view.plan.timing.start_us.unwrap_or(i64::MIN);
+            let begun = start_us..now_us.saturating_add(1);
+            return Ok(reader.newest_item(self.view.id, &key, begun)?.is_some());
+        }
         Ok(read_key(&self.view, &self.answerer, reader, &key, now_us)?.is_some())
     }
 
@@ -275,6 +284,11 @@ pub fn read_key(
         return Ok(Some(answerer.attribute_rows(vec![latest.ts_us], &[latest.values])));
     }
     let range = needed(&view.plan, now_us);
+    if view.is_feature_table() {
+        let Some(newest) = reader.newest_item(view.id, key, range)? else { return Ok(None) };
+        let values = Reader::new(&newest.payload).values()?;
+        return Ok(Some(answerer.attribute_rows(vec![newest.time_us], &[values])));
+    }
     let mut stored = reader.items(view.id, key, range)?;
     if view.known_at.is_some() {
         stored = known_items(view, stored, now_us)?;

@@ -187,10 +187,15 @@ impl BoundView {
         }
     }
 
-    /// Whether the online store keeps items, of which an answer needs several; else the newest row of each key is
-    /// enough.
+    /// Whether the online store keeps items; else the newest row of each key is enough. Of a feature table it is not:
+    /// rows may be written before their time has come.
     pub fn is_kept_as_items(&self) -> bool {
-        self.kind().has_aggregates() || self.known_at.is_some()
+        self.kind().has_aggregates() || self.known_at.is_some() || self.is_feature_table()
+    }
+
+    /// Whether users write its rows.
+    pub fn is_feature_table(&self) -> bool {
+        self.query.is_none()
     }
 
     /// The name of the time column in a layout.

@@ -11,7 +11,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use granary_catalog::{Interval, IntervalSet, ObjectId, StoreKind, Stream};
+use granary_catalog::{FeatureTable, Interval, IntervalSet, ObjectId, StoreKind, Stream};
 
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
@@ -191,11 +191,24 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
         });
         return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None, stored: None });
     }
+    check_offline(planner, view)?;
     let state = Box::new(planner.engine.split_state(planner.now_us));
     let materialized = materialized(planner, view);
     let plan = Box::new(stored_rows_plan(planner, view).await?);
     let stored = Some(StoredRows::open(planner, view).await?);
     Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized), stored })
+}
+
+/// A feature table that is kept online alone knows its newest rows only. In a development workspace all are kept.
+fn check_offline(planner: &QueryPlanner, view: &BoundView) -> Result<()> {
+    let table = planner.scope.snapshot.get_as::<FeatureTable>(ObjectId(view.id));
+    if table.is_none_or(|table| table.offline) || !planner.scope.is_live() {
+        return Ok(());
+    }
+    let name = &view.name;
+    let message = format!("\"{name}\" is not kept in the offline store, which answers for other times than now");
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+        .with_hint(format!("read it as of now: SELECT … FROM {name} WHERE …")))
 }
 
 /// The ranges that the offline store answers for. From its cut-over on a stream has no mirror, so there is nothing to

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use granary_catalog::{Column, DatasetVersion, Object, Table};
+use granary_catalog::{Column, DatasetVersion, FeatureTable, Object, Table};
 
 use super::pending::TableWrite;
 use crate::engine::Engine;
@@ -45,6 +45,11 @@ fn schema_of(columns: &[Column]) -> SchemaRef {
     // NOT NULL is checked where rows are written, which knows the column's and the table's name.
     let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), true);
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The columns that a feature table declares, in their order.
+pub fn declared_columns(table: &FeatureTable) -> SchemaRef {
+    schema_of(&table.columns)
 }
 
 /// The name of an ordinary table in the offline store.
@@ -102,6 +107,20 @@ pub async fn rows_in_order(
     let table = StoredTable { id: id.to_owned(), schema, versions, pending: Arc::default() };
     let state = engine.ordered_state(0);
     Ok(execute_stream(table.scan(&state, None, &[], None).await?, state.task_ctx())?)
+}
+
+/// The rows of a write that a transaction has gathered, in order: either all are staged or none.
+pub async fn written_table(
+    offline: &OfflineStore,
+    write: TableWrite,
+    schema: SchemaRef,
+) -> Result<Arc<dyn TableProvider>> {
+    let mut versions = Vec::new();
+    if let Some(staged) = &write.staged {
+        versions.extend(offline.table(staged.table()).await?);
+    }
+    let id = write.table.clone();
+    Ok(Arc::new(StoredTable { id, schema, versions, pending: Arc::new(vec![write]) }))
 }
 
 /// One version of a stored table.

@@ -18,6 +18,7 @@ use datafusion::datasource::{MemTable, TableProvider};
 use granary_catalog::Catalog;
 
 use crate::engine::activity::Activity;
+use crate::engine::expiry::Expiry;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 
@@ -50,6 +51,8 @@ pub struct SessionFacts {
     pub settings: SettingsReader,
     /// all clients, this one too
     pub activity: Arc<Activity>,
+    /// what has expired out of the online store
+    pub expiry: Arc<Expiry>,
 }
 
 impl std::fmt::Debug for SessionFacts {
@@ -67,6 +70,7 @@ impl Default for SessionFacts {
             client: String::new(),
             settings: Arc::new(Vec::new),
             activity: Arc::default(),
+            expiry: Arc::default(),
         }
     }
 }

@@ -173,3 +173,47 @@ async fn plain_tables_are_rewritten_at_their_end_only() {
     store.rewrite("t", end).await.expect("rewrites").expect("is done");
     assert_eq!((values(&store).await, table(&store, "t").await.files.len()), (vec![0, 1, 2, 3], 2));
 }
+
+#[tokio::test]
+async fn removed_keys_are_gone_and_all_else_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = OfflineStore::open(folder.path()).expect("opens");
+    store.create_table("t", schema(), layout()).await.expect("creates");
+    let key_of = |key: &str| Key::encode([Some(&Value::Text(key.into()))]).expect("not null");
+    let mut expected: Vec<Row> = Vec::new();
+    for round in 0..4 {
+        let rows: Vec<Row> = (0..60).map(|n| (format!("k{}", n % 9), n * 86_400_000_000 + round, n)).collect();
+        let kind = WriteKind::Append;
+        store.write("t", Write::new(kind, keyed_stream(&rows))).await.expect("writes");
+        expected.extend(rows);
+    }
+    let doomed: HashSet<Key> = ["k3", "k7", "nobody"].into_iter().map(key_of).collect();
+    let cancelled = CancellationToken::new();
+    cancelled.cancel();
+    let before = table(&store, "t").await;
+    let refused = store.remove_keys("t", &doomed, &cancelled).await.expect_err("it is cancelled");
+    assert_eq!(refused.kind(), Kind::QueryCanceled);
+    assert_eq!(table(&store, "t").await.version, before.version);
+
+    let removed = store.remove_keys("t", &doomed, &CancellationToken::new()).await.expect("removes");
+    let gone = |row: &Row| row.0 == "k3" || row.0 == "k7";
+    let rows = expected.iter().filter(|row| gone(row)).count() as u64;
+    assert_eq!((removed.keys, removed.rows), (["k3", "k7"].into_iter().map(key_of).collect(), rows));
+    expected.retain(|row| !gone(row));
+    expected.sort();
+    let after = table(&store, "t").await;
+    assert_eq!(all_rows(&after), expected);
+    // files of other buckets are the same ones
+    let buckets = [bucket("k3"), bucket("k7"), bucket("nobody")];
+    let others = |table: &OfflineTable| -> Vec<DataFile> {
+        table.files.iter().filter(|file| file.bucket.is_none_or(|bucket| !buckets.contains(&bucket))).cloned().collect()
+    };
+    assert_eq!(others(&before), others(&after));
+    drop((before, after));
+    assert!(store.vacuum("t", i64::MAX).await.expect("vacuums") > 0);
+    assert_eq!(data_files(&folder.path().join("t")), table(&store, "t").await.files.len());
+    let again = store.remove_keys("t", &doomed, &CancellationToken::new()).await.expect("removes");
+    assert_eq!((again, all_rows(&table(&store, "t").await)), (Removed::default(), expected));
+    let nothing = store.remove_keys("other", &doomed, &CancellationToken::new()).await.expect("there is no such table");
+    assert_eq!(nothing, Removed::default());
+}

@@ -14,7 +14,8 @@
 //! parameters a | b | NULL          values of $1, $2, … of the next record, as text; extended only
 //! statement ok [notice "part of it"]
 //! statement count 3                so many rows were written or given
-//! statement error 42703 [position 8] [message "part of it"] [hint "part of it"]
+//! statement error 42703 [position 8] [message "part of it"] [hint "part of it"] [context "part of it"]
+//! copy count 3 | error 22P04 […]   COPY … FROM STDIN, then ----, then the lines that are sent
 //! query [rowsort] [names]          SQL, then ----, then rows; names: the first line has the columns' names
 //! ```
 //! Values in a row stand apart by spaces; NULL is `NULL`, an empty text `''`.
@@ -57,6 +58,7 @@ pub enum Action {
     Ok { sql: String, notice: Option<String> },
     Count { sql: String, count: u64 },
     Error { sql: String, expected: ExpectedError },
+    Copy { sql: String, data: String, count: Result<u64, ExpectedError> },
     Query { sql: String, rowsort: bool, names: bool, rows: Vec<String> },
 }
 
@@ -66,6 +68,7 @@ pub struct ExpectedError {
     pub position: Option<u32>,
     pub message: Option<String>,
     pub hint: Option<String>,
+    pub context: Option<String>,
 }
 
 impl ExpectedError {
@@ -75,7 +78,7 @@ impl ExpectedError {
         if let Some(position) = self.position {
             let _ = write!(text, " position {position}");
         }
-        for (word, part) in [("message", &self.message), ("hint", &self.hint)] {
+        for (word, part) in [("message", &self.message), ("hint", &self.hint), ("context", &self.context)] {
             if let Some(part) = part {
                 let _ = write!(text, " {word} \"{}\"", part.replace('"', "'"));
             }
@@ -176,6 +179,18 @@ pub fn parse(text: &str) -> Result<Script, String> {
                     _ => return Err(format!("line {line}: what is \"{}\"", lines[start])),
                 }
             }
+            ["copy", what, facts @ ..] => {
+                let (from, to) = body();
+                let bar = (from..to).find(|&index| lines[index].trim() == "----");
+                let bar = bar.ok_or_else(|| format!("line {line}: a copy needs a line ----"))?;
+                let data = lines[bar + 1..to].iter().map(|line| format!("{line}\n")).collect();
+                let count = match (*what, facts) {
+                    ("count", [count]) => Ok(count.parse().map_err(|error| format!("line {line}: {error}"))?),
+                    ("error", facts) => Err(expected_error(facts, line)?),
+                    _ => return Err(format!("line {line}: what is \"{}\"", lines[start])),
+                };
+                Action::Copy { sql: lines[from..bar].join("\n"), data, count }
+            }
             ["query", flags @ ..] => {
                 let (from, to) = body();
                 if let Some(flag) = flags.iter().find(|flag| !["rowsort", "names"].contains(flag)) {
@@ -211,6 +226,7 @@ fn expected_error(facts: &[&str], line: usize) -> Result<ExpectedError, String> 
             }
             "message" => expected.message = Some((*value).to_owned()),
             "hint" => expected.hint = Some((*value).to_owned()),
+            "context" => expected.context = Some((*value).to_owned()),
             _ => return Err(format!("line {line}: what is {word}")),
         }
         facts = rest;

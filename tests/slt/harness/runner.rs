@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::SinkExt;
 use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -168,6 +169,17 @@ impl<'a> Run<'a> {
                 Ok(_) => Err(format!("{sql}\nexpected the error {}, but it was done", expected.code)),
                 Err(error) => self.check_error(sql, expected, &error),
             },
+            Action::Copy { sql, data, count } => match (self.copy(sql, data).await, count) {
+                (Ok(found), Ok(count)) if found == *count => Ok(None),
+                (Ok(found), Ok(count)) => Err(format!("{sql}\nexpected the count {count}, found {found}")),
+                (Ok(_), Err(expected)) => Err(format!("{sql}\nexpected the error {}, but it was done", expected.code)),
+                (Err(error), Ok(_)) => Err(failed(sql, &error)),
+                (Err(error), Err(expected)) => match self.check_error(sql, expected, &error)? {
+                    // it begins with another word than that of a statement
+                    Some(shown) => Ok(Some(shown.iter().map(|line| line.replacen("statement", "copy", 1)).collect())),
+                    None => Ok(None),
+                },
+            },
             Action::Query { sql, rowsort, names, rows } => {
                 let mut answer = self.answer(sql, record).await.map_err(|error| failed(sql, &error))?;
                 let mut expected = rows.clone();
@@ -209,6 +221,7 @@ impl<'a> Run<'a> {
             position,
             message: Some(found.message().to_owned()),
             hint: found.hint().map(str::to_owned),
+            context: found.where_().map(str::to_owned),
         };
         let has = |part: &Option<String>, whole: Option<&str>| match part {
             None => true,
@@ -219,7 +232,8 @@ impl<'a> Run<'a> {
         let same = expected.code == found.code().code()
             && (expected.position.is_none() || expected.position == position)
             && has(&expected.message, Some(found.message()))
-            && has(&expected.hint, found.hint());
+            && has(&expected.hint, found.hint())
+            && has(&expected.context, found.where_());
         if same || blessing() {
             return Ok((!same).then(|| vec![shown.shown()]));
         }
@@ -236,6 +250,17 @@ impl<'a> Run<'a> {
             }
         };
         tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| panic!("line {}: no answer\n{sql}", record.line))
+    }
+
+    /// The client's own way, whatever the protocol of the script.
+    async fn copy(&self, sql: &str, data: &str) -> Result<u64, tokio_postgres::Error> {
+        let sink = self.connection.client.copy_in(&self.filled(sql)).await?;
+        let mut sink = std::pin::pin!(sink);
+        // in pieces that end anywhere
+        for piece in data.as_bytes().chunks(7) {
+            sink.send(bytes::Bytes::copy_from_slice(piece)).await?;
+        }
+        sink.finish().await
     }
 
     async fn simple(&self, sql: &str) -> Result<Answer, tokio_postgres::Error> {

@@ -21,6 +21,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
         "entities" => definitions::entities(context, rows),
+        "expiry" => features::expiry(context, rows),
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),
         "features" => features::features(context, rows),

@@ -24,6 +24,11 @@ const GRANARY: &[(&str, &str)] = &[
     ),
     ("entities", "schema name!,name name!,join_keys _text!,types _text!,owner text!,description text"),
     (
+        "expiry",
+        "schema name!,view name!,last_run_at timestamptz!,expired_before timestamptz,rows_removed int8!,\
+         rows_removed_in_total int8!,runs int8!",
+    ),
+    (
         "feature_tables",
         "schema name!,name name!,entities _text!,keys _text!,timestamp text!,start timestamptz,ttl interval,\
          online bool!,offline bool!,owner text!,description text",

@@ -106,3 +106,20 @@ fn features_of(context: &SystemContext, header: &Header, features: &[Feature], r
         );
     }
 }
+
+/// What has gone out of the online store since the server started, because no answer can see it any more.
+pub fn expiry(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Some(record) = context.facts.expiry.of(object.id()) else { continue };
+        row!(rows,
+            schema: context.schema_of(object.header()),
+            view: object.name(),
+            last_run_at: record.last.at_us,
+            expired_before: record.last.before_us,
+            rows_removed: record.last.rows,
+            rows_removed_in_total: record.rows_total,
+            runs: record.runs,
+        );
+    }
+    Ok(())
+}

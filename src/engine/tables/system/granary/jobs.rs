@@ -24,7 +24,7 @@ pub fn jobs(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         row!(rows,
             id: job.id.0,
             kind: work.kind(),
-            feature_view: refresh.map(|refresh| &refresh.view_name),
+            feature_view: work.view().map(|(_, name)| name),
             state: job.state.as_str(),
             range_start: refresh.and_then(|refresh| bounded(refresh.range.start_us)),
             range_end: refresh.and_then(|refresh| bounded(refresh.range.end_us)),

@@ -1,0 +1,68 @@
+//! `VERIFY FEATURE VIEW`: what is served beside what a replay gives. No rows are the promise.
+
+use arrow::datatypes::SchemaRef;
+use granary_catalog::{JobFilter, JobId, Object, ObjectId, ObjectKind};
+use granary_sql::statement::Verify;
+
+use super::context::StatementContext;
+use super::execute::BatchStream;
+use crate::engine::{BoundView, Verification, differences_schema};
+use crate::error::{Error, Kind, Result};
+
+/// The view, or the feature table, that a VERIFY names.
+fn found(context: &StatementContext, verify: &Verify) -> Result<(BoundView, bool)> {
+    let kind = ObjectKind::FeatureView;
+    let object = match context.find(kind, &verify.view) {
+        Err(error) if error.kind() == Kind::WrongObjectType => {
+            context.find(ObjectKind::FeatureTable, &verify.view).map_err(|_| error)?
+        }
+        found => found?,
+    };
+    match object.as_ref() {
+        Object::FeatureView(view) => Ok((BoundView::of_feature_view(view)?, view.online)),
+        Object::FeatureTable(table) => Ok((BoundView::of_feature_table(table)?, table.online)),
+        _ => Err(Error::internal("a feature view is not one")),
+    }
+}
+
+/// The columns of the answer.
+pub fn verify_schema(context: &StatementContext, verify: &Verify) -> Result<SchemaRef> {
+    Ok(differences_schema(&found(context, verify)?.0))
+}
+
+/// Compares the two stores as they are now.
+pub async fn verify(context: &StatementContext, verify: &Verify) -> Result<(SchemaRef, BatchStream)> {
+    let (view, online) = found(context, verify)?;
+    let (id, name) = (view.id, view.name.clone());
+    if !context.scope.is_live() || !online {
+        let message = format!("\"{name}\" is not kept in the online store, so there is nothing to verify");
+        return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+            .with_hint("VERIFY compares what is served in a live workspace with a replay"));
+    }
+    let schema = differences_schema(&view);
+    // no write stands between the two stores while both are opened
+    let writing = context.warehouse.writing(id);
+    let _no_writes = writing.lock().await;
+    let last_job = idle_since(context, id, &name)?;
+    let verification = Verification::open(&context.planner(), view, &verify.view.to_string(), verify.sample).await?;
+    if idle_since(context, id, &name)? != last_job {
+        return Err(busy(&name));
+    }
+    Ok((schema, verification.differences()))
+}
+
+/// The view's last job. Errors: `ObjectInUse` if it has not ended, since a job writes one store after the other.
+fn idle_since(context: &StatementContext, view: u64, name: &str) -> Result<Option<JobId>> {
+    let filter = JobFilter { view: Some(ObjectId(view)), limit: 1, ..JobFilter::default() };
+    let last = context.warehouse.catalog.ledger().list(&filter)?.pop();
+    let active = context.warehouse.catalog.ledger().active();
+    if active.iter().any(|job| job.request.work.view().is_some_and(|(of, _)| of == ObjectId(view))) {
+        return Err(busy(name));
+    }
+    Ok(last.map(|job| job.id))
+}
+
+fn busy(name: &str) -> Error {
+    Error::new(Kind::ObjectInUse, format!("a job is writing to \"{name}\""))
+        .with_hint("verify it when the job has ended: SELECT * FROM granary.jobs")
+}

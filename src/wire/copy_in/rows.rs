@@ -1,0 +1,177 @@
+//! The lines of a COPY into batches of the table's columns. Errors say the line, and the column, as PostgreSQL does.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+
+use super::lines::{Lines, fields};
+use crate::error::{Error, Kind, Result};
+use crate::row::{Value, array_of, value_at};
+use crate::session::{CopyFormat, CopyIn};
+use crate::wire::decode::{Raw, decode};
+use crate::wire::encode::Format;
+use crate::wire::types::ShownType;
+
+/// Rows of a batch, and the bytes after which it ends earlier.
+const BATCH_ROWS: usize = 8 * 1024;
+const BATCH_BYTES: usize = 8 << 20;
+/// As much of a line or field as an error shows.
+const MOST_SHOWN: usize = 100;
+
+pub struct CopyRows {
+    table: String,
+    format: CopyFormat,
+    lines: Lines,
+    /// the first line names the columns
+    skips_header: bool,
+    fields: Vec<Field>,
+    /// columns that cannot be NULL
+    required: Vec<(usize, Error)>,
+    schema: SchemaRef,
+    /// of the batch at hand, by column of the table
+    values: Vec<Vec<Option<Value>>>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// A field of each line.
+struct Field {
+    name: String,
+    /// its place in the table
+    place: usize,
+    shown: ShownType,
+    data_type: DataType,
+}
+
+impl CopyRows {
+    pub fn new(copy: &CopyIn) -> Result<CopyRows> {
+        let schema = copy.schema();
+        let field = |place: &usize| -> Result<Field> {
+            let field = schema.field(*place);
+            let (name, data_type) = (field.name().clone(), field.data_type().clone());
+            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?, data_type })
+        };
+        Ok(CopyRows {
+            table: copy.table().to_owned(),
+            format: copy.format.clone(),
+            lines: Lines::new(copy.format.clone()),
+            skips_header: copy.format.header,
+            fields: copy.columns.iter().map(field).collect::<Result<_>>()?,
+            required: copy.required(),
+            values: vec![Vec::new(); schema.fields().len()],
+            schema,
+            rows: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Takes bytes; gives the batches that they complete.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+        self.lines.push(bytes);
+        self.read(false)
+    }
+
+    /// No more bytes will come.
+    pub fn finish(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = self.read(true)?;
+        if self.rows > 0 {
+            batches.push(self.batch()?);
+        }
+        Ok(batches)
+    }
+
+    fn read(&mut self, is_last: bool) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        loop {
+            let line = self.lines.next(is_last).map_err(|error| {
+                let place = format!("COPY {}, line {}", self.table, self.lines.number);
+                error.with_context(place)
+            })?;
+            let Some(line) = line else { return Ok(batches) };
+            if std::mem::take(&mut self.skips_header) {
+                continue;
+            }
+            self.add(&line)?;
+            if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+                batches.push(self.batch()?);
+            }
+        }
+    }
+
+    fn add(&mut self, line: &Bytes) -> Result<()> {
+        let at_line = |error: Error| {
+            error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.lines.number, shown(line)))
+        };
+        let values = fields(line, &self.format).map_err(at_line)?;
+        if values.len() > self.fields.len() {
+            return Err(at_line(Error::new(Kind::BadCopyFormat, "extra data after last expected column")));
+        }
+        if let Some(missing) = self.fields.get(values.len()) {
+            let message = format!("missing data for column \"{}\"", missing.name);
+            return Err(at_line(Error::new(Kind::BadCopyFormat, message)));
+        }
+        for (field, value) in self.fields.iter().zip(values) {
+            let value = match value {
+                None => None,
+                Some(text) => {
+                    let text = Bytes::from(text);
+                    Some(field.value(text.clone()).map_err(|error| {
+                        let (table, number, name) = (&self.table, self.lines.number, &field.name);
+                        error.with_context(format!("COPY {table}, line {number}, column {name}: \"{}\"", shown(&text)))
+                    })?)
+                }
+            };
+            self.values[field.place].push(value.flatten());
+        }
+        let row = self.rows;
+        let is_null = |place: &usize| self.values[*place].get(row).is_none_or(Option::is_none);
+        if let Some((_, error)) = self.required.iter().find(|(place, _)| is_null(place)) {
+            return Err(at_line(error.duplicate()));
+        }
+        self.rows += 1;
+        self.bytes += line.len();
+        Ok(())
+    }
+
+    fn batch(&mut self) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let columns = self.values.iter_mut().zip(self.schema.fields()).map(|(values, field)| {
+            // columns that no field names are NULL
+            values.resize(rows, None);
+            let array = array_of(field.data_type(), values.iter().map(Option::as_ref));
+            values.clear();
+            array
+        });
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<Vec<_>>>()?)
+            .map_err(|error| Error::internal("copied rows do not fit their table").with_source(error))
+    }
+}
+
+impl Field {
+    fn value(&self, text: Bytes) -> Result<Option<Value>> {
+        let raw = Raw { number: self.place + 1, format: Format::Text, bytes: Some(text) };
+        let decoded = decode(raw, self.shown, &self.data_type)?;
+        if !matches!(self.data_type, DataType::Decimal128(..)) || decoded.data_type == self.data_type {
+            return Ok(decoded.value);
+        }
+        // more digits than the column has: it rounds, or refuses
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let array = array_of(&decoded.data_type, [decoded.value.as_ref()])?;
+        let cast = cast_with_options(&array, &self.data_type, &options)
+            .map_err(|error| Error::new(Kind::NumericValueOutOfRange, "numeric field overflow").with_source(error))?;
+        value_at(cast.as_ref(), 0)
+    }
+}
+
+/// A line or field as an error shows it.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.char_indices().nth(MOST_SHOWN) {
+        None => text.into_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}

@@ -1,0 +1,114 @@
+//! COPY … FROM STDIN, message by message.
+
+use crate::client::{Client, Target, bind, execute, message, parse, sync, within};
+
+async fn with_table(target: &Target, name: &str) -> Client {
+    let mut client = Client::login(target).await;
+    assert_eq!(client.query(&format!("CREATE TABLE {name} (a int, b text)")).await, ["C CREATE TABLE", "Z I"]);
+    client
+}
+
+fn data(text: &str) -> Vec<u8> {
+    message(b'd', text.as_bytes())
+}
+
+fn done() -> Vec<u8> {
+    message(b'c', b"")
+}
+
+async fn count(client: &mut Client, table: &str) -> String {
+    client.query(&format!("SELECT count(*) FROM {table}")).await[1].clone()
+}
+
+pub async fn rows_come_in_by_either_protocol(target: Target) {
+    let mut client = with_table(&target, "copy_either").await;
+    client.send_query("COPY copy_either FROM STDIN").await;
+    let asked = client.next().await;
+    // text, and so are the two columns
+    assert_eq!((asked.tag, asked.body), (b'G', vec![0, 0, 2, 0, 0, 0, 0]));
+    client.raw(&[data("1\to"), data("ne\n2"), data("\ttwo"), done()].concat()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 2", "Z I"]);
+    // a Sync before the rows, as a client sends that does not know that it copies, counts for nothing
+    let start = [parse("", "COPY copy_either (b) FROM STDIN CSV", &[]), bind("", ""), execute("", 0), sync()];
+    client.raw(&start.concat()).await;
+    assert_eq!(client.take(3).await, ["1", "2", "G"]);
+    client.raw(&[data("\"x\ny\"\n"), done(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 1", "Z I"]);
+    let rows = client.query("SELECT * FROM copy_either ORDER BY a").await;
+    assert_eq!(rows, ["T", "D 1|one", "D 2|two", "D NULL|x\ny", "C SELECT 3", "Z I"]);
+    // the statements around it are one transaction
+    client.send_query("INSERT INTO copy_either VALUES (9, 'x'); COPY copy_either FROM STDIN; SELECT 1").await;
+    assert_eq!(client.take(2).await, ["C INSERT 0 1", "G"]);
+    client.raw(&[data("3\tthree\n"), done()].concat()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 1", "T", "D 1", "C SELECT 1", "Z I"]);
+    assert_eq!(count(&mut client, "copy_either").await, "D 5");
+}
+
+pub async fn a_failed_copy_keeps_nothing_and_the_connection_goes_on(target: Target) {
+    let mut client = with_table(&target, "copy_failed").await;
+    client.send_query("COPY copy_failed FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    client.raw(&[data("1\tone\n"), message(b'f', b"no more\0")].concat()).await;
+    let replies = client.replies().await;
+    assert_eq!(replies[0].field('C').as_deref(), Some("57014"));
+    assert_eq!(replies[0].field('M').as_deref(), Some("COPY from stdin failed: no more"));
+    assert_eq!(replies[1].shown(), "Z I");
+    // what the client still sends when the fault is known counts for nothing
+    client.send_query("COPY copy_failed FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    client.raw(&[data("1\tone\nx\ttwo\n"), data("3\tthree\n"), done()].concat()).await;
+    let replies = client.replies().await;
+    assert_eq!(replies[0].field('C').as_deref(), Some("22P02"));
+    assert_eq!(replies[0].field('W').as_deref(), Some("COPY copy_failed, line 2, column a: \"x\""));
+    assert_eq!(replies[1].shown(), "Z I");
+    let start = [parse("", "COPY copy_failed FROM STDIN", &[]), bind("", ""), execute("", 0)];
+    client.raw(&[start.concat(), data("1\n"), data("2\ttwo\n"), done(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, ["1", "2", "G", "E 22P04", "Z I"]);
+    assert_eq!(client.query("BEGIN").await, ["C BEGIN", "Z T"]);
+    client.send_query("COPY copy_failed FROM STDIN").await;
+    client.raw(&[data("1\tone\t\n"), done()].concat()).await;
+    assert_eq!(client.until_ready().await, ["G", "E 22P04", "Z E"]);
+    assert_eq!(client.query("ROLLBACK").await, ["C ROLLBACK", "Z I"]);
+    assert_eq!(count(&mut client, "copy_failed").await, "D 0");
+}
+
+pub async fn a_client_that_leaves_keeps_nothing(target: Target) {
+    let mut watcher = with_table(&target, "copy_left").await;
+    for leave in [b"".to_vec(), message(b'X', b"")] {
+        let mut client = Client::login(&target).await;
+        client.send_query("COPY copy_left FROM STDIN").await;
+        assert_eq!(client.take(1).await, ["G"]);
+        client.raw(&[data("1\tone\n"), leave].concat()).await;
+        let sql = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {}", client.process_id);
+        client.hang_up().await;
+        within("the session's end", async { while watcher.query(&sql).await.len() > 3 {} }).await;
+    }
+    assert_eq!(count(&mut watcher, "copy_left").await, "D 0");
+}
+
+pub async fn other_messages_end_a_copy(target: Target) {
+    let mut client = with_table(&target, "copy_other").await;
+    client.send_query("COPY copy_other FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    client.send_query("SELECT 1").await;
+    let replies = client.replies().await;
+    assert_eq!(replies[0].field('C').as_deref(), Some("08P01"));
+    assert_eq!(replies[0].field('M').as_deref(), Some("unexpected message type 0x51 during COPY from stdin"));
+    assert_eq!(client.query("SELECT 1").await, ["T", "D 1", "C SELECT 1", "Z I"]);
+    assert_eq!(count(&mut client, "copy_other").await, "D 0");
+}
+
+pub async fn many_rows_come_in_a_few_at_a_time(target: Target) {
+    let mut client = with_table(&target, "copy_many").await;
+    client.send_query("COPY copy_many FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    let text = "x".repeat(200);
+    for pack in 0..200 {
+        let rows: String = (0..1000).map(|row| format!("{}\t{text}\n", pack * 1000 + row)).collect();
+        client.raw(&data(&rows)).await;
+    }
+    client.raw(&done()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 200000", "Z I"]);
+    let rows = client.query("SELECT count(DISTINCT a), min(length(b)) FROM copy_many").await;
+    assert_eq!(rows[1], "D 200000|200");
+}

@@ -130,6 +130,7 @@ fn what_everybody_may_can_be_taken_back() {
     let workspace = world.snapshot.get(WORKSPACE).expect("the workspace");
     let refused = asker.access(&world.snapshot).check_connect(workspace).expect_err("no connect");
     assert_eq!(refused.message(), "permission denied for database \"prod\"");
+    let table = world.snapshot.get(world.table).expect("the table");
     let refused = check_read(&world.snapshot, "bob", table, ["a"]).expect_err("no connect");
     assert_eq!(refused.message(), "permission denied for database \"prod\"");
     assert!(check_read(&world.snapshot, "ann", table, ["a"]).is_err());

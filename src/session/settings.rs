@@ -61,6 +61,7 @@ static SETTINGS: &[Setting] = &[
     setting("lock_timeout", "0", Check::Milliseconds, false, "there are no locks to wait for"),
     setting("max_identifier_length", "63", Check::Fixed, false, "as in PostgreSQL"),
     setting("max_index_keys", "32", Check::Fixed, false, "as in PostgreSQL"),
+    setting("password_encryption", "scram-sha-256", Check::Only("scram-sha-256"), false, "how passwords are kept"),
     setting("plan_cache_mode", "auto", Check::Any, false, "plans are made for every execution"),
     setting("row_security", "on", Check::Bool, false, "there are no policies yet"),
     setting("scram_iterations", "4096", Check::Fixed, true, "iterations of new password verifiers"),

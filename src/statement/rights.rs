@@ -21,19 +21,25 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
     }
     let check = Check { context, access: context.scope.access(), action: first_words(&statement.to_string()) };
     match statement {
-        Statement::CreateEntity(create) => check.create(ObjectKind::Entity, &create.name),
+        Statement::CreateEntity(create) => check.create(ObjectKind::Entity, &create.name, create.or_replace),
         Statement::CreateSource(create) => {
             if matches!(create.origin, SourceOrigin::Files { .. }) {
                 check.access.check_server_files(PredefinedRole::ReadServerFiles, "read files of the server")?;
             }
-            check.create(ObjectKind::Source, &create.name)
+            check.create(ObjectKind::Source, &create.name, create.or_replace)
         }
-        Statement::CreateStream(create) => check.create(ObjectKind::Stream, &create.name),
-        Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name),
-        Statement::CreateFeatureTable(create) => check.create(ObjectKind::FeatureTable, &create.name),
-        Statement::CreateRealtimeFeatureView(create) => check.create(ObjectKind::RealtimeView, &create.name),
-        Statement::CreateFeatureService(create) => check.create(ObjectKind::FeatureService, &create.name),
-        Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name),
+        Statement::CreateStream(create) => check.create(ObjectKind::Stream, &create.name, create.or_replace),
+        Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
+        Statement::CreateFeatureTable(create) => {
+            check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)
+        }
+        Statement::CreateRealtimeFeatureView(create) => {
+            check.create(ObjectKind::RealtimeView, &create.name, create.or_replace)
+        }
+        Statement::CreateFeatureService(create) => {
+            check.create(ObjectKind::FeatureService, &create.name, create.or_replace)
+        }
+        Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name, create.or_replace),
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),
         Statement::CreateSecret(_) => check.workspace(&[Privilege::Owner, Privilege::Editor]),
         Statement::Refresh(refresh) => check.operate(ObjectKind::FeatureView, &refresh.view),
@@ -131,15 +137,15 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// A new object in a schema, or one in the place of another.
-    fn create(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
+    fn create(&self, kind: ObjectKind, name: &ObjectName, or_replace: bool) -> Result<()> {
         let (schema, name) = self.context.new_name(name)?;
         let snapshot = self.context.snapshot();
         if let Some(schema) = snapshot.get(schema) {
             self.access.check_create(schema)?;
         }
         match self.context.existing(schema, kind, &name) {
-            Some(existing) => self.access.check_manage(existing, &self.action),
-            None => Ok(()),
+            Some(existing) if or_replace => self.access.check_manage(existing, &self.action),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -237,8 +243,8 @@ impl Check<'_> {
 
     fn postgres(&self, statement: &ast::Statement) -> Result<()> {
         match statement {
-            ast::Statement::CreateTable(create) => self.create(ObjectKind::Table, &create.name),
-            ast::Statement::CreateView(create) => self.create(ObjectKind::View, &create.name),
+            ast::Statement::CreateTable(create) => self.create(ObjectKind::Table, &create.name, create.or_replace),
+            ast::Statement::CreateView(create) => self.create(ObjectKind::View, &create.name, create.or_replace),
             ast::Statement::CreateSchema { .. } => match self.context.snapshot().get(self.context.scope.workspace) {
                 Some(workspace) => self.access.check_create(workspace),
                 None => Ok(()),

@@ -20,6 +20,7 @@ fn filler(relation: &Relation) -> Option<Fill> {
     Some(match (relation.schema, relation.name) {
         ("pg_catalog", "pg_am") => server::pg_am,
         ("pg_catalog", "pg_attribute") => catalog::pg_attribute,
+        ("pg_catalog", "pg_auth_members") => server::pg_auth_members,
         ("pg_catalog", "pg_class") => catalog::pg_class,
         ("pg_catalog", "pg_database") => server::pg_database,
         ("pg_catalog", "pg_description") => catalog::pg_description,

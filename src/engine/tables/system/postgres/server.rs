@@ -54,6 +54,22 @@ pub fn pg_roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// Memberships in roles; the predefined ones are no objects and have no OID.
+pub fn pg_auth_members(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for member in context.scope.snapshot.all::<Role>() {
+        for group in &member.member_of {
+            row!(rows,
+                roleid: oid_of(*group),
+                member: oid_of(member.header.id),
+                // who granted it is in the history only: PostgreSQL's first superuser stands in
+                grantor: 10_i64,
+                admin_option: member.admin_of.contains(group),
+            );
+        }
+    }
+    Ok(())
+}
+
 pub fn pg_settings(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for setting in (context.facts.settings)() {
         row!(rows,

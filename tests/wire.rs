@@ -91,7 +91,8 @@ scenarios! {
         a_failed_copy_keeps_nothing_and_the_connection_goes_on,
         a_client_that_leaves_keeps_nothing,
         other_messages_end_a_copy,
-        many_rows_come_in_a_few_at_a_time;
+        many_rows_come_in_a_few_at_a_time,
+        many_rows_come_into_both_stores_of_a_feature_table;
     hostile:
         malformed_bodies_are_errors,
         malformed_frames_end_the_connection,

@@ -112,3 +112,31 @@ pub async fn many_rows_come_in_a_few_at_a_time(target: Target) {
     let rows = client.query("SELECT count(DISTINCT a), min(length(b)) FROM copy_many").await;
     assert_eq!(rows[1], "D 200000|200");
 }
+
+/// More than a transaction holds in memory.
+pub async fn many_rows_come_into_both_stores_of_a_feature_table(target: Target) {
+    let mut client = Client::login(&target).await;
+    let create = "CREATE ENTITY copied (k int8);
+        CREATE FEATURE TABLE copy_features (k int8, ts timestamptz, b text) ENTITY copied TIMESTAMP ts";
+    assert_eq!(client.query(create).await, ["C CREATE ENTITY", "C CREATE FEATURE TABLE", "Z I"]);
+    assert_eq!(client.query("BEGIN").await, ["C BEGIN", "Z T"]);
+    client.send_query("COPY copy_features FROM STDIN CSV").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    let text = "x".repeat(200);
+    for pack in 0..100 {
+        // each key twice at one time: the later one counts
+        let rows: String =
+            (0..1000).map(|row| format!("{},2024-01-01,{pack} {text}\n", pack / 2 * 1000 + row)).collect();
+        client.raw(&data(&rows)).await;
+    }
+    client.raw(&done()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 100000", "Z T"]);
+    let more = "INSERT INTO copy_features VALUES (7, '2024-01-01', 'last')";
+    assert_eq!(client.query(more).await, ["C INSERT 0 1", "Z T"]);
+    assert_eq!(count(&mut client, "copy_features").await, "D 0");
+    assert_eq!(client.query("COMMIT").await, ["C COMMIT", "Z I"]);
+    assert_eq!(count(&mut client, "copy_features").await, "D 50000");
+    let of_key = "SELECT left(b, 4) FROM copy_features WHERE k IN (7, 8, 49999) ORDER BY k";
+    assert_eq!(client.query(of_key).await[1..4], ["D last", "D 1 xx", "D 99 x"]);
+    assert_eq!(client.query("VERIFY FEATURE VIEW copy_features SAMPLE 2000").await, ["T", "C SELECT 0", "Z I"]);
+}

@@ -13,15 +13,18 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::Object;
+use granary_catalog::{Object, Snapshot, Workspace};
 
 use super::point_in_time::MAX_CONSTANT_KEYS;
 use super::query::{FromSource, QueryPlanner, table_reference};
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, Place, ReadMode};
 use super::tables::system::is_system_schema;
 use super::tables::system::names::columns;
+use crate::access::PUBLIC_SCHEMA;
 use crate::error::{Error, Result};
+use crate::metrics::{self, Door, Outcome, ServiceMetrics};
 use crate::row::{Value, array_of};
+use crate::time::Stopwatch;
 
 pub use service::{ServedFeature, ServedRows, ServiceLookup};
 pub use shape::Shape;
@@ -41,6 +44,7 @@ pub struct Serving {
     request: Vec<Condition>,
     limit: usize,
     described: Described,
+    metrics: Arc<ServiceMetrics>,
 }
 
 /// A few rows, as values: arrays would cost more than they help.
@@ -136,11 +140,24 @@ impl Serving {
             keys,
             request,
             limit: shape.limit.unwrap_or(usize::MAX),
+            metrics: metrics_of(planner, shape)?,
         }))
     }
 
     pub fn described(&self) -> &Described {
         &self.described
+    }
+
+    /// As [`Serving::answer`], and counted as a request of the Postgres port.
+    pub fn serve(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<ValueRows>> {
+        let watch = Stopwatch::start();
+        let answer = self.answer(parameters, now_us);
+        match &answer {
+            Ok(Some(_)) => self.metrics.served(Door::Postgres, watch.elapsed(), Outcome::Answered),
+            Ok(None) => {}
+            Err(_) => self.metrics.served(Door::Postgres, watch.elapsed(), Outcome::Failed),
+        }
+        answer
     }
 
     /// The rows for these parameters; `None` where their types or number need a planner.
@@ -247,6 +264,26 @@ impl Condition {
             values.retain(|value| seen.insert(value.clone()));
         }
         Some(values)
+    }
+}
+
+/// The counters of the relation that is looked up in.
+fn metrics_of(planner: &QueryPlanner, shape: &Shape) -> Result<Arc<ServiceMetrics>> {
+    let snapshot = &planner.scope.snapshot;
+    let workspace = snapshot.get_as::<Workspace>(planner.scope.workspace);
+    let reference = table_reference(&shape.relation);
+    let object = reference.map(|reference| planner.scope.relation(&reference)).transpose()?.flatten();
+    let (Some(workspace), Some(object)) = (workspace, object) else {
+        return Err(Error::internal("a lookup of no relation"));
+    };
+    Ok(metrics::of_service(&workspace.header.name, &shown_name(snapshot, object)))
+}
+
+/// A relation's name with its schema, unless that is `public`.
+pub fn shown_name(snapshot: &Snapshot, object: &Object) -> String {
+    match snapshot.schema_of(object).map(|schema| schema.header.name.as_str()) {
+        None | Some(PUBLIC_SCHEMA) => object.name().to_owned(),
+        Some(schema) => format!("{schema}.{}", object.name()),
     }
 }
 

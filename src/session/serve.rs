@@ -77,7 +77,7 @@ impl Session {
         }
         let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
         let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let rows = bound.answer(parameters, now_us)?;
+        let rows = bound.serve(parameters, now_us)?;
         Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&bound.columns), rows }))
     }
 

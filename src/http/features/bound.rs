@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::json::type_json;
 use super::request::{Named, RowParams};
 use super::values::value_of;
-use crate::engine::{AskedRow, Interface, NameScope, ServiceLookup};
+use crate::engine::{AskedRow, Interface, NameScope, ServiceLookup, shown_name};
 use crate::error::{Error, Kind, Result};
 use crate::http::refusal::{Answered, Refusal};
 use crate::metrics::{self, ServiceMetrics};
@@ -308,12 +308,4 @@ fn last_change(snapshot: &Snapshot, object: &Object, seen: &mut HashSet<ObjectId
         }
     }
     last
-}
-
-/// With its schema, unless that is `public`.
-fn shown_name(snapshot: &Snapshot, object: &Object) -> String {
-    match snapshot.schema_of(object).map(|schema| schema.header.name.as_str()) {
-        None | Some("public") => object.name().to_owned(),
-        Some(schema) => format!("{schema}.{}", object.name()),
-    }
 }

@@ -335,10 +335,13 @@ impl Session {
             let token = cancel.child_token();
             let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
             let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-            let count = {
-                let work = Box::pin(statement::copy_rows(&mut context, &copy, rows, &token));
-                stoppable(work, &cancel, &token, deadline).await?
-            };
+            let stop = token.clone();
+            let work = self.warehouse.engine.work(Box::pin(async move {
+                let count = statement::copy_rows(&mut context, &copy, rows, &stop).await;
+                (context, count)
+            }));
+            let (context, count) = stoppable(work, &cancel, &token, deadline).await?;
+            let count = count?;
             self.keep(context).await?;
             Ok(format!("COPY {count}"))
         }

@@ -56,13 +56,17 @@ impl PhysicalQueryPlanner for GranaryQueryPlanner {
     }
 }
 
+/// Threads for queries, for each task of one that may run side by side. More than one: a join whose condition holds for
+/// few rows computes for long without pausing, even when it is cancelled, and others must have a thread meanwhile.
+const THREADS_PER_TASK: usize = 4;
+
 /// How many of the largest memory consumers an out-of-memory error names.
 const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("three is not zero");
 
 impl Engine {
     pub fn new(config: &EngineConfig) -> Result<Engine> {
         let runtime = runtime(config)?;
-        let threads = Arc::new(QueryThreads::new(config.parallelism)?);
+        let threads = Arc::new(QueryThreads::new(THREADS_PER_TASK * config.parallelism)?);
         let mut session = SessionConfig::new()
             .with_extension(Arc::clone(&threads))
             .with_target_partitions(config.parallelism)

@@ -27,6 +27,7 @@ mod threads;
 mod tiles;
 mod verify;
 mod written;
+mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};

@@ -20,6 +20,7 @@ use super::memory::SharedMemory;
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
 use super::sealed::Unseal;
 use super::threads::QueryThreads;
+use super::yielding::YieldingJoins;
 use crate::error::Result;
 
 /// What the engine may use of the machine.
@@ -89,7 +90,8 @@ impl Engine {
             .with_analyzer_rule(Arc::new(TextLiterals))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_optimizer_rule(Arc::new(PointInTimeRule))
-            .with_physical_optimizer_rule(Arc::new(Unseal));
+            .with_physical_optimizer_rule(Arc::new(Unseal))
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build(), threads })
     }

@@ -271,8 +271,7 @@ impl Access<'_> {
 
     /// The columns that the asker has a right on one by one.
     pub fn columns<'o>(&self, object: &'o Object, privilege: Privilege) -> impl Iterator<Item = &'o str> {
-        let grants = object.header().grants.as_deref().unwrap_or_default().iter();
-        let own = grants.filter(move |grant| grant.privilege == privilege && self.is_grantee(grant));
+        let own = grants_of(object).iter().filter(move |grant| grant.privilege == privilege && self.is_grantee(grant));
         own.filter_map(|grant| grant.column.as_deref())
     }
 
@@ -328,16 +327,19 @@ fn kind_of(object: &Object) -> &'static str {
     }
 }
 
+const fn to_everybody(privilege: Privilege) -> Grant {
+    Grant { grantee: None, privilege, column: None }
+}
+
 /// The rights on an object as they are in force: those granted, or what a new object of its kind begins with.
-pub fn grants_of(object: &Object) -> Vec<Grant> {
-    if let Some(grants) = &object.header().grants {
-        return grants.clone();
-    }
-    let everybody = |privilege| vec![Grant { grantee: None, privilege, column: None }];
-    match object {
-        Object::Workspace(_) => everybody(Privilege::Connect),
-        Object::Schema(schema) if schema.header.name == PUBLIC_SCHEMA => everybody(Privilege::Usage),
-        _ => Vec::new(),
+pub fn grants_of(object: &Object) -> &[Grant] {
+    static OF_WORKSPACE: [Grant; 1] = [to_everybody(Privilege::Connect)];
+    static OF_PUBLIC: [Grant; 1] = [to_everybody(Privilege::Usage)];
+    match (&object.header().grants, object) {
+        (Some(grants), _) => grants,
+        (None, Object::Workspace(_)) => &OF_WORKSPACE,
+        (None, Object::Schema(schema)) if schema.header.name == PUBLIC_SCHEMA => &OF_PUBLIC,
+        (None, _) => &[],
     }
 }
 
@@ -362,7 +364,7 @@ fn workspace_of(object: &Object) -> Option<ObjectId> {
 }
 
 /// The role and all roles that it is a member of, directly or not.
-fn memberships(snapshot: &Snapshot, role: &Role) -> BTreeSet<ObjectId> {
+pub fn memberships(snapshot: &Snapshot, role: &Role) -> BTreeSet<ObjectId> {
     let mut found = BTreeSet::new();
     let mut queue = vec![role.header.id];
     while let Some(id) = queue.pop() {

@@ -90,7 +90,7 @@ impl ServiceMetrics {
 /// Statuses of HTTP that have a counter of their own; others are counted as the last.
 const HTTP_STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 429, 500, 503, 504];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Registry {
     /// by workspace and name
     services: RwLock<BTreeMap<(String, String), Arc<ServiceMetrics>>>,
@@ -110,8 +110,11 @@ static REGISTRY: Registry = Registry {
 
 /// The counters of a service, to be kept by who serves it. A service made anew under its old name counts on.
 pub fn of_service(workspace: &str, service: &str) -> Arc<ServiceMetrics> {
-    let mut services = REGISTRY.services.write().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(services.entry((workspace.to_owned(), service.to_owned())).or_default())
+    let name = (workspace.to_owned(), service.to_owned());
+    if let Some(known) = REGISTRY.services.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
+        return Arc::clone(known);
+    }
+    Arc::clone(REGISTRY.services.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default())
 }
 
 /// Rows or ranges of one key that were read out of the online store.

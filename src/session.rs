@@ -300,8 +300,7 @@ impl Session {
         }
         let mut context = self.context(&prepared.0.text);
         let token = cancel.child_token();
-        let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
-        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let deadline = self.deadline();
         let parameters = Parameters::of_values(values);
         // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
         let (statement, stop) = (Arc::clone(parsed), token.clone());
@@ -333,8 +332,7 @@ impl Session {
         async move {
             let mut context = self.context(&copy.text);
             let token = cancel.child_token();
-            let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
-            let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+            let deadline = self.deadline();
             let stop = token.clone();
             let work = self.warehouse.engine.work(Box::pin(async move {
                 let count = statement::copy_rows(&mut context, &copy, rows, &stop).await;
@@ -346,6 +344,12 @@ impl Session {
             Ok(format!("COPY {count}"))
         }
         .boxed()
+    }
+
+    /// When a statement that begins now has to have ended.
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let timeout = self.settings.statement_timeout_ms().map(std::time::Duration::from_millis);
+        timeout.map(|timeout| tokio::time::Instant::now() + timeout)
     }
 
     /// Makes way for a statement whose writes no ROLLBACK takes back: it cannot stand in a transaction block, and what came

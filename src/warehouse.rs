@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId};
@@ -42,6 +43,7 @@ pub struct Warehouse {
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// held, by feature table, while rows are written to it
     writing: Mutex<HashMap<u64, Writing>>,
+    n_forgotten: AtomicU64,
     /// stored tables that a crash has left without a name
     nameless: Vec<String>,
 }
@@ -87,6 +89,7 @@ impl Warehouse {
             running_jobs: Mutex::default(),
             folding: Mutex::default(),
             writing: Mutex::default(),
+            n_forgotten: AtomicU64::default(),
             nameless,
         })
     }
@@ -105,6 +108,17 @@ impl Warehouse {
     /// The names of a workspace's newest objects, for what `asker` wants of them.
     pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>, asker: Asker) -> NameScope {
         NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, asker }
+    }
+
+    /// How often, since the start, keys have left the online store for good. Who keeps answers of the store asks before
+    /// reading it, and drops what was kept at another number.
+    pub fn n_forgotten(&self) -> u64 {
+        self.n_forgotten.load(Ordering::SeqCst)
+    }
+
+    /// To be said when the keys are out of the online store.
+    pub fn keys_are_forgotten(&self) {
+        self.n_forgotten.fetch_add(1, Ordering::SeqCst);
     }
 
     /// PostgreSQL's text of a role's SCRAM-SHA-256 verifier, if it has a password. Whether it may log in is said to

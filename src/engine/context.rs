@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -94,11 +94,6 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build(), threads })
-    }
-
-    /// Runs a plan on the threads for queries.
-    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        self.threads.run(plan, context)
     }
 
     /// Does work on the threads for queries: see [`QueryThreads::work`].

@@ -19,6 +19,7 @@ use futures::TryStreamExt;
 
 use super::query::QueryPlanner;
 use super::serving::Serving;
+use super::threads::QueryThreads;
 use crate::error::Result;
 use crate::time::Stopwatch;
 use tree::{Node, Property};
@@ -57,14 +58,14 @@ pub async fn explain(
     let physical = state.create_physical_plan(plan).await?;
     let mut summary = Summary::default();
     if options.summary {
-        summary.planning_ms = Some(milliseconds(since));
+        summary.planning_ms = Some(milliseconds(since.elapsed()));
     }
     if options.analyze {
         let watch = Stopwatch::start();
-        let mut rows = planner.engine.run(Arc::clone(&physical), state.task_ctx());
+        let mut rows = QueryThreads::run(&state, Arc::clone(&physical))?;
         while rows.try_next().await?.is_some() {}
         if options.summary {
-            summary.execution_ms = Some(milliseconds(watch));
+            summary.execution_ms = Some(milliseconds(watch.elapsed()));
         }
     }
     let names = scans::Names::of(planner)?;
@@ -89,7 +90,6 @@ pub fn explain_lookup(
         let columns: Vec<&str> = lookup.columns.fields().iter().map(|field| field.name().as_str()).collect();
         properties.push(text("Output", &columns.join(", ")));
     }
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
     let actual = rows
         .map(|(rows, time)| figures::Actual { rows: rows as u64, time_ms: options.timing.then(|| milliseconds(time)) });
     let node = Node {
@@ -107,6 +107,6 @@ pub fn explain_lookup(
     if options.json { vec![json::print(&node, summary)] } else { text::print(&node, summary) }
 }
 
-fn milliseconds(watch: Stopwatch) -> f64 {
-    watch.elapsed().as_secs_f64() * 1000.0
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

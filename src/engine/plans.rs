@@ -143,9 +143,7 @@ pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRec
         }
         _ => physical,
     };
-    let threads = state.config().get_extension::<QueryThreads>();
-    let threads = threads.ok_or_else(|| Error::internal("a query without threads to run on"))?;
-    Ok(threads.run(physical, state.task_ctx()))
+    QueryThreads::run(state, physical)
 }
 
 /// The value of a constant expression as a time, microseconds.

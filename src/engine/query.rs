@@ -293,7 +293,7 @@ impl QueryPlanner {
             resolve_table_references(&statement, true).map_err(|error| convert(error, Some(text)))?.0
         };
         let mut tables = HashMap::with_capacity(references.len());
-        let written = written_relation(&statement);
+        let access = self.scope.access();
         // relations of which the columns that are named decide whether they may be read
         let mut limited: Vec<(Arc<Object>, Arc<dyn TableSource>)> = Vec::new();
         for reference in references {
@@ -304,8 +304,7 @@ impl QueryPlanner {
             }
             let object = self.original(&reference, &times)?;
             let readable = match &object {
-                Some(_) if written.as_ref() == Some(&reference) => Readable::SomeColumns,
-                Some(object) => self.scope.access().readable(object)?,
+                Some(object) => access.readable(object)?,
                 None => Readable::Everything,
             };
             // on the heap: what opens a table's log has a large state
@@ -553,14 +552,6 @@ fn named(plan: LogicalPlan, labels: &Labels) -> Result<LogicalPlan> {
         })
         .collect();
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
-}
-
-/// The relation that an INSERT writes to. That it stands in the statement does not mean that it is read.
-fn written_relation(statement: &ast::Statement) -> Option<TableReference> {
-    match statement {
-        ast::Statement::Insert(ast::Insert { table: ast::TableObject::TableName(name), .. }) => table_reference(name),
-        _ => None,
-    }
 }
 
 fn parser_options(state: &SessionState) -> ParserOptions {

@@ -10,20 +10,19 @@ mod vector;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::TableProvider;
-use granary_catalog::{Object, Snapshot, Workspace};
+use granary_catalog::{Column, Object, Snapshot, Workspace};
 
 use super::point_in_time::MAX_CONSTANT_KEYS;
 use super::query::{FromSource, QueryPlanner, table_reference};
-use super::relation::{BoundView, CompositeRelation, FeatureRelation, Place, ReadMode};
+use super::relation::{BoundView, CompositeRelation, FeatureRelation, Interface, Place, ReadMode};
 use super::tables::system::is_system_schema;
 use super::tables::system::names::columns;
 use crate::access::PUBLIC_SCHEMA;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Door, Outcome, ServiceMetrics};
-use crate::row::{Value, array_of};
+use crate::row::Value;
 use crate::time::Stopwatch;
 
 pub use service::{ServedFeature, ServedRows, ServiceLookup};
@@ -85,11 +84,9 @@ enum BoundTerm {
 
 /// A relation that is looked up in: what it asks for, and what it has.
 struct Served {
-    keys: Vec<(String, DataType)>,
-    request: Vec<(String, DataType)>,
+    interface: Interface,
+    /// the columns of the interface in their order, then those that `*` does not show
     schema: SchemaRef,
-    /// how many columns `*` shows
-    n_shown: usize,
     /// whether it has rows for keys that are not asked for
     has_rows_of_its_own: bool,
     kind: ServedKind,
@@ -100,19 +97,6 @@ enum ServedKind {
     Composite(CompositeRelation),
 }
 
-impl ValueRows {
-    /// The same in arrays; `schema` has the types.
-    pub fn into_batch(self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let array = |(values, field): (&Vec<Option<Value>>, &FieldRef)| {
-            array_of(field.data_type(), values.iter().map(Option::as_ref))
-        };
-        let columns = self.columns.iter().zip(schema.fields()).map(array).collect::<Result<_>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(self.count));
-        RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
-    }
-}
-
 impl Serving {
     /// `None` where the statement needs a planner, be it for the error. `declared`: the parameters' types as far as the
     /// client has said them.
@@ -120,8 +104,10 @@ impl Serving {
         if planner.from_source == FromSource::On || !planner.scope.is_live() {
             return Ok(None);
         }
-        let Some(served) = Served::named(planner, shape).await? else { return Ok(None) };
-        check_access(planner, shape)?;
+        // planning says what is wrong with a name, or that nothing is kept online
+        let Some(object) = object_of(planner, shape) else { return Ok(None) };
+        let Some(served) = Served::of(planner, object).await? else { return Ok(None) };
+        check_access(planner, object, shape)?;
         let Some((places, fields)) = served.columns(shape) else { return Ok(None) };
         let Some(vector) = served.vector(planner, &places)? else { return Ok(None) };
         let mut parameters: Vec<Option<DataType>> = declared.to_vec();
@@ -132,7 +118,7 @@ impl Serving {
             parameters,
             columns: Arc::new(Schema::new(fields)),
             described: Described {
-                relation: served.name().to_owned(),
+                relation: object.name().to_owned(),
                 asked: shape.conditions_text(),
                 views: vector.views().map(str::to_owned).collect(),
             },
@@ -140,7 +126,7 @@ impl Serving {
             keys,
             request,
             limit: shape.limit.unwrap_or(usize::MAX),
-            metrics: metrics_of(planner, shape)?,
+            metrics: metrics_of(planner, object)?,
         }))
     }
 
@@ -196,7 +182,10 @@ impl Serving {
         if keys.iter().any(Option::is_none) {
             let mut existing = Vec::new();
             for bound in &keys_asked {
-                existing.extend(self.vector.existing_keys(bound, now_us)?);
+                existing.extend(self.vector.existing_keys(bound, MAX_CONSTANT_KEYS, now_us)?);
+                if existing.len() > MAX_CONSTANT_KEYS {
+                    return Ok(None);
+                }
             }
             keys_asked = existing;
         }
@@ -267,15 +256,17 @@ impl Condition {
     }
 }
 
+/// What the relation's name means, if it is one of the catalog's.
+fn object_of<'a>(planner: &'a QueryPlanner, shape: &Shape) -> Option<&'a Arc<Object>> {
+    let reference = table_reference(&shape.relation).filter(|reference| !is_system_schema(reference.schema()))?;
+    planner.scope.relation(&reference).ok().flatten()
+}
+
 /// The counters of the relation that is looked up in.
-fn metrics_of(planner: &QueryPlanner, shape: &Shape) -> Result<Arc<ServiceMetrics>> {
+fn metrics_of(planner: &QueryPlanner, object: &Object) -> Result<Arc<ServiceMetrics>> {
     let snapshot = &planner.scope.snapshot;
     let workspace = snapshot.get_as::<Workspace>(planner.scope.workspace);
-    let reference = table_reference(&shape.relation);
-    let object = reference.map(|reference| planner.scope.relation(&reference)).transpose()?.flatten();
-    let (Some(workspace), Some(object)) = (workspace, object) else {
-        return Err(Error::internal("a lookup of no relation"));
-    };
+    let workspace = workspace.ok_or_else(|| Error::internal("a lookup in no workspace"))?;
     Ok(metrics::of_service(&workspace.header.name, &shown_name(snapshot, object)))
 }
 
@@ -288,10 +279,7 @@ pub fn shown_name(snapshot: &Snapshot, object: &Object) -> String {
 }
 
 /// Refuses a lookup that names a column which may not be read, as planning it would.
-fn check_access(planner: &QueryPlanner, shape: &Shape) -> Result<()> {
-    let reference = table_reference(&shape.relation);
-    let object = reference.map(|reference| planner.scope.relation(&reference)).transpose()?.flatten();
-    let object = object.ok_or_else(|| Error::internal("a lookup of no relation"))?;
+fn check_access(planner: &QueryPlanner, object: &Object, shape: &Shape) -> Result<()> {
     let all = columns(&planner.scope.snapshot, object);
     let mut named: Vec<&str> = shape.conditions.iter().map(|(column, _)| column.as_str()).collect();
     for shown in &shape.shown {
@@ -304,23 +292,19 @@ fn check_access(planner: &QueryPlanner, shape: &Shape) -> Result<()> {
 }
 
 impl Served {
-    /// `None` where planning says what is wrong with a name, or that nothing is kept online.
-    async fn named(planner: &QueryPlanner, shape: &Shape) -> Result<Option<Served>> {
-        let Some(reference) = table_reference(&shape.relation) else { return Ok(None) };
-        if is_system_schema(reference.schema()) {
-            return Ok(None);
-        }
-        let Ok(Some(object)) = planner.scope.relation(&reference) else { return Ok(None) };
-        Served::of(planner, object).await
-    }
-
+    /// `None` for an object of another kind, and for one that cannot be read as of now.
     async fn of(planner: &QueryPlanner, object: &Object) -> Result<Option<Served>> {
         let view = match object {
             Object::FeatureView(view) => BoundView::of_feature_view(view)?,
             Object::FeatureTable(table) => BoundView::of_feature_table(table)?,
             Object::FeatureService(_) | Object::RealtimeView(_) => {
                 let relation = CompositeRelation::new(planner, object, ReadMode::Now, true).await;
-                return Ok(relation.ok().map(Served::of_composite));
+                return Ok(relation.ok().map(|relation| Served {
+                    interface: relation.interface.clone(),
+                    schema: relation.schema(),
+                    has_rows_of_its_own: relation.has_rows_of_its_own(),
+                    kind: ServedKind::Composite(relation),
+                }));
             }
             _ => return Ok(None),
         };
@@ -329,44 +313,21 @@ impl Served {
         }
         let relation = FeatureRelation::new(planner, view, ReadMode::Now, true).await?;
         Ok(Some(Served {
-            keys: relation.view.keys.iter().map(|key| (key.name.clone(), key.data_type.clone())).collect(),
-            request: Vec::new(),
+            interface: Interface::of_view(&relation.view),
             schema: relation.schema(),
-            n_shown: relation.view.output.fields().len(),
             has_rows_of_its_own: true,
             kind: ServedKind::View(relation),
         }))
     }
 
-    fn of_composite(relation: CompositeRelation) -> Served {
-        let columns = |columns: &[granary_catalog::Column]| -> Vec<(String, DataType)> {
-            columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect()
-        };
-        let interface = &relation.interface;
-        Served {
-            keys: columns(&interface.keys),
-            request: columns(&interface.request),
-            schema: relation.schema(),
-            n_shown: interface.keys.len() + interface.request.len() + interface.features.len(),
-            has_rows_of_its_own: relation.has_rows_of_its_own(),
-            kind: ServedKind::Composite(relation),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match &self.kind {
-            ServedKind::View(relation) => &relation.view.name,
-            ServedKind::Composite(relation) => &relation.name,
-        }
-    }
-
     /// The places of the columns in the relation, and how they are shown.
     fn columns(&self, shape: &Shape) -> Option<(Vec<usize>, Vec<Field>)> {
+        let Interface { keys, request, features } = &self.interface;
+        let all = 0..keys.len() + request.len() + features.len();
         let mut columns = Vec::new();
         for shown in &shape.shown {
             match shown {
-                // the system columns are hidden
-                Shown::All => columns.extend((0..self.n_shown).map(|place| (place, self.schema.field(place).clone()))),
+                Shown::All => columns.extend(all.clone().map(|place| (place, self.schema.field(place).clone()))),
                 Shown::Column { name, label } => {
                     let place = self.schema.index_of(name).ok()?;
                     columns.push((place, self.schema.field(place).clone().with_name(label)));
@@ -378,7 +339,7 @@ impl Served {
 
     fn vector(&self, planner: &QueryPlanner, columns: &[usize]) -> Result<Option<Vector>> {
         match &self.kind {
-            ServedKind::View(relation) => Ok(Vector::of_view(relation, columns)),
+            ServedKind::View(relation) => Vector::of_view(relation, columns),
             ServedKind::Composite(relation) => {
                 let places: Vec<Place> = columns.iter().map(|column| relation.places[*column]).collect();
                 // those of the whole are made of those of its views
@@ -397,22 +358,21 @@ impl Served {
         parameters: &mut Vec<Option<DataType>>,
     ) -> Option<(Vec<KeyCondition>, Vec<Condition>)> {
         let mut found = 0;
-        let mut condition = |name: &str, data_type: &DataType| {
-            let Some((_, terms)) = shape.conditions.iter().find(|(column, _)| column == name) else {
+        let mut condition = |column: &Column| {
+            let Some((_, terms)) = shape.conditions.iter().find(|(name, _)| *name == column.name) else {
                 return Some(None);
             };
             found += 1;
-            let terms = terms.iter().map(|term| bound(term, data_type, parameters)).collect::<Option<_>>()?;
-            Some(Some(Condition { data_type: data_type.clone(), terms }))
+            let terms = terms.iter().map(|term| bound(term, &column.data_type, parameters)).collect::<Option<_>>()?;
+            Some(Some(Condition { data_type: column.data_type.clone(), terms }))
         };
-        if !self.keys.iter().all(|(_, data_type)| is_plain(data_type)) {
+        let Interface { keys, request, .. } = &self.interface;
+        if !keys.iter().all(|key| is_plain(&key.data_type)) {
             return None;
         }
-        let keys: Vec<KeyCondition> =
-            self.keys.iter().map(|(name, data_type)| condition(name, data_type)).collect::<Option<_>>()?;
+        let keys: Vec<KeyCondition> = keys.iter().map(&mut condition).collect::<Option<_>>()?;
         // a request column that is left open is an error, which a planner words
-        let request = self.request.iter().map(|(name, data_type)| condition(name, data_type)?);
-        let request = request.collect::<Option<_>>()?;
+        let request = request.iter().map(|column| condition(column)?).collect::<Option<_>>()?;
         // a condition on a feature is a filter
         let are_all = found == shape.conditions.len();
         let is_bound = keys.iter().all(Option::is_some) || self.has_rows_of_its_own;

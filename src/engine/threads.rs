@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
@@ -49,8 +50,12 @@ impl QueryThreads {
         }
     }
 
-    /// Runs a plan here; its rows come to whoever polls the stream, and it stops when that is dropped.
-    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    /// Runs a plan on the threads of its state; its rows come to whoever polls the stream, and it stops when that is
+    /// dropped.
+    pub fn run(state: &SessionState, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        let threads = state.config().get_extension::<QueryThreads>();
+        let threads = threads.ok_or_else(|| Error::internal("a query without threads to run on"))?;
+        let context = state.task_ctx();
         let mut builder = RecordBatchReceiverStream::builder(plan.schema(), BATCHES_AHEAD);
         let sender = builder.tx();
         let work = async move {
@@ -63,8 +68,8 @@ impl QueryThreads {
             }
             DataFusionResult::Ok(())
         };
-        builder.spawn_on(work, &self.handle);
-        builder.build()
+        builder.spawn_on(work, &threads.handle);
+        Ok(builder.build())
     }
 }
 

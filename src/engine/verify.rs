@@ -78,7 +78,7 @@ impl Verification {
         let reader = planner.online.reader()?;
         let now = FeatureRelation::new(&planner, view.clone(), ReadMode::Now, false).await?;
         let columns: Vec<usize> = (0..view.output.fields().len()).collect();
-        let lookup = Lookup::of(&now, &columns, Arc::clone(&view.output))
+        let lookup = Lookup::of(&now, &columns)
             .ok_or_else(|| Error::internal("a view of a live workspace is not read online"))?;
         let keys: Arc<dyn TableProvider> = match sample {
             None => online_keys(&reader, &view)?,

@@ -22,22 +22,20 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
-use granary_catalog::{Object, Snapshot, Workspace};
+use granary_catalog::{Object, ObjectId, Snapshot, Workspace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller;
 use super::refusal::{Answered, Refusal, json_response};
-use crate::access::Asker;
+use crate::access::{Asker, PUBLIC_SCHEMA};
 use crate::engine::{AskedRow, NameScope};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Door, Outcome};
-use crate::row::{Value, array_of};
 use crate::time::Stopwatch;
 use crate::warehouse::Warehouse;
-use answer::{Answer, Ask, answer};
+use answer::{Ask, answer};
 use bound::BoundService;
 use cache::ServingCache;
-use json::put_value;
 use request::Params;
 use response::{Response, metadata_of};
 
@@ -66,8 +64,7 @@ pub struct FeatureServer {
     warehouse: Arc<Warehouse>,
     seats: Arc<Semaphore>,
     cache: Arc<ServingCache>,
-    /// by workspace, then by the name that clients say
-    bound: RwLock<HashMap<String, HashMap<String, Arc<BoundService>>>>,
+    bound: RwLock<HashMap<ObjectId, Arc<BoundService>>>,
 }
 
 impl FeatureServer {
@@ -97,7 +94,7 @@ impl FeatureServer {
         })??;
         let params = Params::read(call, &body)?;
         let bound = self.service(&snapshot, params.workspace()?, params.service()?).await?;
-        caller::check_read(&snapshot, &role, &bound.object, bound.columns())?;
+        caller::check_read(&snapshot, &role, &bound.object, bound.columns.iter().map(String::as_str))?;
         let answered = match call {
             Call::Metadata => return Ok(json_response(metadata_of(&bound).to_string())),
             Call::GetFeatures | Call::GetFeaturesBatch => self.get_features(call, &bound, params, seat, watch).await,
@@ -119,7 +116,8 @@ impl FeatureServer {
         let ignores_extra_fields = params.request_options.ignores_extra_fields();
         let rows = params.take_rows();
         let asked = rows.iter().map(|row| bound.asked_row(row, ignores_extra_fields));
-        let ask = Ask::new(asked.collect::<Answered<_>>()?, &params, self.warehouse.clock.now_us());
+        let (now_us, n_forgotten) = (self.warehouse.clock.now_us(), self.warehouse.n_forgotten());
+        let ask = Ask::new(asked.collect::<Answered<_>>()?, &params, now_us, n_forgotten);
         let answer = answer(bound, &self.cache, ask, seat).await?;
         let response = Response::new(bound, &answer, &params, watch.elapsed());
         Ok(match call {
@@ -138,67 +136,48 @@ impl FeatureServer {
     ) -> Answered<Vec<u8>> {
         let row = params.take_rows().pop().unwrap_or_default();
         let request = bound.request_values(&row, params.request_options.ignores_extra_fields())?;
-        let now_us = self.warehouse.clock.now_us();
+        let (now_us, n_forgotten) = (self.warehouse.clock.now_us(), self.warehouse.n_forgotten());
         let given = bound.some_keys(&row)?;
         let open: Vec<usize> = (0..given.len()).filter(|key| given[*key].is_none()).collect();
-        // the keys behind what is open may be many, so that they are listed where threads may block
+        // the keys behind what is open may be many, so that they are listed where threads may block; the seat is given
+        // back when that ends, also if nobody waits any more
         let lister = Arc::clone(bound);
-        let keys = tokio::task::spawn_blocking(move || lister.keys_like(&given, MAX_QUERY_ROWS, now_us)).await;
-        let keys = keys.map_err(|error| Error::internal("a list of keys ended by a panic").with_source(error))??;
+        let list = tokio::task::spawn_blocking(move || (lister.keys_like(&given, MAX_QUERY_ROWS, now_us), seat));
+        let listed = tokio::time::timeout(answer::LONGEST, list).await;
+        let listed = listed.map_err(|_| answer::not_ready().with_hint("give more of the join keys"))?;
+        let (keys, seat) =
+            listed.map_err(|error| Error::internal("a list of keys ended by a panic").with_source(error))?;
+        let keys = keys?;
         let rows: Vec<AskedRow> =
             keys.iter().map(|keys| AskedRow { keys: keys.clone(), request: request.clone() }).collect();
-        let answer = match rows.is_empty() {
-            true => Answer::of_nothing(bound),
-            false => answer(bound, &self.cache, Ask::new(rows, &params, now_us), seat).await?,
-        };
-        let shown = shown_keys(bound, &keys, &open)?;
-        Ok(Response::new(bound, &answer, &params, watch.elapsed()).rows_of_keys(&shown, &open))
+        let answer = answer(bound, &self.cache, Ask::new(rows, &params, now_us, n_forgotten), seat).await?;
+        Ok(Response::new(bound, &answer, &params, watch.elapsed()).rows_of_keys(&keys, &open))
     }
 
-    /// The service of that name, bound to this snapshot. Errors: 3D000, 3F000, 42P01, and those of binding.
+    /// The service of that name, bound to this snapshot. Errors: 3D000, 42P01, and those of binding.
     async fn service(&self, snapshot: &Arc<Snapshot>, workspace: &str, name: &str) -> Result<Arc<BoundService>> {
-        if let Some(bound) = self.known(workspace, name).filter(|bound| bound.version == snapshot.version()) {
-            return Ok(bound);
-        }
         let found = snapshot
             .workspace(workspace)
             .ok_or_else(|| Error::new(Kind::InvalidCatalogName, format!("workspace \"{workspace}\" does not exist")))?;
-        let object = named(snapshot, found, name);
-        let object = match object {
-            Ok(object) => object,
-            Err(error) => {
-                self.forget(workspace, name);
-                return Err(error);
-            }
-        };
+        let object = named(snapshot, found, name)?;
+        let known = self.bound.read().unwrap_or_else(PoisonError::into_inner).get(&object.id()).cloned();
+        if let Some(bound) = known.filter(|bound| bound.version == snapshot.version()) {
+            return Ok(bound);
+        }
         let scope = NameScope {
             snapshot: Arc::clone(snapshot),
             workspace: found.header.id,
-            search_path: vec![PUBLIC.to_owned()],
+            search_path: vec![PUBLIC_SCHEMA.to_owned()],
             // what was bound is for all; the caller's rights are looked at with each request
             asker: Asker::Server,
         };
         let bound = Arc::new(BoundService::bind(&self.warehouse, scope, object).await?);
         let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(workspace.to_owned()).or_default().insert(name.to_owned(), Arc::clone(&bound));
+        all.retain(|id, _| snapshot.get(*id).is_some());
+        all.insert(object.id(), Arc::clone(&bound));
         Ok(bound)
     }
-
-    fn known(&self, workspace: &str, name: &str) -> Option<Arc<BoundService>> {
-        let all = self.bound.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(workspace)?.get(name).cloned()
-    }
-
-    fn forget(&self, workspace: &str, name: &str) {
-        let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(names) = all.get_mut(workspace) {
-            names.remove(name);
-        }
-    }
 }
-
-/// Where services are looked for that are named without a schema.
-const PUBLIC: &str = "public";
 
 /// `name` is a relation of schema public, or `schema.name`.
 fn named<'a>(snapshot: &'a Snapshot, workspace: &Workspace, name: &str) -> Result<&'a Arc<Object>> {
@@ -206,7 +185,7 @@ fn named<'a>(snapshot: &'a Snapshot, workspace: &Workspace, name: &str) -> Resul
         let schema = snapshot.schema(workspace.header.id, schema)?;
         snapshot.relation(schema.header.id, name)
     };
-    let found = relation(PUBLIC, name).or_else(|| {
+    let found = relation(PUBLIC_SCHEMA, name).or_else(|| {
         let (schema, name) = name.split_once('.')?;
         relation(schema, name)
     });
@@ -214,24 +193,6 @@ fn named<'a>(snapshot: &'a Snapshot, workspace: &Workspace, name: &str) -> Resul
         let message = format!("feature service \"{name}\" does not exist in workspace \"{}\"", workspace.header.name);
         Error::new(Kind::UndefinedTable, message)
     })
-}
-
-/// The values of the keys that were left open, as an array of JSON a row.
-fn shown_keys(bound: &BoundService, keys: &[Vec<Option<Value>>], open: &[usize]) -> Result<Vec<Vec<u8>>> {
-    let column = |key: &usize| array_of(&bound.keys[*key].data_type, keys.iter().map(|values| values[*key].as_ref()));
-    let columns = open.iter().map(column).collect::<Result<Vec<_>>>()?;
-    let shown = |row| {
-        let mut out = vec![b'['];
-        for (number, column) in columns.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            put_value(&mut out, column, row)?;
-        }
-        out.push(b']');
-        Ok(out)
-    };
-    (0..keys.len()).map(shown).collect()
 }
 
 /// The whole body, if it is not too long. A little more than that is read all the same: a client that is still sending

@@ -203,28 +203,28 @@ pub async fn after_change(
     before: &FeatureTable,
     after: Option<&FeatureTable>,
 ) -> Result<()> {
-    let old = BoundView::of_feature_table(before)?;
+    let was = Target::of(warehouse, before)?;
+    let old = &was.view;
     let writing = warehouse.writing(old.id);
     let mut arrivals = writing.lock().await;
-    let same = match after {
-        Some(after) => BoundView::of_feature_table(after)?.storage == old.storage,
-        None => false,
-    };
-    let is_kept = |kept: fn(&FeatureTable) -> bool| same && after.is_some_and(kept);
-    if !is_kept(|table| table.offline) {
+    let is = after.map(|after| Target::of(warehouse, after)).transpose()?;
+    // `None`: no row stays
+    let is = is.filter(|is| is.view.storage == old.storage);
+    let is_kept = |kept: fn(&Target) -> bool| is.as_ref().is_some_and(kept);
+    if !is_kept(|is| is.offline) {
         warehouse.offline.drop_table(&old.offline_table()).await?;
     }
-    if !same || !is_kept(|table| table.online) || !before.online {
+    if is.as_ref().is_none_or(|is| is.online != was.online) {
         // what is online begins anew, from the offline store where there is one
         *arrivals = None;
-        let online = Arc::clone(&warehouse.online);
-        let keeps_number = same && !is_kept(|table| table.offline);
-        let mut marks = vec![(version_mark(&old), None)];
+        let keeps_number = is_kept(|is| !is.offline);
+        let mut marks = vec![(version_mark(old), None)];
         if !keeps_number {
-            marks.push((arrival_mark(&old), None));
+            marks.push((arrival_mark(old), None));
         }
+        let (online, id) = (Arc::clone(&warehouse.online), old.id);
         run_blocking(move || {
-            online.remove_view(old.id)?;
+            online.remove_view(id)?;
             online.set_marks(&marks)?;
             online.sync()
         })
@@ -232,14 +232,14 @@ pub async fn after_change(
     }
     let reach =
         |table: &FeatureTable| (table.ttl_us.unwrap_or(i64::MAX), table.start_us.map_or(i64::MAX, i64::saturating_neg));
-    let reaches_further = |after: &&FeatureTable| {
+    let reaches_further = |after: &FeatureTable| {
         let (before, after) = (reach(before), reach(after));
         after.0 > before.0 || after.1 > before.1
     };
-    if is_kept(|table| table.online && table.offline) && before.offline && after.as_ref().is_some_and(reaches_further) {
+    if is_kept(|is| is.online && is.offline) && was.offline && after.is_some_and(reaches_further) {
         // rows that had expired are seen again
         *arrivals = None;
-        let (online, marks) = (Arc::clone(&warehouse.online), [(version_mark(&old), None), (arrival_mark(&old), None)]);
+        let (online, marks) = (Arc::clone(&warehouse.online), [(version_mark(old), None), (arrival_mark(old), None)]);
         run_blocking(move || online.set_marks(&marks)).await?;
     }
     if let Some(after) = after.filter(|_| arrivals.is_none()) {

@@ -53,12 +53,15 @@ async fn remove(
         () = cancel.cancelled() => return Err(cancelled()),
     };
     let (online, id) = (Arc::clone(&warehouse.online), view.id);
-    let (keys, mut found) = run_blocking(move || {
+    let removed = run_blocking(move || {
         let found: HashSet<Key> = online.remove_keys(id, &keys)?.into_iter().cloned().collect();
         online.sync()?;
         Ok((keys, found))
     })
-    .await?;
+    .await;
+    // also where some could not be removed
+    warehouse.keys_are_forgotten();
+    let (keys, mut found) = removed?;
     let mut rows = 0;
     let spans = warehouse.offline.tables_beginning(&view.span_tables())?;
     for table in std::iter::once(view.offline_table()).chain(spans) {

@@ -11,7 +11,7 @@
 
 use super::errors::damaged;
 use super::{Item, ItemRow, Latest, LatestRow};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::row::{Key, Reader, Value, put_values};
 use arrow::datatypes::DataType;
 
@@ -24,12 +24,8 @@ const KIND_END: u8 = 0xFF;
 /// What begins every row of `key` in `view`.
 pub(super) fn prefix(view: u64, key: &Key) -> Result<Vec<u8>> {
     let bytes = key.as_bytes();
-    let length = u16::try_from(bytes.len()).map_err(|_| {
-        Error::new(Kind::StringTooLong, format!("a join key of {} bytes is too long", bytes.len()))
-            .with_detail("the join keys of one entity may take 65535 bytes together")
-    })?;
     let mut out = Vec::with_capacity(bytes.len() + 40);
-    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&key.length()?.to_be_bytes());
     out.extend_from_slice(bytes);
     put_unsigned(&mut out, view);
     Ok(out)
@@ -236,6 +232,7 @@ fn significant_bytes(value: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn integers_sort_like_their_values_and_come_back() {

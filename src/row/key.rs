@@ -30,6 +30,15 @@ impl Key {
         if rest.is_empty() { Ok(values) } else { Err(damaged()) }
     }
 
+    /// The length in bytes, which the online store keeps in two. Errors: `StringTooLong`.
+    pub fn length(&self) -> Result<u16> {
+        let length = self.0.len();
+        u16::try_from(length).map_err(|_| {
+            Error::new(Kind::StringTooLong, format!("a join key of {length} bytes is too long"))
+                .with_detail("the join keys of one entity may take 65535 bytes together")
+        })
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

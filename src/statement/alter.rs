@@ -29,16 +29,8 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
     match &alter.action {
         AlterAction::RenameTo(name) => rename(context, &object, &fold(name)),
         AlterAction::OwnerTo(owner) => {
-            let owner = match fold(owner) {
-                current if owner.quote_style.is_none() && current == "current_user" => context.role.clone(),
-                named => named,
-            };
-            set_owner(context, &object, &owner)?;
-            reword(context, &object, |statement| {
-                if let Some(entry) = own_option(statement, "owner") {
-                    entry.value = OptionValue::String(owner);
-                }
-            })
+            let owner = context.role_named(owner);
+            change_owner(context, &object, owner)
         }
         AlterAction::Set(options) => {
             if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
@@ -55,7 +47,7 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
 }
 
 /// The new owner, if that is all that an ALTER TABLE or ALTER VIEW is about.
-pub fn new_owner<'a>(context: &'a StatementContext, alter: &'a ast::AlterTable) -> Option<String> {
+pub fn new_owner(context: &StatementContext, alter: &ast::AlterTable) -> Option<String> {
     match alter.operations.as_slice() {
         [ast::AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(owner) }] => Some(fold(owner)),
         [ast::AlterTableOperation::OwnerTo { .. }] => Some(context.role.clone()),
@@ -64,14 +56,14 @@ pub fn new_owner<'a>(context: &'a StatementContext, alter: &'a ast::AlterTable) 
 }
 
 /// `ALTER TABLE … OWNER TO`: as in PostgreSQL, of whatever relation has the name.
-pub fn relation_owner(context: &mut StatementContext, alter: &ast::AlterTable, owner: &str) -> Result<()> {
+pub fn relation_owner(context: &mut StatementContext, alter: &ast::AlterTable, owner: String) -> Result<()> {
     let reference = crate::engine::table_reference(&alter.name);
     let found = match &reference {
         Some(reference) => context.scope.relation(reference)?.cloned(),
         None => None,
     };
     match found {
-        Some(object) => set_owner(context, &object, owner),
+        Some(object) => change_owner(context, &object, owner),
         None => {
             let message = format!("relation \"{}\" does not exist", alter.name);
             if alter.if_exists {
@@ -114,6 +106,18 @@ async fn reset(context: &mut StatementContext, object: &Object, names: &[String]
         _ => None,
     }));
     Ok(())
+}
+
+fn change_owner(context: &mut StatementContext, object: &Object, owner: String) -> Result<()> {
+    set_owner(context, object, &owner)?;
+    if matches!(object, Object::Table(_) | Object::View(_)) {
+        return Ok(());
+    }
+    reword(context, object, |statement| {
+        if let Some(entry) = own_option(statement, "owner") {
+            entry.value = OptionValue::String(owner);
+        }
+    })
 }
 
 fn set_owner(context: &mut StatementContext, object: &Object, owner: &str) -> Result<()> {

@@ -45,7 +45,7 @@ pub fn create(context: &mut StatementContext, create: &CreateApiKey) -> Result<R
 
 /// The role that the key is to stand for. Errors: 42501 for those who may not act in its name.
 fn role_of(context: &StatementContext, create: &CreateApiKey) -> Result<Role> {
-    let name = fold(&create.role);
+    let name = context.role_named(&create.role);
     let role = context.snapshot().role(&name).ok_or_else(|| {
         let error = Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist"));
         context.at_ident(&create.role, error)

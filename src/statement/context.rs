@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
 use granary_sql::QualifiedName;
+use granary_sql::name::fold;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
 use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, placed};
@@ -85,6 +86,18 @@ impl StatementContext {
 
     pub fn at_ident(&self, ident: &Ident, error: Error) -> Error {
         self.at_place(ident.span.start, error)
+    }
+
+    /// The name of a role that a statement says; some words mean the session's.
+    pub fn role_named(&self, ident: &Ident) -> String {
+        match fold(ident) {
+            word if ident.quote_style.is_none()
+                && matches!(word.as_str(), "current_user" | "current_role" | "session_user") =>
+            {
+                self.role.clone()
+            }
+            name => name,
+        }
     }
 
     /// Where a new object of a schema lives.

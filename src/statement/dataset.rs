@@ -13,6 +13,7 @@ use granary_sql::statement::CreateDataset;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{NewObject, StatementContext, check_options};
+use super::rights;
 use super::select::{self, PlannedQuery};
 use super::table::{columns_of, new_storage_id, schema_of};
 use crate::engine::{
@@ -46,6 +47,7 @@ pub async fn create(
         statement: String::new(),
     })?;
     let Some(mut header) = header else { return Ok(None) };
+    rights::check_owner(context, header.id, &header.owner, "CREATE DATASET")?;
     header.statement = statement_of(create, &header);
     let existing = context.snapshot().get(header.id).cloned();
     if let Some(object) = &existing

@@ -271,7 +271,7 @@ async fn postgres(
             Ok(Response::done("DROP ROLE"))
         }
         ast::Statement::AlterTable(alter) if let Some(owner) = alter::new_owner(context, alter) => {
-            alter::relation_owner(context, alter, &owner)?;
+            alter::relation_owner(context, alter, owner)?;
             Ok(Response::done(first_words(text)))
         }
         ast::Statement::Grant(grant) => {
@@ -307,6 +307,9 @@ async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) ->
 /// Frees what the stores hold of objects that a commit has dropped or redefined.
 pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: &Snapshot) -> Result<()> {
     for object in before.objects() {
+        if after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object)) {
+            continue;
+        }
         match object.as_ref() {
             Object::FeatureView(view) => {
                 let bound = BoundView::of_feature_view(view)?;

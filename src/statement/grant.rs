@@ -76,7 +76,7 @@ impl Changed<'_> {
             let object = object.ok_or_else(|| Error::internal("an object that was found is gone"))?;
             context.scope.access().check_grant(&object, verb)?;
             let rights = self.rights(context, &object)?;
-            change_grants(context, id, grants_of(&object), |grants| {
+            change_grants(context, id, grants_of(&object).to_vec(), |grants| {
                 for grantee in &grantees {
                     for (privilege, column) in &rights {
                         let grant = Grant { grantee: *grantee, privilege: *privilege, column: column.clone() };
@@ -200,12 +200,7 @@ fn grantee_of(context: &StatementContext, grantee: &ast::Grantee) -> Result<Opti
             let [ast::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
                 return Err(context.at(name, Error::new(Kind::Syntax, format!("\"{name}\" is not the name of a role"))));
             };
-            let name = match fold(ident) {
-                word if ident.quote_style.is_none() && matches!(word.as_str(), "current_user" | "session_user") => {
-                    context.role.clone()
-                }
-                name => name,
-            };
+            let name = context.role_named(ident);
             if name == "public" && ident.quote_style.is_none() {
                 return Ok(None);
             }

@@ -1,7 +1,7 @@
 //! What a statement needs the right to do, before and after it was looked at. What it reads is checked where it is
 //! planned; statements about roles and rights check for themselves.
 
-use granary_catalog::{Change, Object, ObjectKind, PredefinedRole, Privilege};
+use granary_catalog::{Change, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
 use granary_sql::Statement;
 use granary_sql::name::fold;
 use granary_sql::statement::{CommentTarget, SourceOrigin};
@@ -16,10 +16,11 @@ use crate::error::Result;
 
 /// Refuses a statement that the session's role may not make. What it is about and does not exist is left to it.
 pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
-    if context.scope.access().is_unlimited() {
+    let access = context.scope.access();
+    if access.is_unlimited() {
         return Ok(());
     }
-    let check = Check { context, access: context.scope.access(), action: first_words(&statement.to_string()) };
+    let check = Check { context, access, statement };
     match statement {
         Statement::CreateEntity(create) => check.create(ObjectKind::Entity, &create.name, create.or_replace),
         Statement::CreateSource(create) => {
@@ -49,8 +50,8 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         }
         Statement::Vacuum(vacuum) => vacuum.names.iter().try_for_each(|name| check.operate_relation(name)),
         Statement::Verify(verify) => {
-            check.operate(ObjectKind::FeatureView, &verify.view)?;
-            check.relation(&verify.view, |check, object| check.access.check(object, Privilege::Select))
+            check.operate_relation(&verify.view)?;
+            check.relation(&verify.view, |object| check.access.check(object, Privilege::Select))
         }
         Statement::CancelJob(cancel) => check.job(cancel.job),
         Statement::RetryJob(retry) => check.job(retry.job),
@@ -81,7 +82,6 @@ pub fn check_changes(context: &StatementContext, statement: &Statement) -> Resul
     if access.is_unlimited() {
         return Ok(());
     }
-    let action = first_words(&statement.to_string());
     for change in &context.changes {
         let (id, owner) = match change {
             Change::Put(Object::Role(_)) => continue,
@@ -92,12 +92,18 @@ pub fn check_changes(context: &StatementContext, statement: &Statement) -> Resul
             Change::SetOwner { id, owner } => (*id, owner),
             _ => continue,
         };
-        let is_given = context.snapshot().get(id).is_none_or(|before| before.header().owner != *owner);
-        if is_given && let Some(role) = context.snapshot().role(owner) {
-            access.check_member(role, &action)?;
-        }
+        check_owner(context, id, owner, &first_words(&statement.to_string()))?;
     }
     Ok(())
+}
+
+/// Refuses to give an object to a role that the session's does not belong to.
+pub fn check_owner(context: &StatementContext, id: ObjectId, owner: &str, action: &str) -> Result<()> {
+    let is_given = context.snapshot().get(id).is_none_or(|before| before.header().owner != owner);
+    match context.snapshot().role(owner) {
+        Some(role) if is_given => context.scope.access().check_member(role, action),
+        _ => Ok(()),
+    }
 }
 
 /// Relations that name their inputs without a query over them.
@@ -131,11 +137,15 @@ fn check_inputs(context: &StatementContext, access: &Access<'_>, object: &Object
 struct Check<'a> {
     context: &'a StatementContext,
     access: Access<'a>,
-    /// the statement's first words, for the log
-    action: String,
+    statement: &'a Statement,
 }
 
 impl Check<'_> {
+    /// The statement's first words, for the log.
+    fn action(&self) -> String {
+        first_words(&self.statement.to_string())
+    }
+
     /// A new object in a schema, or one in the place of another.
     fn create(&self, kind: ObjectKind, name: &ObjectName, or_replace: bool) -> Result<()> {
         let (schema, name) = self.context.new_name(name)?;
@@ -144,7 +154,7 @@ impl Check<'_> {
             self.access.check_create(schema)?;
         }
         match self.context.existing(schema, kind, &name) {
-            Some(existing) if or_replace => self.access.check_manage(existing, &self.action),
+            Some(existing) if or_replace => self.access.check_manage(existing, &self.action()),
             Some(_) | None => Ok(()),
         }
     }
@@ -154,15 +164,19 @@ impl Check<'_> {
     }
 
     fn manage(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
-        self.named(kind, name, |object| self.access.check_manage(object, &self.action))
+        self.named(kind, name, |object| self.access.check_manage(object, &self.action()))
     }
 
     fn operate(&self, kind: ObjectKind, name: &ObjectName) -> Result<()> {
-        self.named(kind, name, |object| self.access.check_operate(object, &self.action))
+        self.named(kind, name, |object| self.access.check_operate(object, &self.action()))
     }
 
     fn operate_relation(&self, name: &ObjectName) -> Result<()> {
-        self.relation(name, |check, object| check.access.check_operate(object, &check.action))
+        self.relation(name, |object| self.access.check_operate(object, &self.action()))
+    }
+
+    fn manage_relation(&self, name: &ObjectName) -> Result<()> {
+        self.relation(name, |object| self.access.check_manage(object, &self.action()))
     }
 
     fn named(&self, kind: ObjectKind, name: &ObjectName, check: impl FnOnce(&Object) -> Result<()>) -> Result<()> {
@@ -174,22 +188,20 @@ impl Check<'_> {
     }
 
     /// Whatever relation has that name.
-    fn relation(&self, name: &ObjectName, check: impl FnOnce(&Self, &Object) -> Result<()>) -> Result<()> {
+    fn relation(&self, name: &ObjectName, check: impl FnOnce(&Object) -> Result<()>) -> Result<()> {
         let Some(reference) = table_reference(name) else { return Ok(()) };
         match self.context.scope.relation(&reference) {
-            Ok(Some(object)) => check(self, object),
+            Ok(Some(object)) => check(object),
             Ok(None) | Err(_) => Ok(()),
         }
     }
 
     fn write(&self, name: &ObjectName, privilege: Privilege, columns: &[String]) -> Result<()> {
-        self.relation(name, |check, object| {
-            check.access.check_write(object, privilege, columns.iter().map(String::as_str))
-        })
+        self.relation(name, |object| self.access.check_write(object, privilege, columns.iter().map(String::as_str)))
     }
 
     fn superuser(&self, message: &str) -> Result<()> {
-        self.access.check_superuser(message, &self.action)
+        self.access.check_superuser(message, &self.action())
     }
 
     /// Who has one of these predefined roles of the workspace.
@@ -197,7 +209,7 @@ impl Check<'_> {
         if self.access.has_workspace_role(self.context.scope.workspace, roles) {
             return Ok(());
         }
-        let message = format!("permission denied to {}", self.action.to_lowercase());
+        let message = format!("permission denied to {}", self.action().to_lowercase());
         self.superuser(&message)
     }
 
@@ -217,7 +229,7 @@ impl Check<'_> {
             let key = object.downcast::<granary_catalog::ApiKey>();
             let role = key.and_then(|key| self.context.snapshot().get_as::<granary_catalog::Role>(key.role));
             if !role.is_some_and(|role| role.header.name == self.context.role) {
-                self.access.check_manage(&object, &self.action)?;
+                self.access.check_manage(&object, &self.action())?;
             }
         }
         Ok(())
@@ -233,10 +245,10 @@ impl Check<'_> {
                 "schema" => self.manage(ObjectKind::Schema, name),
                 "database" => self.manage(ObjectKind::Workspace, name),
                 "role" => self.superuser("permission denied"),
-                _ => self.relation(name, |check, object| check.access.check_manage(object, &check.action)),
+                _ => self.manage_relation(name),
             },
             CommentTarget::Column { relation, .. } | CommentTarget::OnRelation { relation, .. } => {
-                self.relation(relation, |check, object| check.access.check_manage(object, &check.action))
+                self.manage_relation(relation)
             }
         }
     }
@@ -281,22 +293,18 @@ impl Check<'_> {
             ast::Statement::Drop { object_type, names, .. } => match object_type {
                 ast::ObjectType::Schema => self.manage_all(ObjectKind::Schema, names),
                 ast::ObjectType::Database => self.manage_all(ObjectKind::Workspace, names),
-                _ => names.iter().try_for_each(|name| {
-                    self.relation(name, |check, object| check.access.check_manage(object, &check.action))
-                }),
+                _ => names.iter().try_for_each(|name| self.manage_relation(name)),
             },
-            ast::Statement::AlterTable(alter) => {
-                self.relation(&alter.name, |check, object| check.access.check_manage(object, &check.action))
+            ast::Statement::AlterTable(alter) => self.manage_relation(&alter.name),
+            ast::Statement::Truncate(truncate) => {
+                truncate.table_names.iter().try_for_each(|table| self.manage_relation(&table.name))
             }
-            ast::Statement::Truncate(truncate) => truncate.table_names.iter().try_for_each(|table| {
-                self.relation(&table.name, |check, object| check.access.check_manage(object, &check.action))
-            }),
             ast::Statement::CreateRole(_)
             | ast::Statement::AlterRole { .. }
             | ast::Statement::Grant(_)
             | ast::Statement::Revoke(_) => Ok(()),
             // what nobody has thought of is not allowed
-            _ => self.superuser(&format!("permission denied to {}", self.action.to_lowercase())),
+            _ => self.superuser(&format!("permission denied to {}", self.action().to_lowercase())),
         }
     }
 }

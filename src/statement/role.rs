@@ -7,7 +7,7 @@ use sqlparser::ast::{self, Ident, ObjectName};
 
 use super::context::StatementContext;
 use super::grant::change_grants;
-use crate::access::{grants_of, make_verifier, parse_verifier};
+use crate::access::{grants_of, make_verifier, memberships, parse_verifier};
 use crate::error::{Error, Kind, Result};
 
 pub fn create(context: &mut StatementContext, create: &ast::CreateRole) -> Result<()> {
@@ -69,11 +69,12 @@ pub fn alter(context: &mut StatementContext, name: &Ident, operation: &ast::Alte
             } else if !own_password {
                 context.scope.access().check_superuser("permission denied", "ALTER ROLE")?;
             }
-            let was_superuser = role.superuser;
+            let could_administer = role.superuser && role.login;
             for option in options {
                 set(context, &mut role, option)?;
             }
-            if was_superuser && !role.superuser && !has_other_superuser(context, id) {
+            let can_administer = role.superuser && role.login;
+            if could_administer && !can_administer && !has_other_superuser(context, id) {
                 let message = format!("role \"{}\" is the last superuser", role.header.name);
                 return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
                     .with_hint("make another one first: ALTER ROLE name SUPERUSER"));
@@ -190,14 +191,7 @@ enum Named {
 }
 
 fn named(context: &StatementContext, ident: &Ident) -> Result<Named> {
-    let name = match fold(ident) {
-        word if ident.quote_style.is_none()
-            && matches!(word.as_str(), "current_user" | "current_role" | "session_user") =>
-        {
-            context.role.clone()
-        }
-        name => name,
-    };
+    let name = context.role_named(ident);
     if let Some(named) = predefined(&name) {
         return Ok(named);
     }
@@ -244,8 +238,8 @@ fn give(context: &mut StatementContext, group: &Named, member: ObjectId, admin: 
         Named::Role(id) => {
             let group = role_of(context, id)?;
             context.scope.access().check_admin(&group, "GRANT")?;
-            let of_group = context.scope.snapshot.apply(&context.changes)?;
-            if leads_to(&of_group, id, member) {
+            let so_far = context.scope.snapshot.apply(&context.changes)?;
+            if memberships(&so_far, &group).contains(&member) {
                 let message = format!("role \"{}\" is a member of role \"{}\"", group.header.name, role.header.name);
                 return Err(Error::new(Kind::InvalidGrantOperation, message));
             }
@@ -320,19 +314,6 @@ fn check_predefined(context: &StatementContext, role: PredefinedRole, admin: boo
     context.scope.access().check_superuser(format!("must have admin option on role \"{name}\""), "GRANT")
 }
 
-/// Whether `from` is `to`, or a member of it.
-fn leads_to(snapshot: &granary_catalog::Snapshot, from: ObjectId, to: ObjectId) -> bool {
-    let mut queue = vec![from];
-    while let Some(id) = queue.pop() {
-        if id == to {
-            return true;
-        }
-        // the catalog holds no cycles
-        queue.extend(snapshot.get_as::<Role>(id).into_iter().flat_map(|role| role.member_of.iter().copied()));
-    }
-    false
-}
-
 /// A predefined role is a right on the connection's workspace.
 fn change_workspace_role(
     context: &mut StatementContext,
@@ -345,7 +326,7 @@ fn change_workspace_role(
     let workspace = workspace.ok_or_else(|| Error::internal("the connection's workspace is gone"))?;
     context.scope.access().check_grant(&workspace, if given { "GRANT" } else { "REVOKE" })?;
     let grant = granary_catalog::Grant { grantee: Some(member), privilege, column: None };
-    change_grants(context, id, grants_of(&workspace), |grants| {
+    change_grants(context, id, grants_of(&workspace).to_vec(), |grants| {
         if given {
             grants.insert(grant);
         } else {

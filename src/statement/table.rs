@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Table};
 use granary_sql::SqlText;
@@ -21,7 +21,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::row::normalize_type;
+use crate::row::{Key, normalize_type, values_of};
 use crate::warehouse::STAGED;
 
 /// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
@@ -154,13 +154,14 @@ pub struct Target {
     /// the name of its stored rows
     pub stored: String,
     pub columns: Vec<Column>,
-    is_feature_table: bool,
+    /// places of its join keys, if it is a feature table
+    join_keys: Vec<usize>,
 }
 
 impl Target {
     fn of_table(table: &Table) -> Target {
         let (name, columns) = (table.header.name.clone(), table.columns.clone());
-        Target { name, stored: table_id(table), columns, is_feature_table: false }
+        Target { name, stored: table_id(table), columns, join_keys: Vec::new() }
     }
 
     /// Its keys and its time cannot be NULL.
@@ -169,8 +170,13 @@ impl Target {
         let is_key = |name: &str| name == table.timestamp || table.join_keys.iter().any(|key| key.name == name);
         let column = |column: &Column| Column { nullable: !is_key(&column.name), ..column.clone() };
         let columns = table.columns.iter().map(column).collect();
+        let place = |key: &Column| {
+            let place = table.columns.iter().position(|column| column.name == key.name);
+            place.ok_or_else(|| Error::internal("a join key is no column of its feature table"))
+        };
+        let join_keys = table.join_keys.iter().map(place).collect::<Result<_>>()?;
         let (name, stored) = (table.header.name.clone(), view.offline_table());
-        Ok(Target { name, stored, columns, is_feature_table: true })
+        Ok(Target { name, stored, columns, join_keys })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -218,8 +224,10 @@ pub async fn gather(
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let checked = target.clone();
-    let check =
-        move |batch| std::future::ready(check_nulls(&checked, &batch).and_then(|()| fit_lengths(&checked, batch)));
+    let check = move |batch| {
+        let fits = check_nulls(&checked, &batch).and_then(|()| check_keys(&checked, &batch));
+        std::future::ready(fits.and_then(|()| fit_lengths(&checked, batch)))
+    };
     let mut rows = rows.and_then(check).boxed();
     let id = &target.stored;
     let pending = Arc::clone(&context.pending);
@@ -257,7 +265,7 @@ fn count(batches: &[RecordBatch]) -> u64 {
 /// do those of a feature table, which have an order of their own.
 fn new_staged(context: &StatementContext, target: &Target) -> Result<Staged> {
     let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
-    let name = if is_new && !target.is_feature_table {
+    let name = if is_new && target.join_keys.is_empty() {
         target.stored.clone()
     } else {
         format!("{STAGED}{}", new_storage_id()?)
@@ -455,4 +463,30 @@ fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses join keys that the online store cannot take: once the rows are in the offline one it would be too late.
+fn check_keys(table: &Target, batch: &RecordBatch) -> Result<()> {
+    let keys: Vec<&ArrayRef> = table.join_keys.iter().map(|place| batch.column(*place)).collect();
+    let most: usize = keys.iter().map(|key| most_key_bytes(key)).sum();
+    if most <= u16::MAX.into() {
+        return Ok(());
+    }
+    let keys = keys.into_iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
+    for row in 0..batch.num_rows() {
+        if let Some(key) = Key::encode(keys.iter().map(|values| values[row].as_ref())) {
+            key.length()?;
+        }
+    }
+    Ok(())
+}
+
+/// No value of the column takes more bytes in a key.
+fn most_key_bytes(column: &ArrayRef) -> usize {
+    let longest = |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
+    match column.data_type() {
+        DataType::Utf8 => 2 * longest(column.as_string::<i32>().value_offsets()) + 2,
+        DataType::Binary => 2 * longest(column.as_binary::<i32>().value_offsets()) + 2,
+        _ => 16,
+    }
 }

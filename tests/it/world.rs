@@ -76,7 +76,9 @@ impl World {
                 let batches: Vec<RecordBatch> = rows.try_collect().await?;
                 Ok(batches.iter().flat_map(rows_of).collect())
             }
-            Response::Found { schema, rows } => Ok(rows_of(&rows.into_batch(&schema)?)),
+            Response::Found { rows, .. } => {
+                Ok((0..rows.count).map(|row| rows.columns.iter().map(|values| values[row].clone()).collect()).collect())
+            }
             Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
         }
     }

@@ -3,12 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::DataType;
-
 use crate::engine::relation::{BoundView, KNOWN_AT, RowLayout};
 use crate::error::{Error, Result};
-use crate::row::{Reader, Value, array_of};
+use crate::row::{Reader, Value};
 use crate::tile::{
     AggregateItems, AskedBlock, BlockAnswers, ItemBlock, Order, Partial, ViewPlan, change_times, empty_row,
     evaluate_aggregates, evaluate_attributes, evaluate_block,
@@ -254,28 +251,17 @@ impl Answerer {
                 next += 1;
                 next - 1
             });
-            for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
-                out.push(match wanted {
-                    Wanted::Key(index) => asked.keys[*index].clone(),
-                    Wanted::AsOf | Wanted::ValidFrom => time.map(Value::Int),
-                    // Filled in by who knows the next time.
-                    Wanted::ValidTo => None,
-                    Wanted::EffectiveTime => {
-                        at.filter(|&at| answers.present[at]).and_then(|at| answers.effective[at]).map(Value::Int)
-                    }
-                    Wanted::Status => {
-                        let present = at.is_some_and(|at| answers.present[at]);
-                        Some(Value::Text(if present { PRESENT } else { MISSING }.into()))
-                    }
-                    Wanted::Feature(_) => {
-                        let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
-                        match at {
-                            Some(at) => answers.columns[place][at].clone(),
-                            None => empty[place].clone(),
-                        }
-                    }
-                });
-            }
+            let present = at.filter(|&at| answers.present[at]);
+            let row = AnswerRow {
+                time_us: *time,
+                is_present: present.is_some(),
+                effective_us: present.and_then(|at| answers.effective[at]),
+            };
+            let feature = |place: usize| match at {
+                Some(at) => answers.columns[place][at].clone(),
+                None => empty[place].clone(),
+            };
+            self.push_row(&row, asked.keys, feature, out)?;
         }
         Ok(())
     }
@@ -292,16 +278,34 @@ impl Answerer {
             time_us.is_some_and(|time_us| evaluate_attributes(&self.plan, &[ts_us], &[time_us]).contains(&Some(0)))
         };
         let latest = latest.filter(|(ts_us, _)| is_chosen(*ts_us));
+        let row = AnswerRow {
+            time_us,
+            is_present: latest.is_some(),
+            effective_us: latest.map(|(ts_us, _)| self.plan.timing.effective(*ts_us)),
+        };
+        let feature =
+            |place: usize| latest.and_then(|(_, values)| values.get(self.attributes[place]).cloned().flatten());
+        self.push_row(&row, keys, feature, out)
+    }
+
+    /// Appends one answer to `out`; `feature` gives the values by the evaluators' places.
+    fn push_row(
+        &self,
+        row: &AnswerRow,
+        keys: &[Option<Value>],
+        feature: impl Fn(usize) -> Option<Value>,
+        out: &mut [Vec<Option<Value>>],
+    ) -> Result<()> {
         for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
             out.push(match wanted {
                 Wanted::Key(index) => keys[*index].clone(),
-                Wanted::AsOf | Wanted::ValidFrom => time_us.map(Value::Int),
+                Wanted::AsOf | Wanted::ValidFrom => row.time_us.map(Value::Int),
+                // Filled in by who knows the next time.
                 Wanted::ValidTo => None,
-                Wanted::EffectiveTime => latest.map(|(ts_us, _)| Value::Int(self.plan.timing.effective(*ts_us))),
-                Wanted::Status => Some(Value::Text(if latest.is_some() { PRESENT } else { MISSING }.into())),
+                Wanted::EffectiveTime => row.effective_us.map(Value::Int),
+                Wanted::Status => Some(Value::Text(if row.is_present { PRESENT } else { MISSING }.into())),
                 Wanted::Feature(_) => {
-                    let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
-                    latest.and_then(|(_, values)| values.get(self.attributes[place]).cloned().flatten())
+                    feature(place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?)
                 }
             });
         }
@@ -351,15 +355,14 @@ impl Answerer {
             }),
         }
     }
+}
 
-    /// Builds the arrays of the wanted columns.
-    pub fn arrays(&self, types: &[DataType], columns: &[Vec<Option<Value>>]) -> Result<Vec<ArrayRef>> {
-        types
-            .iter()
-            .zip(columns)
-            .map(|(data_type, values)| array_of(data_type, values.iter().map(Option::as_ref)))
-            .collect()
-    }
+/// What one answer says beside its features.
+struct AnswerRow {
+    time_us: Option<i64>,
+    is_present: bool,
+    /// only where it is present
+    effective_us: Option<i64>,
 }
 
 struct Answers {

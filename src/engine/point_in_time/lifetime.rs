@@ -124,7 +124,7 @@ impl LifetimeOfKey {
         let end_us = plan.timing.bounds(&Window::Lifetime, last_us).end_us;
         let behind: Vec<usize> = places(&rows.times, self.merged.until_us()..end_us).collect();
         let Some(known_at) = rows.known_at(read)? else {
-            return self.evaluate(&self.items(read, rows, &behind)?, asked);
+            return self.evaluate(self.items(read, rows, &behind)?, asked);
         };
         // asked times between which no row becomes known are answered together
         let mut since_us: Vec<i64> = behind.iter().map(|row| known_at[*row]).collect();
@@ -137,16 +137,16 @@ impl LifetimeOfKey {
             let valid = asked.known.map(|known| known.slice(first, together.len()));
             let runs = [Run { asked: 0..together.len(), items: 0..0 }];
             let asked = AskedBlock { times: together, known: valid.as_ref(), runs: &runs };
-            parts.push(self.evaluate(&self.items(read, rows, &known)?, &asked)?);
+            parts.push(self.evaluate(self.items(read, rows, &known)?, &asked)?);
             first += together.len();
         }
         joined(&parts)
     }
 
     /// Of what was merged and `rest`, to which both `asked` and the one run of it belong.
-    fn evaluate(&self, rest: &AggregateItems, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
+    fn evaluate(&self, rest: AggregateItems, asked: &AskedBlock<'_>) -> Result<BlockAnswers> {
         let plan = &self.read.lifetime.plan;
-        let items = self.merged.with(plan, rest.clone());
+        let items = self.merged.with(plan, rest);
         let secondary = items.secondary.as_ref().zip(plan.secondary_key.as_ref());
         let secondary = secondary.map(|(keys, data_type)| array_of(data_type, keys.iter().map(Option::as_ref)));
         let columns = plan.partials.iter().zip(&items.partials).map(|(spec, states)| states_to_arrays(spec, states));

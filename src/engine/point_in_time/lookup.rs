@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -20,7 +20,7 @@ use super::planner::single_partition;
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout, RowsOrigin};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore};
-use crate::row::{Key, Reader, Value, values_of};
+use crate::row::{Key, Reader, Value, array_of, values_of};
 use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, fold_tiles};
 
 /// See the module.
@@ -28,51 +28,42 @@ use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, fold_tiles};
 pub struct OnlineLookupExec {
     /// None: all keys of the view
     spine: Option<(Arc<dyn ExecutionPlan>, usize)>,
-    lookup: Arc<Lookup>,
+    rows: Arc<LookupRows>,
     properties: Arc<PlanProperties>,
 }
 
+/// What is looked up, as of when, and the columns that come out.
+#[derive(Debug)]
+struct LookupRows {
+    lookup: Lookup,
+    now_us: i64,
+    /// those of a spine first
+    schema: SchemaRef,
+}
+
 impl OnlineLookupExec {
-    /// Columns of `spine` from `width` on are the keys.
+    /// Columns of `spine` from its number on are the keys; without a spine it is all keys. `schema`: the spine's columns
+    /// before those, then the ones looked up.
     pub fn new(
-        spine: Arc<dyn ExecutionPlan>,
-        width: usize,
-        store: Arc<OnlineStore>,
-        answerer: Arc<Answerer>,
-        relation: &FeatureRelation,
-        schema: SchemaRef,
-    ) -> OnlineLookupExec {
-        Self::with_spine(Some((spine, width)), store, answerer, relation, schema)
-    }
-
-    pub fn over_all_keys(
-        store: Arc<OnlineStore>,
-        answerer: Arc<Answerer>,
-        relation: &FeatureRelation,
-        schema: SchemaRef,
-    ) -> OnlineLookupExec {
-        Self::with_spine(None, store, answerer, relation, schema)
-    }
-
-    fn with_spine(
         spine: Option<(Arc<dyn ExecutionPlan>, usize)>,
-        store: Arc<OnlineStore>,
-        answerer: Arc<Answerer>,
-        relation: &FeatureRelation,
+        lookup: Lookup,
+        now_us: i64,
         schema: SchemaRef,
     ) -> OnlineLookupExec {
-        let lookup = Lookup { view: Arc::clone(&relation.view), store, answerer, now_us: relation.now_us, schema };
+        OnlineLookupExec::of_rows(spine, Arc::new(LookupRows { lookup, now_us, schema }))
+    }
+
+    fn of_rows(spine: Option<(Arc<dyn ExecutionPlan>, usize)>, rows: Arc<LookupRows>) -> OnlineLookupExec {
         let partitions = spine.as_ref().map_or(1, |(spine, _)| spine.properties().partitioning.partition_count());
-        let mut properties = single_partition(Arc::clone(&lookup.schema));
-        properties =
-            properties.with_partitioning(datafusion::physical_plan::Partitioning::UnknownPartitioning(partitions));
-        OnlineLookupExec { spine, lookup: Arc::new(lookup), properties: Arc::new(properties) }
+        let properties = single_partition(Arc::clone(&rows.schema))
+            .with_partitioning(datafusion::physical_plan::Partitioning::UnknownPartitioning(partitions));
+        OnlineLookupExec { spine, rows, properties: Arc::new(properties) }
     }
 }
 
 impl DisplayAs for OnlineLookupExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OnlineLookupExec: view={}", self.lookup.view.name)?;
+        write!(f, "OnlineLookupExec: view={}", self.rows.lookup.view.name)?;
         if self.spine.is_none() {
             write!(f, ", all keys")?;
         }
@@ -109,26 +100,55 @@ impl ExecutionPlan for OnlineLookupExec {
             (None, None) => None,
             _ => return Err(DataFusionError::Internal("an online lookup has its one child".into())),
         };
-        let partitions = spine.as_ref().map_or(1, |(spine, _)| spine.properties().partitioning.partition_count());
-        let properties = single_partition(Arc::clone(&self.lookup.schema))
-            .with_partitioning(datafusion::physical_plan::Partitioning::UnknownPartitioning(partitions));
-        Ok(Arc::new(OnlineLookupExec { spine, lookup: Arc::clone(&self.lookup), properties: Arc::new(properties) }))
+        Ok(Arc::new(OnlineLookupExec::of_rows(spine, Arc::clone(&self.rows))))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let lookup = Arc::clone(&self.lookup);
-        let schema = Arc::clone(&lookup.schema);
+        let (rows, schema) = (Arc::clone(&self.rows), self.schema());
         let Some((spine, width)) = &self.spine else {
-            let batch = futures::stream::once(async move { Ok(lookup.all_keys()?) });
+            let batch = futures::stream::once(async move { Ok(rows.of_all_keys()?) });
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batch)));
         };
         let width = *width;
         // One snapshot for the whole statement, so that its rows agree with each other.
-        let reader = lookup.store.reader()?;
+        let reader = rows.lookup.reader()?;
         let batches = spine
             .execute(partition, context)?
-            .and_then(move |batch| futures::future::ready(lookup.join(&reader, &batch, width).map_err(Into::into)));
+            .and_then(move |batch| futures::future::ready(rows.beside(&reader, &batch, width).map_err(Into::into)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+}
+
+impl LookupRows {
+    /// The rows of a spine, whose columns from `width` on are the keys, with what is looked up for them.
+    fn beside(&self, reader: &OnlineReader, spine: &RecordBatch, width: usize) -> Result<RecordBatch> {
+        let keys = spine.columns()[width..].iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
+        let key_of = |row: usize| keys.iter().map(|values| values[row].clone()).collect();
+        let keys: Vec<Vec<Option<Value>>> = (0..spine.num_rows()).map(key_of).collect();
+        let columns = self.lookup.columns(reader, keys.iter().map(Vec::as_slice), self.now_us)?;
+        self.batch(&spine.columns()[..width], &columns, keys.len())
+    }
+
+    fn of_all_keys(&self) -> Result<RecordBatch> {
+        let (lookup, reader) = (&self.lookup, self.lookup.reader()?);
+        let any = vec![None; lookup.view.keys.len()];
+        let mut columns = vec![Vec::new(); lookup.answerer.n_wanted()];
+        let mut rows = 0;
+        for key in lookup.existing_keys(&reader, &any, self.now_us)? {
+            lookup.answer(&reader, &key?, self.now_us, &mut columns)?;
+            rows += 1;
+        }
+        self.batch(&[], &columns, rows)
+    }
+
+    fn batch(&self, before: &[ArrayRef], columns: &[Vec<Option<Value>>], rows: usize) -> Result<RecordBatch> {
+        let fields = self.schema.fields().iter().skip(before.len());
+        let arrays =
+            fields.zip(columns).map(|(field, values)| array_of(field.data_type(), values.iter().map(Option::as_ref)));
+        let arrays = before.iter().cloned().map(Ok).chain(arrays).collect::<Result<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
     }
 }
 
@@ -137,19 +157,16 @@ impl ExecutionPlan for OnlineLookupExec {
 pub struct Lookup {
     view: Arc<BoundView>,
     store: Arc<OnlineStore>,
-    answerer: Arc<Answerer>,
-    now_us: i64,
-    schema: SchemaRef,
+    answerer: Answerer,
 }
 
 impl Lookup {
-    /// Of the relation's `columns`, shown as `schema` says. `None` where its rows are not in the online store.
-    pub fn of(relation: &FeatureRelation, columns: &[usize], schema: SchemaRef) -> Option<Lookup> {
+    /// Of the relation's `columns`. `None` where its rows are not in the online store.
+    pub fn of(relation: &FeatureRelation, columns: &[usize]) -> Option<Lookup> {
         let RowsOrigin::Online(store) = &relation.origin else { return None };
         let wanted: Vec<Wanted> = columns.iter().map(|column| relation.wanted(*column)).collect();
-        let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-        let (view, store) = (Arc::clone(&relation.view), Arc::clone(store));
-        Some(Lookup { view, store, answerer, now_us: relation.now_us, schema })
+        let answerer = Answerer::new(&relation.view, &wanted);
+        Some(Lookup { view: Arc::clone(&relation.view), store: Arc::clone(store), answerer })
     }
 
     /// By wanted column, a value for every key as of `now_us`.
@@ -170,55 +187,28 @@ impl Lookup {
         &self.view.name
     }
 
-    pub fn store(&self) -> &Arc<OnlineStore> {
-        &self.store
+    /// The newest state of the store.
+    pub fn reader(&self) -> Result<OnlineReader> {
+        self.store.reader()
     }
 
     /// The keys that the view has as of `now_us`, of those that are `bound` to these values where it says any.
-    pub fn existing_keys(
-        &self,
-        reader: &OnlineReader,
-        bound: &[Option<Value>],
+    pub fn existing_keys<'a>(
+        &'a self,
+        reader: &'a OnlineReader,
+        bound: &'a [Option<Value>],
         now_us: i64,
-    ) -> Result<Vec<Vec<Option<Value>>>> {
+    ) -> Result<impl Iterator<Item = Result<Vec<Option<Value>>>> + 'a> {
         let types = self.view.key_types();
-        let leading = bound.iter().take_while(|value| value.is_some()).map(Option::as_ref);
-        let Some(leading) = Key::encode(leading) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for key in reader.keys_that_begin(self.view.id, &leading)? {
+        let leading = Key::encode(bound.iter().map_while(|value| value.as_ref().map(Some)));
+        let leading = leading.ok_or_else(|| Error::internal("the leading values of a key are NULL"))?;
+        let keys = reader.keys_that_begin(self.view.id, &leading)?;
+        let exists = move |key: Result<Key>| {
             let key: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
             let is_asked = bound.iter().zip(&key).all(|(bound, value)| bound.is_none() || bound == value);
-            if is_asked && self.has_begun(reader, &key, now_us)? {
-                found.push(key);
-            }
-        }
-        Ok(found)
-    }
-
-    fn join(&self, reader: &OnlineReader, batch: &RecordBatch, width: usize) -> Result<RecordBatch> {
-        let keys = batch.columns()[width..].iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
-        let mut out = vec![Vec::with_capacity(batch.num_rows()); self.answerer.n_wanted()];
-        for row in 0..batch.num_rows() {
-            let asked: Vec<Option<Value>> = keys.iter().map(|values| values[row].clone()).collect();
-            self.answer(reader, &asked, self.now_us, &mut out)?;
-        }
-        self.batch(&batch.columns()[..width], out, batch.num_rows())
-    }
-
-    fn all_keys(&self) -> Result<RecordBatch> {
-        let reader = self.store.reader()?;
-        let types = self.view.key_types();
-        let mut out = vec![Vec::new(); self.answerer.n_wanted()];
-        let mut rows = 0;
-        for key in reader.keys(self.view.id)? {
-            let asked: Vec<Option<Value>> = key?.decode(&types)?.into_iter().map(Some).collect();
-            if !self.has_begun(&reader, &asked, self.now_us)? {
-                continue;
-            }
-            self.answer(&reader, &asked, self.now_us, &mut out)?;
-            rows += 1;
-        }
-        self.batch(&[], out, rows)
+            Ok((is_asked && self.has_begun(reader, &key, now_us)?).then_some(key))
+        };
+        Ok(keys.filter_map(move |key| exists(key).transpose()))
     }
 
     /// Whether the key has rows by `now_us`: one of a bitemporal view that is known, one of a feature table whose time has
@@ -246,11 +236,8 @@ impl Lookup {
         let key = Key::encode(asked.iter().map(Option::as_ref));
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
         let time = key.is_some().then_some(now_us);
-        if !self.view.is_kept_as_items() {
-            let latest = match &key {
-                None => None,
-                Some(key) => reader.latest(self.view.id, key)?.map(|latest| (latest.ts_us, latest.values)),
-            };
+        if self.view.is_feature_table() || !self.view.is_kept_as_items() {
+            let latest = key.map(|key| self.latest(reader, &key, now_us)).transpose()?.flatten();
             return self.answerer.answer_latest(latest.as_ref(), asked, time, out);
         }
         let rows = match &key {
@@ -260,35 +247,25 @@ impl Lookup {
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
 
-    fn batch(&self, before: &[ArrayRef], answers: Vec<Vec<Option<Value>>>, rows: usize) -> Result<RecordBatch> {
-        let types: Vec<DataType> =
-            self.schema.fields().iter().skip(before.len()).map(|field| field.data_type().clone()).collect();
-        let mut columns = before.to_vec();
-        columns.extend(self.answerer.arrays(&types, &answers)?);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|error| Error::internal("answers do not fit their schema").with_source(error))
+    /// The one row of a key that can answer, where there is no more than one: its time and its values.
+    fn latest(&self, reader: &OnlineReader, key: &Key, now_us: i64) -> Result<Option<(i64, Vec<Option<Value>>)>> {
+        if !self.view.is_feature_table() {
+            return Ok(reader.latest(self.view.id, key)?.map(|latest| (latest.ts_us, latest.values)));
+        }
+        let newest = reader.newest_item(self.view.id, key, needed(&self.view.plan, now_us))?;
+        newest.map(|newest| Ok((newest.time_us, Reader::new(&newest.payload).values()?))).transpose()
     }
 }
 
-/// The rows of one key that can matter at `now_us`, out of the online store; None for a key without any.
-pub fn read_key(
+/// The rows of one key that can matter at `now_us`, of a view of which several can; None for a key without any.
+fn read_key(
     view: &BoundView,
     answerer: &Answerer,
     reader: &OnlineReader,
     key: &Key,
     now_us: i64,
 ) -> Result<Option<KeyRows>> {
-    if !view.is_kept_as_items() {
-        let Some(latest) = reader.latest(view.id, key)? else { return Ok(None) };
-        return Ok(Some(answerer.attribute_rows(vec![latest.ts_us], &[latest.values])));
-    }
     let range = needed(&view.plan, now_us);
-    if view.is_feature_table() {
-        let Some(newest) = reader.newest_item(view.id, key, range)? else { return Ok(None) };
-        let values = Reader::new(&newest.payload).values()?;
-        return Ok(Some(answerer.attribute_rows(vec![newest.time_us], &[values])));
-    }
     let mut stored = reader.items(view.id, key, range)?;
     if view.known_at.is_some() {
         stored = known_items(view, stored, now_us)?;

@@ -22,7 +22,7 @@ use granary_catalog::IntervalSet;
 
 use super::answer::{Answerer, Wanted};
 use super::exec::{PointInTimeExec, Read, RowsInput, Spine};
-use super::lookup::OnlineLookupExec;
+use super::lookup::{Lookup, OnlineLookupExec};
 use super::node::{PointInTimeJoin, RelationRead};
 use super::row_states::RowStates;
 use super::share::{RowByRow, share};
@@ -97,10 +97,8 @@ async fn join(
     let Some(RelationRead { relation, columns }) = reads.first() else {
         return Err(Error::internal("a point-in-time join without a relation"));
     };
-    if let RowsOrigin::Online(store) = &relation.origin {
-        let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
-        let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-        return Ok(Arc::new(OnlineLookupExec::new(spine, width, Arc::clone(store), answerer, relation, schema)));
+    if let Some(lookup) = Lookup::of(relation, columns) {
+        return Ok(Arc::new(OnlineLookupExec::new(Some((spine, width)), lookup, relation.now_us, schema)));
     }
     let spine = with_time(spine, width + relation.view.keys.len(), relation)?;
     let (inputs, of_views) = inputs_of(reads).await?;
@@ -399,19 +397,13 @@ async fn scan_all(
     schema: SchemaRef,
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
-    let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-    match &relation.origin {
-        RowsOrigin::Online(store) => {
-            Ok(Arc::new(OnlineLookupExec::over_all_keys(Arc::clone(store), answerer, relation, schema)))
-        }
-        RowsOrigin::Plan { .. } => {
-            let ScalarValue::TimestampMicrosecond(Some(time_us), _) = time.cast_to(&time_type())? else {
-                return empty(schema);
-            };
-            scan_every_key(relation, columns, Spine::AllKeys { time_us }, schema, partitions).await
-        }
+    if let Some(lookup) = Lookup::of(relation, columns) {
+        return Ok(Arc::new(OnlineLookupExec::new(None, lookup, relation.now_us, schema)));
     }
+    let ScalarValue::TimestampMicrosecond(Some(time_us), _) = time.cast_to(&time_type())? else {
+        return empty(schema);
+    };
+    scan_every_key(relation, columns, Spine::AllKeys { time_us }, schema, partitions).await
 }
 
 /// A history is made of all features, whichever are asked for: they say which stretches are one row.

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
-use granary_catalog::{Column, Feature, Object, Snapshot, Version};
+use granary_catalog::{Column, Feature, FeatureDefinition, Object, Snapshot};
 
 use super::vector::{AskedRow, Vector};
 use super::{Served, ServedKind};
@@ -13,12 +12,12 @@ use crate::engine::point_in_time::PRESENT;
 use crate::engine::query::QueryPlanner;
 use crate::engine::relation::{Interface, Place};
 use crate::error::{Error, Kind, Result};
-use crate::row::{Value, array_of};
+use crate::row::Value;
+use crate::tile::empty_value;
 
-/// A feature service, realtime view, feature view or feature table, bound to a version of the catalog.
+/// A feature service, realtime view, feature view or feature table, as it was when it was bound.
 #[derive(Debug)]
 pub struct ServiceLookup {
-    pub version: Version,
     pub keys: Vec<Column>,
     pub request: Vec<Column>,
     pub features: Vec<ServedFeature>,
@@ -38,6 +37,8 @@ pub struct ServedFeature {
     pub description: Option<String>,
     /// Those of its view.
     pub tags: BTreeMap<String, String>,
+    /// It counts: of nothing it is zero.
+    pub is_count: bool,
     /// Which of the views that are looked up has its value; `None`: it is computed for each request.
     pub read: Option<usize>,
 }
@@ -45,8 +46,8 @@ pub struct ServedFeature {
 /// A row for every one that was asked for.
 #[derive(Debug)]
 pub struct ServedRows {
-    /// By feature.
-    pub columns: Vec<ArrayRef>,
+    /// By feature, then by row.
+    pub columns: Vec<Vec<Option<Value>>>,
     /// By view that is looked up, then by row: whether it knows the key.
     pub present: Vec<Vec<bool>>,
     /// By view that is looked up, then by row: since when its answer holds, microseconds.
@@ -62,16 +63,16 @@ impl ServiceLookup {
                 .with_hint("apply it to a live workspace: CREATE WORKSPACE name LIVE"));
         }
         let snapshot = &planner.scope.snapshot;
-        let interface = Interface::of(snapshot, object)?;
         let served = Served::of(planner, object).await?;
-        let served = served.ok_or_else(|| Error::internal("a feature relation that cannot be looked up"))?;
+        let Served { interface, has_rows_of_its_own, kind, .. } =
+            served.ok_or_else(|| Error::internal("a feature relation that cannot be looked up"))?;
         let n_asked = interface.keys.len() + interface.request.len();
         let n_features = interface.features.len();
-        let (vector, reads, n_reads) = match &served.kind {
+        let (vector, reads, n_reads) = match &kind {
             ServedKind::View(relation) => {
                 // its own two columns stand behind the features
                 let columns: Vec<usize> = (n_asked..n_asked + n_features + 2).collect();
-                (Vector::of_view(relation, &columns), vec![Some(0); n_features], 1)
+                (Vector::of_view(relation, &columns)?, vec![Some(0); n_features], 1)
             }
             ServedKind::Composite(relation) => {
                 let mut places: Vec<Place> = relation.places[n_asked..n_asked + n_features].to_vec();
@@ -88,13 +89,13 @@ impl ServiceLookup {
             }
         };
         let vector = vector.ok_or_else(|| Error::internal("an online view without an online store"))?;
-        let features = described(snapshot, object, &interface)?.into_iter().zip(reads);
+        let named = named_features(snapshot, object, &interface)?;
+        let features = named.into_iter().zip(&interface.features).zip(reads);
         Ok(ServiceLookup {
-            version: snapshot.version(),
-            features: features.map(|(feature, read)| ServedFeature { read, ..feature }).collect(),
+            features: features.map(|((named, column), read)| named.served(&column.data_type, read)).collect(),
             keys: interface.keys,
             request: interface.request,
-            has_rows_of_its_own: served.has_rows_of_its_own,
+            has_rows_of_its_own,
             vector,
             n_reads,
         })
@@ -115,61 +116,69 @@ impl ServiceLookup {
             effective_us.push(pair[0].iter().map(time).collect());
             present.push(pair[1].iter().map(is_present).collect());
         }
-        let columns = self.features.iter().zip(&columns);
-        let columns = columns.map(|(feature, values)| array_of(&feature.data_type, values.iter().map(Option::as_ref)));
-        Ok(ServedRows { columns: columns.collect::<Result<_>>()?, present, effective_us })
+        Ok(ServedRows { columns, present, effective_us })
     }
 
-    /// The keys that there are, of those that are `bound` to these values where it says any, ascending.
-    pub fn existing_keys(&self, bound: &[Option<Value>], now_us: i64) -> Result<Vec<Vec<Option<Value>>>> {
-        if !self.has_rows_of_its_own {
-            let names: Vec<&str> = self.keys.iter().map(|key| key.name.as_str()).collect();
-            let message = format!("all of the keys {} have to be given", names.join(", "));
-            return Err(Error::new(Kind::InvalidParameterValue, message)
-                .with_detail("Some view does not have all of them, so that there is no list of those that exist."));
-        }
-        self.vector.existing_keys(bound, now_us)
+    /// The keys that there are, of those that are `bound` to these values where it says any, ascending; some that are one
+    /// more than `limit` if there are more. Only where it [has rows of its own](ServiceLookup::has_rows_of_its_own).
+    pub fn existing_keys(&self, bound: &[Option<Value>], limit: usize, now_us: i64) -> Result<Vec<Vec<Option<Value>>>> {
+        self.vector.existing_keys(bound, limit, now_us)
     }
 }
 
-/// The features in the order of the interface; which view is read for each is not known here.
-fn described(snapshot: &Snapshot, object: &Object, interface: &Interface) -> Result<Vec<ServedFeature>> {
-    let mut found = Vec::with_capacity(interface.features.len());
-    match object {
-        Object::FeatureService(service) => {
-            for member in &service.members {
-                let view = snapshot.get(member.view).ok_or_else(|| Error::internal("a member of a service is gone"))?;
-                let own = Interface::of(snapshot, view)?;
-                let names = match &member.features {
-                    Some(names) => names.clone(),
-                    None => own.features.iter().map(|feature| feature.name.clone()).collect(),
-                };
-                found.extend(names.into_iter().map(|name| feature_of(view, &member.alias, name)));
-            }
-        }
-        view => {
-            let names = interface.features.iter().map(|feature| feature.name.clone());
-            found.extend(names.map(|name| feature_of(view, view.name(), name)));
-        }
-    }
-    let types = interface.features.iter().map(|column| column.data_type.clone());
-    Ok(found.into_iter().zip(types).map(|(feature, data_type)| ServedFeature { data_type, ..feature }).collect())
+/// A feature by its view, the view's name inside of the service, and its own.
+struct NamedFeature<'a> {
+    view: &'a Object,
+    alias: &'a str,
+    name: String,
 }
 
-fn feature_of(view: &Object, alias: &str, name: String) -> ServedFeature {
-    let features: &[Feature] = match view {
-        Object::FeatureView(view) => &view.features,
-        Object::FeatureTable(table) => &table.features,
-        Object::RealtimeView(view) => &view.features,
-        _ => &[],
+/// The features in the order of the interface.
+fn named_features<'a>(
+    snapshot: &'a Snapshot,
+    object: &'a Object,
+    interface: &Interface,
+) -> Result<Vec<NamedFeature<'a>>> {
+    let all_of = |interface: &Interface| interface.features.iter().map(|feature| feature.name.clone()).collect();
+    let named = |view: &'a Object, alias: &'a str, names: Vec<String>| {
+        names.into_iter().map(move |name| NamedFeature { view, alias, name })
     };
-    let declared = features.iter().find(|feature| feature.name == name);
-    ServedFeature {
-        view: alias.to_owned(),
-        description: declared.and_then(|feature| feature.comment.clone()),
-        tags: view.header().tags.clone(),
-        feature: name,
-        data_type: DataType::Null,
-        read: None,
+    let Object::FeatureService(service) = object else {
+        return Ok(named(object, object.name(), all_of(interface)).collect());
+    };
+    let mut features = Vec::with_capacity(interface.features.len());
+    for member in &service.members {
+        let view = snapshot.get(member.view).ok_or_else(|| Error::internal("a member of a service is gone"))?;
+        let names = match &member.features {
+            Some(names) => names.clone(),
+            None => all_of(&Interface::of(snapshot, view)?),
+        };
+        features.extend(named(view, &member.alias, names));
+    }
+    Ok(features)
+}
+
+impl NamedFeature<'_> {
+    fn served(self, data_type: &DataType, read: Option<usize>) -> ServedFeature {
+        let features: &[Feature] = match self.view {
+            Object::FeatureView(view) => &view.features,
+            Object::FeatureTable(table) => &table.features,
+            Object::RealtimeView(view) => &view.features,
+            _ => &[],
+        };
+        let declared = features.iter().find(|feature| feature.name == self.name);
+        let counts = |feature: &Feature| match &feature.definition {
+            FeatureDefinition::Aggregate { function, .. } => empty_value(function) == Some(Value::Int(0)),
+            _ => false,
+        };
+        ServedFeature {
+            view: self.alias.to_owned(),
+            description: declared.and_then(|feature| feature.comment.clone()),
+            tags: self.view.header().tags.clone(),
+            is_count: declared.is_some_and(counts),
+            feature: self.name,
+            data_type: data_type.clone(),
+            read,
+        }
     }
 }

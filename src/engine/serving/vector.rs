@@ -15,7 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::engine::point_in_time::{Lookup, replace_columns};
 use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
-use crate::online::{OnlineReader, OnlineStore};
+use crate::online::OnlineReader;
 use crate::row::{Value, array_of, values_of};
 
 /// What is asked for: the values of the keys and of the request columns.
@@ -29,8 +29,6 @@ pub struct AskedRow {
 /// then the columns that are read, then those that are computed.
 #[derive(Debug)]
 pub struct Vector {
-    /// none, if nothing is read
-    store: Option<Arc<OnlineStore>>,
     n_keys: usize,
     n_request: usize,
     reads: Vec<Read>,
@@ -46,7 +44,7 @@ pub struct Vector {
 /// The values of one slot, by row.
 type Values = Vec<Option<Value>>;
 
-/// Columns of a view, in slots from the first on.
+/// Columns of a view, in neighbouring slots.
 #[derive(Debug)]
 struct Read {
     lookup: Lookup,
@@ -54,7 +52,6 @@ struct Read {
     keys: Vec<usize>,
     /// whether these are all of the vector's in their order
     has_all_keys: bool,
-    n_columns: usize,
 }
 
 /// Expressions over earlier slots, in slots of their own.
@@ -66,85 +63,42 @@ struct Step {
 }
 
 impl Vector {
-    /// `None` if the view's rows are not in the online store.
-    pub fn of_view(relation: &FeatureRelation, columns: &[usize]) -> Option<Vector> {
-        let schema = relation.schema();
-        let fields: Vec<Field> = columns.iter().map(|column| schema.field(*column).clone()).collect();
-        let lookup = Lookup::of(relation, columns, Arc::new(Schema::new(fields)))?;
+    /// Some columns of a view; `None` if its rows are not in the online store.
+    pub fn of_view(relation: &FeatureRelation, columns: &[usize]) -> Result<Option<Vector>> {
+        let mut slots = Slots::of(relation.view.key_types(), Vec::new());
         let n_keys = relation.view.keys.len();
-        let mut types = relation.view.key_types();
-        types.push(time_type());
-        types.extend(columns.iter().map(|column| schema.field(*column).data_type().clone()));
-        let outputs: Vec<usize> = (n_keys + 1..types.len()).collect();
-        Some(Vector {
-            store: Some(Arc::clone(lookup.store())),
-            n_keys,
-            n_request: 0,
-            reads: vec![Read { lookup, keys: (0..n_keys).collect(), has_all_keys: true, n_columns: columns.len() }],
-            steps: Vec::new(),
-            uses: (0..types.len()).map(|slot| usize::from(slot > n_keys)).collect(),
-            outputs,
-            types,
-        })
+        let Some(read) = slots.read(0, relation, columns.iter().copied().collect(), (0..n_keys).collect()) else {
+            return Ok(None);
+        };
+        let places: Vec<Place> = columns.iter().map(|column| Place::Read { read: 0, column: *column }).collect();
+        slots.vector(vec![read], Vec::new(), &places).map(Some)
     }
 
-    /// `columns` are places of the relation; `None` if some view's rows are not in the online store.
+    /// Some places of a relation; `None` if some view's rows are not in the online store.
     pub fn of_places(relation: &CompositeRelation, places: &[Place], state: &SessionState) -> Result<Option<Vector>> {
         let Interface { keys, request, .. } = &relation.interface;
-        let mut vector = Vector {
-            store: None,
-            n_keys: keys.len(),
-            n_request: request.len(),
-            reads: Vec::new(),
-            steps: Vec::new(),
-            outputs: Vec::new(),
-            types: Vec::new(),
-            uses: Vec::new(),
-        };
+        let types =
+            |columns: &[granary_catalog::Column]| columns.iter().map(|column| column.data_type.clone()).collect();
+        let mut slots = Slots::of(types(keys), types(request));
         let needed = relation.needed_for(places);
-        let mut slots = Slots { places: HashMap::new(), types: Vec::new() };
-        for (index, key) in keys.iter().enumerate() {
-            slots.add(Place::Key(index), key.data_type.clone());
-        }
-        for (index, column) in request.iter().enumerate() {
-            slots.add(Place::Request(index), column.data_type.clone());
-        }
-        slots.add(Place::Time, time_type());
-        for (number, columns) in &needed.reads {
-            let keyed = &relation.reads[*number];
-            let columns: Vec<usize> = columns.iter().copied().collect();
-            let schema = keyed.relation.schema();
-            let fields: Vec<Field> = columns.iter().map(|column| schema.field(*column).clone()).collect();
-            for (column, field) in columns.iter().zip(&fields) {
-                slots.add(Place::Read { read: *number, column: *column }, field.data_type().clone());
+        let (mut reads, mut steps) = (Vec::new(), Vec::new());
+        for (number, columns) in needed.reads {
+            let keyed = &relation.reads[number];
+            match slots.read(number, &keyed.relation, columns, keyed.keys.clone()) {
+                Some(read) => reads.push(read),
+                None => return Ok(None),
             }
-            let Some(lookup) = Lookup::of(&keyed.relation, &columns, Arc::new(Schema::new(fields))) else {
-                return Ok(None);
-            };
-            vector.store.get_or_insert_with(|| Arc::clone(lookup.store()));
-            vector.reads.push(Read {
-                lookup,
-                has_all_keys: keyed.keys.iter().copied().eq(0..keys.len()),
-                keys: keyed.keys.clone(),
-                n_columns: columns.len(),
-            });
         }
-        for (number, outputs) in &needed.steps {
-            let step = &relation.steps[*number];
+        for (number, outputs) in needed.steps {
+            let step = &relation.steps[number];
             let exprs: Vec<&Expr> = outputs.iter().map(|output| &step.exprs[*output]).collect();
             let compiled = Step::of(&exprs, &step.inputs, &slots, state)?;
-            for (output, data_type) in outputs.iter().zip(compiled.types()?) {
-                slots.add(Place::Computed { step: *number, output: *output }, data_type);
+            for (output, data_type) in outputs.into_iter().zip(compiled.types()?) {
+                slots.add(Place::Computed { step: number, output }, data_type);
             }
-            vector.steps.push(compiled);
+            steps.push(compiled);
         }
-        vector.outputs = places.iter().map(|place| slots.of(place)).collect::<Result<_>>()?;
-        vector.uses = vec![0; slots.types.len()];
-        for slot in vector.outputs.iter().chain(vector.steps.iter().flat_map(|step| &step.inputs)) {
-            vector.uses[*slot] += 1;
-        }
-        vector.types = slots.types;
-        Ok(Some(vector))
+        slots.vector(reads, steps, places).map(Some)
     }
 
     /// The names of those that are looked up.
@@ -153,7 +107,7 @@ impl Vector {
     }
 
     fn reader(&self) -> Result<Option<OnlineReader>> {
-        self.store.as_ref().map(|store| store.reader()).transpose()
+        self.reads.first().map(|read| read.lookup.reader()).transpose()
     }
 
     /// By column, a value for every row that is asked for, as of `now_us`, all out of one state of the store.
@@ -170,7 +124,6 @@ impl Vector {
                     read.lookup.columns(reader, own.iter().map(Vec::as_slice), now_us)?
                 }
             };
-            debug_assert_eq!(columns.len(), read.n_columns);
             slots.extend(columns);
         }
         for step in &self.steps {
@@ -202,16 +155,19 @@ impl Vector {
     }
 
     /// The keys that any of the views has as of `now_us`, each once, of those that are `bound` to these values where it
-    /// says any. Every view has all keys.
-    pub fn existing_keys(&self, bound: &[Option<Value>], now_us: i64) -> Result<Vec<Vec<Option<Value>>>> {
+    /// says any; one more than `limit` if there are more. Every view has all keys.
+    pub fn existing_keys(&self, bound: &[Option<Value>], limit: usize, now_us: i64) -> Result<Vec<Vec<Option<Value>>>> {
         let Some(reader) = self.reader()? else { return Ok(Vec::new()) };
         let mut found: BTreeSet<Vec<Option<Value>>> = BTreeSet::new();
         for read in &self.reads {
             let own: Vec<Option<Value>> = read.keys.iter().map(|key| bound[*key].clone()).collect();
             for key in read.lookup.existing_keys(&reader, &own, now_us)? {
                 let mut whole = vec![None; self.n_keys];
-                read.keys.iter().zip(key).for_each(|(place, value)| whole[*place] = value);
+                read.keys.iter().zip(key?).for_each(|(place, value)| whole[*place] = value);
                 found.insert(whole);
+                if found.len() > limit {
+                    return Ok(found.into_iter().collect());
+                }
             }
         }
         Ok(found.into_iter().collect())
@@ -220,17 +176,57 @@ impl Vector {
 
 /// The slots that have been given out.
 struct Slots {
+    n_keys: usize,
+    n_request: usize,
     places: HashMap<Place, usize>,
     types: Vec<DataType>,
 }
 
 impl Slots {
+    /// Those of the keys, of the request columns, and of the time.
+    fn of(keys: Vec<DataType>, request: Vec<DataType>) -> Slots {
+        let (n_keys, n_request) = (keys.len(), request.len());
+        let mut slots = Slots { n_keys, n_request, places: HashMap::new(), types: Vec::new() };
+        keys.into_iter().enumerate().for_each(|(index, data_type)| slots.add(Place::Key(index), data_type));
+        request.into_iter().enumerate().for_each(|(index, data_type)| slots.add(Place::Request(index), data_type));
+        slots.add(Place::Time, time_type());
+        slots
+    }
+
     fn add(&mut self, place: Place, data_type: DataType) {
         self.places.insert(place, self.types.len());
         self.types.push(data_type);
     }
 
-    fn of(&self, place: &Place) -> Result<usize> {
+    /// Adds columns of the view with this number; `None` if its rows are not in the online store.
+    fn read(
+        &mut self,
+        number: usize,
+        relation: &FeatureRelation,
+        columns: BTreeSet<usize>,
+        keys: Vec<usize>,
+    ) -> Option<Read> {
+        let columns: Vec<usize> = columns.into_iter().collect();
+        let lookup = Lookup::of(relation, &columns)?;
+        let schema = relation.schema();
+        for column in columns {
+            self.add(Place::Read { read: number, column }, schema.field(column).data_type().clone());
+        }
+        Some(Read { lookup, has_all_keys: keys.iter().copied().eq(0..self.n_keys), keys })
+    }
+
+    /// The vector of these places.
+    fn vector(self, reads: Vec<Read>, steps: Vec<Step>, places: &[Place]) -> Result<Vector> {
+        let outputs = places.iter().map(|place| self.place(place)).collect::<Result<Vec<_>>>()?;
+        let mut uses = vec![0; self.types.len()];
+        for slot in outputs.iter().chain(steps.iter().flat_map(|step| &step.inputs)) {
+            uses[*slot] += 1;
+        }
+        let Slots { n_keys, n_request, types, .. } = self;
+        Ok(Vector { n_keys, n_request, reads, steps, outputs, types, uses })
+    }
+
+    fn place(&self, place: &Place) -> Result<usize> {
         self.places.get(place).copied().ok_or_else(|| Error::internal("a part of a feature vector has no place"))
     }
 }
@@ -242,7 +238,7 @@ impl Step {
         let mut by_column: HashMap<Column, Expr> = HashMap::new();
         for column in exprs.iter().flat_map(|expr| expr.column_refs()) {
             let Some(place) = places.get(column) else { continue };
-            let slot = slots.of(place)?;
+            let slot = slots.place(place)?;
             if !inputs.contains(&slot) {
                 inputs.push(slot);
             }

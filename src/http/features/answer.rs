@@ -18,7 +18,7 @@ use crate::row::Value;
 use crate::time::Stopwatch;
 
 /// How long a request may take that has no latency budget.
-const LONGEST: Duration = Duration::from_secs(2);
+pub const LONGEST: Duration = Duration::from_secs(2);
 /// So many rows are looked up where the request was read: handing them over would take longer.
 const FEW_ROWS: usize = 16;
 
@@ -31,10 +31,12 @@ pub struct Ask {
     /// what is not ready in time is left out, rather than that the request fails
     pub is_partial: bool,
     pub now_us: i64,
+    /// [`Warehouse::n_forgotten`](crate::warehouse::Warehouse::n_forgotten) before anything is read
+    pub n_forgotten: u64,
 }
 
 impl Ask {
-    pub fn new(rows: Vec<AskedRow>, params: &Params, now_us: i64) -> Ask {
+    pub fn new(rows: Vec<AskedRow>, params: &Params, now_us: i64, n_forgotten: u64) -> Ask {
         let options = &params.request_options;
         Ask {
             rows,
@@ -43,6 +45,7 @@ impl Ask {
             latency_budget: options.latency_budget(),
             is_partial: params.allows_partial_results(),
             now_us,
+            n_forgotten,
         }
     }
 }
@@ -56,7 +59,7 @@ pub struct Answer {
 }
 
 /// The features of one part for one row.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Found {
     /// `None`: there was no time
     pub fragment: Option<Arc<Fragment>>,
@@ -64,11 +67,6 @@ pub struct Found {
 }
 
 impl Answer {
-    /// No row was asked for.
-    pub fn of_nothing(bound: &BoundService) -> Answer {
-        Answer { parts: vec![Vec::new(); bound.parts.len()], store_time: Duration::ZERO }
-    }
-
     pub fn is_complete(&self) -> bool {
         self.parts.iter().flatten().all(|found| found.fragment.is_some())
     }
@@ -92,22 +90,26 @@ pub async fn answer(
     let mut answer = Answer { parts: Vec::with_capacity(bound.parts.len()), store_time: Duration::ZERO };
     let mut open = Vec::new();
     for (part, of_part) in bound.parts.iter().enumerate() {
-        let asked: Vec<AskedRow> = ask.rows.iter().map(|row| of_part.asked_row(row)).collect();
-        let found = match of_part.max_age_us.filter(|_| ask.reads_cache) {
-            None => vec![Found::default(); asked.len()],
-            Some(max_age_us) => {
-                let kept = |row: &AskedRow| cache.get(&key_of(bound, part, &row.keys), max_age_us, ask.now_us);
-                let found: Vec<Found> =
-                    asked.iter().map(|row| Found { fragment: kept(row), is_cached: true }).collect();
-                let hits = found.iter().filter(|found| found.fragment.is_some()).count();
-                bound.metrics.cache_looked_up(hits, found.len() - hits);
-                found
+        let max_age_us = of_part.max_age_us.filter(|_| ask.reads_cache);
+        let mut found = Vec::with_capacity(ask.rows.len());
+        let mut missing = Missing { part, rows: Vec::new(), asked: Vec::new() };
+        for (row, whole) in ask.rows.iter().enumerate() {
+            let asked = of_part.asked_row(whole);
+            let key = || CacheKey::of(bound, part, &asked.keys, ask.n_forgotten);
+            let kept = |max_age_us| cache.get(&key(), max_age_us, ask.now_us);
+            let fragment = max_age_us.and_then(kept);
+            let is_cached = fragment.is_some();
+            if !is_cached {
+                missing.rows.push(row);
+                missing.asked.push(asked);
             }
-        };
-        let rows: Vec<usize> = (0..found.len()).filter(|row| found[*row].fragment.is_none()).collect();
-        if !rows.is_empty() {
-            let asked = rows.iter().map(|row| asked[*row].clone()).collect();
-            open.push(Missing { part, rows, asked });
+            found.push(Found { fragment, is_cached });
+        }
+        if max_age_us.is_some() {
+            bound.metrics.cache_looked_up(found.len() - missing.rows.len(), missing.rows.len());
+        }
+        if !missing.rows.is_empty() {
+            open.push(missing);
         }
         answer.parts.push(found);
     }
@@ -123,6 +125,7 @@ pub async fn answer(
             cache: Arc::clone(cache),
             writes_cache: ask.writes_cache,
             now_us: ask.now_us,
+            n_forgotten: ask.n_forgotten,
             _seat: Arc::clone(&seat),
         };
         if is_quick {
@@ -142,14 +145,16 @@ pub async fn answer(
             Ok(Err(error)) => return Err(Error::internal("a lookup ended by a panic").with_source(error).into()),
             Err(_) if ask.is_partial => {}
             Err(_) => {
-                let message = format!("the features were not ready within {} ms", LONGEST.as_millis());
-                return Err(Error::new(Kind::QueryCanceled, message)
-                    .with_hint("ask for fewer rows at a time, or set \"allowPartialResults\"")
-                    .into());
+                let hint = "ask for fewer rows at a time, or set \"allowPartialResults\"";
+                return Err(not_ready().with_hint(hint).into());
             }
         }
     }
     Ok(answer)
+}
+
+pub fn not_ready() -> Error {
+    Error::new(Kind::QueryCanceled, format!("the features were not ready within {} ms", LONGEST.as_millis()))
 }
 
 impl Answer {
@@ -161,8 +166,10 @@ impl Answer {
     }
 }
 
-fn key_of(bound: &BoundService, part: usize, keys: &[Option<Value>]) -> CacheKey {
-    CacheKey { object: bound.object.id(), definition: bound.definition, part, keys: keys.to_vec() }
+impl CacheKey {
+    fn of(bound: &BoundService, part: usize, keys: &[Option<Value>], n_forgotten: u64) -> CacheKey {
+        CacheKey { object: bound.object.id(), definition: bound.definition, n_forgotten, part, keys: keys.to_vec() }
+    }
 }
 
 /// A lookup in the store; it may run where threads may block.
@@ -171,6 +178,7 @@ struct Work {
     cache: Arc<ServingCache>,
     writes_cache: bool,
     now_us: i64,
+    n_forgotten: u64,
     /// one of those that may be at work
     _seat: Arc<OwnedSemaphorePermit>,
 }
@@ -180,11 +188,12 @@ impl Work {
         let watch = Stopwatch::start();
         let of_part = &self.bound.parts[part];
         let rows = of_part.lookup.answer(asked, self.now_us)?;
-        let fragment = |row| Fragment::of_row(&rows, &of_part.lookup.features, row).map(Arc::new);
-        let fragments: Vec<Arc<Fragment>> = (0..asked.len()).map(fragment).collect::<Result<_>>()?;
+        let fragment = |row| Arc::new(Fragment::of_row(&rows, &of_part.lookup.features, row));
+        let fragments: Vec<Arc<Fragment>> = (0..asked.len()).map(fragment).collect();
         if self.writes_cache && of_part.max_age_us.is_some() {
             for (row, fragment) in asked.iter().zip(&fragments) {
-                self.cache.put(key_of(&self.bound, part, &row.keys), Arc::clone(fragment), self.now_us);
+                let key = CacheKey::of(&self.bound, part, &row.keys, self.n_forgotten);
+                self.cache.put(key, Arc::clone(fragment), self.now_us);
             }
         }
         Ok((fragments, watch.elapsed()))

@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use granary_catalog::{
-    AggregateFunction, Column, FeatureDefinition, FeatureService, FeatureView, Object, ObjectId, Snapshot, Version,
-};
+use granary_catalog::{Column, FeatureService, Object, ObjectId, Snapshot, Version};
 use serde_json::Value as Json;
 
 use super::json::type_json;
@@ -34,6 +32,8 @@ pub struct BoundService {
     pub request: Vec<Column>,
     /// in the order of an answer
     pub features: Vec<BoundFeature>,
+    /// those that a caller has to have a right on: the ones that it gives, and the ones that it gets
+    pub columns: Vec<String>,
     pub parts: Vec<Part>,
     pub metrics: Arc<ServiceMetrics>,
 }
@@ -42,8 +42,6 @@ pub struct BoundService {
 pub struct BoundFeature {
     /// `view.feature`
     pub name: String,
-    /// of the service's relation
-    column: String,
     pub data_type: Json,
     pub description: Option<String>,
     pub tags: BTreeMap<String, String>,
@@ -86,19 +84,14 @@ impl BoundService {
         Ok(BoundService {
             version: snapshot.version(),
             definition: last_change(&snapshot, object, &mut HashSet::new()),
-            features: features_of(&snapshot, object, &parts),
+            features: features_of(&parts),
+            columns: interface.clone().into_columns().into_iter().map(|column| column.name).collect(),
             metrics: metrics::of_service(&workspace.header.name, &shown_name(&snapshot, object)),
             object: Arc::clone(object),
             keys: interface.keys,
             request: interface.request,
             parts,
         })
-    }
-
-    /// The columns that a caller has to have a right on: those that it gives, and those that it gets.
-    pub fn columns(&self) -> impl Iterator<Item = &str> {
-        let asked = self.keys.iter().chain(&self.request).map(|column| column.name.as_str());
-        asked.chain(self.features.iter().map(|feature| feature.column.as_str()))
     }
 
     /// Every join key and request column, in the service's order and types.
@@ -150,7 +143,7 @@ impl BoundService {
             if part.keys.len() != self.keys.len() || !part.lookup.has_rows_of_its_own {
                 return Err(self.no_list_of_keys());
             }
-            for own in part.lookup.existing_keys(&bound, now_us)? {
+            for own in part.lookup.existing_keys(&bound, limit, now_us)? {
                 let mut whole = vec![None; self.keys.len()];
                 part.keys.iter().zip(own).for_each(|(place, value)| whole[*place] = value);
                 found.insert(whole);
@@ -252,23 +245,18 @@ fn age_of_view(view: &Object) -> Option<i64> {
 }
 
 /// Realtime features come first, by view and as declared; then the others, by view and name.
-fn features_of(snapshot: &Snapshot, object: &Object, parts: &[Part]) -> Vec<BoundFeature> {
+fn features_of(parts: &[Part]) -> Vec<BoundFeature> {
     let mut features = Vec::new();
     for (part, bound) in parts.iter().enumerate() {
         for (index, feature) in bound.lookup.features.iter().enumerate() {
             let is_realtime = feature.read.is_none();
             let place = (!is_realtime, feature.view.clone(), (!is_realtime).then(|| feature.feature.clone()));
-            let column = match object {
-                Object::FeatureService(_) => format!("{}__{}", feature.view, feature.feature),
-                _ => feature.feature.clone(),
-            };
             let bound = BoundFeature {
                 name: format!("{}.{}", feature.view, feature.feature),
-                column,
                 data_type: type_json(&feature.data_type),
                 description: feature.description.clone(),
                 tags: feature.tags.clone(),
-                is_count: is_count(snapshot, object, &feature.view, &feature.feature),
+                is_count: feature.is_count,
                 part,
                 index,
             };
@@ -278,23 +266,6 @@ fn features_of(snapshot: &Snapshot, object: &Object, parts: &[Part]) -> Vec<Boun
     // stable: realtime features of one view stay as declared
     features.sort_by(|(one, _), (other, _)| one.cmp(other));
     features.into_iter().map(|(_, feature)| feature).collect()
-}
-
-fn is_count(snapshot: &Snapshot, object: &Object, view: &str, feature: &str) -> bool {
-    let view = match object {
-        Object::FeatureView(view) => Some(view),
-        Object::FeatureService(service) => {
-            let member = service.members.iter().find(|member| member.alias == view);
-            member.and_then(|member| snapshot.get_as::<FeatureView>(member.view))
-        }
-        _ => None,
-    };
-    let definition = view.and_then(|view| view.feature(feature)).map(|feature| &feature.definition);
-    let Some(FeatureDefinition::Aggregate { function, .. }) = definition else { return false };
-    matches!(
-        function,
-        AggregateFunction::Count | AggregateFunction::CountDistinct | AggregateFunction::ApproxCountDistinct { .. }
-    )
 }
 
 /// The last change of an object and of all that its values come from.

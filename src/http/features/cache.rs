@@ -24,6 +24,8 @@ pub struct CacheKey {
     pub object: ObjectId,
     /// the last change of it and of all that it stands on
     pub definition: Version,
+    /// how often keys had been forgotten when the store was read: what was kept before is not found after
+    pub n_forgotten: u64,
     pub part: usize,
     pub keys: Vec<Option<Value>>,
 }
@@ -86,7 +88,7 @@ mod tests {
 
     fn key(user: &str) -> CacheKey {
         let keys = vec![Some(Value::Text(user.into()))];
-        CacheKey { object: ObjectId(1), definition: Version(1), part: 0, keys }
+        CacheKey { object: ObjectId(1), definition: Version(1), n_forgotten: 0, part: 0, keys }
     }
 
     fn fragment(bytes: usize) -> Arc<Fragment> {
@@ -103,6 +105,7 @@ mod tests {
         assert!(!found(&key("u1"), 999), "it is not known yet");
         assert!(!found(&key("u2"), 1_000));
         assert!(!found(&CacheKey { definition: Version(2), ..key("u1") }, 1_000), "the definition has changed");
+        assert!(!found(&CacheKey { n_forgotten: 1, ..key("u1") }, 1_000), "it may have been forgotten");
         assert!(!found(&CacheKey { part: 1, ..key("u1") }, 1_000));
     }
 

@@ -2,7 +2,6 @@
 
 use super::json::put_value;
 use crate::engine::{ServedFeature, ServedRows};
-use crate::error::Result;
 
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Fragment {
@@ -18,17 +17,17 @@ pub struct Fragment {
 
 impl Fragment {
     /// One row of an answer.
-    pub fn of_row(rows: &ServedRows, features: &[ServedFeature], row: usize) -> Result<Fragment> {
+    pub fn of_row(rows: &ServedRows, features: &[ServedFeature], row: usize) -> Fragment {
         let mut fragment = Fragment::default();
         for (column, feature) in rows.columns.iter().zip(features) {
-            put_value(&mut fragment.json, column, row)?;
+            put_value(&mut fragment.json, column[row].as_ref(), &feature.data_type);
             match feature.read {
                 Some(read) => fragment.end_value(rows.present[read][row], rows.effective_us[read][row]),
                 // what is computed is always there, and of now
                 None => fragment.end_value(true, None),
             }
         }
-        Ok(fragment)
+        fragment
     }
 
     fn end_value(&mut self, present: bool, effective_us: Option<i64>) {
@@ -73,32 +72,31 @@ impl Fragment {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow::datatypes::DataType;
 
     use super::*;
+    use crate::row::Value;
 
     #[test]
     fn values_of_a_row_are_told_apart() {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![Some(1), None])),
-            Arc::new(StringArray::from(vec![Some("a"), Some("bc")])),
-        ];
-        let feature = |read| ServedFeature {
+        let text = |text: &str| Some(Value::Text(text.into()));
+        let columns = vec![vec![Some(Value::Int(1)), None], vec![text("a"), text("bc")]];
+        let feature = |data_type, read| ServedFeature {
             view: "v".to_owned(),
             feature: "f".to_owned(),
-            data_type: DataType::Utf8,
+            data_type,
             description: None,
             tags: BTreeMap::new(),
+            is_count: false,
             read,
         };
+        let features = [feature(DataType::Int64, Some(0)), feature(DataType::Utf8, None)];
         let rows = ServedRows { columns, present: vec![vec![true, false]], effective_us: vec![vec![Some(7), None]] };
-        let fragment = Fragment::of_row(&rows, &[feature(Some(0)), feature(None)], 1).unwrap();
+        let fragment = Fragment::of_row(&rows, &features, 1);
         assert_eq!((fragment.value(0), fragment.value(1)), (&b"null"[..], &b"\"bc\""[..]));
         assert_eq!((fragment.is_present(0), fragment.is_present(1)), (false, true));
-        let first = Fragment::of_row(&rows, &[feature(Some(0)), feature(None)], 0).unwrap();
+        let first = Fragment::of_row(&rows, &features, 0);
         assert_eq!((first.effective_us(0), first.effective_us(1)), (Some(7), None));
         assert_eq!(first.n_bytes(), 6);
     }

@@ -1,20 +1,16 @@
-//! Feature values as the JSON that feature server clients read, straight out of Arrow arrays: 64-bit integers and the
-//! floats that JSON has no words for are strings, times are ISO 8601 in UTC.
+//! Feature values as the JSON that feature server clients read: 64-bit integers and the floats that JSON has no words for
+//! are strings, times are ISO 8601 in UTC.
 
 use std::io::Write;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use granary_sql::timestamp::civil_from_days;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::error::{Error, Result};
-use crate::row::type_name;
+use crate::row::{Value, text_of};
 
 /// The type of a feature in the words of the feature server. What it has no word for is a string.
 pub fn type_json(data_type: &DataType) -> Json {
@@ -29,58 +25,44 @@ pub fn type_json(data_type: &DataType) -> Json {
     }
 }
 
-/// Row `row` of an array, of a type that features have.
-pub fn put_value(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<()> {
-    if array.is_null(row) {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    }
-    match array.data_type() {
-        DataType::Boolean => put(out, format_args!("{}", array.as_boolean().value(row))),
-        DataType::Int16 => put(out, format_args!("\"{}\"", array.as_primitive::<Int16Type>().value(row))),
-        DataType::Int32 => put(out, format_args!("\"{}\"", array.as_primitive::<Int32Type>().value(row))),
-        DataType::Int64 => put(out, format_args!("\"{}\"", array.as_primitive::<Int64Type>().value(row))),
+/// A value of a type that features have.
+pub fn put_value(out: &mut Vec<u8>, value: Option<&Value>, data_type: &DataType) {
+    let Some(value) = value else { return out.extend_from_slice(b"null") };
+    match (value, data_type) {
+        (Value::Bool(value), _) => put(out, format_args!("{value}")),
         // the shortest digits that mean this very number, which are not those of it as a float64
-        DataType::Float32 => match array.as_primitive::<Float32Type>().value(row) {
-            value if value.is_finite() => put(out, format_args!("{value:?}")),
-            value => put_word(out, value.into()),
-        },
-        DataType::Float64 => match array.as_primitive::<Float64Type>().value(row) {
-            value if value.is_finite() => put(out, format_args!("{value:?}")),
-            value => put_word(out, value),
-        },
-        DataType::Decimal128(..) => {
-            put(out, format_args!("\"{}\"", array.as_primitive::<Decimal128Type>().value_as_string(row)));
-        }
-        DataType::Utf8 => put_string(out, array.as_string::<i32>().value(row)),
-        DataType::Binary => put_string(out, &STANDARD.encode(array.as_binary::<i32>().value(row))),
-        DataType::Date32 => {
-            let (year, month, day) = civil_from_days(array.as_primitive::<Date32Type>().value(row).into());
+        (Value::Float(value), DataType::Float32) if value.is_finite() => put(out, format_args!("{:?}", *value as f32)),
+        (Value::Float(value), _) if value.is_finite() => put(out, format_args!("{value:?}")),
+        (Value::Float(value), _) => put_word(out, *value),
+        (Value::Text(text), _) => put_json(out, &**text),
+        (Value::Bytes(bytes), _) => put_json(out, &STANDARD.encode(bytes)),
+        (Value::Int(days), DataType::Date32) => {
+            let (year, month, day) = civil_from_days(*days);
             put(out, format_args!("\"{year:04}-{month:02}-{day:02}\""));
         }
-        DataType::Time64(TimeUnit::Microsecond) => {
+        (Value::Int(time_us), DataType::Time64(_)) => {
             out.push(b'"');
-            put_time_of_day(out, array.as_primitive::<Time64MicrosecondType>().value(row));
+            put_time_of_day(out, *time_us);
             out.push(b'"');
         }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            put_timestamp(out, array.as_primitive::<TimestampMicrosecondType>().value(row));
+        (Value::Int(time_us), DataType::Timestamp(..)) => put_timestamp(out, *time_us),
+        (Value::Int(value), _) => put(out, format_args!("\"{value}\"")),
+        (Value::List(items), DataType::List(field)) => {
+            put_list(out, items.iter(), |out, item| put_value(out, item.as_ref(), field.data_type()));
         }
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let offsets = list.value_offsets();
-            out.push(b'[');
-            for item in offsets[row]..offsets[row + 1] {
-                if item > offsets[row] {
-                    out.push(b',');
-                }
-                put_value(out, list.values(), item as usize)?;
-            }
-            out.push(b']');
-        }
-        other => return Err(Error::not_supported(format!("type {} over HTTP", type_name(other)))),
+        (Value::Decimal(_) | Value::List(_), data_type) => put_json(out, &text_of(value, data_type)),
     }
-    Ok(())
+}
+
+pub fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (number, item) in items.into_iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        put(out, item);
+    }
+    out.push(b']');
 }
 
 fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
@@ -96,8 +78,8 @@ fn put_word(out: &mut Vec<u8>, value: f64) {
     });
 }
 
-pub fn put_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("memory takes any text");
+pub fn put_json(out: &mut Vec<u8>, json: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, json).expect("memory takes any text");
 }
 
 const SECOND_US: i64 = 1_000_000;
@@ -128,13 +110,13 @@ fn put_time_of_day(out: &mut Vec<u8>, time_us: i64) {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::TimeUnit;
+
     use super::*;
-    use crate::row::{Value, array_of};
 
     fn shown(data_type: &DataType, value: Option<Value>) -> String {
-        let array = array_of(data_type, [value.as_ref()]).unwrap();
         let mut out = Vec::new();
-        put_value(&mut out, &array, 0).unwrap();
+        put_value(&mut out, value.as_ref(), data_type);
         String::from_utf8(out).unwrap()
     }
 
@@ -177,9 +159,7 @@ mod tests {
     fn items_of_later_rows_are_found() {
         let list = |items: &[i64]| Value::List(items.iter().map(|item| Some(Value::Int(*item))).collect());
         let rows = [list(&[1, 2]), list(&[3])];
-        let array = array_of(&DataType::new_list(DataType::Int64, true), rows.iter().map(Some)).unwrap();
-        let mut out = Vec::new();
-        put_value(&mut out, &array, 1).unwrap();
-        assert_eq!(out, b"[\"3\"]");
+        let shown = rows.map(|row| shown(&DataType::new_list(DataType::Int64, true), Some(row)));
+        assert_eq!(shown, [r#"["1","2"]"#, r#"["3"]"#]);
     }
 }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, Found};
 use super::bound::{BoundFeature, BoundService};
-use super::json::{put_string, put_timestamp, type_json};
+use super::json::{put_json, put_list, put_timestamp, put_value, type_json};
 use super::request::{MetadataOptions, Params};
+use crate::row::Value;
 
 /// Everything that an answer is made of.
 pub struct Response<'a> {
@@ -64,10 +65,10 @@ impl<'a> Response<'a> {
         out
     }
 
-    /// One for each of `keys`, whose values of the keys numbered `shown` are arrays of JSON already.
-    pub fn rows_of_keys(&self, keys: &[Vec<u8>], shown: &[usize]) -> Vec<u8> {
+    /// One for each of `keys`, with the values of the keys numbered `shown`.
+    pub fn rows_of_keys(&self, keys: &[Vec<Option<Value>>], shown: &[usize]) -> Vec<u8> {
         let mut out = b"{\"results\":".to_vec();
-        put_list(&mut out, keys.iter().enumerate(), |out, (row, keys)| self.put_row(out, row, Some(keys)));
+        put_list(&mut out, keys.iter().enumerate(), |out, (row, keys)| self.put_row(out, row, Some((keys, shown))));
         let bytes = (0..keys.len()).map(|row| self.row_bytes(row)).sum();
         self.put_metadata(&mut out, Rows::Many { keys: shown }, |out| self.put_slo_info(out, bytes));
         out.push(b'}');
@@ -79,7 +80,7 @@ impl<'a> Response<'a> {
         fragments.map(|fragment| fragment.n_bytes()).sum()
     }
 
-    fn put_row(&self, out: &mut Vec<u8>, row: usize, keys: Option<&Vec<u8>>) {
+    fn put_row(&self, out: &mut Vec<u8>, row: usize, keys: Option<(&[Option<Value>], &[usize])>) {
         out.extend_from_slice(b"{\"features\":");
         put_list(out, &self.bound.features, |out, feature| {
             let fragment = self.answer.parts[feature.part][row].fragment.as_ref();
@@ -87,9 +88,11 @@ impl<'a> Response<'a> {
             let is_zero = self.has_zero_counts && feature.is_count && fragment.is_some() && value == b"null";
             out.extend_from_slice(if is_zero { b"\"0\"" } else { value });
         });
-        if let Some(keys) = keys {
+        if let Some((values, shown)) = keys {
             out.extend_from_slice(b",\"joinKeys\":");
-            out.extend_from_slice(keys);
+            put_list(out, shown, |out, key| {
+                put_value(out, values[*key].as_ref(), &self.bound.keys[*key].data_type);
+            });
         }
         out.push(b'}');
     }
@@ -140,16 +143,15 @@ impl<'a> Response<'a> {
         out.push(b'{');
         if options.include_names {
             next(out, "name");
-            put_string(out, &feature.name);
+            put_json(out, &feature.name);
         }
-        // a value out of the cache is as old as the cache allows, whatever it was made of
-        let times = found.iter().filter(|found| !found.is_cached).filter_map(|found| found.fragment.as_ref());
-        let newest = times.filter_map(|fragment| fragment.effective_us(feature.index)).max();
-        if options.include_effective_times
-            && let Some(newest) = newest
-        {
-            next(out, "effectiveTime");
-            put_timestamp(out, newest);
+        if options.include_effective_times {
+            // a value out of the cache is as old as the cache allows, whatever it was made of
+            let times = found.iter().filter(|found| !found.is_cached).filter_map(|found| found.fragment.as_ref());
+            if let Some(newest) = times.filter_map(|fragment| fragment.effective_us(feature.index)).max() {
+                next(out, "effectiveTime");
+                put_timestamp(out, newest);
+            }
         }
         if options.include_data_types {
             next(out, "dataType");
@@ -158,17 +160,17 @@ impl<'a> Response<'a> {
         if options.include_serving_status {
             next(out, "status");
             match (rows, found.as_slice()) {
-                (Rows::One, [only]) => put_string(out, status(only, feature.index)),
-                (_, found) => put_list(out, found, |out, found| put_string(out, status(found, feature.index))),
+                (Rows::One, [only]) => put_json(out, status(only, feature.index)),
+                (_, found) => put_list(out, found, |out, found| put_json(out, status(found, feature.index))),
             }
         }
         if options.include_feature_descriptions {
             next(out, "description");
-            put_string(out, feature.description.as_deref().unwrap_or_default());
+            put_json(out, feature.description.as_deref().unwrap_or_default());
         }
         if options.include_feature_tags {
             next(out, "tags");
-            put_json(out, &json!(feature.tags));
+            put_json(out, &feature.tags);
         }
         out.push(b'}');
     }
@@ -225,22 +227,7 @@ fn column_json(column: &granary_catalog::Column) -> Json {
     json!({"name": column.name, "dataType": type_json(&column.data_type)})
 }
 
-fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Vec<u8>, T)) {
-    out.push(b'[');
-    for (number, item) in items.into_iter().enumerate() {
-        if number > 0 {
-            out.push(b',');
-        }
-        put(out, item);
-    }
-    out.push(b']');
-}
-
 fn put_name(out: &mut Vec<u8>, name: &str) {
-    put_string(out, name);
+    put_json(out, name);
     out.push(b':');
-}
-
-fn put_json(out: &mut Vec<u8>, json: &Json) {
-    serde_json::to_writer(out, json).expect("memory takes any text");
 }

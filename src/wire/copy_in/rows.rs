@@ -155,7 +155,11 @@ impl Field {
     fn value(&self, text: Bytes) -> Result<Option<Value>> {
         let raw = Raw { number: self.place + 1, format: Format::Text, bytes: Some(text) };
         let decoded = decode(raw, self.shown, &self.data_type)?;
-        if !matches!(self.data_type, DataType::Decimal128(..)) || decoded.data_type == self.data_type {
+        let item = match &self.data_type {
+            DataType::List(item) => item.data_type(),
+            own => own,
+        };
+        if !matches!(item, DataType::Decimal128(..)) || decoded.data_type == self.data_type {
             return Ok(decoded.value);
         }
         // more digits than the column has: it rounds, or refuses

@@ -28,7 +28,7 @@ pub fn of(snapshot: &Snapshot, object: &Object) -> Option<Vec<String>> {
         _ => "arwd",
     };
     let mut by_grantee: BTreeMap<Option<ObjectId>, Vec<Privilege>> = BTreeMap::new();
-    for grant in grants_of(object).into_iter().filter(|grant| grant.column.is_none()) {
+    for grant in grants_of(object).iter().filter(|grant| grant.column.is_none()) {
         by_grantee.entry(grant.grantee).or_default().push(grant.privilege);
     }
     let mut items = vec![format!("{owner}={own}/{owner}")];

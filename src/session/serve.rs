@@ -6,10 +6,9 @@ use arrow::datatypes::DataType;
 use granary_catalog::Version;
 use granary_sql::Statement;
 
-use super::{Description, PreparedInner, Session};
+use super::{Description, Parameter, PreparedInner, Session, TransactionStatus};
 use crate::engine::{Serving, Shape};
 use crate::error::Result;
-use crate::row::Value;
 use crate::statement::Response;
 
 /// A statement in the form of a lookup, and what it was last bound to.
@@ -64,31 +63,51 @@ impl Session {
         Ok(Bound { version: planner.scope.snapshot.version(), settings: self.settings.revision(), serving })
     }
 
-    /// The answer of a prepared lookup; `None` where the statement needs a planner.
-    pub(super) async fn look_up(
+    /// The answer of a prepared lookup that is bound to names as they are now; `None` if there is more to be done.
+    pub(super) fn look_up_at_once(
         &self,
         prepared: &PreparedInner,
-        parameters: &[(DataType, Option<Value>)],
+        parameters: &[Parameter],
     ) -> Result<Option<Response>> {
+        let Some(lookup) = &prepared.lookup else { return Ok(None) };
+        let status = self.transaction.status();
+        if status == TransactionStatus::Failed || self.transaction.working().is_some() {
+            return Ok(None);
+        }
+        let bound = lookup.bound();
+        if !self.is_current(&bound) {
+            return Ok(None);
+        }
+        self.served(bound, prepared, parameters)
+    }
+
+    /// The answer of a prepared lookup; `None` where the statement needs a planner.
+    pub(super) async fn look_up(&self, prepared: &PreparedInner, parameters: &[Parameter]) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         // what the transaction has changed only a planner sees
         if self.transaction.working().is_some() {
             return Ok(None);
         }
-        let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
-        let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let rows = bound.serve(parameters, now_us)?;
-        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&bound.columns), rows }))
-    }
-
-    /// The lookup as names mean it now; `None` if it shows other columns than were described.
-    async fn newest(&self, lookup: &PreparedLookup, prepared: &PreparedInner) -> Result<Option<Arc<Serving>>> {
-        let version = self.warehouse.catalog.snapshot().version();
         let mut bound = lookup.bound();
-        if bound.version != version || bound.settings != self.settings.revision() {
+        if !self.is_current(&bound) {
             bound = self.bind_lookup(&lookup.shape, &lookup.declared, &prepared.text).await?;
             *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
         }
-        Ok(bound.serving.filter(|serving| Some(&serving.columns) == prepared.description.columns.as_ref()))
+        self.served(bound, prepared, parameters)
+    }
+
+    fn is_current(&self, bound: &Bound) -> bool {
+        bound.version == self.warehouse.catalog.snapshot().version() && bound.settings == self.settings.revision()
+    }
+
+    /// `None` where the statement needs a planner, or shows other columns than were described.
+    fn served(&self, bound: Bound, prepared: &PreparedInner, parameters: &[Parameter]) -> Result<Option<Response>> {
+        let described = prepared.description.columns.as_ref();
+        let Some(serving) = bound.serving.filter(|serving| Some(&serving.columns) == described) else {
+            return Ok(None);
+        };
+        let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
+        let rows = serving.serve(parameters, now_us)?;
+        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
     }
 }

@@ -28,6 +28,7 @@ pub enum Kind {
     InvalidDatetimeFormat,
     DatetimeFieldOverflow,
     StringTooLong,
+    CharacterNotInRepertoire,
     NullValueNotAllowed,
     BadCopyFormat,
     // 23
@@ -103,6 +104,7 @@ impl Kind {
             Kind::InvalidDatetimeFormat => "22007",
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
+            Kind::CharacterNotInRepertoire => "22021",
             Kind::NullValueNotAllowed => "22004",
             Kind::BadCopyFormat => "22P04",
             Kind::NotNullViolation => "23502",

@@ -324,6 +324,7 @@ impl OnlineReader {
 
     /// The last item with a time in `times`.
     pub fn newest_item(&self, view: u64, key: &Key, times: Range<i64>) -> Result<Option<Item>> {
+        metrics::read_from_store(1);
         let prefix = codec::prefix(view, key)?;
         let prefix_length = prefix.len();
         self.shard(key).last(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {

@@ -174,6 +174,16 @@ impl<'a> Cursor<'a> {
         Ok(ident)
     }
 
+    /// A name, or one of these reserved words, which comes out in upper case.
+    pub(crate) fn name_or_word(&mut self, words: &[&str], what: &str) -> Result<Ident> {
+        if words.iter().any(|word| self.sees(&[word]))
+            && let TokenWithSpan { token: Token::Word(word), span } = self.parser.next_token()
+        {
+            return Ok(Ident::with_span(span, word.value.to_uppercase()));
+        }
+        self.any_name(what)
+    }
+
     /// A word without quotes, reserved or not, in lower case.
     pub(crate) fn word(&mut self, what: &str) -> Result<String> {
         let word = match self.peek() {

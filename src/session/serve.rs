@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::row::Value;
 use crate::statement::Response;
 
+/// So many keys are looked up on the client's own thread, which others wait for meanwhile.
+const MOST_KEYS_AT_ONCE: usize = 256;
+
 /// A statement in the form of a lookup, and what it was last bound to.
 #[derive(Debug)]
 pub struct PreparedLookup {
@@ -35,6 +38,14 @@ impl PreparedLookup {
     pub fn description(&self) -> Option<Description> {
         let bound = self.bound().serving?;
         Some(Description { parameters: bound.parameters.clone(), columns: Some(Arc::clone(&bound.columns)) })
+    }
+
+    /// How many keys are asked for at most, of those that are named.
+    fn most_keys(&self, parameters: &[(DataType, Option<Value>)]) -> usize {
+        self.shape.most_keys(|number| match parameters.get(number) {
+            Some((_, Some(Value::List(items)))) => items.len(),
+            _ => 1,
+        })
     }
 
     fn bound(&self) -> Bound {
@@ -77,7 +88,13 @@ impl Session {
         }
         let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
         let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let rows = bound.serve(parameters, now_us)?;
+        let rows = if lookup.most_keys(parameters) > MOST_KEYS_AT_ONCE {
+            let parameters = parameters.to_vec();
+            let serving = Arc::clone(&bound);
+            self.warehouse.engine.work(async move { serving.serve(&parameters, now_us) }).await??
+        } else {
+            bound.serve(parameters, now_us)?
+        };
         Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&bound.columns), rows }))
     }
 

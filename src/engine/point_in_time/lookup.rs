@@ -236,6 +236,8 @@ impl Lookup {
         let key = Key::encode(asked.iter().map(Option::as_ref));
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
         let time = key.is_some().then_some(now_us);
+        // one that is longer than the store takes is nobody's
+        let key = key.filter(|key| key.length().is_ok());
         if self.view.is_feature_table() || !self.view.is_kept_as_items() {
             let latest = key.map(|key| self.latest(reader, &key, now_us)).transpose()?.flatten();
             return self.answerer.answer_latest(latest.as_ref(), asked, time, out);

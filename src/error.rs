@@ -77,6 +77,7 @@ pub enum Kind {
     TooManyConnections,
     ConfigurationLimitExceeded,
     StatementTooComplex,
+    TooManyColumns,
     ObjectNotInPrerequisiteState,
     ObjectInUse,
     QueryCanceled,
@@ -148,6 +149,7 @@ impl Kind {
             Kind::TooManyConnections => "53300",
             Kind::ConfigurationLimitExceeded => "53400",
             Kind::StatementTooComplex => "54001",
+            Kind::TooManyColumns => "54011",
             Kind::ObjectNotInPrerequisiteState => "55000",
             Kind::ObjectInUse => "55006",
             Kind::QueryCanceled => "57014",
@@ -333,6 +335,7 @@ impl From<granary_sql::ParseError> for Error {
             ParseErrorKind::DatetimeOverflow => Kind::DatetimeFieldOverflow,
             ParseErrorKind::InvalidName => Kind::InvalidName,
             ParseErrorKind::TooComplex => Kind::StatementTooComplex,
+            ParseErrorKind::TooManyColumns => Kind::TooManyColumns,
         };
         let mut result = Error::new(kind, error.message);
         result.0.detail = error.detail;

@@ -225,6 +225,14 @@ async fn a_login_has_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_of_ten_megabytes_need_little_memory() {
+    let server = server_with("");
+    abuse::ten_megabytes_are_taken_or_refused(target(&server)).await;
+    let peak = server.peak_memory_kb();
+    assert!(peak < 700_000, "{peak} kB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_million_rows_need_little_memory() {
     let server = server_with("");
     limits::three_million_rows_need_little_memory(target(&server), || server.memory_kb()).await;

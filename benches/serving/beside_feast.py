@@ -17,6 +17,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import urllib.request
 
@@ -37,7 +38,7 @@ class GranaryHttp(Granary):
         self.http = free_port()
         super().__init__(program, folder, keys, ["--http", f"127.0.0.1:{self.http}"])
         sql = "CREATE ROLE app; GRANT SELECT ON service TO app; CREATE API KEY FOR app;"
-        command = ["psql", "-X", "-q", "-At", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", self.user]
+        command = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", self.user]
         told = subprocess.run(command, input=sql, text=True, check=True, env=ENVIRONMENT, capture_output=True).stdout
         key = next(value for value in told.replace("|", "\n").split("\n") if value.startswith("granary_"))
         self.authorization = f"Tecton-key {key}"
@@ -155,6 +156,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2,4")
     arguments = parser.parse_args()
+    # so that what was started is stopped then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = tempfile.mkdtemp(prefix="granary-http-")
     running = []
     best = 0

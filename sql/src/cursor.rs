@@ -10,6 +10,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use crate::dialect::GranaryDialect;
 use crate::error::{ParseError, ParseErrorKind};
 use crate::keyword;
+use crate::limits::check_columns;
 use crate::name;
 use crate::reserved::misplaced_word;
 use crate::source::{Source, is_word};
@@ -310,7 +311,10 @@ impl<'a> Cursor<'a> {
         match parse(&mut self.parser) {
             Ok(ast) => match misplaced_word(&ast) {
                 Some(location) => Err(self.diagnose(first, self.source.unexpected(location))),
-                None => Ok(SqlText::new(ast, self.source.cut(start, self.consumed_end()))),
+                None => {
+                    check_columns(&ast).map_err(|error| error.at(self.source.position(start)))?;
+                    Ok(SqlText::new(ast, self.source.cut(start, self.consumed_end())))
+                }
             },
             Err(error) => Err(self.diagnose(first, self.translate(error))),
         }

@@ -66,11 +66,11 @@ pub async fn bodies_that_are_not_what_they_should_be(served: &Served) {
     }
     // numbers of the wrong size for what they are
     let numbers = [
-        ("shop_id", json!({"user_id": "u1", "shop_id": 9.5}), "22P02"),
-        ("shop_id", json!({"user_id": "u1", "shop_id": "9223372036854775808"}), "22003"),
-        ("shop_id", json!({"user_id": "u1", "shop_id": 1e300}), "22P02"),
+        (json!({"user_id": "u1", "shop_id": 9.5}), "22P02"),
+        (json!({"user_id": "u1", "shop_id": "9223372036854775808"}), "22003"),
+        (json!({"user_id": "u1", "shop_id": 1e300}), "22P02"),
     ];
-    for (_, keys, sqlstate) in numbers {
+    for (keys, sqlstate) in numbers {
         let params = json!({"workspaceName": "granary", "featureServiceName": "visits", "joinKeyMap": keys});
         let (status, refused) = served.post("get-features", params).await;
         assert_eq!((status, &refused["sqlstate"]), (400, &json!(sqlstate)), "{keys}: {refused}");
@@ -156,7 +156,7 @@ pub async fn slow_clients_have_their_time(served: &Served) {
 pub async fn queries_of_too_much_are_refused(served: &Served) {
     served.run("CREATE FEATURE TABLE wide (user_id text, shop_id bigint, ts timestamptz, v int) ENTITY customer, shop TIMESTAMP ts").await;
     served
-        .run("INSERT INTO wide SELECT CASE WHEN i <= 10001 THEN 'many' ELSE 'few' END, i, timestamptz '2024-01-01', 1 FROM generate_series(1, 20001) AS g(i)")
+        .run("INSERT INTO wide SELECT CASE WHEN i <= 10001 THEN 'many' ELSE 'few' END, i, timestamptz '2024-01-01', 1 FROM generate_series(1, 10101) AS g(i)")
         .await;
     served
         .run("CREATE REALTIME FEATURE VIEW slow REQUEST (word text, times bigint) AS SELECT length(md5(repeat(word, times))) AS hashed")
@@ -165,24 +165,16 @@ pub async fn queries_of_too_much_are_refused(served: &Served) {
     served.run("GRANT SELECT ON wide, slowly TO app").await;
     let query = |keys: Json| json!({"workspaceName": "granary", "featureServiceName": "wide", "joinKeyMap": keys});
     let few = served.answer("query-features", query(json!({"user_id": "few"}))).await;
-    assert_eq!(few["results"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(few["results"].as_array().map(Vec::len), Some(100));
     let (status, refused) = served.post("query-features", query(json!({"user_id": "many"}))).await;
     assert_eq!((status, &refused["sqlstate"]), (400, &json!("53400")), "{refused}");
     let one = served.answer("query-features", query(json!({"user_id": "many", "shop_id": 7}))).await;
     assert_eq!(one["results"], json!([{"features": ["1"], "joinKeys": []}]));
-    for (keys, named) in [
-        (json!({}), "key"),
-        (json!({"user_id": null}), ""),
-        (json!({"who": "u1"}), "who"),
-        (json!({"shop_id": "x"}), "shop_id"),
-    ] {
+    assert_eq!(served.answer("query-features", query(json!({"user_id": null}))).await["results"], json!([]));
+    for (keys, named) in [(json!({}), "key"), (json!({"who": "u1"}), "who"), (json!({"shop_id": "x"}), "shop_id")] {
         let (status, refused) = served.post("query-features", query(keys.clone())).await;
-        let message = refused["message"].as_str().unwrap_or_default();
-        if keys["user_id"].is_null() && keys.as_object().is_some_and(|keys| keys.contains_key("user_id")) {
-            assert_eq!((status, &refused["results"]), (200, &json!([])), "{refused}");
-        } else {
-            assert!(status == 400 && message.contains(named), "{keys}: {status} {refused}");
-        }
+        let message = refused["message"].as_str().expect("a message");
+        assert!(status == 400 && message.contains(named), "{keys}: {status} {refused}");
     }
     let rows = json!({"workspaceName": "granary", "featureServiceName": "wide", "requestData": []});
     assert_eq!(served.post("query-features", rows).await.0, 400);

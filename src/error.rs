@@ -28,6 +28,7 @@ pub enum Kind {
     InvalidDatetimeFormat,
     DatetimeFieldOverflow,
     StringTooLong,
+    CharacterNotInRepertoire,
     NullValueNotAllowed,
     BadCopyFormat,
     // 23
@@ -76,6 +77,7 @@ pub enum Kind {
     TooManyConnections,
     ConfigurationLimitExceeded,
     StatementTooComplex,
+    TooManyColumns,
     ObjectNotInPrerequisiteState,
     ObjectInUse,
     QueryCanceled,
@@ -103,6 +105,7 @@ impl Kind {
             Kind::InvalidDatetimeFormat => "22007",
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
+            Kind::CharacterNotInRepertoire => "22021",
             Kind::NullValueNotAllowed => "22004",
             Kind::BadCopyFormat => "22P04",
             Kind::NotNullViolation => "23502",
@@ -146,6 +149,7 @@ impl Kind {
             Kind::TooManyConnections => "53300",
             Kind::ConfigurationLimitExceeded => "53400",
             Kind::StatementTooComplex => "54001",
+            Kind::TooManyColumns => "54011",
             Kind::ObjectNotInPrerequisiteState => "55000",
             Kind::ObjectInUse => "55006",
             Kind::QueryCanceled => "57014",
@@ -331,6 +335,7 @@ impl From<granary_sql::ParseError> for Error {
             ParseErrorKind::DatetimeOverflow => Kind::DatetimeFieldOverflow,
             ParseErrorKind::InvalidName => Kind::InvalidName,
             ParseErrorKind::TooComplex => Kind::StatementTooComplex,
+            ParseErrorKind::TooManyColumns => Kind::TooManyColumns,
         };
         let mut result = Error::new(kind, error.message);
         result.0.detail = error.detail;

@@ -3,10 +3,6 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Of what a lookup takes, a good part was the C library's; and its arenas keep much of what queries gave back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new(granary::config::log_filter());
     let colours = std::io::stderr().is_terminal();

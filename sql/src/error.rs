@@ -22,8 +22,10 @@ pub enum ParseErrorKind {
     InvalidText,
     /// 42602: a name that cannot be a name, such as `""`.
     InvalidName,
-    /// 54001: nested or chained deeper than can be handled safely.
+    /// 54001: longer, or nested or chained deeper, than can be handled safely.
     TooComplex,
+    /// 54011: more columns than a row may have.
+    TooManyColumns,
 }
 
 impl ParseErrorKind {
@@ -39,6 +41,7 @@ impl ParseErrorKind {
             ParseErrorKind::InvalidText => "22P02",
             ParseErrorKind::InvalidName => "42602",
             ParseErrorKind::TooComplex => "54001",
+            ParseErrorKind::TooManyColumns => "54011",
         }
     }
 }

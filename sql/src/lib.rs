@@ -10,6 +10,7 @@ mod feature;
 mod head;
 pub mod interval;
 mod keyword;
+mod limits;
 pub mod name;
 mod object_kind;
 mod option;

@@ -242,6 +242,10 @@ impl Serving {
         if keys_asked.len().saturating_mul(request.len()) > MAX_CONSTANT_KEYS {
             return Ok(None);
         }
+        if let [only] = request.as_slice() {
+            let row = |keys| AskedRow { keys, request: only.clone() };
+            return Ok(Some(keys_asked.into_iter().take(self.limit).map(row).collect()));
+        }
         let rows = keys_asked
             .iter()
             .flat_map(|keys| request.iter().map(|request| AskedRow { keys: keys.clone(), request: request.clone() }));

@@ -9,7 +9,11 @@ use granary_sql::Statement;
 use super::{Description, Parameter, PreparedInner, Session, TransactionStatus};
 use crate::engine::{Serving, Shape};
 use crate::error::Result;
+use crate::row::Value;
 use crate::statement::Response;
+
+/// So many keys are looked up on the client's own thread, which others wait for meanwhile.
+const MOST_KEYS_AT_ONCE: usize = 256;
 
 /// A statement in the form of a lookup, and what it was last bound to.
 #[derive(Debug)]
@@ -34,6 +38,14 @@ impl PreparedLookup {
     pub fn description(&self) -> Option<Description> {
         let bound = self.bound().serving?;
         Some(Description { parameters: bound.parameters.clone(), columns: Some(Arc::clone(&bound.columns)) })
+    }
+
+    /// How many keys are asked for at most, of those that are named.
+    fn most_keys(&self, parameters: &[Parameter]) -> usize {
+        self.shape.most_keys(|number| match parameters.get(number) {
+            Some((_, Some(Value::List(items)))) => items.len(),
+            _ => 1,
+        })
     }
 
     fn bound(&self) -> Bound {
@@ -71,14 +83,17 @@ impl Session {
     ) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         let status = self.transaction.status();
-        if status == TransactionStatus::Failed || self.transaction.working().is_some() {
+        if status == TransactionStatus::Failed
+            || self.transaction.working().is_some()
+            || lookup.most_keys(parameters) > MOST_KEYS_AT_ONCE
+        {
             return Ok(None);
         }
         let bound = lookup.bound();
         if !self.is_current(&bound) {
             return Ok(None);
         }
-        self.served(bound, prepared, parameters)
+        described(bound, prepared).map_or(Ok(None), |serving| self.served(&serving, parameters))
     }
 
     /// The answer of a prepared lookup; `None` where the statement needs a planner.
@@ -93,21 +108,30 @@ impl Session {
             bound = self.bind_lookup(&lookup.shape, &lookup.declared, &prepared.text).await?;
             *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
         }
-        self.served(bound, prepared, parameters)
+        let Some(serving) = described(bound, prepared) else { return Ok(None) };
+        if lookup.most_keys(parameters) <= MOST_KEYS_AT_ONCE {
+            return self.served(&serving, parameters);
+        }
+        let (now_us, own, parameters) = (self.now_us(), Arc::clone(&serving), parameters.to_vec());
+        let rows = self.warehouse.engine.work(async move { own.serve(&parameters, now_us) }).await??;
+        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
     }
 
     fn is_current(&self, bound: &Bound) -> bool {
         bound.version == self.warehouse.catalog.snapshot().version() && bound.settings == self.settings.revision()
     }
 
-    /// `None` where the statement needs a planner, or shows other columns than were described.
-    fn served(&self, bound: Bound, prepared: &PreparedInner, parameters: &[Parameter]) -> Result<Option<Response>> {
-        let described = prepared.description.columns.as_ref();
-        let Some(serving) = bound.serving.filter(|serving| Some(&serving.columns) == described) else {
-            return Ok(None);
-        };
-        let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let rows = serving.serve(parameters, now_us)?;
+    fn served(&self, serving: &Serving, parameters: &[Parameter]) -> Result<Option<Response>> {
+        let rows = serving.serve(parameters, self.now_us())?;
         Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
     }
+
+    fn now_us(&self) -> i64 {
+        self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us())
+    }
+}
+
+/// `None` where the statement needs a planner, or shows other columns than were described.
+fn described(bound: Bound, prepared: &PreparedInner) -> Option<Arc<Serving>> {
+    bound.serving.filter(|serving| Some(&serving.columns) == prepared.description.columns.as_ref())
 }

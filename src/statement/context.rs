@@ -100,6 +100,18 @@ impl StatementContext {
         }
     }
 
+    /// Refuses what another role than the session's should have granted or revoked.
+    pub fn check_grantor(&self, grantor: Option<&Ident>) -> Result<()> {
+        let Some(grantor) = grantor else { return Ok(()) };
+        let name = self.role_named(grantor);
+        let error = match self.snapshot().role(&name) {
+            None => Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist")),
+            Some(_) if name != self.role => Error::new(Kind::FeatureNotSupported, "grantor must be current user"),
+            Some(_) => return Ok(()),
+        };
+        Err(self.at_ident(grantor, error))
+    }
+
     /// Where a new object of a schema lives.
     pub fn home(&self, schema: ObjectId) -> Home {
         Home::Schema { workspace: self.scope.workspace, schema }

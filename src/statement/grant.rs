@@ -20,6 +20,7 @@ pub fn grant(context: &mut StatementContext, grant: &ast::Grant) -> Result<()> {
         return Err(Error::not_supported("GRANT … WITH GRANT OPTION")
             .with_hint("owners of an object and of its workspace may grant"));
     }
+    context.check_grantor(grant.granted_by.as_ref())?;
     let changed = Changed { privileges: &grant.privileges, objects: &grant.objects, grantees: &grant.grantees };
     changed.apply(context, "GRANT", |grants, grant| {
         grants.insert(grant);
@@ -27,6 +28,7 @@ pub fn grant(context: &mut StatementContext, grant: &ast::Grant) -> Result<()> {
 }
 
 pub fn revoke(context: &mut StatementContext, revoke: &ast::Revoke) -> Result<()> {
+    context.check_grantor(revoke.granted_by.as_ref())?;
     let changed = Changed { privileges: &revoke.privileges, objects: &revoke.objects, grantees: &revoke.grantees };
     changed.apply(context, "REVOKE", |grants, taken| {
         // a right that is taken from a relation is taken from its columns, too

@@ -15,10 +15,7 @@ type Answer = Result<Option<Value>>;
 
 /// `has_table_privilege`
 pub fn of_table(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
-    of_relation(context, arguments, |access, object, wanted| match wanted {
-        Some(privilege) => access.holds(object, privilege, None),
-        None => access.owns(object),
-    })
+    of_relation(context, arguments, holds)
 }
 
 /// `has_any_column_privilege`
@@ -89,7 +86,7 @@ pub fn of_schema(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
     };
     let access = asker.access(&context.scope.snapshot);
     answer(wanted, |privilege| match object_of(&context.scope.snapshot, oid) {
-        Some(object) => privilege.is_some_and(|privilege| access.holds(object, privilege, None)),
+        Some(object) => holds(&access, object, privilege),
         // a system schema
         None => privilege == Some(Privilege::Usage),
     })
@@ -110,7 +107,14 @@ pub fn of_database(context: &SystemContext, arguments: Arguments<'_>) -> Answer 
     };
     let Some(object) = found else { return Ok(None) };
     let access = asker.access(snapshot);
-    answer(wanted, |privilege| privilege.is_some_and(|privilege| access.holds(object, privilege, None)))
+    answer(wanted, |privilege| holds(&access, object, privilege))
+}
+
+fn holds(access: &Access<'_>, object: &Object, privilege: Option<Privilege>) -> bool {
+    match privilege {
+        Some(privilege) => access.holds(object, privilege, None),
+        None => access.owns(object),
+    }
 }
 
 /// `pg_has_role`

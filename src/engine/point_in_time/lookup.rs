@@ -200,8 +200,12 @@ impl Lookup {
         let n_keys = self.view.keys.len();
         if self.is_of_one_row() {
             let key = Key::encode((0..n_keys).map(keys));
-            let row = key.as_ref().map(|key| self.row(reader, key, now_us, places)).transpose()?.flatten();
-            return Ok(Found::Row { row, time_us: key.is_some().then_some(now_us) });
+            let time_us = key.is_some().then_some(now_us);
+            let row = match key.filter(|key| key.length().is_ok()) {
+                None => None,
+                Some(key) => self.row(reader, &key, now_us, places)?,
+            };
+            return Ok(Found::Row { row, time_us });
         }
         let asked: Vec<Option<Value>> = (0..n_keys).map(|key| keys(key).cloned()).collect();
         let mut columns = vec![Vec::with_capacity(1); self.n_columns()];
@@ -303,6 +307,8 @@ impl Lookup {
         let key = Key::encode(asked.iter().map(Option::as_ref));
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
         let time = key.is_some().then_some(now_us);
+        // one that is longer than the store takes is nobody's
+        let key = key.filter(|key| key.length().is_ok());
         let rows = match &key {
             None => None,
             Some(key) => read_key(&self.view, &self.answerer, reader, key, now_us)?,

@@ -139,8 +139,8 @@ fn numerics_that_cannot_be_held_are_refused() {
 #[test]
 fn texts_and_bytes() {
     assert_eq!(text(TEXT, "grün"), Value::Text("grün".into()));
-    assert_eq!(binary_error(TEXT, b"a\0b"), "22P02 invalid byte sequence for encoding \"UTF8\": 0x00");
-    assert_eq!(binary_error(TEXT, b"a\xffb"), "22P02 invalid byte sequence for encoding \"UTF8\": 0xff");
+    assert_eq!(binary_error(TEXT, b"a\0b"), "22021 invalid byte sequence for encoding \"UTF8\": 0x00");
+    assert_eq!(binary_error(TEXT, b"a\xffb"), "22021 invalid byte sequence for encoding \"UTF8\": 0xff");
     assert_eq!(text(BYTEA, "\\xDEad 00"), Value::Bytes([0xde, 0xad, 0][..].into()));
     assert_eq!(text(BYTEA, "a\\\\b\\001"), Value::Bytes(b"a\\b\x01"[..].into()));
     assert_eq!(error(BYTEA, "\\xa"), "22023 invalid hexadecimal data: odd number of digits");

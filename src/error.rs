@@ -63,12 +63,14 @@ pub enum Kind {
     DuplicateColumn,
     DuplicateTable,
     DuplicateObject,
+    DuplicateFunction,
     DuplicateDatabase,
     DuplicateSchema,
     DuplicatePreparedStatement,
     DuplicateCursor,
     IndeterminateDatatype,
     InvalidObjectDefinition,
+    InvalidFunctionDefinition,
     InvalidName,
     ReservedName,
     // 53, 54, 55, 57, 58
@@ -136,12 +138,14 @@ impl Kind {
             Kind::DuplicateColumn => "42701",
             Kind::DuplicateTable => "42P07",
             Kind::DuplicateObject => "42710",
+            Kind::DuplicateFunction => "42723",
             Kind::DuplicateDatabase => "42P04",
             Kind::DuplicateSchema => "42P06",
             Kind::DuplicatePreparedStatement => "42P05",
             Kind::DuplicateCursor => "42P03",
             Kind::IndeterminateDatatype => "42P18",
             Kind::InvalidObjectDefinition => "42P17",
+            Kind::InvalidFunctionDefinition => "42P13",
             Kind::InvalidName => "42602",
             Kind::ReservedName => "42939",
             Kind::DiskFull => "53100",
@@ -334,6 +338,7 @@ impl From<granary_sql::ParseError> for Error {
             ParseErrorKind::InvalidText => Kind::InvalidTextRepresentation,
             ParseErrorKind::DatetimeOverflow => Kind::DatetimeFieldOverflow,
             ParseErrorKind::InvalidName => Kind::InvalidName,
+            ParseErrorKind::InvalidFunctionDefinition => Kind::InvalidFunctionDefinition,
             ParseErrorKind::TooComplex => Kind::StatementTooComplex,
             ParseErrorKind::TooManyColumns => Kind::TooManyColumns,
         };
@@ -429,6 +434,7 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
         ObjectKind::Entity | ObjectKind::Role | ObjectKind::Secret | ObjectKind::ApiKey => {
             (Kind::DuplicateObject, existing.kind.as_str())
         }
+        ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream
         | ObjectKind::FeatureView

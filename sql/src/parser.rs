@@ -148,6 +148,7 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Workspace => Statement::CreateWorkspace(statement::create_workspace::parse(cursor)?),
         ObjectKind::Dataset => Statement::CreateDataset(statement::create_dataset::parse(cursor)?),
         ObjectKind::Secret => Statement::CreateSecret(statement::create_secret::parse(cursor)?),
+        ObjectKind::Function => Statement::CreateFunction(statement::create_function::parse(cursor)?),
         ObjectKind::ApiKey => Statement::CreateApiKey(statement::create_api_key::parse(cursor)?),
     })
 }

@@ -27,7 +27,7 @@ const LAYERS: [&str; 19] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 15] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -37,6 +37,7 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("object_store", &["offline", "engine"]),
     ("datafusion", &["engine"]),
     ("datasketches", &["tile"]),
+    ("minijinja", &["engine"]),
     ("axum", &["http"]),
     ("hyper_util", &["http"]),
     ("moka", &["http"]),

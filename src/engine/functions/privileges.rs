@@ -4,7 +4,7 @@
 
 use granary_catalog::{NameSpace, Object, Privilege, Role};
 
-use super::session::{Arguments, class_oid, int, schema_oid, string};
+use super::session::{Arguments, class_oid, function_oid, int, schema_oid, string};
 use crate::access::{Access, Asker};
 use crate::engine::tables::system::names::{columns, object_of};
 use crate::engine::tables::system::{self, SystemContext};
@@ -117,6 +117,21 @@ fn holds(access: &Access<'_>, object: &Object, privilege: Option<Privilege>) -> 
     }
 }
 
+/// `has_function_privilege`; what is built in may be called by everybody.
+pub fn of_function(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
+    let Some((asker, [function, wanted])) = split(context, arguments)? else { return Ok(None) };
+    let oid = match function {
+        Value::Int(oid) => Some(*oid),
+        other => function_oid(context, &text(other)),
+    };
+    let access = asker.access(&context.scope.snapshot);
+    let object = oid.and_then(|oid| object_of(&context.scope.snapshot, oid));
+    answer(wanted, |privilege| match (object, privilege) {
+        (Some(object), Some(privilege)) => access.holds(object, privilege, None),
+        (_, privilege) => privilege == Some(Privilege::Execute),
+    })
+}
+
 /// `pg_has_role`
 pub fn of_role(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
     let Some((asker, [role, _])) = split(context, arguments)? else { return Ok(None) };
@@ -183,6 +198,7 @@ fn answer(wanted: &Value, holds: impl Fn(Option<Privilege>) -> bool) -> Answer {
             "USAGE" => Some(Privilege::Usage),
             "CREATE" => Some(Privilege::Create),
             "CONNECT" => Some(Privilege::Connect),
+            "EXECUTE" => Some(Privilege::Execute),
             "TRUNCATE" | "REFERENCES" | "TRIGGER" | "TEMPORARY" | "TEMP" => None,
             granted if granted.ends_with(" WITH GRANT OPTION") => None,
             _ => {

@@ -1,8 +1,9 @@
-//! Latest rows as they were last read, so that those asked for often are found without walking a tree of pages.
+//! Latest rows as they were last read or written, so that those asked for often are found without walking a tree of
+//! pages.
 //!
-//! What is kept of a row has the number of the commit that it was read at. A shard notes beside each group of keys
-//! the last commit that wrote to one of them, before readers see that commit: what is kept is the row of a reader's
-//! state if nothing was written to its group behind the older one of the two. So nobody has to be told of writes.
+//! What is kept of a row has the number of the commit that it is of. A shard notes beside each group of keys the last
+//! commit that wrote to one of them, before readers see that commit: what is kept is the row of a reader's state if
+//! nothing was written to its group behind the older one of the two. So nobody has to be told of writes.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -63,9 +64,9 @@ impl RowCache {
         holds.then_some(cached.bytes)
     }
 
-    /// Keeps what was read as of the commit `version`.
-    pub(super) fn put(&self, view: u64, key: &Key, version: u64, bytes: Option<Arc<[u8]>>) {
-        self.0.insert(RowId { view, key: key.clone() }, CachedRow { version, bytes });
+    /// Keeps the latest row as of the commit `version`.
+    pub(super) fn put(&self, view: u64, key: Key, version: u64, bytes: Option<Arc<[u8]>>) {
+        self.0.insert(RowId { view, key }, CachedRow { version, bytes });
     }
 }
 

@@ -63,8 +63,15 @@ struct Tables<'txn> {
     rows: Table<'txn, &'static [u8], &'static [u8]>,
     keys: Table<'txn, &'static [u8], ()>,
     generation: u64,
-    /// groups of the keys whose latest rows were written or removed
-    touched: Vec<usize>,
+    touched: Touched,
+}
+
+/// The latest rows that a commit has written or removed.
+#[derive(Default)]
+struct Touched {
+    /// those of their keys
+    groups: Vec<usize>,
+    written: Vec<(u64, Key, Arc<[u8]>)>,
 }
 
 /// Which rows of a (view, key) shall go.
@@ -152,7 +159,7 @@ impl Shard {
         self.commit(&mut writer, |transaction| {
             let mut meta = transaction.open_table(META).map_err(|error| storage_error(&self.path, error))?;
             meta.insert(GENERATION, next).map_err(|error| storage_error(&self.path, error))?;
-            Ok(((), Vec::new()))
+            Ok(((), Touched::default()))
         })?;
         writer.generation = next;
         Ok(next)
@@ -231,7 +238,7 @@ impl Shard {
                     None => drop(meta.remove(name.as_str()).map_err(fail)?),
                 }
             }
-            Ok(((), Vec::new()))
+            Ok(((), Touched::default()))
         })
     }
 
@@ -248,7 +255,7 @@ impl Shard {
         };
         commit().map_err(|error| storage_error(&self.path, error))?;
         writer.dirty = false;
-        self.publish(&mut writer, &[])
+        self.publish(&mut writer, Touched::default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -265,18 +272,18 @@ impl Shard {
                 rows: transaction.open_table(ROWS).map_err(|error| storage_error(&self.path, error))?,
                 keys: transaction.open_table(KEYS).map_err(|error| storage_error(&self.path, error))?,
                 generation,
-                touched: Vec::new(),
+                touched: Touched::default(),
             };
             Ok((work(&mut tables)?, tables.touched))
         })
     }
 
     /// One commit that readers see when this returns, and that a crash may undo until the next sync. `work` also gives
-    /// the groups of the keys that it touched.
+    /// what it touched.
     fn commit<T>(
         &self,
         writer: &mut MutexGuard<'_, Writer>,
-        work: impl FnOnce(&redb::WriteTransaction) -> Result<(T, Vec<usize>)>,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<(T, Touched)>,
     ) -> Result<T> {
         let begin = || -> Result<redb::WriteTransaction, redb::Error> {
             let mut transaction = self.database.begin_write()?;
@@ -287,16 +294,20 @@ impl Shard {
         let (result, touched) = work(&transaction)?;
         writer.dirty = true;
         transaction.commit().map_err(|error| storage_error(&self.path, error))?;
-        self.publish(writer, &touched)?;
+        self.publish(writer, touched)?;
         Ok(result)
     }
 
-    fn publish(&self, writer: &mut MutexGuard<'_, Writer>, touched: &[usize]) -> Result<()> {
+    fn publish(&self, writer: &mut MutexGuard<'_, Writer>, touched: Touched) -> Result<()> {
         writer.version += 1;
-        self.last_writes.note(touched, writer.version);
+        self.last_writes.note(&touched.groups, writer.version);
         let snapshot = Snapshot::take(&self.path, &self.database, writer.version, &self.cache, &self.last_writes)?;
         let snapshot = Arc::new(snapshot);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        // what was written is what is asked for next
+        for (view, key, bytes) in touched.written {
+            self.cache.put(view, key, writer.version, Some(bytes));
+        }
         Ok(())
     }
 }
@@ -347,7 +358,7 @@ impl Snapshot {
         let row_key = codec::latest_key(codec::prefix(view, key)?);
         let stored = self.rows.get(row_key.as_slice()).map_err(|error| storage_error(&self.path, error))?;
         let bytes: Option<Arc<[u8]>> = stored.map(|value| value.value().into());
-        self.cache.put(view, key, self.version, bytes.clone());
+        self.cache.put(view, key.clone(), self.version, bytes.clone());
         Ok(bytes)
     }
 
@@ -452,10 +463,10 @@ impl Tables<'_> {
             Some(_) => {}
             None => self.list(view, &newest.key)?,
         }
-        self.touched.push(group_of(&newest.key));
-        self.rows
-            .insert(row_key.as_slice(), codec::latest_value(newest).as_slice())
-            .map_err(|error| storage_error(self.path, error))?;
+        let value = codec::latest_value(newest);
+        self.rows.insert(row_key.as_slice(), value.as_slice()).map_err(|error| storage_error(self.path, error))?;
+        self.touched.groups.push(group_of(&newest.key));
+        self.touched.written.push((view, newest.key.clone(), value.into()));
         Ok(())
     }
 
@@ -484,7 +495,7 @@ impl Tables<'_> {
     fn remove(&mut self, view: u64, key: &Key, doom: &Doom) -> Result<u64> {
         let fail = |error| storage_error(self.path, error);
         let doomed = doomed(&self.rows, self.path, view, key, doom)?;
-        self.touched.push(group_of(key));
+        self.touched.groups.push(group_of(key));
         for row_key in &doomed {
             self.rows.remove(row_key.as_slice()).map_err(fail)?;
         }

@@ -12,6 +12,7 @@ pub mod access;
 pub mod row;
 pub mod tile;
 
+pub mod ingest_log;
 pub mod offline;
 pub mod online;
 

@@ -32,7 +32,7 @@ const GROUPS_WAITING: usize = 1;
 pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) extent: Arc<Mutex<Extent>>,
-    tail: Mutex<Tail>,
+    pub(super) tail: Mutex<Tail>,
     consumption: Mutex<Consumption>,
     /// Whether the consumer has failed and not caught up since; changed under the lock of `consumption`.
     behind: AtomicBool,
@@ -301,13 +301,21 @@ impl Shared {
     pub(super) fn remove_before(&self, offset: u64) -> Result<()> {
         let offset = offset.min(self.consumed());
         let mut tail = lock(&self.tail);
+        // before there is a new segment, which a full disk may have no room for
+        self.remove_followed(&tail, offset)?;
         let (first_offset, durable) = tail.end();
         if durable.end_offset <= offset && first_offset < durable.end_offset {
             // the numbers go on from its name
             self.counters.syncs.fetch_add(1, Ordering::Relaxed);
             tail.begin_segment()?;
             self.publish(&tail);
+            self.remove_followed(&tail, offset)?;
         }
+        Ok(())
+    }
+
+    /// Removes segments that are followed by one which begins at `offset` or before.
+    fn remove_followed(&self, tail: &Tail, offset: u64) -> Result<()> {
         let mut removed = None;
         loop {
             let first = {

@@ -76,7 +76,15 @@ struct Waiting {
 /// Who waits for an append. Has its room until he is told.
 struct Caller {
     tell: oneshot::Sender<Result<Range<u64>>>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    fn told(self, result: Result<Range<u64>>) {
+        drop(self.room);
+        // who has gone does not want to know
+        let _ = self.tell.send(result);
+    }
 }
 
 /// Entries on disk, and who waits for them.
@@ -137,7 +145,7 @@ impl Shared {
         let bytes = u32::try_from(FRAME_HEADER_BYTES + payload.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(self.options.waiting_bytes)).await;
         let (tell, told) = oneshot::channel();
-        let caller = Caller { tell, _room: room.expect("the room is never closed") };
+        let caller = Caller { tell, room: room.expect("the room is never closed") };
         self.put_in_line(Waiting { payload, payload_checksum, events, appended_us, caller })?;
         told.await.unwrap_or_else(|_| Err(Error::internal("the writer of an ingest log has panicked")))
     }
@@ -233,8 +241,7 @@ impl Shared {
             return;
         }
         for (entry, caller) in entries.iter().zip(callers) {
-            // who has gone does not want to know
-            let _ = caller.tell.send(Ok(entry.offset..entry.end_offset()));
+            caller.told(Ok(entry.offset..entry.end_offset()));
         }
     }
 
@@ -316,12 +323,11 @@ impl Shared {
 
     /// Removes segments that are followed by one which begins at `offset` or before.
     fn remove_followed(&self, tail: &Tail, offset: u64) -> Result<()> {
-        let mut removed = None;
         loop {
             let first = {
                 let mut extent = lock(&self.extent);
                 if extent.segments.get(1).is_none_or(|next| next.first_offset > offset) {
-                    break;
+                    return Ok(());
                 }
                 // first out of sight, so that whoever looks for it hears that it was removed
                 extent.segments.pop_front().expect("there are two")
@@ -332,12 +338,9 @@ impl Shared {
                     lock(&self.extent).segments.push_front(first);
                     return Err(io_error("remove", &path, error));
                 }
-                _ => removed = Some(path),
+                // one after the other, so that no crash leaves a gap
+                _ => tail.sync_folder_of(&path)?,
             }
-        }
-        match removed {
-            Some(path) => tail.sync_folder_of(&path),
-            None => Ok(()),
         }
     }
 
@@ -377,7 +380,7 @@ impl Shared {
     fn refuse(&self, callers: impl IntoIterator<Item = Caller>, error: &Error) {
         for caller in callers {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            let _ = caller.tell.send(Err(error.duplicate()));
+            caller.told(Err(error.duplicate()));
         }
     }
 

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod figures;
+mod power;
 #[path = "../../tests/it/random.rs"]
 #[allow(dead_code)]
 mod random;

@@ -17,11 +17,11 @@ impl Faulty {
     }
 
     fn fails(&self, faults: &[(Operation, ErrorKind)]) {
-        lock(&self.disk.faults).extend_from_slice(faults);
+        lock(&self.disk.testing.faults).extend_from_slice(faults);
     }
 
     fn all_met(&self) {
-        assert_eq!(*lock(&self.disk.faults), []);
+        assert_eq!(*lock(&self.disk.testing.faults), []);
     }
 
     /// Its threads stay, so that no sync but those of the appends meets a fault.
@@ -153,7 +153,7 @@ fn under_any_faults_what_was_acknowledged_stays_and_what_was_refused_does_not_co
             assert_eq!(read(&log, 0), expected, "seed {seed}");
             if random.chance(20) {
                 drop(log);
-                lock(&faulty.disk.faults).clear();
+                lock(&faulty.disk.testing.faults).clear();
                 log = faulty.open(4096 + 300);
                 let found = read(&log, 0);
                 if found.len() == expected.len() + 1 {

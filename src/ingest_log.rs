@@ -24,9 +24,8 @@ mod queue;
 mod reader;
 mod segment;
 mod tail;
-#[cfg(test)]
-mod tests;
 
+use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -103,8 +102,9 @@ pub struct Counts {
     pub groups: u64,
     pub entries: u64,
     pub events: u64,
-    /// Payloads and their frames.
+    /// Payloads and the headers of their frames.
     pub bytes: u64,
+    /// One for each group, two for a segment, and one whenever the threads end.
     pub syncs: u64,
     /// Appends that got an error.
     pub refused: u64,
@@ -126,8 +126,10 @@ impl IngestLog {
         Self::open_on(Disk::default(), options, consumed, consumer)
     }
 
-    fn open_on(disk: Disk, options: Options, consumed: u64, consumer: Consumer) -> Result<IngestLog> {
+    fn open_on(disk: Disk, mut options: Options, consumed: u64, consumer: Consumer) -> Result<IngestLog> {
         assert!(options.waiting_bytes > 0, "with no room nothing can be appended");
+        options.folder =
+            std::path::absolute(&options.folder).map_err(|error| io_error("find", &options.folder, error))?;
         let folder = &options.folder;
         create_folder(&disk, folder)?;
         let lock = lock_folder(folder)?;
@@ -221,7 +223,7 @@ fn open_segments(disk: &Disk, options: &Options, consumed: u64) -> Result<(Segme
         let stored = Stored { first_offset: 0, bytes: segment.durable.durable_bytes };
         return Ok((segment, Extent { segments: [stored].into(), end_offset: 0 }));
     };
-    let mut segments = std::collections::VecDeque::new();
+    let mut segments = VecDeque::new();
     for &first_offset in earlier {
         let path = segment::path_of(folder, first_offset);
         let (file, identity, ..) = segment::open(&path, false, options.stream, first_offset)?;
@@ -237,7 +239,7 @@ fn open_segments(disk: &Disk, options: &Options, consumed: u64) -> Result<(Segme
 }
 
 /// An error if the segment before is not the one that was there when this one was made. That of the first may be gone.
-fn follows(path: &Path, identity: &Identity, before: &std::collections::VecDeque<Stored>) -> Result<()> {
+fn follows(path: &Path, identity: &Identity, before: &VecDeque<Stored>) -> Result<()> {
     match before.back() {
         Some(before) if before.first_offset != identity.previous => {
             let missing = segment::path_of(Path::new(""), identity.previous);
@@ -276,7 +278,10 @@ fn lock_folder(folder: &Path) -> Result<File> {
     }
 }
 
-/// Whoever panicked while he held it: what is behind our locks is changed in single steps, each of which leaves it whole.
+/// Also after a panic of who held it: what is behind our locks is changed in steps that each leave it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

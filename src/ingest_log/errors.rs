@@ -10,7 +10,7 @@ pub(super) fn damaged(path: &Path, position: u64, what: impl std::fmt::Display) 
         Kind::DataCorrupted,
         format!("the ingest log file \"{}\" is damaged at byte {position}: {what}", path.display()),
     )
-    .with_hint("restore the file from a backup; nothing behind the damage is read before")
+    .with_hint("restore the file from a backup")
 }
 
 pub(super) fn in_use(folder: &Path) -> Error {

@@ -203,7 +203,6 @@ impl Shared {
             frames.push(Frame { entry, payload_checksum });
             callers.push(caller);
         }
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         let written = tail.write(&frames, buffer);
         // also after a failure: there may be a new segment
         self.publish(&tail);
@@ -223,6 +222,7 @@ impl Shared {
 
     /// Lets readers see what is on disk.
     fn publish(&self, tail: &Tail) {
+        self.counters.syncs.store(tail.syncs, Ordering::Relaxed);
         let (first_offset, durable) = tail.end();
         let stored = Stored { first_offset, bytes: durable.durable_bytes };
         let mut extent = lock(&self.extent);
@@ -313,7 +313,6 @@ impl Shared {
         let (first_offset, durable) = tail.end();
         if durable.end_offset <= offset && first_offset < durable.end_offset {
             // the numbers go on from its name
-            self.counters.syncs.fetch_add(1, Ordering::Relaxed);
             tail.begin_segment()?;
             self.publish(&tail);
             self.remove_followed(&tail, offset)?;
@@ -427,8 +426,10 @@ fn work_until_idle(shared: &Shared) {
             }
         }
         // the last mark, so that a log at rest is safe against damage up to its end
-        lock(&shared.tail).rest();
-        shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        let mut tail = lock(&shared.tail);
+        tail.rest();
+        shared.publish(&tail);
+        drop(tail);
         drop(hand_over);
     });
 }

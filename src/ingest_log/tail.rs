@@ -24,11 +24,13 @@ pub(super) struct Tail {
     /// Whether the next group must begin a new segment: nothing is written behind bytes of which nobody knows whether
     /// they are on disk.
     spoiled: bool,
+    /// How often something was synced.
+    pub(super) syncs: u64,
 }
 
 impl Tail {
     pub(super) fn new(disk: Disk, folder: &Path, segment_bytes: u64, segment: Segment) -> Tail {
-        Tail { disk, folder: folder.to_path_buf(), segment_bytes, segment, spoiled: false }
+        Tail { disk, folder: folder.to_path_buf(), segment_bytes, segment, spoiled: false, syncs: 0 }
     }
 
     /// The first offset of the last segment, and up to where it is on disk.
@@ -48,6 +50,7 @@ impl Tail {
             self.spoiled = self.disk.cut(&self.segment.file, durable.durable_bytes).is_err();
             return Err(self.refused("write", error));
         }
+        self.syncs += 1;
         if let Err(error) = self.disk.sync(&self.segment.file) {
             // The kernel may have dropped the pages and forgotten that they were not written, so that a second sync
             // would succeed without them. Nobody looks at this part of the file again; the cut, if it works, is for
@@ -73,6 +76,7 @@ impl Tail {
             previous: if replaced { old.identity.previous } else { old.identity.first_offset },
             salt: random_salt()?,
         };
+        self.syncs += 2;
         self.segment = Segment::create(&self.disk, &self.folder, identity)?;
         self.spoiled = false;
         Ok(())
@@ -80,9 +84,11 @@ impl Tail {
 
     /// Puts the last mark on disk, which the next group would have done.
     pub(super) fn rest(&mut self) {
-        if !self.spoiled
-            && let Err(error) = self.disk.sync(&self.segment.file)
-        {
+        if self.spoiled {
+            return;
+        }
+        self.syncs += 1;
+        if let Err(error) = self.disk.sync(&self.segment.file) {
             self.spoiled = true;
             tracing::warn!("could not sync \"{}\": {error}", self.segment.path.display());
         }

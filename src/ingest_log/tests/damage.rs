@@ -292,6 +292,54 @@ fn a_gap_between_segments_is_noticed_when_it_is_read() {
     assert_eq!(place_of(&entries_of(&files).expect_err("is noticed")), (files[0].0.clone(), length));
 }
 
+/// Frames that hold, but do not follow each other: no crash leaves that.
+#[test]
+fn frames_out_of_order_are_noticed() {
+    let written = write(&GROUPS, &[]);
+    let mut files = written.states[1].clone();
+    let position = files[0].1.len() as u64;
+    let durable_bytes = HEADER_BYTES;
+    for first_offset in [0, 1, 3, u64::MAX - 1] {
+        let header = format::FrameHeader {
+            payload_checksum: format::payload_checksum(b""),
+            payload_bytes: 0,
+            events: 1,
+            first_offset,
+            durable_bytes,
+            appended_us: 0,
+        };
+        files[0].1.truncate(position as usize);
+        format::encode_frame(&header, SALT, position, b"", &mut files[0].1);
+        let expected = (files[0].0.clone(), position);
+        assert_eq!(place_of(&entries_of(&files).expect_err("is noticed")), expected);
+        // and below a mark, where only a reader looks
+        let mark = Mark { durable_bytes: files[0].1.len() as u64, end_offset: 3 };
+        let mut marked = files.clone();
+        marked[0].1[1024..1044].copy_from_slice(&encode_mark(mark, SALT, Turn::FIRST.next()));
+        assert_eq!(place_of(&entries_of(&marked).expect_err("is noticed")), expected);
+    }
+}
+
+/// After a kill, what is in the file need not be on the disk: before anybody gets it, it must be.
+#[test]
+fn what_is_kept_after_a_crash_is_on_disk_before_it_is_consumed() {
+    let written = write(&GROUPS, &[]);
+    let mut files = written.states[3].clone();
+    // as after the second group
+    files[0].1[..HEADER_BYTES as usize].copy_from_slice(&written.states[2][0].1[..HEADER_BYTES as usize]);
+    let folder = put(&files);
+    let disk = Disk::default();
+    let testing = Arc::clone(&disk.testing);
+    let length = files[0].1.len();
+    let consumer: Consumer = Box::new(move |_| {
+        let synced = testing.on_disk().contents.into_values().next().expect("a file");
+        assert_eq!(synced.len(), length);
+        Ok(())
+    });
+    let log = IngestLog::open_on(disk, options(folder.path()), 3, consumer).expect("opens");
+    assert_eq!(log.consumed(), 8);
+}
+
 #[test]
 fn leftovers_of_a_crash_are_swept() {
     let written = write(&GROUPS, &[]);

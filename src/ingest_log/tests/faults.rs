@@ -117,6 +117,27 @@ fn a_new_segment_that_cannot_be_made_is_tried_again() {
     }
 }
 
+/// The new segment may have its name already, so that nothing behind its first offset counts in the old one.
+#[test]
+fn a_removal_that_fails_leaves_a_log_that_goes_on() {
+    for operation in [Operation::Create, Operation::Write, Operation::Sync, Operation::Rename, Operation::SyncFolder] {
+        let faulty = Faulty::new();
+        let log = faulty.open(1 << 20);
+        append(&log, "a", 2).expect("appends");
+        faulty.fails(&[(operation, ErrorKind::Other)]);
+        log.remove_before(2).expect_err("fails");
+        assert_eq!(append(&log, "b", 1).expect("appends"), 2..3);
+        let expected = [entry(0, "a", 2), entry(2, "b", 1)];
+        assert_eq!(read(&log, 0), expected, "{operation:?}");
+        drop(log);
+        let log = open(faulty.folder.path());
+        assert_eq!(read(&log, 0), expected, "{operation:?}");
+        log.remove_before(2).expect("removes");
+        assert_eq!(read(&log, 2), expected[1..]);
+        faulty.all_met();
+    }
+}
+
 /// Any faults at any time, and openings in between. What was refused may be there only if the log was opened before
 /// anything else could be stored.
 #[test]

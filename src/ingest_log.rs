@@ -39,7 +39,7 @@ pub use self::reader::Reader;
 
 use self::disk::Disk;
 use self::format::Identity;
-use self::queue::Shared;
+use self::queue::{Files, Shared};
 use self::reader::{Extent, Stored};
 use self::segment::Segment;
 use self::tail::Tail;
@@ -132,14 +132,15 @@ impl IngestLog {
             std::path::absolute(&options.folder).map_err(|error| io_error("find", &options.folder, error))?;
         let folder = &options.folder;
         create_folder(&disk, folder)?;
-        let lock = lock_folder(folder)?;
+        let folder_lock = lock_folder(folder)?;
         let (segment, extent) = open_segments(&disk, &options, consumed)?;
         if consumed > extent.end_offset {
             let what = format!("the log ends here at offset {}, but had events up to {consumed}", extent.end_offset);
             return Err(errors::damaged(&segment.path, segment.durable.durable_bytes, what));
         }
         let tail = Tail::new(disk, folder, options.segment_bytes, segment);
-        let log = IngestLog { shared: Arc::new(Shared::new(options, lock, extent, tail, consumed, consumer)) };
+        let files = Files { folder_lock, extent, tail };
+        let log = IngestLog { shared: Arc::new(Shared::new(options, files, consumed, consumer)) };
         log.catch_up()?;
         Ok(log)
     }
@@ -160,7 +161,8 @@ impl IngestLog {
         self.shared.append(payload, events, now_us).await
     }
 
-    /// The entries from the one that holds event `from` on, up to where the log ends now. Blocks as it reads.
+    /// The entries from the one that holds event `from` on, up to where the log ends on disk now: the last ones may not
+    /// be consumed yet. Blocks as it reads.
     ///
     /// `ObjectNotInPrerequisiteState` if they were removed; `InvalidParameterValue` if `from` is behind the end.
     pub fn read(&self, from: u64) -> Result<Reader> {

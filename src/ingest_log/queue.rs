@@ -47,9 +47,17 @@ pub(super) struct Shared {
     folder_lock: File,
 }
 
+/// The files of a log, as it was opened.
+pub(super) struct Files {
+    /// Keeps others out of the folder.
+    pub(super) folder_lock: File,
+    pub(super) extent: Extent,
+    pub(super) tail: Tail,
+}
+
 struct Consumption {
     consumer: Consumer,
-    /// The last error of the consumer, until it has caught up.
+    /// The last error of the consumer, if it has not caught up since.
     failure: Option<Error>,
     /// It has panicked: nobody knows what it would do now.
     broken: bool,
@@ -110,15 +118,9 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The consumer is behind until it has caught up with `extent`.
-    pub(super) fn new(
-        options: Options,
-        folder_lock: File,
-        extent: Extent,
-        tail: Tail,
-        consumed: u64,
-        consumer: Consumer,
-    ) -> Shared {
+    /// The consumer is behind until it has caught up with the files.
+    pub(super) fn new(options: Options, files: Files, consumed: u64, consumer: Consumer) -> Shared {
+        let Files { folder_lock, extent, tail } = files;
         Shared {
             room: Arc::new(Semaphore::new(options.waiting_bytes as usize)),
             options,
@@ -285,6 +287,10 @@ impl Shared {
         let mut consumption = lock(&self.consumption);
         if let Some(failure) = consumption.failure.as_ref().filter(|_| consumption.broken) {
             return Err(failure.duplicate());
+        }
+        if !self.behind.load(Ordering::Acquire) {
+            // a group may be on its way to the consumer, in its turn
+            return Ok(());
         }
         let mut reader = Reader::new(&self.options.folder, self.options.stream, &self.extent, self.consumed())?;
         loop {

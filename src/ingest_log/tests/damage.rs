@@ -116,7 +116,8 @@ fn every_flipped_bit_of_a_log_at_rest_is_an_error_or_changes_nothing() {
         let (whole, entries) = (written.states.last().expect("a state"), written.entries.last().expect("all"));
         for (file, (name, bytes)) in whole.iter().enumerate() {
             for byte in (0..48).chain(512..532).chain(1024..1044).chain(HEADER_BYTES as usize..bytes.len()) {
-                for bit in 0..8 {
+                // all bits of a log in one file; of several files one bit of each byte
+                for bit in if whole.len() == 1 { 0..8 } else { byte % 8..byte % 8 + 1 } {
                     let mut flipped = whole.clone();
                     flipped[file].1[byte] ^= 1 << bit;
                     let noticed = all_there_or_an_error(
@@ -140,11 +141,11 @@ fn every_overwritten_or_inserted_byte_of_a_log_at_rest_is_an_error_or_changes_no
     let mut random = Random::new(1);
     for (file, (name, bytes)) in whole.iter().enumerate() {
         for byte in (0..48).chain(HEADER_BYTES as usize..bytes.len()) {
-            for value in [0, 255, random.below(256) as u8] {
-                let mut changed = whole.clone();
-                changed[file].1[byte] = value;
-                all_there_or_an_error(&changed, entries, name, format_args!("byte {byte} of {name} is {value}"));
-            }
+            let random_byte = random.below(256) as u8;
+            let value = *random.pick(&[0, 255, random_byte]);
+            let mut changed = whole.clone();
+            changed[file].1[byte] = value;
+            all_there_or_an_error(&changed, entries, name, format_args!("byte {byte} of {name} is {value}"));
             let mut longer = whole.clone();
             longer[file].1.insert(byte, 1);
             assert!(all_there_or_an_error(&longer, entries, name, format_args!("before byte {byte} of {name}")));

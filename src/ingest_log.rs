@@ -6,9 +6,9 @@
 //! * **Acknowledged is on disk and consumed.** Appends that wait are written together, with one sync. Then the group is
 //!   handed to the consumer, in order, while the next one is written; and only when it has returned do the appends.
 //! * **Refused is not in the log.** A full disk, a failed write or a failed sync refuses the whole group, and the next
-//!   append tries anew. The one exception: after a failed sync, and a crash before anything else could be written, the
-//!   group may be found whole when the log is opened. It counts then, as one does that a crash kept from being
-//!   acknowledged.
+//!   append tries anew. The one exception: if the group could neither be trusted nor cut off, and the log is closed or
+//!   killed before anything else could be written, the group may be found whole when it is opened. It counts then, as
+//!   one does that a crash kept from being acknowledged.
 //! * **A consumer that fails** loses nothing: the group stays in the log, its appends get the error and hear that their
 //!   events are stored. Until [`IngestLog::catch_up`] succeeds, which the next append tries first, nothing more is
 //!   written; it gives the consumer all that it has not had, from the log, in order. The same happens on opening. So a

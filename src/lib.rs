@@ -18,6 +18,8 @@ pub mod online;
 
 pub mod engine;
 
+pub mod ingest;
+
 pub mod warehouse;
 
 pub mod materialize;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "error",
     "metrics",
     "time",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 20] = [
     "offline",
     "online",
     "engine",
+    "ingest",
     "warehouse",
     "materialize",
     "statement",

@@ -335,10 +335,12 @@ const fn to_everybody(privilege: Privilege) -> Grant {
 pub fn grants_of(object: &Object) -> &[Grant] {
     static OF_WORKSPACE: [Grant; 1] = [to_everybody(Privilege::Connect)];
     static OF_PUBLIC: [Grant; 1] = [to_everybody(Privilege::Usage)];
+    static OF_FUNCTION: [Grant; 1] = [to_everybody(Privilege::Execute)];
     match (&object.header().grants, object) {
         (Some(grants), _) => grants,
         (None, Object::Workspace(_)) => &OF_WORKSPACE,
         (None, Object::Schema(schema)) if schema.header.name == PUBLIC_SCHEMA => &OF_PUBLIC,
+        (None, Object::Function(_)) => &OF_FUNCTION,
         (None, _) => &[],
     }
 }
@@ -348,7 +350,7 @@ fn roles_with(privilege: Privilege) -> &'static [Privilege] {
     const EDITORS: &[Privilege] = &[Privilege::Owner, Privilege::Editor];
     const READERS: &[Privilege] = &[Privilege::Owner, Privilege::Editor, Privilege::Consumer];
     match privilege {
-        Privilege::Select => READERS,
+        Privilege::Select | Privilege::Execute => READERS,
         Privilege::Insert | Privilege::Update | Privilege::Delete | Privilege::Create => EDITORS,
         Privilege::Usage | Privilege::Connect => &Privilege::WORKSPACE_ROLES,
         Privilege::Viewer | Privilege::Consumer | Privilege::Operator | Privilege::Editor | Privilege::Owner => &[],

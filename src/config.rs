@@ -39,11 +39,14 @@ pub struct Config {
     pub expiry_interval_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
-    pub online_cache_bytes: usize,
+    /// memory in which the online store keeps rows and pages, with a unit; default: an eighth of the machine's
+    pub online_cache: Option<String>,
     /// run as if it were this time now
     pub now: Option<String>,
     #[serde(skip)]
     pub memory_limit_bytes: Option<usize>,
+    #[serde(skip)]
+    pub online_cache_bytes: Option<usize>,
 }
 
 const MIB: usize = 1 << 20;
@@ -66,9 +69,10 @@ impl Default for Config {
             drain_timeout_seconds: 30,
             expiry_interval_seconds: 300,
             online_shards: 4,
-            online_cache_bytes: 256 * MIB,
+            online_cache: None,
             now: None,
             memory_limit_bytes: None,
+            online_cache_bytes: None,
         }
     }
 }
@@ -99,11 +103,21 @@ impl Config {
 
     /// Bytes that all queries together may hold.
     pub fn memory_limit(&self) -> Result<usize> {
-        match (self.memory_limit_bytes, &self.memory_limit) {
-            (Some(bytes), _) => Ok(bytes),
-            (None, Some(size)) => parse_size(size),
-            (None, None) => Ok(machine_memory_bytes().map_or(1024 * MIB, |bytes| bytes / 2)),
-        }
+        size(self.memory_limit_bytes, self.memory_limit.as_deref(), 2)
+    }
+
+    /// Bytes in which the online store keeps what was read.
+    pub fn online_cache(&self) -> Result<usize> {
+        size(self.online_cache_bytes, self.online_cache.as_deref(), 8)
+    }
+}
+
+/// What was given, or this part of the machine's memory.
+fn size(bytes: Option<usize>, text: Option<&str>, part: usize) -> Result<usize> {
+    match (bytes, text) {
+        (Some(bytes), _) => Ok(bytes),
+        (None, Some(text)) => parse_size(text),
+        (None, None) => Ok(machine_memory_bytes().unwrap_or(2048 * MIB) / part),
     }
 }
 

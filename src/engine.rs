@@ -43,8 +43,8 @@ pub use plans::{
 };
 pub use point_in_time::RowGroups;
 pub use query::{
-    FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, max_length, table_reference,
-    type_label,
+    FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in, max_length,
+    table_reference, type_label,
 };
 pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type};
 pub use rows::{

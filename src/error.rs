@@ -28,6 +28,7 @@ pub enum Kind {
     InvalidDatetimeFormat,
     DatetimeFieldOverflow,
     StringTooLong,
+    CharacterNotInRepertoire,
     NullValueNotAllowed,
     BadCopyFormat,
     // 23
@@ -62,12 +63,14 @@ pub enum Kind {
     DuplicateColumn,
     DuplicateTable,
     DuplicateObject,
+    DuplicateFunction,
     DuplicateDatabase,
     DuplicateSchema,
     DuplicatePreparedStatement,
     DuplicateCursor,
     IndeterminateDatatype,
     InvalidObjectDefinition,
+    InvalidFunctionDefinition,
     InvalidName,
     ReservedName,
     // 53, 54, 55, 57, 58
@@ -76,6 +79,7 @@ pub enum Kind {
     TooManyConnections,
     ConfigurationLimitExceeded,
     StatementTooComplex,
+    TooManyColumns,
     ObjectNotInPrerequisiteState,
     ObjectInUse,
     QueryCanceled,
@@ -103,6 +107,7 @@ impl Kind {
             Kind::InvalidDatetimeFormat => "22007",
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
+            Kind::CharacterNotInRepertoire => "22021",
             Kind::NullValueNotAllowed => "22004",
             Kind::BadCopyFormat => "22P04",
             Kind::NotNullViolation => "23502",
@@ -133,12 +138,14 @@ impl Kind {
             Kind::DuplicateColumn => "42701",
             Kind::DuplicateTable => "42P07",
             Kind::DuplicateObject => "42710",
+            Kind::DuplicateFunction => "42723",
             Kind::DuplicateDatabase => "42P04",
             Kind::DuplicateSchema => "42P06",
             Kind::DuplicatePreparedStatement => "42P05",
             Kind::DuplicateCursor => "42P03",
             Kind::IndeterminateDatatype => "42P18",
             Kind::InvalidObjectDefinition => "42P17",
+            Kind::InvalidFunctionDefinition => "42P13",
             Kind::InvalidName => "42602",
             Kind::ReservedName => "42939",
             Kind::DiskFull => "53100",
@@ -146,6 +153,7 @@ impl Kind {
             Kind::TooManyConnections => "53300",
             Kind::ConfigurationLimitExceeded => "53400",
             Kind::StatementTooComplex => "54001",
+            Kind::TooManyColumns => "54011",
             Kind::ObjectNotInPrerequisiteState => "55000",
             Kind::ObjectInUse => "55006",
             Kind::QueryCanceled => "57014",
@@ -330,7 +338,9 @@ impl From<granary_sql::ParseError> for Error {
             ParseErrorKind::InvalidText => Kind::InvalidTextRepresentation,
             ParseErrorKind::DatetimeOverflow => Kind::DatetimeFieldOverflow,
             ParseErrorKind::InvalidName => Kind::InvalidName,
+            ParseErrorKind::InvalidFunctionDefinition => Kind::InvalidFunctionDefinition,
             ParseErrorKind::TooComplex => Kind::StatementTooComplex,
+            ParseErrorKind::TooManyColumns => Kind::TooManyColumns,
         };
         let mut result = Error::new(kind, error.message);
         result.0.detail = error.detail;
@@ -424,6 +434,7 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
         ObjectKind::Entity | ObjectKind::Role | ObjectKind::Secret | ObjectKind::ApiKey => {
             (Kind::DuplicateObject, existing.kind.as_str())
         }
+        ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream
         | ObjectKind::FeatureView

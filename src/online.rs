@@ -4,6 +4,7 @@
 //! a feature vector is one range scan. Knows keys, views by number, times and bytes; nothing of features.
 //! All calls block: call them from a thread that may. One of the few modules that may use `redb`.
 
+mod cache;
 mod codec;
 mod errors;
 mod shard;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
+use cache::RowCache;
 use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
 
 /// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
@@ -63,6 +65,15 @@ pub struct Latest {
     pub values: Vec<Option<Value>>,
 }
 
+/// The same as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestBytes {
+    pub ts_us: i64,
+    pub bytes: Arc<[u8]>,
+    /// Where in `bytes` its values begin.
+    pub values_at: usize,
+}
+
 /// An [`ItemRow`] without its key, as read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -93,7 +104,8 @@ struct Meta {
 
 impl OnlineStore {
     /// Opens or makes the store in folder `dir`. The number of shards is fixed when it is made: for an existing
-    /// store the argument is ignored. `cache_bytes` is shared out among the shards.
+    /// store the argument is ignored. One half of `cache_bytes` is for pages of the files, shared out among the shards,
+    /// the other for rows.
     ///
     /// Fails with [`Kind::ObjectInUse`] if another process has it open.
     pub fn open(dir: &Path, shards: u32, cache_bytes: usize) -> Result<OnlineStore> {
@@ -107,8 +119,10 @@ impl OnlineStore {
             ));
         }
         let create = meta.is_none();
+        let rows = Arc::new(RowCache::new(cache_bytes / 2));
+        let of_pages = cache_bytes / 2 / count as usize;
         let shards = (0..count)
-            .map(|number| Shard::open(shard_path(dir, number), create, cache_bytes / count as usize))
+            .map(|number| Shard::open(shard_path(dir, number), create, of_pages, Arc::clone(&rows)))
             .collect::<Result<Vec<Shard>>>()?;
         if create {
             // the shards come first: a store without this file is one whose making was cut short, and empty
@@ -312,8 +326,15 @@ impl OnlineStore {
 impl OnlineReader {
     pub fn latest(&self, view: u64, key: &Key) -> Result<Option<Latest>> {
         metrics::read_from_store(1);
-        let row_key = codec::latest_key(codec::prefix(view, key)?);
-        self.shard(key).get(&row_key)?.map(|value| codec::read_latest(value.value())).transpose()
+        self.shard(key).latest(view, key)?.map(|bytes| codec::read_latest(&bytes)).transpose()
+    }
+
+    /// The same without reading its values.
+    pub fn latest_bytes(&self, view: u64, key: &Key) -> Result<Option<LatestBytes>> {
+        metrics::read_from_store(1);
+        let Some(bytes) = self.shard(key).latest(view, key)? else { return Ok(None) };
+        let (ts_us, _) = codec::latest_order(&bytes)?;
+        Ok(Some(LatestBytes { ts_us, bytes, values_at: codec::LATEST_VALUES }))
     }
 
     /// Items with a time in `times`, ascending by (time, sequence, secondary).
@@ -328,6 +349,7 @@ impl OnlineReader {
 
     /// The last item with a time in `times`.
     pub fn newest_item(&self, view: u64, key: &Key, times: Range<i64>) -> Result<Option<Item>> {
+        metrics::read_from_store(1);
         let prefix = codec::prefix(view, key)?;
         let prefix_length = prefix.len();
         self.shard(key).last(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {

@@ -10,9 +10,9 @@ mod text;
 mod type_name;
 
 pub use arrays::{array_of, integers_of, normalize_type, value_at, values_of};
-pub use codec::{Reader, put_value, put_values};
+pub use codec::{Reader, ValueRef, put_value, put_values};
 pub use key::{Key, bucket_of};
-pub use text::text_of;
+pub use text::{float_text, text_of};
 pub use type_name::type_name;
 
 use std::cmp::Ordering;

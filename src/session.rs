@@ -34,11 +34,7 @@ use settings::Settings;
 use transaction::Transaction;
 
 /// A value for `$n`, in a type of its own.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    pub data_type: DataType,
-    pub value: Option<Value>,
-}
+pub type Parameter = (DataType, Option<Value>);
 
 /// What a prepared statement takes and gives.
 #[derive(Debug, Clone)]
@@ -257,13 +253,17 @@ impl Session {
     }
 
     /// Carries out a prepared statement. Returns soon after `cancel` is cancelled, with `QueryCanceled`.
-    pub fn execute<'a>(
-        &'a mut self,
-        prepared: &'a Prepared,
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
         parameters: Vec<Parameter>,
-        cancel: CancellationToken,
-    ) -> BoxFuture<'a, Result<Response>> {
-        self.execute_statement(prepared, parameters, cancel).boxed()
+        cancel: &CancellationToken,
+    ) -> Result<Response> {
+        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us());
+        if let Some(response) = self.look_up_at_once(&prepared.0, &parameters)? {
+            return Ok(response);
+        }
+        self.execute_statement(prepared, parameters, cancel.clone()).boxed().await
     }
 
     async fn execute_statement(
@@ -273,7 +273,6 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Response> {
         let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
-        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us());
         self.check_not_failed(&parsed.statement)?;
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
@@ -294,14 +293,13 @@ impl Session {
         if let Some(statement) = outside {
             self.leave_transaction(statement).await?;
         }
-        let values: Vec<_> = parameters.into_iter().map(|parameter| (parameter.data_type, parameter.value)).collect();
-        if let Some(response) = self.look_up(&prepared.0, &values).await? {
+        if let Some(response) = self.look_up(&prepared.0, &parameters).await? {
             return Ok(response);
         }
         let mut context = self.context(&prepared.0.text);
         let token = cancel.child_token();
         let deadline = self.deadline();
-        let parameters = Parameters::of_values(values);
+        let parameters = Parameters::of_values(parameters);
         // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
         let (statement, stop) = (Arc::clone(parsed), token.clone());
         let work = self.warehouse.engine.work(Box::pin(async move {
@@ -433,19 +431,15 @@ impl Session {
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
-    pub fn end_implicit_transaction(&mut self, commit: bool) -> BoxFuture<'_, Result<()>> {
-        async move {
-            if self.transaction.is_explicit() {
-                return Ok(());
-            }
-            if commit {
-                self.transaction.commit(&self.warehouse, &self.user).await
-            } else {
-                self.transaction.rollback();
-                Ok(())
-            }
+    pub async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()> {
+        if self.transaction.is_explicit() || !self.transaction.is_open() {
+            return Ok(());
         }
-        .boxed()
+        if commit {
+            return self.transaction.commit(&self.warehouse, &self.user).boxed().await;
+        }
+        self.transaction.rollback();
+        Ok(())
     }
 
     /// Rolls back what is open.

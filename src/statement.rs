@@ -15,6 +15,7 @@ mod feature_service;
 mod feature_table;
 mod feature_view;
 mod forget;
+mod function;
 mod grant;
 mod optimize;
 mod realtime_view;

@@ -36,7 +36,7 @@ mod tests;
 
 pub use arrow_state::{states_from_arrays, states_to_arrays};
 pub use block::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run, evaluate_block};
-pub use evaluate::{empty_row, evaluate_aggregates, evaluate_attributes};
+pub use evaluate::{attributes_hold, empty_row, evaluate_aggregates, evaluate_attributes};
 pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_level, fold_tiles, level_rows, raw_items, tile_rows};
 pub use levels::{Stretch, stretches, useful_levels};

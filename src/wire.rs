@@ -7,6 +7,7 @@ mod cancel;
 mod connection;
 mod copy_in;
 mod decode;
+mod description;
 mod encode;
 mod extended;
 mod frontend;

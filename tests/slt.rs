@@ -40,6 +40,7 @@ aspects![
     errors,
     feature_tables,
     forget,
+    functions,
     online,
     refresh,
     rights,

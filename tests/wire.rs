@@ -1,6 +1,8 @@
 //! The wire protocol from a client's side, over raw sockets, against the real server. What is expected holds of
 //! PostgreSQL too: a scenario knows no more than an address and who may log in.
 
+#[path = "wire/abuse.rs"]
+mod abuse;
 #[path = "wire/cancel.rs"]
 mod cancel;
 #[path = "wire/client.rs"]
@@ -9,6 +11,8 @@ mod client;
 mod copy;
 #[path = "wire/explain.rs"]
 mod explain;
+#[path = "wire/feature_abuse.rs"]
+mod feature_abuse;
 #[path = "wire/features.rs"]
 mod features;
 #[path = "wire/full_disk.rs"]
@@ -31,6 +35,8 @@ mod queries;
 mod rights;
 #[path = "clients/server.rs"]
 mod server;
+#[path = "wire/serving_cache.rs"]
+mod serving_cache;
 #[path = "wire/spill.rs"]
 mod spill;
 #[path = "wire/transactions.rs"]
@@ -99,6 +105,12 @@ scenarios! {
         an_unknown_message_type_ends_the_connection,
         copy_messages_outside_of_copy_are_ignored,
         function_calls_are_answered;
+    abuse:
+        ten_thousand_keys_are_one_lookup,
+        values_that_are_no_keys_are_told_apart,
+        a_key_longer_than_any_is_nobodys,
+        a_view_may_have_300_columns,
+        a_view_may_go_between_prepare_and_execute;
     rights:
         a_right_that_ends_ends_prepared_statements;
     transactions:
@@ -155,8 +167,18 @@ async fn applications_get_their_features() {
     features::long_requests_are_refused_and_the_server_goes_on(&served).await;
     features::a_connection_takes_many_requests(&served).await;
     features::a_change_of_the_catalog_is_noticed(&served).await;
-    features::answers_are_kept_as_long_as_the_service_says(&served).await;
+    serving_cache::answers_are_kept_as_long_as_the_service_says(&served).await;
     features::what_happened_is_counted(&served).await;
+    serving_cache::what_is_forgotten_is_not_kept(&served).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applications_that_abuse_the_server_do_not_move_it() {
+    let served = features::Served::start("").await;
+    feature_abuse::bodies_that_are_not_what_they_should_be(&served).await;
+    feature_abuse::heads_that_are_not_what_they_should_be(&served).await;
+    feature_abuse::slow_clients_have_their_time(&served).await;
+    feature_abuse::queries_of_too_much_are_refused(&served).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +221,14 @@ async fn one_client_too_many_is_told_so_and_cancels_still_work() {
 async fn a_login_has_its_time() {
     let server = server_with("login_timeout_seconds = 1");
     limits::a_login_has_its_time(target(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_of_ten_megabytes_need_little_memory() {
+    let server = server_with("");
+    abuse::ten_megabytes_are_taken_or_refused(target(&server)).await;
+    let peak = server.peak_memory_kb();
+    assert!(peak < 700_000, "{peak} kB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

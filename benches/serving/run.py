@@ -65,9 +65,9 @@ def cpu_seconds(pid, with_children):
 class Granary:
     name, user = "granary", "granary"
 
-    def __init__(self, program, folder, keys):
+    def __init__(self, program, folder, keys, more=()):
         self.port = free_port()
-        command = [program, "serve", "--data", f"{folder}/granary", "--listen", f"127.0.0.1:{self.port}"]
+        command = [program, "serve", *more, "--data", f"{folder}/granary", "--listen", f"127.0.0.1:{self.port}"]
         environment = ENVIRONMENT | {"GRANARY_PASSWORD": "benchmark"}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         wait_for(self.port)

@@ -11,6 +11,7 @@ mod feature;
 mod feature_service;
 mod feature_table;
 mod feature_view;
+mod function;
 mod grant;
 mod header;
 mod realtime_view;
@@ -38,6 +39,7 @@ pub use feature::{Feature, FeatureDefinition};
 pub use feature_service::{FeatureService, ServiceMember};
 pub use feature_table::FeatureTable;
 pub use feature_view::{FeatureView, LeadingEdge, Trigger, ViewKind};
+pub use function::{Function, FunctionArgument, Volatility};
 pub use grant::{Grant, Privilege};
 pub use header::{Header, Home, NameSpace};
 pub use realtime_view::RealtimeView;
@@ -148,6 +150,7 @@ objects! {
     Role => "role",
     Secret => "secret",
     ApiKey => "API key",
+    Function => "function",
 }
 
 impl fmt::Display for ObjectKind {
@@ -174,7 +177,8 @@ impl ObjectKind {
             | ObjectKind::Entity
             | ObjectKind::Role
             | ObjectKind::Secret
-            | ObjectKind::ApiKey => false,
+            | ObjectKind::ApiKey
+            | ObjectKind::Function => false,
         }
     }
 
@@ -187,6 +191,7 @@ impl ObjectKind {
             (ObjectKind::Schema, Home::Workspace(workspace)) => Some(NameSpace::Schemas(workspace)),
             (ObjectKind::Secret, Home::Workspace(workspace)) => Some(NameSpace::Secrets(workspace)),
             (ObjectKind::Entity, Home::Schema { schema, .. }) => Some(NameSpace::Entities(schema)),
+            (ObjectKind::Function, Home::Schema { schema, .. }) => Some(NameSpace::Functions(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -249,6 +254,7 @@ impl Object {
             Object::RealtimeView(object) => object.references(),
             Object::View(object) => object.references(),
             Object::ApiKey(object) => object.references(),
+            Object::Function(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
@@ -276,6 +282,7 @@ impl Object {
             Object::Dataset(object) => object.remap(map),
             Object::Role(object) => object.remap(map),
             Object::ApiKey(object) => object.remap(map),
+            Object::Function(object) => object.remap(map),
             Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Table(_) | Object::Secret(_) => {}
         }
     }

@@ -91,6 +91,10 @@ impl Snapshot {
         self.find_as(NameSpace::Entities(schema), name)
     }
 
+    pub fn function(&self, schema: ObjectId, name: &str) -> Option<&Arc<Object>> {
+        self.find(NameSpace::Functions(schema), name)
+    }
+
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.find_as(NameSpace::Roles, name)
     }

@@ -10,6 +10,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use crate::dialect::GranaryDialect;
 use crate::error::{ParseError, ParseErrorKind};
 use crate::keyword;
+use crate::limits::check_columns;
 use crate::name;
 use crate::reserved::misplaced_word;
 use crate::source::{Source, is_word};
@@ -174,6 +175,16 @@ impl<'a> Cursor<'a> {
         Ok(ident)
     }
 
+    /// A name, or one of these reserved words, which comes out in upper case.
+    pub(crate) fn name_or_word(&mut self, words: &[&str], what: &str) -> Result<Ident> {
+        if words.iter().any(|word| self.sees(&[word]))
+            && let TokenWithSpan { token: Token::Word(word), span } = self.parser.next_token()
+        {
+            return Ok(Ident::with_span(span, word.value.to_uppercase()));
+        }
+        self.any_name(what)
+    }
+
     /// A word without quotes, reserved or not, in lower case.
     pub(crate) fn word(&mut self, what: &str) -> Result<String> {
         let word = match self.peek() {
@@ -300,7 +311,10 @@ impl<'a> Cursor<'a> {
         match parse(&mut self.parser) {
             Ok(ast) => match misplaced_word(&ast) {
                 Some(location) => Err(self.diagnose(first, self.source.unexpected(location))),
-                None => Ok(SqlText::new(ast, self.source.cut(start, self.consumed_end()))),
+                None => {
+                    check_columns(&ast).map_err(|error| error.at(self.source.position(start)))?;
+                    Ok(SqlText::new(ast, self.source.cut(start, self.consumed_end())))
+                }
             },
             Err(error) => Err(self.diagnose(first, self.translate(error))),
         }

@@ -22,8 +22,12 @@ pub enum ParseErrorKind {
     InvalidText,
     /// 42602: a name that cannot be a name, such as `""`.
     InvalidName,
-    /// 54001: nested or chained deeper than can be handled safely.
+    /// 42P13: a function that lacks what every function has.
+    InvalidFunctionDefinition,
+    /// 54001: longer, or nested or chained deeper, than can be handled safely.
     TooComplex,
+    /// 54011: more columns than a row may have.
+    TooManyColumns,
 }
 
 impl ParseErrorKind {
@@ -38,7 +42,9 @@ impl ParseErrorKind {
             ParseErrorKind::DuplicateColumn => "42701",
             ParseErrorKind::InvalidText => "22P02",
             ParseErrorKind::InvalidName => "42602",
+            ParseErrorKind::InvalidFunctionDefinition => "42P13",
             ParseErrorKind::TooComplex => "54001",
+            ParseErrorKind::TooManyColumns => "54011",
         }
     }
 }

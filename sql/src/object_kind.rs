@@ -17,10 +17,11 @@ pub enum ObjectKind {
     Dataset,
     Secret,
     ApiKey,
+    Function,
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 11] = [
+    pub const ALL: [ObjectKind; 12] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
@@ -32,6 +33,7 @@ impl ObjectKind {
         ObjectKind::Dataset,
         ObjectKind::Secret,
         ObjectKind::ApiKey,
+        ObjectKind::Function,
     ];
 
     /// In lower case, as in an error: `feature view`.
@@ -48,6 +50,7 @@ impl ObjectKind {
             ObjectKind::Dataset => "dataset",
             ObjectKind::Secret => "secret",
             ObjectKind::ApiKey => "api key",
+            ObjectKind::Function => "function",
         }
     }
 

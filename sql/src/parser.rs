@@ -6,6 +6,7 @@ use crate::cursor::{Cursor, Result};
 use crate::dialect::GranaryDialect;
 use crate::error::ParseError;
 use crate::head::created_kind;
+use crate::limits::check_length;
 use crate::object_kind::ObjectKind;
 use crate::option::closest;
 use crate::postgres;
@@ -33,6 +34,7 @@ impl PartialEq for Parsed {
 ///
 /// The first error anywhere refuses the whole text, as in PostgreSQL.
 pub fn parse(text: &str) -> Result<Vec<Parsed>> {
+    check_length(text)?;
     let source = Source::tokenize(text)?;
     source.statements().iter().map(|slice| parse_slice(&source, slice)).collect()
 }
@@ -146,6 +148,7 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Workspace => Statement::CreateWorkspace(statement::create_workspace::parse(cursor)?),
         ObjectKind::Dataset => Statement::CreateDataset(statement::create_dataset::parse(cursor)?),
         ObjectKind::Secret => Statement::CreateSecret(statement::create_secret::parse(cursor)?),
+        ObjectKind::Function => Statement::CreateFunction(statement::create_function::parse(cursor)?),
         ObjectKind::ApiKey => Statement::CreateApiKey(statement::create_api_key::parse(cursor)?),
     })
 }

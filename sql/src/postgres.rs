@@ -175,7 +175,8 @@ fn adapt_granted(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
         return;
     };
     let says = |kind: &ObjectKind| kind.words().split(' ').enumerate().all(|(nth, word)| is(on + 1 + nth, word));
-    let Some(kind) = ObjectKind::ALL.into_iter().find(says) else {
+    // sqlparser reads the arguments of a function itself
+    let Some(kind) = ObjectKind::ALL.into_iter().find(says).filter(|kind| *kind != ObjectKind::Function) else {
         return;
     };
     let behind = on + 1 + kind.words().split(' ').count();

@@ -8,6 +8,7 @@ pub mod create_entity;
 pub mod create_feature_service;
 pub mod create_feature_table;
 pub mod create_feature_view;
+pub mod create_function;
 pub mod create_realtime_feature_view;
 pub mod create_secret;
 pub mod create_source;
@@ -38,6 +39,7 @@ pub use create_entity::CreateEntity;
 pub use create_feature_service::{CreateFeatureService, KeyRename, ServiceMember};
 pub use create_feature_table::CreateFeatureTable;
 pub use create_feature_view::CreateFeatureView;
+pub use create_function::{CreateFunction, FunctionArgument, FunctionBody, Volatility};
 pub use create_realtime_feature_view::CreateRealtimeFeatureView;
 pub use create_secret::CreateSecret;
 pub use create_source::{CreateSource, FileFormat, SourceOrigin};
@@ -68,6 +70,7 @@ pub enum Statement {
     CreateDataset(CreateDataset),
     CreateSecret(CreateSecret),
     CreateApiKey(CreateApiKey),
+    CreateFunction(CreateFunction),
     Refresh(Refresh),
     Optimize(Optimize),
     Vacuum(Vacuum),
@@ -103,6 +106,7 @@ impl Display for Statement {
             Statement::CreateDataset(statement) => statement.fmt(formatter),
             Statement::CreateSecret(statement) => statement.fmt(formatter),
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
+            Statement::CreateFunction(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),
             Statement::Vacuum(statement) => statement.fmt(formatter),

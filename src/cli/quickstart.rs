@@ -165,7 +165,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
             memory_limit_bytes: config.memory_limit()?,
             parallelism: config.parallelism,
             online_shards: config.online_shards,
-            online_cache_bytes: config.online_cache_bytes,
+            online_cache_bytes: config.online_cache()?,
             clock: Clock::starting_at(now_us),
         },
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),

@@ -45,6 +45,9 @@ pub struct ServeArguments {
     /// Memory that queries may hold before they spill to disk, such as 4GiB [default: half of the machine's]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
+    /// Memory in which the online store keeps rows and pages [default: an eighth of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    online_cache: Option<String>,
     /// Run as if it were this time now, to serve data of the past, such as 2014-01-01 [default: the machine's clock]
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<String>,
@@ -88,6 +91,9 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     if let Some(size) = &arguments.memory_limit {
         config.memory_limit_bytes = Some(parse_size(size)?);
     }
+    if let Some(size) = &arguments.online_cache {
+        config.online_cache_bytes = Some(parse_size(size)?);
+    }
     let now = arguments.now.as_ref().or(config.now.as_ref());
     let clock = match now {
         None => Clock::system(),
@@ -101,7 +107,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             memory_limit_bytes: config.memory_limit()?,
             parallelism: config.parallelism,
             online_shards: config.online_shards,
-            online_cache_bytes: config.online_cache_bytes,
+            online_cache_bytes: config.online_cache()?,
             clock,
         },
         listen: config.listen,

@@ -10,7 +10,7 @@ const MOST_OF_A_QUERY: usize = 1024;
 
 /// The connected clients by process id.
 #[derive(Debug, Default)]
-pub struct Activity(Mutex<BTreeMap<i32, ClientActivity>>);
+pub struct Activity(Mutex<BTreeMap<i32, Arc<Mutex<ClientActivity>>>>);
 
 /// A client and its statement: the running one, or the last.
 #[derive(Debug, Clone)]
@@ -34,20 +34,23 @@ pub struct ClientActivity {
 pub struct ActivityEntry {
     activity: Arc<Activity>,
     process_id: i32,
+    /// locked by itself: clients do not wait for each other
+    client: Arc<Mutex<ClientActivity>>,
 }
 
 impl Activity {
     pub fn enter(self: &Arc<Self>, process_id: i32, client: ClientActivity) -> ActivityEntry {
-        self.clients().insert(process_id, client);
-        ActivityEntry { activity: Arc::clone(self), process_id }
+        let client = Arc::new(Mutex::new(client));
+        self.clients().insert(process_id, Arc::clone(&client));
+        ActivityEntry { activity: Arc::clone(self), process_id, client }
     }
 
     pub fn all(&self) -> Vec<(i32, ClientActivity)> {
-        self.clients().iter().map(|(process_id, client)| (*process_id, client.clone())).collect()
+        self.clients().iter().map(|(process_id, client)| (*process_id, lock(client).clone())).collect()
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<i32, ClientActivity>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Mutex<ClientActivity>>>> {
+        lock(&self.0)
     }
 }
 
@@ -55,9 +58,9 @@ impl ActivityEntry {
     /// A statement begins.
     pub fn begin(&self, query: &Arc<str>, now_us: i64) {
         self.change("active", now_us, |client| {
-            client.query = match query.char_indices().nth(MOST_OF_A_QUERY) {
-                None => Arc::clone(query),
-                Some((end, _)) => query[..end].into(),
+            client.query = match query.len() <= MOST_OF_A_QUERY {
+                true => Arc::clone(query),
+                false => query.chars().take(MOST_OF_A_QUERY).collect::<String>().into(),
             };
             client.query_start_us = Some(now_us);
         });
@@ -73,11 +76,10 @@ impl ActivityEntry {
     }
 
     fn change(&self, state: &'static str, now_us: i64, change: impl FnOnce(&mut ClientActivity)) {
-        if let Some(client) = self.activity.clients().get_mut(&self.process_id) {
-            client.state = state;
-            client.state_change_us = now_us;
-            change(client);
-        }
+        let mut client = lock(&self.client);
+        client.state = state;
+        client.state_change_us = now_us;
+        change(&mut client);
     }
 }
 
@@ -85,4 +87,8 @@ impl Drop for ActivityEntry {
     fn drop(&mut self) {
         self.activity.clients().remove(&self.process_id);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
@@ -17,6 +17,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::error::into_datafusion;
+use super::functions::user::user_function;
 use super::relation::{FeatureRelation, RowsOrigin};
 use super::tables::stored::version_of;
 use super::threads::QueryThreads;
@@ -26,7 +27,7 @@ use crate::row::{Value, array_of};
 /// The types of `$1, $2, …`: those declared, else as DataFusion infers them, else text.
 pub fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
     let mut inferred: HashMap<String, Option<DataType>> = plan.get_parameter_types()?;
-    for (name, data_type) in array_parameters(plan)? {
+    for (name, data_type) in typed_parameters(plan)? {
         inferred.insert(name, Some(data_type));
     }
     let mut count = declared.len();
@@ -46,19 +47,29 @@ pub fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Res
         .collect())
 }
 
-/// The parameters in `x = ANY($1)`, which DataFusion plans as `array_has($1, x)` without a type for them.
-fn array_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+/// The parameters in `x = ANY($1)`, which DataFusion plans as `array_has($1, x)` without a type for them, and those that
+/// are arguments of functions of users.
+fn typed_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
     let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {
-        let inputs = merge_schema(&node.inputs());
-        let schema = if node.inputs().is_empty() { node.schema().as_ref() } else { &inputs };
+        let schema = scope_of(node);
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && let Some(function) = user_function(&call.func)
+                {
+                    found.extend(call.args.iter().enumerate().filter_map(|(index, argument)| match argument {
+                        Expr::Placeholder(placeholder) if placeholder.field.is_none() => {
+                            Some((placeholder.id.clone(), function.argument_type(index)?.clone()))
+                        }
+                        _ => None,
+                    }));
+                }
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.name() == "array_has"
                     && let [Expr::Placeholder(placeholder), item] = call.args.as_slice()
                     && placeholder.field.is_none()
-                    && let Ok(item) = item.get_type(schema)
+                    && let Ok(item) = item.get_type(&schema)
                 {
                     found.push((placeholder.id.clone(), DataType::new_list(item, true)));
                 }
@@ -67,6 +78,14 @@ fn array_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
         })
     })?;
     Ok(found)
+}
+
+/// The columns that a node's expressions can name.
+pub fn scope_of(node: &LogicalPlan) -> DFSchema {
+    match node.inputs().as_slice() {
+        [] => node.schema().as_ref().clone(),
+        inputs => merge_schema(inputs),
+    }
 }
 
 /// The plan with values for its parameters.

@@ -10,6 +10,7 @@ mod lengths;
 mod provider;
 mod system_time;
 mod table_function;
+mod user_function;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -53,6 +54,7 @@ pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
 pub use system_time::as_of_column;
 pub use table_function::called_view;
+pub use user_function::is_built_in;
 
 /// How deep views may stand on views, sources on sources.
 const NESTING_LIMIT: usize = 64;
@@ -301,8 +303,10 @@ impl QueryPlanner {
         }
         distinct::rewrite(&mut statement);
         lengths::rewrite(&mut statement);
+        functions::template::rewrite(&mut statement, text)?;
         let mut state = self.state();
         functions::session::register_called(&statement, &mut state, || self.system_context());
+        let calls_users = self.register_functions(&statement, &mut state, text)?;
         check_functions(&statement, &state, text)?;
         let references = {
             let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement.clone()));
@@ -347,6 +351,9 @@ impl QueryPlanner {
         let plan = planner
             .sql_statement_to_plan_with_context(statement, &mut context)
             .map_err(|error| convert(error, Some(text)))?;
+        if calls_users {
+            functions::user::check_calls(&plan)?;
+        }
         for (object, source) in limited {
             if let Some(named) = columns_read(&plan, &source)? {
                 self.scope.check_select(&object, named.iter().map(String::as_str))?;
@@ -380,12 +387,20 @@ impl QueryPlanner {
 
     /// Plans one expression over the columns of `schema`.
     pub fn plan_expression(&self, expr: ast::Expr, schema: &DFSchema, text: &str) -> Result<Expr> {
-        let state = self.state();
+        let mut expr = expr;
+        lengths::rewrite(&mut expr);
+        let mut state = self.state();
+        functions::template::rewrite(&mut expr, text)?;
+        let calls_users = self.register_functions(&expr, &mut state, text)?;
         check_functions(&expr, &state, text)?;
         let provider = TableSources { state: &state, tables: HashMap::new() };
-        SqlToRel::new_with_options(&provider, parser_options(&state))
+        let planned = SqlToRel::new_with_options(&provider, parser_options(&state))
             .sql_to_expr(expr, schema, &mut PlannerContext::new())
-            .map_err(|error| convert(error, Some(text)))
+            .map_err(|error| convert(error, Some(text)))?;
+        if calls_users {
+            functions::user::check_expr_calls(&planned, schema)?;
+        }
+        Ok(planned)
     }
 
     /// Refuses a constant argument of `what` that is no time. One that stands on columns gets its type with them, in
@@ -662,7 +677,8 @@ impl Visitor for FunctionCheck<'_> {
             || self.state.higher_order_functions().contains_key(&name)
             || self.state.table_functions().contains_key(&name)
             || name == "grouping"
-            || name == "unnest";
+            || name == "unnest"
+            || function.name.0.len() > 1 && self.state.scalar_functions().contains_key(&function.name.to_string());
         if known {
             return ControlFlow::Continue(());
         }

@@ -22,7 +22,7 @@ use super::tables::system::names::columns;
 use crate::access::PUBLIC_SCHEMA;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Door, Outcome, ServiceMetrics};
-use crate::row::Value;
+use crate::row::{Reader, Value, put_value};
 use crate::time::Stopwatch;
 
 pub use service::{ServedFeature, ServedRows, ServiceLookup};
@@ -46,12 +46,12 @@ pub struct Serving {
     metrics: Arc<ServiceMetrics>,
 }
 
-/// A few rows, as values: arrays would cost more than they help.
+/// A few rows in the bytes in which values are stored, row by row: arrays would cost more than they help.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValueRows {
-    /// by column, then by row
-    pub columns: Vec<Vec<Option<Value>>>,
-    pub count: usize,
+    n_columns: usize,
+    count: usize,
+    bytes: Vec<u8>,
 }
 
 /// What EXPLAIN says of a lookup.
@@ -95,6 +95,53 @@ struct Served {
 enum ServedKind {
     View(FeatureRelation),
     Composite(CompositeRelation),
+}
+
+impl ValueRows {
+    /// With room for this many rows, which are still to be put there.
+    fn new(n_columns: usize, count: usize) -> ValueRows {
+        const EXPECTED_BYTES: usize = 16;
+        ValueRows { n_columns, count, bytes: Vec::with_capacity(n_columns * count * EXPECTED_BYTES) }
+    }
+
+    /// By column, then by row.
+    pub fn of_columns(columns: &[Vec<Option<Value>>], count: usize) -> ValueRows {
+        let mut rows = ValueRows::new(columns.len(), count);
+        for row in 0..count {
+            columns.iter().for_each(|column| put_value(&mut rows.bytes, column[row].as_ref()));
+        }
+        rows
+    }
+
+    pub fn n_columns(&self) -> usize {
+        self.n_columns
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The values of one row after the other, from a place in these bytes on.
+    pub fn reader(&self, place: usize) -> Reader<'_> {
+        Reader::new(&self.bytes[place..])
+    }
+
+    /// Where a reader of these bytes has come to.
+    pub fn place_of(&self, reader: &Reader<'_>) -> usize {
+        self.bytes.len() - reader.n_left()
+    }
+
+    /// By column, then by row.
+    pub fn columns(&self) -> Result<Vec<Vec<Option<Value>>>> {
+        let mut columns = vec![Vec::with_capacity(self.count); self.n_columns];
+        let mut reader = self.reader(0);
+        for _ in 0..self.count {
+            for column in &mut columns {
+                column.push(reader.value()?);
+            }
+        }
+        Ok(columns)
+    }
 }
 
 impl Serving {
@@ -160,7 +207,7 @@ impl Serving {
             return Ok(None);
         };
         let Some(asked) = self.asked(&keys, request, now_us)? else { return Ok(None) };
-        Ok(Some(ValueRows { columns: self.vector.answer(&asked, now_us)?, count: asked.len() }))
+        Ok(Some(self.vector.rows(&asked, now_us)?))
     }
 
     /// Every combination of these values, as many as are wanted; `None`: they are too many.
@@ -194,6 +241,10 @@ impl Serving {
         let Some(request) = combinations(&request, self.limit) else { return Ok(None) };
         if keys_asked.len().saturating_mul(request.len()) > MAX_CONSTANT_KEYS {
             return Ok(None);
+        }
+        if let [only] = request.as_slice() {
+            let row = |keys| AskedRow { keys, request: only.clone() };
+            return Ok(Some(keys_asked.into_iter().take(self.limit).map(row).collect()));
         }
         let rows = keys_asked
             .iter()

@@ -18,6 +18,8 @@ use arrow::datatypes::DataType;
 pub(super) const FORMAT: u8 = 1;
 const LATEST: u8 = 0;
 const ITEM: u8 = 1;
+/// Where the values of a latest row begin.
+pub(super) const LATEST_VALUES: usize = 1 + 3 * size_of::<i64>();
 /// Greater than every kind.
 const KIND_END: u8 = 0xFF;
 

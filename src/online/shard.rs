@@ -11,6 +11,7 @@ use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
 };
 
+use super::cache::{LastWrites, RowCache, group_of};
 use super::codec;
 use super::errors::{damaged, storage_error};
 use super::{FIRST_PUSHED, ItemRow, LatestRow};
@@ -31,6 +32,8 @@ pub(super) struct Shard {
     // before the database, so that it is closed first
     snapshot: RwLock<Arc<Snapshot>>,
     writer: Mutex<Writer>,
+    cache: Arc<RowCache>,
+    last_writes: Arc<LastWrites>,
     database: Database,
 }
 
@@ -40,6 +43,8 @@ struct Writer {
     dirty: bool,
     /// Stamped on every item; see [`Shard::next_generation`].
     generation: u64,
+    /// of the last commit, counted since the start
+    version: u64,
 }
 
 /// One committed state of a shard.
@@ -47,6 +52,9 @@ pub(super) struct Snapshot {
     path: PathBuf,
     rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
     keys: ReadOnlyTable<&'static [u8], ()>,
+    version: u64,
+    cache: Arc<RowCache>,
+    last_writes: Arc<LastWrites>,
 }
 
 /// The tables of a shard inside a write transaction.
@@ -55,6 +63,15 @@ struct Tables<'txn> {
     rows: Table<'txn, &'static [u8], &'static [u8]>,
     keys: Table<'txn, &'static [u8], ()>,
     generation: u64,
+    touched: Touched,
+}
+
+/// The latest rows that a commit has written or removed.
+#[derive(Default)]
+struct Touched {
+    /// those of their keys
+    groups: Vec<usize>,
+    written: Vec<(u64, Key, Arc<[u8]>)>,
 }
 
 /// Which rows of a (view, key) shall go.
@@ -81,17 +98,21 @@ pub(super) enum Doom {
 
 impl Shard {
     /// `create`: make the file if it does not exist; otherwise that is an error.
-    pub(super) fn open(path: PathBuf, create: bool, cache_bytes: usize) -> Result<Shard> {
+    /// `cache_bytes`: of pages; `cache`: of rows.
+    pub(super) fn open(path: PathBuf, create: bool, cache_bytes: usize, cache: Arc<RowCache>) -> Result<Shard> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = if create { builder.create(&path) } else { builder.open(&path) };
         let database = database.map_err(|error| storage_error(&path, error))?;
         let generation = prepare(&database).map_err(|error| storage_error(&path, error))?;
-        let snapshot = Snapshot::take(&path, &database)?;
+        let last_writes = Arc::new(LastWrites::none());
+        let snapshot = Snapshot::take(&path, &database, 0, &cache, &last_writes)?;
         Ok(Shard {
             path,
             snapshot: RwLock::new(Arc::new(snapshot)),
-            writer: Mutex::new(Writer { dirty: false, generation }),
+            writer: Mutex::new(Writer { dirty: false, generation, version: 0 }),
+            cache,
+            last_writes,
             database,
         })
     }
@@ -140,7 +161,7 @@ impl Shard {
         self.commit(&mut writer, |transaction| {
             let mut meta = transaction.open_table(META).map_err(|error| storage_error(&self.path, error))?;
             meta.insert(GENERATION, next).map_err(|error| storage_error(&self.path, error))?;
-            Ok(())
+            Ok(((), Touched::default()))
         })?;
         writer.generation = next;
         Ok(next)
@@ -223,7 +244,7 @@ impl Shard {
                     None => drop(meta.remove(name.as_str()).map_err(fail)?),
                 }
             }
-            Ok(())
+            Ok(((), Touched::default()))
         })
     }
 
@@ -240,7 +261,7 @@ impl Shard {
         };
         commit().map_err(|error| storage_error(&self.path, error))?;
         writer.dirty = false;
-        self.refresh()
+        self.publish(&mut writer, Touched::default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -257,16 +278,18 @@ impl Shard {
                 rows: transaction.open_table(ROWS).map_err(|error| storage_error(&self.path, error))?,
                 keys: transaction.open_table(KEYS).map_err(|error| storage_error(&self.path, error))?,
                 generation,
+                touched: Touched::default(),
             };
-            work(&mut tables)
+            Ok((work(&mut tables)?, tables.touched))
         })
     }
 
-    /// One commit that readers see when this returns, and that a crash may undo until the next sync.
+    /// One commit that readers see when this returns, and that a crash may undo until the next sync. `work` also gives
+    /// what it touched.
     fn commit<T>(
         &self,
         writer: &mut MutexGuard<'_, Writer>,
-        work: impl FnOnce(&redb::WriteTransaction) -> Result<T>,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<(T, Touched)>,
     ) -> Result<T> {
         let begin = || -> Result<redb::WriteTransaction, redb::Error> {
             let mut transaction = self.database.begin_write()?;
@@ -274,16 +297,23 @@ impl Shard {
             Ok(transaction)
         };
         let transaction = begin().map_err(|error| storage_error(&self.path, error))?;
-        let result = work(&transaction)?;
+        let (result, touched) = work(&transaction)?;
         writer.dirty = true;
         transaction.commit().map_err(|error| storage_error(&self.path, error))?;
-        self.refresh()?;
+        self.publish(writer, touched)?;
         Ok(result)
     }
 
-    fn refresh(&self) -> Result<()> {
-        let snapshot = Arc::new(Snapshot::take(&self.path, &self.database)?);
+    fn publish(&self, writer: &mut MutexGuard<'_, Writer>, touched: Touched) -> Result<()> {
+        writer.version += 1;
+        self.last_writes.note(&touched.groups, writer.version);
+        let snapshot = Snapshot::take(&self.path, &self.database, writer.version, &self.cache, &self.last_writes)?;
+        let snapshot = Arc::new(snapshot);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        // what was written is what is asked for next
+        for (view, key, bytes) in touched.written {
+            self.cache.put(view, key, writer.version, Some(bytes));
+        }
         Ok(())
     }
 }
@@ -306,21 +336,36 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
 }
 
 impl Snapshot {
-    fn take(path: &Path, database: &Database) -> Result<Snapshot> {
+    fn take(
+        path: &Path,
+        database: &Database,
+        version: u64,
+        cache: &Arc<RowCache>,
+        last_writes: &Arc<LastWrites>,
+    ) -> Result<Snapshot> {
         let open = || -> Result<_, redb::Error> {
             let transaction = database.begin_read()?;
             Ok((transaction.open_table(ROWS)?, transaction.open_table(KEYS)?))
         };
         let (rows, keys) = open().map_err(|error| storage_error(path, error))?;
-        Ok(Snapshot { path: path.to_path_buf(), rows, keys })
+        let (cache, last_writes) = (Arc::clone(cache), Arc::clone(last_writes));
+        Ok(Snapshot { path: path.to_path_buf(), rows, keys, version, cache, last_writes })
     }
 
     pub(super) fn is_empty(&self) -> Result<bool> {
         self.rows.is_empty().map_err(|error| storage_error(&self.path, error))
     }
 
-    pub(super) fn get(&self, row_key: &[u8]) -> Result<Option<redb::AccessGuard<'_, &'static [u8]>>> {
-        self.rows.get(row_key).map_err(|error| storage_error(&self.path, error))
+    /// The bytes of the latest row of a key.
+    pub(super) fn latest(&self, view: u64, key: &Key) -> Result<Option<Arc<[u8]>>> {
+        if let Some(cached) = self.cache.get(view, key, self.version, &self.last_writes) {
+            return Ok(cached);
+        }
+        let row_key = codec::latest_key(codec::prefix(view, key)?);
+        let stored = self.rows.get(row_key.as_slice()).map_err(|error| storage_error(&self.path, error))?;
+        let bytes: Option<Arc<[u8]>> = stored.map(|value| value.value().into());
+        self.cache.put(view, key.clone(), self.version, bytes.clone());
+        Ok(bytes)
     }
 
     /// Calls `visit` with key and value of the last row in `[start, end)`, if there is one.
@@ -424,9 +469,10 @@ impl Tables<'_> {
             Some(_) => {}
             None => self.list(view, &newest.key)?,
         }
-        self.rows
-            .insert(row_key.as_slice(), codec::latest_value(newest).as_slice())
-            .map_err(|error| storage_error(self.path, error))?;
+        let value = codec::latest_value(newest);
+        self.rows.insert(row_key.as_slice(), value.as_slice()).map_err(|error| storage_error(self.path, error))?;
+        self.touched.groups.push(group_of(&newest.key));
+        self.touched.written.push((view, newest.key.clone(), value.into()));
         Ok(())
     }
 
@@ -455,6 +501,7 @@ impl Tables<'_> {
     fn remove(&mut self, view: u64, key: &Key, doom: &Doom) -> Result<u64> {
         let fail = |error| storage_error(self.path, error);
         let doomed = doomed(&self.rows, self.path, view, key, doom)?;
+        self.touched.groups.push(group_of(key));
         for row_key in &doomed {
             self.rows.remove(row_key.as_slice()).map_err(fail)?;
         }

@@ -307,6 +307,66 @@ fn a_reader_sees_one_state() {
     assert_eq!(early.items(1, &keys[7], 0..1).expect("items")[0].payload, [0]);
 }
 
+/// What is kept in memory of a row must never be shown to a reader of an older or a newer state.
+#[test]
+fn rows_in_memory_are_those_of_the_readers_state() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = OnlineStore::open(folder.path(), 1, CACHE).expect("opens");
+    let key = number_key(1);
+    let value =
+        |reader: &OnlineReader| reader.latest(7, &key).expect("reads").and_then(|latest| latest.values[0].clone());
+    let mut readers = vec![(store.reader().expect("reads"), None)];
+    for number in 1..6 {
+        // half of the states are read before the next write, half of them only behind all writes
+        if number % 2 == 0 {
+            let (reader, expected) = readers.last().expect("one");
+            assert_eq!(value(reader), *expected);
+        }
+        store.put_latest(7, vec![latest(&key, number, 0, number)]).expect("writes");
+        readers.push((store.reader().expect("reads"), Some(Value::Int(number))));
+    }
+    store.remove_key(7, &key).expect("removes");
+    readers.push((store.reader().expect("reads"), None));
+    for _ in 0..2 {
+        for (reader, expected) in readers.iter().rev().chain(&readers) {
+            assert_eq!(value(reader), *expected);
+        }
+    }
+}
+
+#[test]
+fn rows_in_memory_keep_up_with_writers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = OnlineStore::open(folder.path(), 1, CACHE).expect("opens");
+    let keys = [number_key(1), number_key(2), number_key(3)];
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = [0, 1].map(|_| {
+            scope.spawn(|| {
+                let (mut newest, mut states) = (0, 0);
+                while !over.load(Ordering::Relaxed) {
+                    let reader = store.reader().expect("reads");
+                    let found = keys
+                        .each_ref()
+                        .map(|key| reader.latest(7, key).expect("reads").map_or(0, |latest| latest.ts_us));
+                    assert!(found.iter().all(|ts_us| *ts_us == found[0]), "one commit wrote all: {found:?}");
+                    assert!(found[0] >= newest, "{} came behind {newest}", found[0]);
+                    states += usize::from(found[0] > newest);
+                    newest = found[0];
+                }
+                states
+            })
+        });
+        for number in 1..2_000 {
+            store.put_latest(7, keys.iter().map(|key| latest(key, number, 0, number)).collect()).expect("writes");
+        }
+        over.store(true, Ordering::Relaxed);
+        for reader in readers {
+            assert!(reader.join().expect("no reader panics") > 0);
+        }
+    });
+}
+
 #[test]
 fn wrong_folders_are_refused() {
     let dir = tempfile::tempdir().expect("folder");

@@ -3,8 +3,6 @@
 //! Self-describing, one tag byte a value, big-endian; readers check every length, since bytes may come from a
 //! damaged file. Changing a tag's meaning needs a new format tag in whatever stores these bytes.
 
-use std::sync::Arc;
-
 use super::Value;
 use crate::error::{Error, Kind, Result};
 
@@ -59,6 +57,33 @@ fn length_of(length: usize) -> u32 {
     u32::try_from(length).expect("a value longer than 4 GiB cannot have come over the wire")
 }
 
+/// A value as it is stored: nothing is copied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ValueRef<'a> {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Decimal(i128),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    /// its items' bytes: a count and that many values
+    List(&'a [u8]),
+}
+
+impl ValueRef<'_> {
+    pub fn to_value(self) -> Result<Value> {
+        Ok(match self {
+            ValueRef::Bool(value) => Value::Bool(value),
+            ValueRef::Int(value) => Value::Int(value),
+            ValueRef::Float(value) => Value::Float(value),
+            ValueRef::Decimal(value) => Value::Decimal(value),
+            ValueRef::Text(text) => Value::Text(text.into()),
+            ValueRef::Bytes(bytes) => Value::Bytes(bytes.into()),
+            ValueRef::List(items) => Value::List(Reader::new(items).items()?.into()),
+        })
+    }
+}
+
 /// Reads what the `put_` functions wrote; any damage is an error, never a panic.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -72,6 +97,11 @@ impl<'a> Reader<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// How many bytes are still to be read.
+    pub fn n_left(&self) -> usize {
+        self.rest.len()
     }
 
     pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
@@ -114,39 +144,77 @@ impl<'a> Reader<'a> {
     }
 
     pub fn value(&mut self) -> Result<Option<Value>> {
-        self.nested_value(0)
+        self.value_ref()?.map(ValueRef::to_value).transpose()
     }
 
-    fn nested_value(&mut self, depth: usize) -> Result<Option<Value>> {
+    /// Appends where each of the coming values begins, counted from here, and where the last one ends.
+    pub fn places(&mut self, places: &mut Vec<u32>) -> Result<()> {
+        let whole = self.rest.len();
+        let count = self.length()?;
+        let place = |rest: &[u8]| u32::try_from(whole - rest.len()).map_err(|_| damaged());
+        for _ in 0..count {
+            places.push(place(self.rest)?);
+            self.skip(0)?;
+        }
+        places.push(place(self.rest)?);
+        Ok(())
+    }
+
+    pub fn values(&mut self) -> Result<Vec<Option<Value>>> {
+        let count = self.length()?;
+        (0..count).map(|_| self.value()).collect()
+    }
+
+    /// Values that are no lists: stored lists hold scalars, deeper nesting is damage.
+    fn items(&mut self) -> Result<Vec<Option<Value>>> {
+        let count = self.length()?;
+        let item = |_| match self.value_ref()? {
+            Some(ValueRef::List(_)) => Err(damaged()),
+            item => item.map(ValueRef::to_value).transpose(),
+        };
+        (0..count).map(item).collect()
+    }
+
+    pub fn value_ref(&mut self) -> Result<Option<ValueRef<'a>>> {
         Ok(Some(match self.u8()? {
             NULL => return Ok(None),
-            FALSE => Value::Bool(false),
-            TRUE => Value::Bool(true),
-            INT => Value::Int(self.i64()?),
-            FLOAT => Value::Float(self.f64()?),
-            DECIMAL => Value::Decimal(self.i128()?),
+            FALSE => ValueRef::Bool(false),
+            TRUE => ValueRef::Bool(true),
+            INT => ValueRef::Int(self.i64()?),
+            FLOAT => ValueRef::Float(self.f64()?),
+            DECIMAL => ValueRef::Decimal(self.i128()?),
             TEXT => {
                 let length = self.length()?;
-                let text = std::str::from_utf8(self.take(length)?).map_err(|_| damaged())?;
-                Value::Text(text.into())
+                ValueRef::Text(std::str::from_utf8(self.take(length)?).map_err(|_| damaged())?)
             }
             BYTES => {
                 let length = self.length()?;
-                Value::Bytes(self.take(length)?.into())
+                ValueRef::Bytes(self.take(length)?)
             }
-            // stored lists hold scalars: deeper nesting is damage
-            LIST if depth == 0 => Value::List(Arc::from(self.nested_values(depth + 1)?)),
+            LIST => {
+                let items = self.rest;
+                self.skip_items()?;
+                ValueRef::List(&items[..items.len() - self.rest.len()])
+            }
             _ => return Err(damaged()),
         }))
     }
 
-    pub fn values(&mut self) -> Result<Vec<Option<Value>>> {
-        self.nested_values(0)
+    fn skip(&mut self, depth: usize) -> Result<()> {
+        let bytes = match self.u8()? {
+            NULL | FALSE | TRUE => 0,
+            INT | FLOAT => 8,
+            DECIMAL => 16,
+            TEXT | BYTES => self.length()?,
+            LIST if depth == 0 => return self.skip_items(),
+            _ => return Err(damaged()),
+        };
+        self.take(bytes).map(|_| ())
     }
 
-    fn nested_values(&mut self, depth: usize) -> Result<Vec<Option<Value>>> {
+    fn skip_items(&mut self) -> Result<()> {
         let count = self.length()?;
-        (0..count).map(|_| self.nested_value(depth)).collect()
+        (0..count).try_for_each(|_| self.skip(1))
     }
 }
 
@@ -177,8 +245,18 @@ mod tests {
         let mut reader = Reader::new(&bytes);
         assert_eq!(reader.values().expect("reads"), values);
         assert!(reader.is_empty());
+        let mut places = Vec::new();
+        Reader::new(&bytes).places(&mut places).expect("reads");
+        for (value, place) in values.iter().zip(places.windows(2)) {
+            let mut own = Vec::new();
+            put_value(&mut own, value.as_ref());
+            assert_eq!(own, bytes[place[0] as usize..place[1] as usize]);
+        }
         for end in 0..bytes.len() {
             assert!(Reader::new(&bytes[..end]).values().is_err(), "cut at {end}");
+            assert!(Reader::new(&bytes[..end]).places(&mut places).is_err(), "cut at {end}");
         }
+        let nested = [&[0, 0, 0, 1, LIST, 0, 0, 0, 1, LIST, 0, 0, 0, 0][..]].concat();
+        assert!(Reader::new(&nested).values().is_err());
     }
 }

@@ -26,15 +26,8 @@ pub fn text_of(value: &Value, data_type: &DataType) -> String {
             if zone.is_some() { text } else { text.trim_end_matches("+00").to_owned() }
         }
         (Value::Int(value), _) => value.to_string(),
-        (Value::Float(value), _) if value.is_infinite() => {
-            if *value > 0.0 {
-                "Infinity".to_owned()
-            } else {
-                "-Infinity".to_owned()
-            }
-        }
-        (Value::Float(value), DataType::Float32) => (*value as f32).to_string(),
-        (Value::Float(value), _) => value.to_string(),
+        (Value::Float(value), DataType::Float32) => float_of(*value, &format!("{:e}", *value as f32), 6),
+        (Value::Float(value), _) => float_text(*value),
         (Value::Decimal(unscaled), data_type) => decimal_text(*unscaled, scale_of(data_type)),
         (Value::Text(text), _) => text.to_string(),
         (Value::Bytes(bytes), _) => {
@@ -44,6 +37,40 @@ pub fn text_of(value: &Value, data_type: &DataType) -> String {
         (Value::List(items), DataType::List(item)) => list_text(items, item.data_type()),
         (Value::List(items), _) => list_text(items, &DataType::Null),
     }
+}
+
+/// The text of double precision: its shortest digits.
+pub fn float_text(value: f64) -> String {
+    float_of(value, &format!("{value:e}"), 15)
+}
+
+/// `scientific` is the value as Rust writes it: `-1.5e-7`. From 1e`largest` on it stays so, and below 1e-4.
+fn float_of(value: f64, scientific: &str, largest: i32) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() };
+    }
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific.to_owned() };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..largest).contains(&exponent) {
+        return plain(digits, exponent);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Digits with their point moved: `1.25` and 1 are `12.5`.
+fn plain(digits: &str, exponent: i32) -> String {
+    let (sign, digits) = if let Some(rest) = digits.strip_prefix('-') { ("-", rest) } else { ("", digits) };
+    let digits = digits.replace('.', "");
+    let places = usize::try_from(exponent.unsigned_abs()).unwrap_or(usize::MAX);
+    if exponent < 0 {
+        return format!("{sign}0.{}{digits}", "0".repeat(places.saturating_sub(1)));
+    }
+    if digits.len() <= places + 1 {
+        return format!("{sign}{digits}{}", "0".repeat(places + 1 - digits.len()));
+    }
+    let (whole, fraction) = digits.split_at(places + 1);
+    format!("{sign}{whole}.{fraction}")
 }
 
 fn scale_of(data_type: &DataType) -> usize {
@@ -96,6 +123,12 @@ mod tests {
             (Value::Int(0), DataType::Timestamp(us, Some("UTC".into())), "1970-01-01 00:00:00+00"),
             (Value::Int(0), DataType::Timestamp(us, None), "1970-01-01 00:00:00"),
             (Value::Float(0.1), DataType::Float64, "0.1"),
+            (Value::Float(-123.5), DataType::Float64, "-123.5"),
+            (Value::Float(1e14), DataType::Float64, "100000000000000"),
+            (Value::Float(1.5e15), DataType::Float64, "1.5e+15"),
+            (Value::Float(-0.000015), DataType::Float64, "-1.5e-05"),
+            (Value::Float(0.00012), DataType::Float64, "0.00012"),
+            (Value::Float(0.1_f32.into()), DataType::Float32, "0.1"),
             (Value::Float(f64::NAN), DataType::Float64, "NaN"),
             (Value::Float(f64::NEG_INFINITY), DataType::Float64, "-Infinity"),
             (Value::Decimal(-5), DataType::Decimal128(10, 2), "-0.05"),

@@ -6,11 +6,14 @@ use arrow::datatypes::DataType;
 use granary_catalog::Version;
 use granary_sql::Statement;
 
-use super::{Description, PreparedInner, Session};
+use super::{Description, Parameter, PreparedInner, Session, TransactionStatus};
 use crate::engine::{Serving, Shape};
 use crate::error::Result;
 use crate::row::Value;
 use crate::statement::Response;
+
+/// So many keys are looked up on the client's own thread, which others wait for meanwhile.
+const MOST_KEYS_AT_ONCE: usize = 256;
 
 /// A statement in the form of a lookup, and what it was last bound to.
 #[derive(Debug)]
@@ -35,6 +38,14 @@ impl PreparedLookup {
     pub fn description(&self) -> Option<Description> {
         let bound = self.bound().serving?;
         Some(Description { parameters: bound.parameters.clone(), columns: Some(Arc::clone(&bound.columns)) })
+    }
+
+    /// How many keys are asked for at most, of those that are named.
+    fn most_keys(&self, parameters: &[Parameter]) -> usize {
+        self.shape.most_keys(|number| match parameters.get(number) {
+            Some((_, Some(Value::List(items)))) => items.len(),
+            _ => 1,
+        })
     }
 
     fn bound(&self) -> Bound {
@@ -64,31 +75,63 @@ impl Session {
         Ok(Bound { version: planner.scope.snapshot.version(), settings: self.settings.revision(), serving })
     }
 
-    /// The answer of a prepared lookup; `None` where the statement needs a planner.
-    pub(super) async fn look_up(
+    /// The answer of a prepared lookup that is bound to names as they are now; `None` if there is more to be done.
+    pub(super) fn look_up_at_once(
         &self,
         prepared: &PreparedInner,
-        parameters: &[(DataType, Option<Value>)],
+        parameters: &[Parameter],
     ) -> Result<Option<Response>> {
+        let Some(lookup) = &prepared.lookup else { return Ok(None) };
+        let status = self.transaction.status();
+        if status == TransactionStatus::Failed
+            || self.transaction.working().is_some()
+            || lookup.most_keys(parameters) > MOST_KEYS_AT_ONCE
+        {
+            return Ok(None);
+        }
+        let bound = lookup.bound();
+        if !self.is_current(&bound) {
+            return Ok(None);
+        }
+        described(bound, prepared).map_or(Ok(None), |serving| self.served(&serving, parameters))
+    }
+
+    /// The answer of a prepared lookup; `None` where the statement needs a planner.
+    pub(super) async fn look_up(&self, prepared: &PreparedInner, parameters: &[Parameter]) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         // what the transaction has changed only a planner sees
         if self.transaction.working().is_some() {
             return Ok(None);
         }
-        let Some(bound) = self.newest(lookup, prepared).await? else { return Ok(None) };
-        let now_us = self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us());
-        let rows = bound.serve(parameters, now_us)?;
-        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&bound.columns), rows }))
-    }
-
-    /// The lookup as names mean it now; `None` if it shows other columns than were described.
-    async fn newest(&self, lookup: &PreparedLookup, prepared: &PreparedInner) -> Result<Option<Arc<Serving>>> {
-        let version = self.warehouse.catalog.snapshot().version();
         let mut bound = lookup.bound();
-        if bound.version != version || bound.settings != self.settings.revision() {
+        if !self.is_current(&bound) {
             bound = self.bind_lookup(&lookup.shape, &lookup.declared, &prepared.text).await?;
             *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
         }
-        Ok(bound.serving.filter(|serving| Some(&serving.columns) == prepared.description.columns.as_ref()))
+        let Some(serving) = described(bound, prepared) else { return Ok(None) };
+        if lookup.most_keys(parameters) <= MOST_KEYS_AT_ONCE {
+            return self.served(&serving, parameters);
+        }
+        let (now_us, own, parameters) = (self.now_us(), Arc::clone(&serving), parameters.to_vec());
+        let rows = self.warehouse.engine.work(async move { own.serve(&parameters, now_us) }).await??;
+        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
     }
+
+    fn is_current(&self, bound: &Bound) -> bool {
+        bound.version == self.warehouse.catalog.snapshot().version() && bound.settings == self.settings.revision()
+    }
+
+    fn served(&self, serving: &Serving, parameters: &[Parameter]) -> Result<Option<Response>> {
+        let rows = serving.serve(parameters, self.now_us())?;
+        Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
+    }
+
+    fn now_us(&self) -> i64 {
+        self.transaction.now_us().unwrap_or_else(|| self.warehouse.clock.now_us())
+    }
+}
+
+/// `None` where the statement needs a planner, or shows other columns than were described.
+fn described(bound: Bound, prepared: &PreparedInner) -> Option<Arc<Serving>> {
+    bound.serving.filter(|serving| Some(&serving.columns) == prepared.description.columns.as_ref())
 }

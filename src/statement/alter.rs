@@ -6,21 +6,26 @@ use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
     Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
+    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
-use super::{feature_service, feature_table, feature_view, source};
+use super::{feature_service, feature_table, feature_view, function, source};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
     let kind = kind_of(alter.kind);
-    let object = match context.find(kind, &alter.name) {
+    let found = match kind {
+        ObjectKind::Function => function::find(context, &alter.name, alter.signature.as_ref()),
+        kind => context.find(kind, &alter.name),
+    };
+    let is_undefined = |kind| matches!(kind, Kind::UndefinedTable | Kind::UndefinedObject | Kind::UndefinedFunction);
+    let object = match found {
         Ok(object) => object,
-        Err(error) if alter.if_exists && matches!(error.kind(), Kind::UndefinedTable | Kind::UndefinedObject) => {
+        Err(error) if alter.if_exists && is_undefined(error.kind()) => {
             context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
             return Ok(());
         }
@@ -168,6 +173,7 @@ async fn redefine(context: &mut StatementContext, object: &Object, change: impl 
         | Statement::CreateStream(CreateStream { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { or_replace, if_not_exists, .. })
+        | Statement::CreateFunction(CreateFunction { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureService(CreateFeatureService { or_replace, if_not_exists, .. }) => {
             (*or_replace, *if_not_exists) = (true, false);
         }
@@ -194,6 +200,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateRealtimeFeatureView(create) => Some(&mut create.options),
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         Statement::CreateApiKey(create) => Some(&mut create.options),
+        Statement::CreateFunction(create) => Some(&mut create.options),
         _ => None,
     }
 }
@@ -218,6 +225,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateDataset(CreateDataset { comment: own, .. })
             | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
             | Statement::CreateApiKey(CreateApiKey { comment: own, .. })
+            | Statement::CreateFunction(CreateFunction { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -257,7 +265,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .snapshot()
         .dependents(object.id())
         .into_iter()
-        .filter(|dependent| dependent.kind().is_relation())
+        .filter(|dependent| dependent.kind().is_relation() || dependent.kind() == ObjectKind::Function)
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();
     if !readers.is_empty() && object.kind() != ObjectKind::Entity {
@@ -286,6 +294,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateDataset(create) => create.name = name,
         Statement::CreateRealtimeFeatureView(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
+        Statement::CreateFunction(create) => create.name = name,
         Statement::CreateApiKey(create) => {
             create.name = name.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
         }

@@ -6,12 +6,17 @@ use granary_sql::statement::{CommentOn, CommentTarget};
 
 use super::alter::{reword_comment, reword_feature};
 use super::context::StatementContext;
+use super::function;
 use super::workspace::kind_of;
 use crate::error::{Error, Kind, Result};
 
 pub fn comment(context: &mut StatementContext, comment: &CommentOn) -> Result<()> {
     match &comment.target {
-        CommentTarget::Object { kind, name } => set(context, kind_of(*kind), name, comment.comment.clone()),
+        CommentTarget::Object { kind: granary_sql::ObjectKind::Function, name, signature } => {
+            let function = function::find(context, name, signature.as_ref())?;
+            set_on(context, &function, comment.comment.clone())
+        }
+        CommentTarget::Object { kind, name, .. } => set(context, kind_of(*kind), name, comment.comment.clone()),
         CommentTarget::Postgres { kind, name } => {
             let kind = match kind.to_ascii_lowercase().as_str() {
                 "table" => ObjectKind::Table,
@@ -35,7 +40,11 @@ fn set(
     comment: Option<String>,
 ) -> Result<()> {
     let object = context.find(kind, name)?;
-    reword_comment(context, &object, comment.as_ref())?;
+    set_on(context, &object, comment)
+}
+
+fn set_on(context: &mut StatementContext, object: &Object, comment: Option<String>) -> Result<()> {
+    reword_comment(context, object, comment.as_ref())?;
     context.changes.push(Change::SetComment { id: object.id(), comment });
     Ok(())
 }

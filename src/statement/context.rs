@@ -100,14 +100,30 @@ impl StatementContext {
         }
     }
 
+    /// Refuses what another role than the session's should have granted or revoked.
+    pub fn check_grantor(&self, grantor: Option<&Ident>) -> Result<()> {
+        let Some(grantor) = grantor else { return Ok(()) };
+        let name = self.role_named(grantor);
+        let error = match self.snapshot().role(&name) {
+            None => Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist")),
+            Some(_) if name != self.role => Error::new(Kind::FeatureNotSupported, "grantor must be current user"),
+            Some(_) => return Ok(()),
+        };
+        Err(self.at_ident(grantor, error))
+    }
+
     /// Where a new object of a schema lives.
     pub fn home(&self, schema: ObjectId) -> Home {
         Home::Schema { workspace: self.scope.workspace, schema }
     }
 
-    /// The object of that name among the schema's relations or entities.
+    /// The object of that name among the schema's relations, entities or functions.
     pub fn existing(&self, schema: ObjectId, kind: ObjectKind, name: &str) -> Option<&Arc<Object>> {
-        let space = if kind == ObjectKind::Entity { NameSpace::Entities(schema) } else { NameSpace::Relations(schema) };
+        let space = match kind {
+            ObjectKind::Entity => NameSpace::Entities(schema),
+            ObjectKind::Function => NameSpace::Functions(schema),
+            _ => NameSpace::Relations(schema),
+        };
         self.snapshot().find(space, name)
     }
 
@@ -120,7 +136,12 @@ impl StatementContext {
                 _ if kind.is_relation() => Kind::UndefinedTable,
                 _ => Kind::UndefinedObject,
             };
-            Error::new(undefined, format!("{} \"{what}\" does not exist", kind.as_str()))
+            match kind {
+                ObjectKind::Function => {
+                    Error::new(Kind::UndefinedFunction, format!("could not find a function named \"{what}\""))
+                }
+                _ => Error::new(undefined, format!("{} \"{what}\" does not exist", kind.as_str())),
+            }
         };
         let qualified = self.qualified(name)?;
         self.scope.check_workspace(qualified.catalog.as_deref())?;
@@ -199,10 +220,12 @@ impl StatementContext {
         let existing = self.existing(schema, request.kind, &name).cloned();
         let mut header = match existing {
             Some(_) if request.if_not_exists => {
-                self.notices.push(Error::new(
-                    Kind::DuplicateTable,
-                    format!("{} \"{name}\" already exists, skipping", request.kind.as_str()),
-                ));
+                let kind = match request.kind {
+                    ObjectKind::Function => Kind::DuplicateFunction,
+                    _ => Kind::DuplicateTable,
+                };
+                self.notices
+                    .push(Error::new(kind, format!("{} \"{name}\" already exists, skipping", request.kind.as_str())));
                 return Ok(None);
             }
             Some(object) if request.or_replace => {

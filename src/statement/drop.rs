@@ -1,15 +1,26 @@
 //! `DROP` of every kind.
 
-use granary_catalog::{Change, ObjectKind};
+use std::sync::Arc;
+
+use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::statement::Drop;
 use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
+use super::function;
 use super::workspace::kind_of;
 use crate::error::{Error, Kind, Result};
 
 pub fn drop(context: &mut StatementContext, drop: &Drop) -> Result<()> {
-    drop_all(context, kind_of(drop.kind), &drop.names, drop.if_exists, drop.cascade)
+    let kind = kind_of(drop.kind);
+    for (name, signature) in drop.names.iter().zip(&drop.signatures) {
+        let found = match kind {
+            ObjectKind::Function => function::find(context, name, signature.as_ref()),
+            _ => context.find(kind, name),
+        };
+        drop_found(context, found, drop.if_exists, drop.cascade)?;
+    }
+    Ok(())
 }
 
 /// `DROP TABLE|VIEW|SCHEMA`, which sqlparser reads.
@@ -38,26 +49,33 @@ fn drop_all(
     cascade: bool,
 ) -> Result<()> {
     for name in names {
-        match context.find(kind, name) {
-            Ok(object) => {
-                if object.id() == context.scope.workspace {
-                    return Err(Error::new(Kind::ObjectInUse, "cannot drop the currently open workspace")
-                        .with_hint("connect to another one first"));
-                }
-                // A workspace that holds nothing but its schemas is empty.
-                let is_empty = object.kind() == ObjectKind::Workspace
-                    && context
-                        .snapshot()
-                        .dependents(object.id())
-                        .iter()
-                        .all(|inner| inner.kind() == ObjectKind::Schema);
-                context.changes.push(Change::Drop { id: object.id(), cascade: cascade || is_empty });
+        let found = context.find(kind, name);
+        drop_found(context, found, if_exists, cascade)?;
+    }
+    Ok(())
+}
+
+fn drop_found(
+    context: &mut StatementContext,
+    found: Result<Arc<Object>>,
+    if_exists: bool,
+    cascade: bool,
+) -> Result<()> {
+    match found {
+        Ok(object) => {
+            if object.id() == context.scope.workspace {
+                return Err(Error::new(Kind::ObjectInUse, "cannot drop the currently open workspace")
+                    .with_hint("connect to another one first"));
             }
-            Err(error) if if_exists && is_undefined(&error) => {
-                context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
-            }
-            Err(error) => return Err(error),
+            // A workspace that holds nothing but its schemas is empty.
+            let is_empty = object.kind() == ObjectKind::Workspace
+                && context.snapshot().dependents(object.id()).iter().all(|inner| inner.kind() == ObjectKind::Schema);
+            context.changes.push(Change::Drop { id: object.id(), cascade: cascade || is_empty });
         }
+        Err(error) if if_exists && is_undefined(&error) => {
+            context.notices.push(Error::new(error.kind(), format!("{}, skipping", error.message())));
+        }
+        Err(error) => return Err(error),
     }
     Ok(())
 }
@@ -65,6 +83,10 @@ fn drop_all(
 fn is_undefined(error: &Error) -> bool {
     matches!(
         error.kind(),
-        Kind::UndefinedTable | Kind::UndefinedObject | Kind::InvalidCatalogName | Kind::InvalidSchemaName
+        Kind::UndefinedTable
+            | Kind::UndefinedObject
+            | Kind::UndefinedFunction
+            | Kind::InvalidCatalogName
+            | Kind::InvalidSchemaName
     )
 }

@@ -17,8 +17,8 @@ use super::context::StatementContext;
 use super::copy::CopyIn;
 use super::{
     alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
-    forget, grant, optimize, realtime_view, refresh, rights, role, select, show, source, stream, table, vacuum, verify,
-    view, workspace,
+    forget, function, grant, optimize, realtime_view, refresh, rights, role, select, show, source, stream, table,
+    vacuum, verify, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
@@ -187,6 +187,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
         Statement::CreateFeatureService(create) => feature_service::create(context, create),
         Statement::CreateRealtimeFeatureView(create) => realtime_view::create(context, create),
+        Statement::CreateFunction(create) => function::create(context, create),
         Statement::CreateWorkspace(create) => workspace::create(context, create),
         Statement::Drop(statement) => drop::drop(context, statement),
         Statement::Alter(statement) => alter::alter(context, statement).await,
@@ -220,6 +221,7 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
         Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),
         Statement::CreateRealtimeFeatureView(_) => "CREATE REALTIME FEATURE VIEW".to_owned(),
+        Statement::CreateFunction(_) => "CREATE FUNCTION".to_owned(),
         Statement::CreateWorkspace(_) => format!("CREATE {}", kind(granary_sql::ObjectKind::Workspace)),
         Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
         Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),

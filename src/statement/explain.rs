@@ -59,7 +59,7 @@ async fn lookup(
     if options.analyze {
         let execution = Stopwatch::start();
         let Some(found) = lookup.answer(&parameters.values, context.now_us)? else { return Ok(None) };
-        rows = Some((found.count, execution.elapsed()));
+        rows = Some((found.count(), execution.elapsed()));
     }
     Ok(Some(crate::engine::explain_lookup(&lookup, rows, options, planning)))
 }

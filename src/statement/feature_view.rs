@@ -4,6 +4,8 @@ mod aggregate;
 mod times;
 mod window;
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
@@ -12,7 +14,7 @@ use granary_catalog::{
 };
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureView;
-use granary_sql::{FeatureItem, Options};
+use granary_sql::{Arguments, FeatureItem, Options};
 use sqlparser::ast::ObjectName;
 
 use super::context::{NewObject, StatementContext, check_options};
@@ -52,7 +54,8 @@ const MAX_BUCKETS: i64 = 1024;
 pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) -> Result<()> {
     check_options(&create.options, &OPTIONS)?;
     let (entities, join_keys) = join_keys(context, &create.entities)?;
-    let query = select::plan_definition(context, &create.query).await?;
+    let mut query = select::plan_definition(context, &create.query).await?;
+    query.depends_on = with_functions(context, create, &query.depends_on)?;
     check_columns(context, create, &query, &join_keys)?;
     let is_stream = reads_stream(context, &query.depends_on)?;
     let times = Times::of(context, create, &query, is_stream)?;
@@ -111,6 +114,22 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
     }
     context.changes.push(Change::put(view));
     Ok(())
+}
+
+/// What the query reads, and the functions that the features call besides.
+fn with_functions(context: &StatementContext, create: &CreateFeatureView, read: &[ObjectId]) -> Result<Vec<ObjectId>> {
+    let mut all: BTreeSet<ObjectId> = read.iter().copied().collect();
+    for item in create.features.iter().flatten() {
+        if let Arguments::List(list) = &item.function.arguments {
+            for argument in list {
+                all.extend(select::dependencies(context, &argument.ast)?);
+            }
+        }
+        if let Some(filter) = &item.function.filter {
+            all.extend(select::dependencies(context, &filter.ast)?);
+        }
+    }
+    Ok(all.into_iter().collect())
 }
 
 /// Plans the view's rows as a job would, so that what cannot run is refused now.
@@ -226,7 +245,7 @@ fn reads_stream(context: &StatementContext, depends_on: &[ObjectId]) -> Result<b
         let Some(object) = context.snapshot().get(*id) else { continue };
         match object.kind() {
             ObjectKind::Stream => streams += 1,
-            ObjectKind::Source | ObjectKind::Table | ObjectKind::View => {}
+            ObjectKind::Source | ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
             other => {
                 return Err(Error::new(
                     Kind::WrongObjectType,

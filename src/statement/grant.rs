@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use granary_catalog::{Change, Grant, NameSpace, Object, ObjectId, ObjectKind, Privilege};
 use granary_sql::name::fold;
+use granary_sql::{Signature, SqlText};
 use sqlparser::ast::{self, Ident, ObjectName};
 
 use super::context::StatementContext;
+use super::function;
 use crate::access::grants_of;
 use crate::engine::{columns_of_relation, is_system_schema, table_reference};
 use crate::error::{Error, Kind, Result};
 
 const OF_RELATIONS: &[Privilege] = &[Privilege::Select, Privilege::Insert, Privilege::Update, Privilege::Delete];
+const OF_FUNCTIONS: &[Privilege] = &[Privilege::Execute];
 const OF_SCHEMAS: &[Privilege] = &[Privilege::Usage, Privilege::Create];
 const OF_WORKSPACES: &[Privilege] = &[Privilege::Create, Privilege::Connect];
 
@@ -20,6 +23,7 @@ pub fn grant(context: &mut StatementContext, grant: &ast::Grant) -> Result<()> {
         return Err(Error::not_supported("GRANT … WITH GRANT OPTION")
             .with_hint("owners of an object and of its workspace may grant"));
     }
+    context.check_grantor(grant.granted_by.as_ref())?;
     let changed = Changed { privileges: &grant.privileges, objects: &grant.objects, grantees: &grant.grantees };
     changed.apply(context, "GRANT", |grants, grant| {
         grants.insert(grant);
@@ -27,6 +31,7 @@ pub fn grant(context: &mut StatementContext, grant: &ast::Grant) -> Result<()> {
 }
 
 pub fn revoke(context: &mut StatementContext, revoke: &ast::Revoke) -> Result<()> {
+    context.check_grantor(revoke.granted_by.as_ref())?;
     let changed = Changed { privileges: &revoke.privileges, objects: &revoke.objects, grantees: &revoke.grantees };
     changed.apply(context, "REVOKE", |grants, taken| {
         // a right that is taken from a relation is taken from its columns, too
@@ -104,6 +109,20 @@ impl Changed<'_> {
             GrantObjects::Databases(names) => {
                 names.iter().map(|name| Ok(context.find(ObjectKind::Workspace, name)?.id())).collect()
             }
+            GrantObjects::Function { name, arg_types } => {
+                let types = arg_types.iter().map(|given| SqlText::new(given.clone(), given.to_string())).collect();
+                let signature = Some(Signature(types)).filter(|signature| !signature.0.is_empty());
+                Ok(BTreeSet::from([function::find(context, name, signature.as_ref())?.id()]))
+            }
+            GrantObjects::AllFunctionsInSchema { schemas } => {
+                let mut found = BTreeSet::new();
+                for schema in schemas {
+                    let schema = context.find(ObjectKind::Schema, schema)?.id();
+                    let functions = context.snapshot().objects_in(NameSpace::Functions(schema));
+                    found.extend(functions.map(|object| object.id()));
+                }
+                Ok(found)
+            }
             GrantObjects::AllTablesInSchema { schemas } => {
                 let mut found = BTreeSet::new();
                 for schema in schemas {
@@ -127,6 +146,7 @@ impl Changed<'_> {
         let (allowed, what) = match object.kind() {
             ObjectKind::Workspace => (OF_WORKSPACES, "database"),
             ObjectKind::Schema => (OF_SCHEMAS, "schema"),
+            ObjectKind::Function => (OF_FUNCTIONS, "function"),
             _ => (OF_RELATIONS, "table"),
         };
         let actions = match self.privileges {
@@ -161,6 +181,7 @@ fn privilege_of(action: &ast::Action) -> Result<(Privilege, Option<&Vec<Ident>>)
         ast::Action::Usage => (Privilege::Usage, None),
         ast::Action::Create { obj_type: None } => (Privilege::Create, None),
         ast::Action::Connect => (Privilege::Connect, None),
+        ast::Action::Execute { obj_type: None } => (Privilege::Execute, None),
         other => return Err(Error::not_supported(format!("the privilege {other}"))),
     })
 }

@@ -4,7 +4,7 @@ use granary_catalog::{Change, Column, Feature, FeatureDefinition, Object, Object
 use granary_sql::statement::CreateRealtimeFeatureView;
 
 use super::context::{NewObject, StatementContext, check_options};
-use super::select::shift;
+use super::select::{functions_called, shift};
 use super::types;
 use crate::engine::{Interface, RealtimeQuery, table_reference};
 use crate::error::{Error, Kind, Result};
@@ -17,6 +17,7 @@ pub fn create(context: &mut StatementContext, create: &CreateRealtimeFeatureView
     // The stored text is planned, not the tree, so that what works now works when it is read again.
     let query = RealtimeQuery::parse(&create.query.text).map_err(placed)?;
     let inputs = inputs(context, &query).map_err(placed)?;
+    let called = functions_called(context, &create.query.text)?;
     let mut interface = Interface::default();
     own.iter().try_for_each(|column| interface.add_request(column))?;
     let mut interfaces = Vec::with_capacity(inputs.len());
@@ -54,7 +55,8 @@ pub fn create(context: &mut StatementContext, create: &CreateRealtimeFeatureView
             request: interface.request,
             query: create.query.text.clone(),
             features,
-            depends_on: inputs.iter().map(|object| object.id()).collect(),
+            // the inputs first: they stand for the FROM
+            depends_on: inputs.iter().map(|object| object.id()).chain(called).collect(),
         }));
     }
     Ok(())

@@ -40,6 +40,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::CreateFeatureService(create) => {
             check.create(ObjectKind::FeatureService, &create.name, create.or_replace)
         }
+        Statement::CreateFunction(create) => check.create(ObjectKind::Function, &create.name, create.or_replace),
         Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name, create.or_replace),
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),
         Statement::CreateSecret(_) => check.workspace(&[Privilege::Owner, Privilege::Editor]),
@@ -237,10 +238,10 @@ impl Check<'_> {
 
     fn comment(&self, target: &CommentTarget) -> Result<()> {
         match target {
-            CommentTarget::Object { kind: granary_sql::ObjectKind::ApiKey, name } => {
+            CommentTarget::Object { kind: granary_sql::ObjectKind::ApiKey, name, .. } => {
                 self.api_keys(std::slice::from_ref(name))
             }
-            CommentTarget::Object { kind, name } => self.manage(kind_of(*kind), name),
+            CommentTarget::Object { kind, name, .. } => self.manage(kind_of(*kind), name),
             CommentTarget::Postgres { kind, name } => match kind.to_ascii_lowercase().as_str() {
                 "schema" => self.manage(ObjectKind::Schema, name),
                 "database" => self.manage(ObjectKind::Workspace, name),

@@ -154,10 +154,12 @@ fn what_needs(context: &StatementContext, role: &Role) -> Vec<String> {
 }
 
 pub fn grant(context: &mut StatementContext, grant: &GrantRole) -> Result<()> {
+    context.check_grantor(grant.granted_by.as_ref())?;
     each(context, &grant.roles, &grant.members, |context, role, member| give(context, role, member, grant.admin_option))
 }
 
 pub fn revoke(context: &mut StatementContext, revoke: &RevokeRole) -> Result<()> {
+    context.check_grantor(revoke.granted_by.as_ref())?;
     each(context, &revoke.roles, &revoke.members, |context, role, member| {
         take(context, role, member, revoke.admin_option_only)
     })

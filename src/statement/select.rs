@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
-use granary_catalog::{Column, ObjectId};
+use granary_catalog::{Column, ObjectId, ObjectKind};
 use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
@@ -42,14 +42,32 @@ pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> R
 
 /// An error inside an embedded query is placed in the query's text; the client counts in the whole statement.
 pub fn shift(context: &StatementContext, query: &QueryText, error: Error) -> Error {
-    let (Some(position), Some(start)) = (error.position(), context.text.find(query.text.as_str())) else {
+    shift_text(context, &query.text, 0, error)
+}
+
+/// The same for an error in `text` behind so many characters that the client has not typed.
+pub fn shift_text(context: &StatementContext, text: &str, untyped: usize, error: Error) -> Error {
+    let (Some(position), Some(start)) = (error.position(), context.text.find(text)) else {
         return error;
     };
     let before = context.text[..start].chars().count();
-    match u32::try_from(before) {
-        Ok(before) => error.at(before + position),
+    let position = usize::try_from(position).unwrap_or(0) + before;
+    match u32::try_from(position.saturating_sub(untyped)) {
+        Ok(position) => error.at(position),
         Err(_) => error,
     }
+}
+
+/// The functions of the catalog that the text of a function calls, each once. What does not read has none.
+pub fn functions_called(context: &StatementContext, text: &str) -> Result<Vec<ObjectId>> {
+    let parsed = granary_sql::parse(text).unwrap_or_default();
+    let Some(granary_sql::Statement::Query(query)) = parsed.first().map(|parsed| &parsed.statement) else {
+        return Ok(Vec::new());
+    };
+    let found = dependencies(context, query.ast.as_ref())?;
+    let is_function =
+        |id: &ObjectId| context.snapshot().get(*id).is_some_and(|object| object.kind() == ObjectKind::Function);
+    Ok(found.into_iter().filter(is_function).collect())
 }
 
 /// Plans a statement that names one relation which is in no catalog, by its name and columns.
@@ -76,7 +94,7 @@ fn planner_of(context: &StatementContext, parameters: &Parameters) -> QueryPlann
     context.planner().with_parameters(parameters.types.clone(), &parameters.values)
 }
 
-/// The catalog's objects that a query reads, each once.
+/// The catalog's objects that a query reads and the functions that it calls, each once.
 pub fn dependencies(context: &StatementContext, node: &impl Visit) -> Result<Vec<ObjectId>> {
     let mut reader = Dependencies { context, found: BTreeSet::new() };
     match node.visit(&mut reader) {
@@ -101,6 +119,17 @@ impl Visitor for Dependencies<'_> {
             Some(Ok((dataset, _))) => self.pre_visit_relation(&dataset),
             // Planning has refused it already.
             Some(Err(_)) | None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Error> {
+        let ast::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        match self.context.scope.function(&function.name) {
+            Ok(found) => {
+                self.found.extend(found.map(|object| object.id()));
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(error),
         }
     }
 

@@ -112,7 +112,7 @@ fn check_reads_sources(context: &StatementContext, depends_on: &[granary_catalog
     for id in depends_on {
         let Some(object) = context.snapshot().get(*id) else { continue };
         match object.kind() {
-            ObjectKind::Source | ObjectKind::Table | ObjectKind::View => {}
+            ObjectKind::Source | ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
             other => {
                 return Err(Error::new(
                     Kind::WrongObjectType,

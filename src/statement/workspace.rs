@@ -67,5 +67,6 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Dataset => ObjectKind::Dataset,
         Sql::Secret => ObjectKind::Secret,
         Sql::ApiKey => ObjectKind::ApiKey,
+        Sql::Function => ObjectKind::Function,
     }
 }

@@ -32,15 +32,21 @@ pub fn evaluate_aggregates(plan: &ViewPlan, items: &AggregateItems, times: &[i64
 /// at each of `times`; `None` where there is none, or where the newest has outlived its TTL.
 pub fn evaluate_attributes(plan: &ViewPlan, row_times: &[i64], times: &[i64]) -> Vec<Option<usize>> {
     debug_assert!(row_times.is_sorted(), "rows ascend by time");
-    let timing = &plan.timing;
-    let first = timing.start_us.map_or(0, |start_us| row_times.partition_point(|ts_us| *ts_us < start_us));
     let choose = |asked_us: &i64| {
         // effective times ascend with event times
-        let visible = row_times.partition_point(|ts_us| timing.effective(*ts_us) <= *asked_us);
-        let newest = visible.checked_sub(1).filter(|newest| *newest >= first)?;
-        (!timing.is_expired(row_times[newest], *asked_us)).then_some(newest)
+        let visible = row_times.partition_point(|ts_us| plan.timing.effective(*ts_us) <= *asked_us);
+        let newest = visible.checked_sub(1)?;
+        attributes_hold(plan, row_times[newest], *asked_us).then_some(newest)
     };
     times.iter().map(choose).collect()
+}
+
+/// Whether the row of this time is the answer at another, if no later row is.
+pub fn attributes_hold(plan: &ViewPlan, ts_us: i64, asked_us: i64) -> bool {
+    let timing = &plan.timing;
+    timing.start_us.is_none_or(|start_us| ts_us >= start_us)
+        && timing.effective(ts_us) <= asked_us
+        && !timing.is_expired(ts_us, asked_us)
 }
 
 /// What is answered where no time or no key is given: every empty window's value. (At a known time before the feature

@@ -5,13 +5,13 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::{Registration, shutting_down};
-use super::encode::{Format, Rows};
+use super::description::Columns;
+use super::encode::{Formats, Rows};
 use super::frontend::{Message, Tag};
 use super::input::Incoming;
 use super::link::{Failure, Link, Outcome};
-use super::output::{Severity, put_text};
+use super::output::Severity;
 use super::portal::{Named, RowSource};
-use super::types::Column;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Deallocated, Session, TransactionStatus};
 
@@ -209,19 +209,9 @@ impl Connection {
         self.link.out.command_complete(tag);
     }
 
-    pub fn put_row_description(&mut self, columns: &[Column], formats: &[Format]) -> Result<()> {
-        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
+    pub fn put_row_description(&mut self, columns: &Columns, formats: &Formats) -> Result<()> {
         self.link.out.message(b'T', |body| {
-            body.put_u16(u16::try_from(columns.len()).expect("columns_of counted them"));
-            for (column, format) in columns.iter().zip(formats) {
-                put_text(body, &column.name);
-                body.put_u32(column.table_oid);
-                body.put_i16(column.number);
-                body.put_u32(column.shown.oid());
-                body.put_i16(column.shown.length());
-                body.put_i32(column.modifier);
-                body.put_i16(format.code());
-            }
+            columns.describe(formats, body);
             Ok(())
         })
     }

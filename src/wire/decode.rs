@@ -28,7 +28,7 @@ pub struct Raw {
 /// `planned`: the type with which the statement was planned; a numeric takes its scale where that loses nothing.
 pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Parameter> {
     let Some(bytes) = raw.bytes else {
-        return Ok(Parameter { data_type: planned.clone(), value: None });
+        return Ok((planned.clone(), None));
     };
     if shown.is_array {
         return array::decode(bytes, shown, raw.format, raw.number);
@@ -40,27 +40,27 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
             Format::Binary => number::numeric_of_binary(bytes, raw.number)?,
         };
         let (data_type, value) = number.fit(planned);
-        return Ok(Parameter { data_type, value: Some(value) });
+        return Ok((data_type, Some(value)));
     }
     let value = match raw.format {
         Format::Text => of_text(form, checked_text(&bytes)?)?,
         Format::Binary => of_binary(form, bytes, raw.number)?,
     };
-    Ok(Parameter { data_type: data_type_of(form), value: Some(value) })
+    Ok((data_type_of(form), Some(value)))
 }
 
 /// A text as a value of exactly this type, as a parameter in text format is read.
 pub fn value_of_text(text: &str, data_type: &DataType) -> Result<Value> {
     let raw = Raw { number: 1, format: Format::Text, bytes: Some(Bytes::copy_from_slice(text.as_bytes())) };
-    let parameter = decode(raw, ShownType::of_data_type(data_type)?, data_type)?;
-    let fits = match (&parameter.value, &parameter.data_type, data_type) {
+    let (own, value) = decode(raw, ShownType::of_data_type(data_type)?, data_type)?;
+    let fits = match (&value, &own, data_type) {
         // a numeric comes in its own type, which has the wanted scale where that loses nothing
         (Some(Value::Decimal(unscaled)), DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {
             own == scale && 10_u128.checked_pow((*precision).into()).is_none_or(|limit| unscaled.unsigned_abs() < limit)
         }
         (_, own, wanted) => own == wanted,
     };
-    match parameter.value.filter(|_| fits) {
+    match value.filter(|_| fits) {
         Some(value) => Ok(value),
         None => Err(Error::new(Kind::NumericValueOutOfRange, format!("{text} does not fit {}", type_name(data_type)))),
     }

@@ -17,7 +17,7 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, IntervalUnit, Schema, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use bytes::{BufMut, BytesMut};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use super::output::Outbox;
 use super::types::{Column, Form, PgType, ShownType};
 use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
-use crate::row::{Value, array_of};
+use crate::row::array_of;
 use plain::Plain;
 
 /// The two formats of the protocol.
@@ -55,26 +55,55 @@ impl Format {
     }
 }
 
-/// One format for each of `count` columns or parameters, from the codes of a Bind message: none, one, or one each.
-pub fn formats_of(codes: &[i16], count: usize, mismatch: impl FnOnce() -> String) -> Result<Vec<Format>> {
+/// The formats of columns or parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Formats {
+    All(Format),
+    Each(Vec<Format>),
+}
+
+impl Formats {
+    pub fn of(&self, index: usize) -> Format {
+        match self {
+            Formats::All(format) => *format,
+            Formats::Each(formats) => formats[index],
+        }
+    }
+}
+
+/// The formats of `count` columns or parameters, from the codes of a Bind message: none, one, or one each.
+pub fn formats_of(codes: &[i16], count: usize, mismatch: impl FnOnce() -> String) -> Result<Formats> {
     match codes {
-        [] => Ok(vec![Format::Text; count]),
-        [code] => Ok(vec![Format::of_code(*code)?; count]),
-        _ if codes.len() == count => codes.iter().map(|&code| Format::of_code(code)).collect(),
+        [] => Ok(Formats::All(Format::Text)),
+        [code] => Ok(Formats::All(Format::of_code(*code)?)),
+        _ if codes.len() == count => {
+            Ok(Formats::Each(codes.iter().map(|&code| Format::of_code(code)).collect::<Result<_>>()?))
+        }
         _ => Err(Error::new(Kind::ProtocolViolation, mismatch())),
     }
 }
 
-/// A batch ready to be written row by row.
+/// Rows ready to be written one after the other.
 pub struct Rows {
-    columns: Vec<(Cells, Format)>,
+    cells: RowCells,
     count: usize,
     next: usize,
 }
 
+enum RowCells {
+    /// by column
+    Arrays(Vec<(Cells, Format)>),
+    Values {
+        rows: ValueRows,
+        /// where the next row begins
+        place: usize,
+        columns: Vec<Plain>,
+    },
+}
+
 impl Rows {
-    /// `formats`: one per column; missing ones are text.
-    pub fn new(batch: &RecordBatch, columns: &[Column], formats: &[Format]) -> Result<Rows> {
+    /// Of a batch.
+    pub fn new(batch: &RecordBatch, columns: &[Column], formats: &Formats) -> Result<Rows> {
         if batch.num_columns() != columns.len() {
             return Err(Error::internal(format!(
                 "a batch of {} columns came for a result of {}",
@@ -82,39 +111,29 @@ impl Rows {
                 columns.len()
             )));
         }
-        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
-        let columns = batch.columns().iter().zip(columns).zip(formats).map(|((array, column), format)| {
-            let cells = Cells::new(array, column.shown)?;
-            if format == Format::Binary {
-                cells.check_binary(column.shown)?;
-            }
-            Ok((cells, format))
-        });
-        Ok(Rows { columns: columns.collect::<Result<_>>()?, count: batch.num_rows(), next: 0 })
+        let cells = of_arrays(batch.columns().iter().map(|array| Ok(Arc::clone(array))), columns, formats)?;
+        Ok(Rows { cells, count: batch.num_rows(), next: 0 })
     }
 
     /// Of what a lookup found. `schema` has the types of the values.
-    pub fn of_values(found: ValueRows, schema: &Schema, columns: &[Column], formats: &[Format]) -> Result<Rows> {
-        if found.columns.len() != columns.len() {
+    pub fn of_values(rows: ValueRows, schema: &Schema, columns: &[Column], formats: &Formats) -> Result<Rows> {
+        if rows.n_columns() != columns.len() {
             return Err(Error::internal("a lookup found other columns than were described"));
         }
-        let formats = formats.iter().copied().chain(std::iter::repeat(Format::Text));
-        let of_column = |(((values, field), column), format): (((Vec<Option<Value>>, &FieldRef), &Column), Format)| {
-            let cells = match Plain::of(values, field.data_type(), column.shown) {
-                Ok(plain) => Cells { nulls: None, values: Values::Plain(plain) },
-                Err(values) => {
-                    let array = array_of(field.data_type(), values.iter().map(Option::as_ref))?;
-                    let cells = Cells::new(&array, column.shown)?;
-                    if format == Format::Binary {
-                        cells.check_binary(column.shown)?;
-                    }
-                    cells
-                }
-            };
-            Ok((cells, format))
+        let count = rows.count();
+        let types = schema.fields().iter().map(|field| field.data_type());
+        let plain = types.clone().zip(columns).enumerate();
+        let plain = plain.map(|(index, (data_type, column))| Plain::of(data_type, column.shown, formats.of(index)));
+        let cells = match plain.collect::<Option<Vec<Plain>>>() {
+            Some(columns) => RowCells::Values { rows, place: 0, columns },
+            None => {
+                let values = rows.columns()?;
+                let arrays = types.zip(&values);
+                let arrays = arrays.map(|(data_type, values)| array_of(data_type, values.iter().map(Option::as_ref)));
+                of_arrays(arrays, columns, formats)?
+            }
         };
-        let found_columns = found.columns.into_iter().zip(schema.fields()).zip(columns).zip(formats);
-        Ok(Rows { columns: found_columns.map(of_column).collect::<Result<_>>()?, count: found.count, next: 0 })
+        Ok(Rows { cells, count, next: 0 })
     }
 
     pub fn is_finished(&self) -> bool {
@@ -132,16 +151,54 @@ impl Rows {
         Ok(written)
     }
 
-    fn write_row(&self, out: &mut Outbox) -> Result<()> {
-        let count = i16::try_from(self.columns.len()).expect("columns_of counted them");
-        out.message(b'D', |body| {
-            body.put_i16(count);
-            for (cells, format) in &self.columns {
-                cells.put(self.next, *format, body)?;
-            }
-            Ok(())
-        })
+    fn write_row(&mut self, out: &mut Outbox) -> Result<()> {
+        let row = self.next;
+        match &mut self.cells {
+            RowCells::Arrays(columns) => out.message(b'D', |body| {
+                put_count(columns.len(), body);
+                columns.iter().try_for_each(|(cells, format)| cells.put(row, *format, body))
+            }),
+            RowCells::Values { rows, place, columns } => out.message(b'D', |body| {
+                put_count(columns.len(), body);
+                let mut reader = rows.reader(*place);
+                for column in columns.iter() {
+                    column.put(reader.value_ref()?, body)?;
+                }
+                *place = rows.place_of(&reader);
+                Ok(())
+            }),
+        }
     }
+}
+
+fn put_count(columns: usize, body: &mut BytesMut) {
+    body.put_i16(i16::try_from(columns).expect("columns_of counted them"));
+}
+
+fn of_arrays(
+    arrays: impl Iterator<Item = Result<ArrayRef>>,
+    columns: &[Column],
+    formats: &Formats,
+) -> Result<RowCells> {
+    let cells = arrays.zip(columns).enumerate().map(|(index, (array, column))| {
+        let (cells, format) = (Cells::new(&array?, column.shown)?, formats.of(index));
+        if format == Format::Binary {
+            cells.check_binary(column.shown)?;
+        }
+        Ok((cells, format))
+    });
+    Ok(RowCells::Arrays(cells.collect::<Result<_>>()?))
+}
+
+/// A length word and what `put` writes.
+fn put_sized(body: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> Result<()>) -> Result<()> {
+    let start = body.len();
+    body.put_i32(0);
+    put(body)?;
+    let length = i32::try_from(body.len() - start - 4)
+        .map_err(|_| Error::new(Kind::OutOfMemory, "a value is longer than 2 GiB"))?;
+    body[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 /// One column, or the items of a list, in a canonical array type.
@@ -152,7 +209,6 @@ struct Cells {
 
 enum Values {
     Null,
-    Plain(Plain),
     Bool(BooleanArray),
     Int2(Int16Array),
     Int4(Int32Array),
@@ -233,7 +289,6 @@ impl Cells {
     fn is_null(&self, row: usize) -> bool {
         match &self.values {
             Values::Null => true,
-            Values::Plain(plain) => plain.is_null(row),
             _ => self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)),
         }
     }
@@ -244,16 +299,10 @@ impl Cells {
             body.put_i32(-1);
             return Ok(());
         }
-        let start = body.len();
-        body.put_i32(0);
-        match format {
-            Format::Text => text::put(&self.values, row, body)?,
-            Format::Binary => binary::put(&self.values, row, body)?,
-        }
-        let length = i32::try_from(body.len() - start - 4)
-            .map_err(|_| Error::new(Kind::OutOfMemory, "a value is longer than 2 GiB"))?;
-        body[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        Ok(())
+        put_sized(body, |body| match format {
+            Format::Text => text::put(&self.values, row, body),
+            Format::Binary => binary::put(&self.values, row, body),
+        })
     }
 
     /// Some types are shown by a name or a notation whose binary form is not ours to make.

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Sent};
 use super::decode::{self, Raw};
-use super::encode::formats_of;
+use super::encode::{Format, Formats, formats_of};
 use super::frontend::{Bind, Target};
 use super::link::{Failure, Outcome};
 use super::portal::{Described, Portal, PortalState, RowSource, Statement, no_such_portal};
@@ -50,7 +50,7 @@ impl Connection {
                     statement.parameter_oids.iter().for_each(|oid| body.put_u32(*oid));
                     Ok(())
                 })?;
-                statement.columns.clone().map(|columns| Described { columns, formats: Vec::new() })
+                statement.columns.clone().map(|columns| Described { columns, formats: Formats::All(Format::Text) })
             }
             Target::Portal(name) => {
                 self.named.portals.get(name).ok_or_else(|| self.missing_portal(name))?.described()?
@@ -113,7 +113,7 @@ impl Connection {
                 return Ok(PortalState::Done);
             }
             PortalState::Bound(parameters) => {
-                let executing = self.session.execute(&statement.prepared, parameters, token.clone());
+                let executing = self.session.execute(&statement.prepared, parameters, token);
                 let response = self.link.attend(token, executing).await;
                 match response.map_err(|error| self.failure_of(token, error))? {
                     Response::Rows { schema, rows, tag } => {
@@ -184,9 +184,9 @@ fn parameters_of(bind: &Bind, statement: &Statement) -> Result<Vec<Parameter>> {
         );
         return Err(Error::new(Kind::ProtocolViolation, message));
     }
-    let raw = bind.parameters.iter().zip(formats).enumerate().map(|(index, (bytes, format))| Raw {
+    let raw = bind.parameters.iter().enumerate().map(|(index, bytes)| Raw {
         number: index + 1,
-        format,
+        format: formats.of(index),
         bytes: bytes.clone(),
     });
     raw.zip(&statement.parameters).map(|(raw, (shown, planned))| decode::decode(raw, *shown, planned)).collect()

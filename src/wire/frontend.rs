@@ -204,7 +204,7 @@ pub fn utf8(bytes: &[u8]) -> Result<&str> {
 }
 
 pub fn invalid_text(shown: &str) -> Error {
-    Error::new(Kind::InvalidTextRepresentation, format!("invalid byte sequence for encoding \"UTF8\": {shown}"))
+    Error::new(Kind::CharacterNotInRepertoire, format!("invalid byte sequence for encoding \"UTF8\": {shown}"))
 }
 
 #[cfg(test)]
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn texts_must_be_utf8() {
-        assert_eq!(message_of(b'Q', b"SELECT '\xff'\0"), "22P02 invalid byte sequence for encoding \"UTF8\": 0xff");
+        assert_eq!(message_of(b'Q', b"SELECT '\xff'\0"), "22021 invalid byte sequence for encoding \"UTF8\": 0xff");
         assert_eq!(message_of(b'Q', b"SELECT 1"), "08P01 invalid string in message");
     }
 

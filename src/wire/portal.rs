@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::encode::{Format, Rows, formats_of};
-use super::types::{Column, ShownType, columns_of, parameter_data_type};
+use super::description::Columns;
+use super::encode::{Formats, Rows, formats_of};
+use super::types::{Column, ShownType, parameter_data_type};
 use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
 use crate::session::{BatchStream, Parameter, Prepared, RowsTag};
@@ -17,7 +18,7 @@ pub struct Statement {
     /// what each parameter is decoded as, and what it was planned as
     pub parameters: Vec<(ShownType, DataType)>,
     /// `None`: it returns no rows
-    pub columns: Option<Arc<[Column]>>,
+    pub columns: Option<Arc<Columns>>,
     /// OIDs told to clients: the ones they declared, else inferred ones
     pub parameter_oids: Vec<u32>,
 }
@@ -44,8 +45,8 @@ impl Statement {
             parameter_oids.push(shown.oid());
             parameters.push((shown, planned.unwrap_or(DataType::Utf8)));
         }
-        let columns = description.columns.as_ref().map(|schema| columns_of(schema)).transpose()?;
-        Ok(Statement { parameters, parameter_oids, columns: columns.map(Arc::from), prepared })
+        let columns = description.columns.as_ref().map(|schema| Columns::of(schema)).transpose()?;
+        Ok(Statement { parameters, parameter_oids, columns: columns.map(Arc::new), prepared })
     }
 }
 
@@ -67,9 +68,8 @@ pub enum PortalState {
 
 /// What RowDescription tells.
 pub struct Described {
-    pub columns: Arc<[Column]>,
-    /// one per column; missing ones are text
-    pub formats: Vec<Format>,
+    pub columns: Arc<Columns>,
+    pub formats: Formats,
 }
 
 impl Portal {
@@ -81,7 +81,7 @@ impl Portal {
     }
 }
 
-pub fn result_formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
+pub fn result_formats(codes: &[i16], columns: usize) -> Result<Formats> {
     formats_of(codes, columns, || {
         format!("bind message has {} result formats but query has {columns} columns", codes.len())
     })
@@ -91,8 +91,8 @@ pub fn result_formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
 pub struct RowSource {
     /// those behind the batch at hand
     pub stream: Option<BatchStream>,
-    pub columns: Arc<[Column]>,
-    pub formats: Vec<Format>,
+    pub columns: Arc<Columns>,
+    pub formats: Formats,
     /// what is left of the batch at hand
     pub batch: Option<Rows>,
     pub tag: RowsTag,
@@ -102,12 +102,12 @@ impl RowSource {
     /// `promised`: the columns that a client was told of; a plan must not change them.
     pub fn new(
         rows: (SchemaRef, BatchStream, RowsTag),
-        promised: Option<&Arc<[Column]>>,
+        promised: Option<&Arc<Columns>>,
         format_codes: &[i16],
     ) -> Result<RowSource> {
         let (schema, stream, tag) = rows;
         let columns = match promised {
-            None => columns_of(&schema)?.into(),
+            None => Columns::of(&schema)?.into(),
             Some(promised) => {
                 let actual = schema.fields().iter().map(|field| Column::of_field(field).map(|column| column.shown));
                 let actual: Vec<ShownType> = actual.collect::<Result<_>>()?;
@@ -126,12 +126,12 @@ impl RowSource {
     pub fn of_values(
         schema: &SchemaRef,
         rows: ValueRows,
-        promised: Option<&Arc<[Column]>>,
+        promised: Option<&Arc<Columns>>,
         format_codes: &[i16],
     ) -> Result<RowSource> {
         // a lookup shows the columns that were described, or it is not done
         let columns = match promised {
-            None => columns_of(schema)?.into(),
+            None => Columns::of(schema)?.into(),
             Some(promised) => Arc::clone(promised),
         };
         let formats = result_formats(format_codes, columns.len())?;

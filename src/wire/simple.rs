@@ -46,7 +46,7 @@ impl Connection {
             self.link.out.small(b'I', |_| {});
             return self.commit_if(is_last).await;
         }
-        let executing = self.session.execute(&prepared, Vec::new(), token.clone());
+        let executing = self.session.execute(&prepared, Vec::new(), &token);
         let response = self.link.attend(&token, executing).await;
         match response.map_err(|error| self.failure_of(&token, error))? {
             Response::Empty => {

@@ -85,6 +85,13 @@ impl Server {
         let text = String::from_utf8(output.expect("ps runs").stdout).expect("text");
         text.trim().parse().expect("a number of kilobytes")
     }
+
+    /// The most memory that it has held.
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).expect("a process");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
 }
 
 impl Drop for Server {

@@ -1,6 +1,6 @@
 //! The laws of services and realtime views, over random views, events and questions: a service's features are those
 //! of its views read one by one, as of a time and as of now, from the source and from the stores; and a realtime
-//! feature is its expression written by hand over the joined views.
+//! feature is its expression written by hand over the joined views, with what functions and templates stand for.
 
 use crate::laws::{Case, create_view_named, declare_sources, literal, quoted, random_case_at};
 use crate::oracle::{HOUR, Kind};
@@ -20,26 +20,60 @@ fn feature(case: &Case, index: usize) -> String {
     }
 }
 
-/// The expressions of the realtime view; `{amount}` and `{time}` are what a question brings.
-fn expressions(cases: &[Case], random: &mut Random) -> Vec<String> {
+/// An expression of the realtime view, and what it is without functions of users and templates. `{amount}` and `{time}`
+/// are what a question brings.
+#[derive(Debug)]
+struct Expression {
+    in_view: String,
+    by_hand: String,
+}
+
+const FUNCTIONS: [&str; 2] = [
+    "CREATE FUNCTION signed(missing bool, x float8) RETURNS float8 LANGUAGE sql
+     AS 'SELECT CASE WHEN missing THEN -x ELSE x / 3 END'",
+    "CREATE FUNCTION signed_twice(missing bool, double precision) RETURNS double precision STRICT
+     RETURN signed(missing, signed(NOT missing, $2)) + 1",
+];
+
+fn expressions(cases: &[Case], random: &mut Random) -> Vec<Expression> {
     let mut pick = |alias: &str, case: &Case| {
         let index = usize::try_from(random.below(8)).expect("small");
         format!("{alias}.{}", feature(case, index))
     };
     let (x, y) = (pick("a", &cases[0]), pick("b", &cases[1]));
+    let same = |text: String| Expression { in_view: text.clone(), by_hand: text };
     vec![
-        x.clone(),
-        format!("{x} IS NULL AND {y} IS NOT NULL"),
-        format!("CASE WHEN {y} IS NULL THEN -{{amount}} ELSE {{amount}} / 3 END"),
-        "extract(epoch FROM {time}) + {amount}".to_owned(),
+        same(x.clone()),
+        same(format!("{x} IS NULL AND {y} IS NOT NULL")),
+        Expression {
+            in_view: format!("signed({y} IS NULL, {{amount}})"),
+            by_hand: format!("CASE WHEN {y} IS NULL THEN -{{amount}} ELSE {{amount}} / 3 END"),
+        },
+        same("extract(epoch FROM {time}) + {amount}".to_owned()),
+        Expression {
+            in_view: format!("signed_twice({x} IS NULL, {{amount}} + 1)"),
+            by_hand: format!(
+                "CASE WHEN {x} IS NULL THEN -(({{amount}} + 1) / 3) ELSE (-({{amount}} + 1)) / 3 END + 1"
+            ),
+        },
+        Expression {
+            in_view: format!(
+                "render_template('{{{{ amount }}}}: {{% if x is none %}}none{{% else %}}some{{% endif %}} at {{{{ at }}}}',
+                 amount => {{amount}}, x => {x}, at => {{time}})"
+            ),
+            by_hand: format!(
+                "coalesce(CAST(CAST({{amount}} AS bigint) AS text), '') || CASE WHEN {x} IS NULL THEN ': none' ELSE ': some' END
+                 || ' at ' || coalesce(render_template('{{{{ t }}}}', t => {{time}}), '')"
+            ),
+        },
     ]
 }
 
-fn by_hand(expression: &str, time: &str) -> String {
-    expression.replace("{amount}", "q.amount").replace("{time}", time)
+fn by_hand(expression: &Expression, time: &str) -> String {
+    expression.by_hand.replace("{amount}", "q.amount").replace("{time}", time)
 }
 
-async fn declare(world: &mut World, cases: &[Case], expressions: &[String], random: &mut Random) {
+async fn declare(world: &mut World, cases: &[Case], expressions: &[Expression], random: &mut Random) {
     let now = world.now_us();
     let events: Vec<_> = cases[0].events.iter().filter(|event| event.ts < now).cloned().collect();
     declare_sources(world, &events).await;
@@ -50,10 +84,13 @@ async fn declare(world: &mut World, cases: &[Case], expressions: &[String], rand
         .iter()
         .enumerate()
         .map(|(index, expression)| {
-            let expression = expression.replace("{amount}", "amount").replace("{time}", "request_timestamp()");
+            let expression = expression.in_view.replace("{amount}", "amount").replace("{time}", "request_timestamp()");
             format!("{expression} AS r{index}")
         })
         .collect();
+    for function in FUNCTIONS {
+        world.run(function).await;
+    }
     world
         .run(&format!(
             "CREATE REALTIME FEATURE VIEW r REQUEST (amount float8) AS SELECT {} FROM a, b",
@@ -85,7 +122,7 @@ fn ask_service(at: &str) -> String {
 }
 
 /// The service's rows, and the same from its views.
-async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -> (Vec<Row>, Vec<Row>) {
+async fn both(world: &mut World, expressions: &[Expression], at: &str, time: &str) -> (Vec<Row>, Vec<Row>) {
     let computed: Vec<String> = expressions.iter().map(|expression| by_hand(expression, time)).collect();
     let views = format!(
         "SELECT q.id, q.k, q.other, q.amount, a.*, b.*, again.*, {}, c.*
@@ -97,7 +134,7 @@ async fn both(world: &mut World, expressions: &[String], at: &str, time: &str) -
 }
 
 /// A row of the views without the keys that each of them repeats.
-fn without_keys(cases: &[Case], expressions: &[String], row: &Row) -> Row {
+fn without_keys(cases: &[Case], expressions: &[Expression], row: &Row) -> Row {
     let width = |case: &Case| match case.view.kind {
         Kind::BatchAttributes | Kind::StreamAttributes => 4,
         _ => case.view.features.len(),
@@ -113,7 +150,7 @@ fn without_keys(cases: &[Case], expressions: &[String], row: &Row) -> Row {
     left
 }
 
-fn check(seed: u64, what: &str, cases: &[Case], expressions: &[String], (service, views): (Vec<Row>, Vec<Row>)) {
+fn check(seed: u64, what: &str, cases: &[Case], expressions: &[Expression], (service, views): (Vec<Row>, Vec<Row>)) {
     assert_eq!(service.len(), cases[0].questions.len(), "seed {seed}: {what}: one row for every question");
     for (service, views) in service.iter().zip(&views) {
         assert_eq!(*service, without_keys(cases, expressions, views), "seed {seed}: {what}: {expressions:?}");

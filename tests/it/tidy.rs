@@ -29,7 +29,7 @@ const LAYERS: [&str; 21] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -40,6 +40,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("object_store", &["offline", "engine"]),
     ("datafusion", &["engine"]),
     ("datasketches", &["tile"]),
+    ("minijinja", &["engine"]),
     ("axum", &["http"]),
     ("hyper_util", &["http"]),
     ("moka", &["http"]),

@@ -84,13 +84,14 @@ impl World {
     /// Runs one statement; gives its rows, if any.
     pub async fn try_run(&mut self, sql: &str) -> Result<Vec<Row>> {
         let prepared = self.session.prepare(sql, &[]).await?;
-        match self.session.execute(&prepared, Vec::new(), CancellationToken::new()).await? {
+        match self.session.execute(&prepared, Vec::new(), &CancellationToken::new()).await? {
             Response::Rows { rows, .. } => {
                 let batches: Vec<RecordBatch> = rows.try_collect().await?;
                 Ok(batches.iter().flat_map(rows_of).collect())
             }
             Response::Found { rows, .. } => {
-                Ok((0..rows.count).map(|row| rows.columns.iter().map(|values| values[row].clone()).collect()).collect())
+                let columns = rows.columns().expect("values");
+                Ok((0..rows.count()).map(|row| columns.iter().map(|values| values[row].clone()).collect()).collect())
             }
             Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
         }

@@ -40,8 +40,8 @@ const SETUP: &[&str] = &[
 /// A server with something to serve.
 pub struct Served {
     pub server: Server,
-    sql: tokio_postgres::Client,
-    key: String,
+    pub sql: tokio_postgres::Client,
+    pub key: String,
 }
 
 impl Served {
@@ -58,27 +58,27 @@ impl Served {
         Served { server, sql, key }
     }
 
-    async fn run(&self, statement: &str) {
+    pub async fn run(&self, statement: &str) {
         self.sql.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     }
 
     /// Status and body of one request with the application's key.
-    async fn post(&self, call: &str, params: Json) -> (u16, Json) {
+    pub async fn post(&self, call: &str, params: Json) -> (u16, Json) {
         self.post_as(&format!("Tecton-key {}", self.key), call, params).await
     }
 
-    async fn post_as(&self, authorization: &str, call: &str, params: Json) -> (u16, Json) {
+    pub async fn post_as(&self, authorization: &str, call: &str, params: Json) -> (u16, Json) {
         let body = json!({ "params": params }).to_string();
         self.send(&[("Authorization", authorization)], call, body.as_bytes()).await
     }
 
-    async fn send(&self, headers: &[(&str, &str)], call: &str, body: &[u8]) -> (u16, Json) {
+    pub async fn send(&self, headers: &[(&str, &str)], call: &str, body: &[u8]) -> (u16, Json) {
         let mut connection = Connection::open(&self.server).await;
         connection.ask("POST", &format!("/api/v1/feature-service/{call}"), headers, body).await
     }
 
     /// The answer to a request that has to succeed.
-    async fn answer(&self, call: &str, params: Json) -> Json {
+    pub async fn answer(&self, call: &str, params: Json) -> Json {
         let (status, body) = self.post(call, params).await;
         assert_eq!(status, 200, "{body}");
         body
@@ -98,19 +98,19 @@ async fn api_key(sql: &tokio_postgres::Client, role: &str) -> String {
 }
 
 /// A connection that is kept alive.
-struct Connection(BufReader<TcpStream>);
+pub struct Connection(pub BufReader<TcpStream>);
 
 impl Connection {
-    async fn open(server: &Server) -> Connection {
+    pub async fn open(server: &Server) -> Connection {
         Connection(BufReader::new(TcpStream::connect(server.http_address()).await.expect("connects")))
     }
 
-    async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Json) {
+    pub async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Json) {
         let (status, body) = self.text(method, path, headers, body).await;
         (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
-    async fn text(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+    pub async fn text(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: granary\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -121,7 +121,16 @@ impl Connection {
         self.response().await
     }
 
-    async fn response(&mut self) -> (u16, String) {
+    /// Of the answer; `None` if the server closes without one.
+    pub async fn status(&mut self) -> Option<u16> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line).await {
+            Ok(length) if length > 0 => line.split(' ').nth(1)?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    pub async fn response(&mut self) -> (u16, String) {
         let mut status = None;
         let mut length = 0;
         loop {
@@ -145,7 +154,7 @@ impl Connection {
     }
 }
 
-fn fraud(user: &str) -> Json {
+pub fn fraud(user: &str) -> Json {
     json!({
         "workspaceName": "granary",
         "featureServiceName": "fraud",
@@ -154,7 +163,7 @@ fn fraud(user: &str) -> Json {
     })
 }
 
-fn with(mut params: Json, field: &str, value: Json) -> Json {
+pub fn with(mut params: Json, field: &str, value: Json) -> Json {
     params[field] = value;
     params
 }
@@ -383,54 +392,6 @@ pub async fn a_change_of_the_catalog_is_noticed(served: &Served) {
     assert_eq!(served.post("get-features", params.clone()).await.0, 403, "rights do not outlive what they were on");
     served.run("GRANT SELECT ON changing TO app").await;
     assert_eq!(served.answer("get-features", params).await, json!({"result": {"features": ["3"]}}));
-}
-
-pub async fn answers_are_kept_as_long_as_the_service_says(served: &Served) {
-    let statuses = json!({"includeServingStatus": true, "includeEffectiveTimes": true});
-    let ask = |user: &str, amount: f64, options: Json| {
-        json!({
-            "workspaceName": "granary", "featureServiceName": "kept", "joinKeyMap": {"user_id": user},
-            "requestContextMap": {"amount": amount}, "metadataOptions": statuses, "requestOptions": options,
-        })
-    };
-    let told =
-        |answer: &Json| (answer["result"]["features"].clone(), answer["metadata"]["features"][1]["status"].clone());
-    let usual = json!({});
-    let first = served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    assert_eq!(told(&first), (json!([true, 70.0]), json!("PRESENT")));
-    let second = served.answer("get-features", ask("u1", 60.0, usual.clone())).await;
-    assert_eq!(told(&second), (json!([false, 70.0]), json!("CACHED_PRESENT")), "the realtime view is computed anew");
-    assert_eq!(second["metadata"]["features"][0]["status"], "PRESENT");
-    assert_eq!(second["metadata"]["features"][1].get("effectiveTime"), None);
-    served.answer("get-features", ask("new", 1.0, usual.clone())).await;
-    let missing = served.answer("get-features", ask("new", 1.0, usual.clone())).await;
-    assert_eq!(told(&missing), (json!([null, null]), json!("CACHED_MISSING_DATA")));
-
-    served.run("INSERT INTO tx VALUES ('u1', 1, '2024-01-03 13:00', 30)").await;
-    served.run("REFRESH FEATURE VIEW spend FROM '2024-01-03' TO '2024-01-04' OVERWRITE").await;
-    let kept = served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    assert_eq!(told(&kept), (json!([false, 70.0]), json!("CACHED_PRESENT")), "the check sees the new total already");
-    let past =
-        served.answer("get-features", ask("u1", 75.0, json!({"readFromCache": false, "writeToCache": false}))).await;
-    assert_eq!(told(&past), (json!([false, 100.0]), json!("PRESENT")));
-    let kept = served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    assert_eq!(told(&kept).0, json!([false, 70.0]), "it was not written to the cache");
-    served.answer("get-features", ask("u1", 75.0, json!({"readFromCache": false}))).await;
-    let newer = served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    assert_eq!(told(&newer), (json!([false, 100.0]), json!("CACHED_PRESENT")));
-
-    served.run("ALTER FEATURE SERVICE kept SET (cache = '2 hours')").await;
-    let changed = served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    assert_eq!(told(&changed).1, json!("PRESENT"), "another definition has a cache of its own");
-    served.run("ALTER FEATURE SERVICE kept RESET (cache)").await;
-    for _ in 0..2 {
-        assert_eq!(told(&served.answer("get-features", ask("u1", 75.0, usual.clone())).await).1, json!("PRESENT"));
-    }
-    served.run("ALTER FEATURE VIEW spend SET (cache = '1 minute')").await;
-    served.answer("get-features", ask("u1", 75.0, usual.clone())).await;
-    let of_view = served.answer("get-features", ask("u1", 75.0, usual)).await;
-    assert_eq!(told(&of_view).1, json!("CACHED_PRESENT"), "the view's own option is enough");
-    served.run("ALTER FEATURE VIEW spend RESET (cache)").await;
 }
 
 pub async fn what_happened_is_counted(served: &Served) {

@@ -12,13 +12,6 @@ const LARGE: &str = "SELECT i, repeat('x', 100) || i AS t FROM generate_series(1
 const ROWS: u64 = 6_000_000;
 const MOST_KIB: u64 = 400 << 10;
 
-/// The most memory that the server has had.
-fn peak_kib(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process_id())).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
-
 fn stored_tables(folder: &Path) -> usize {
     std::fs::read_dir(folder.join("offline")).expect("the offline store").count()
 }
@@ -59,7 +52,7 @@ async fn a_result_larger_than_memory_is_written_as_it_comes() {
 
     let row = client.query_one("SELECT count(*), count(DISTINCT i % 1000) FROM t", &[]).await.expect("reads");
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (12_000_000, 1000));
-    assert!(peak_kib(&server) < MOST_KIB, "the server took {} KiB", peak_kib(&server));
+    assert!(server.peak_memory_kb() < MOST_KIB, "the server took {} KiB", server.peak_memory_kb());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +101,7 @@ async fn a_dataset_and_a_file_larger_than_memory_are_written_as_they_come() {
     assert_eq!(run(&copy).await.expect("writes"), ROWS);
     assert!(std::fs::metadata(&path).expect("the file").len() > 1 << 20);
     assert_eq!(names(), ["d.parquet"]);
-    assert!(peak_kib(&server) < MOST_KIB, "the server took {} KiB", peak_kib(&server));
+    assert!(server.peak_memory_kb() < MOST_KIB, "the server took {} KiB", server.peak_memory_kb());
 }
 
 /// Waits until a folder has just these files.

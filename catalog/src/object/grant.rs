@@ -30,6 +30,8 @@ pub enum Privilege {
     /// To make relations and entities in a schema, schemas in a workspace.
     Create,
     Connect,
+    /// To call a function.
+    Execute,
     Viewer,
     Consumer,
     Operator,
@@ -52,6 +54,7 @@ impl Privilege {
             Privilege::Usage => "USAGE",
             Privilege::Create => "CREATE",
             Privilege::Connect => "CONNECT",
+            Privilege::Execute => "EXECUTE",
             Privilege::Viewer => "viewer",
             Privilege::Consumer => "consumer",
             Privilege::Operator => "operator",

@@ -135,4 +135,6 @@ pub enum NameSpace {
     Entities(ObjectId),
     /// The relations of one schema: everything that can stand in a FROM.
     Relations(ObjectId),
+    /// The functions of one schema: none is overloaded.
+    Functions(ObjectId),
 }

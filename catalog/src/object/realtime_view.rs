@@ -16,7 +16,7 @@ pub struct RealtimeView {
     pub request: Vec<Column>,
     pub query: String,
     pub features: Vec<Feature>,
-    /// What stands in the query's FROM, in that order.
+    /// What stands in the query's FROM, in that order, then the functions that it calls.
     pub depends_on: Vec<ObjectId>,
 }
 

@@ -18,6 +18,7 @@ pub(crate) enum Wanted {
     /// Something that has features: a feature view, a feature table or a realtime view.
     Features,
     Role,
+    Function,
 }
 
 impl Wanted {
@@ -30,6 +31,7 @@ impl Wanted {
                 matches!(kind, ObjectKind::FeatureView | ObjectKind::FeatureTable | ObjectKind::RealtimeView)
             }
             Wanted::Role => kind == ObjectKind::Role,
+            Wanted::Function => kind == ObjectKind::Function,
         }
     }
 
@@ -40,6 +42,7 @@ impl Wanted {
             Wanted::Source => "source",
             Wanted::Features => "feature view",
             Wanted::Role => "role",
+            Wanted::Function => "function",
         }
     }
 }

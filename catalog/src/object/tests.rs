@@ -1,5 +1,7 @@
 //! What must hold for every kind of object.
 
+use arrow_schema::DataType;
+
 use super::*;
 use crate::id::Version;
 
@@ -180,6 +182,19 @@ fn each_kind_has_one_sort_of_home() {
         let fitting = homes.iter().filter(|&&home| kind.name_space(home).is_some());
         assert_eq!(fitting.count(), 1, "{kind}");
     }
+}
+
+/// What is stored of a function, as the first release with functions wrote it.
+#[test]
+fn a_stored_function_reads() {
+    let stored = r#"{"function":{"header":{"id":7,"name":"ratio","home":{"schema":{"workspace":1,"schema":2}},
+        "owner":"ada","created":3,"changed":3,"revision":1},"arguments":[{"name":"part","data_type":"Float64"},
+        {"data_type":"Utf8"}],"returns":"Float64","body":"SELECT part","strict":false,"volatility":"immutable",
+        "depends_on":[8]}}"#;
+    let object: Object = serde_json::from_str(stored).unwrap();
+    let function: &Function = object.downcast().unwrap();
+    assert_eq!(function.arguments[1], FunctionArgument { name: None, data_type: DataType::Utf8 });
+    assert_eq!((function.volatility, object.depends_on()), (Volatility::Immutable, vec![ObjectId(8)]));
 }
 
 #[test]

@@ -211,6 +211,19 @@ fn everything_else() -> Vec<Change> {
             created_at_us: 0,
         }
         .into(),
+        Function {
+            header: header(ids[17], PUBLIC, "ratio"),
+            arguments: vec![
+                FunctionArgument { name: Some("part".to_owned()), data_type: DataType::Float64 },
+                FunctionArgument { name: None, data_type: DataType::Float64 },
+            ],
+            returns: DataType::Float64,
+            body: "SELECT part / $2".to_owned(),
+            strict: true,
+            volatility: Volatility::Immutable,
+            depends_on: Vec::new(),
+        }
+        .into(),
     ];
     objects.into_iter().map(Change::Put).collect()
 }

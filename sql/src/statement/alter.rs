@@ -8,6 +8,7 @@ use sqlparser::tokenizer::Token;
 use crate::cursor::{Cursor, Result};
 use crate::object_kind::ObjectKind;
 use crate::option::{Options, join, parse_options};
+use crate::signature::{Signature, take_signature};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlterAction {
@@ -24,6 +25,8 @@ pub struct Alter {
     pub kind: ObjectKind,
     pub if_exists: bool,
     pub name: ObjectName,
+    /// The arguments of a function, where they are said.
+    pub signature: Option<Signature>,
     pub action: AlterAction,
 }
 
@@ -32,9 +35,10 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Alter> {
     ObjectKind::take(cursor);
     let if_exists = cursor.take(&["if", "exists"]);
     let name = cursor.object_name()?;
+    let signature = take_signature(cursor, kind)?;
     let action = parse_action(cursor)?;
     cursor.expect_end()?;
-    Ok(Alter { kind, if_exists, name, action })
+    Ok(Alter { kind, if_exists, name, signature, action })
 }
 
 fn parse_action(cursor: &mut Cursor) -> Result<AlterAction> {
@@ -70,7 +74,11 @@ fn parse_role(cursor: &mut Cursor) -> Result<Ident> {
 impl Display for Alter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let if_exists = if self.if_exists { "IF EXISTS " } else { "" };
-        write!(formatter, "ALTER {} {if_exists}{} ", self.kind, self.name)?;
+        write!(formatter, "ALTER {} {if_exists}{}", self.kind, self.name)?;
+        if let Some(signature) = &self.signature {
+            write!(formatter, "{signature}")?;
+        }
+        formatter.write_str(" ")?;
         match &self.action {
             AlterAction::Set(options) => write!(formatter, "SET {options}"),
             AlterAction::Reset(names) => write!(formatter, "RESET ({})", join(names)),

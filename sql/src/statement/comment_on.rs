@@ -8,29 +8,22 @@ use sqlparser::tokenizer::Token;
 use crate::cursor::{Cursor, Result};
 use crate::name::quote_literal;
 use crate::object_kind::ObjectKind;
+use crate::signature::{Signature, take_signature};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommentTarget {
     Object {
         kind: ObjectKind,
         name: ObjectName,
+        /// The arguments of a function, where they are said.
+        signature: Option<Signature>,
     },
     /// Of a table, a view or a feature relation: `relation.column`.
-    Column {
-        relation: ObjectName,
-        column: Ident,
-    },
+    Column { relation: ObjectName, column: Ident },
     /// Of one of PostgreSQL's own kinds, in upper case.
-    Postgres {
-        kind: &'static str,
-        name: ObjectName,
-    },
+    Postgres { kind: &'static str, name: ObjectName },
     /// `CONSTRAINT name ON relation`, and the other kinds that live on a relation.
-    OnRelation {
-        kind: &'static str,
-        name: Ident,
-        relation: ObjectName,
-    },
+    OnRelation { kind: &'static str, name: Ident, relation: ObjectName },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +33,7 @@ pub struct CommentOn {
     pub comment: Option<String>,
 }
 
-const POSTGRES_KINDS: [&str; 27] = [
+const POSTGRES_KINDS: [&str; 26] = [
     "TABLE",
     "VIEW",
     "MATERIALIZED VIEW",
@@ -63,7 +56,6 @@ const POSTGRES_KINDS: [&str; 27] = [
     "EVENT TRIGGER",
     "ACCESS METHOD",
     "LANGUAGE",
-    "FUNCTION",
     "PROCEDURE",
     "ROUTINE",
     "AGGREGATE",
@@ -86,7 +78,9 @@ fn parse_target(cursor: &mut Cursor) -> Result<CommentTarget> {
         return parse_column(cursor);
     }
     if let Some(kind) = ObjectKind::take(cursor) {
-        return Ok(CommentTarget::Object { kind, name: cursor.object_name()? });
+        let name = cursor.object_name()?;
+        let signature = take_signature(cursor, kind)?;
+        return Ok(CommentTarget::Object { kind, name, signature });
     }
     if let Some(kind) = take_kind(cursor, &RELATION_KINDS) {
         let name = cursor.name()?;
@@ -146,7 +140,12 @@ fn skip_arguments(cursor: &mut Cursor) -> Result<()> {
 impl Display for CommentOn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            CommentTarget::Object { kind, name } => write!(formatter, "COMMENT ON {kind} {name}")?,
+            CommentTarget::Object { kind, name, signature } => {
+                write!(formatter, "COMMENT ON {kind} {name}")?;
+                if let Some(signature) = signature {
+                    write!(formatter, "{signature}")?;
+                }
+            }
             CommentTarget::Column { relation, column } => write!(formatter, "COMMENT ON COLUMN {relation}.{column}")?,
             CommentTarget::Postgres { kind, name } => write!(formatter, "COMMENT ON {kind} {name}")?,
             CommentTarget::OnRelation { kind, name, relation } => {
@@ -169,7 +168,7 @@ mod tests {
         check("comment on feature view V is 'it''s'", "COMMENT ON FEATURE VIEW v IS 'it''s'");
         check("COMMENT ON COLUMN s.v.spend_7d IS NULL", "COMMENT ON COLUMN s.v.spend_7d IS NULL");
         check("COMMENT ON DATABASE d IS 'x'", "COMMENT ON WORKSPACE d IS 'x'");
-        check("COMMENT ON FUNCTION f(int, numeric(3,2)) IS 'x'", "COMMENT ON FUNCTION f IS 'x'");
+        check("COMMENT ON FUNCTION f(int, numeric(3,2)) IS 'x'", "COMMENT ON FUNCTION f(int, numeric(3,2)) IS 'x'");
         check("COMMENT ON CONSTRAINT c ON t IS 'x'", "COMMENT ON CONSTRAINT c ON t IS 'x'");
         check("COMMENT ON MATERIALIZED VIEW m IS 'x'", "COMMENT ON MATERIALIZED VIEW m IS 'x'");
     }

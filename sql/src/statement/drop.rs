@@ -8,6 +8,7 @@ use sqlparser::tokenizer::Token;
 use crate::cursor::{Cursor, Result};
 use crate::object_kind::ObjectKind;
 use crate::option::join;
+use crate::signature::{Signature, take_signature};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drop {
@@ -15,6 +16,8 @@ pub struct Drop {
     pub if_exists: bool,
     /// At least one.
     pub names: Vec<ObjectName>,
+    /// By name, the arguments of a function, where they are said.
+    pub signatures: Vec<Option<Signature>>,
     /// Drop what depends on it too; without it (RESTRICT) that is an error.
     pub cascade: bool,
 }
@@ -23,7 +26,8 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Drop> {
     cursor.expect(&["drop"])?;
     ObjectKind::take(cursor);
     let if_exists = cursor.take(&["if", "exists"]);
-    let names = cursor.list(Cursor::object_name)?;
+    let named = cursor.list(|cursor| Ok((cursor.object_name()?, take_signature(cursor, kind)?)))?;
+    let (names, signatures) = named.into_iter().unzip();
     if kind == ObjectKind::Workspace && cursor.sees(&["with"]) || *cursor.peek() == Token::LParen {
         // PostgreSQL's DROP DATABASE … WITH (FORCE): sessions of a dropped workspace end anyway.
         cursor.take(&["with"]);
@@ -36,14 +40,18 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Drop> {
     if !cursor.at_end() {
         return Err(cursor.expected("\",\", CASCADE, RESTRICT or end of statement"));
     }
-    Ok(Drop { kind, if_exists, names, cascade })
+    Ok(Drop { kind, if_exists, names, signatures, cascade })
 }
 
 impl Display for Drop {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let if_exists = if self.if_exists { "IF EXISTS " } else { "" };
         let cascade = if self.cascade { " CASCADE" } else { "" };
-        write!(formatter, "DROP {} {if_exists}{}{cascade}", self.kind, join(&self.names))
+        let signature =
+            |signature: &Option<Signature>| signature.as_ref().map_or_else(String::new, ToString::to_string);
+        let named = self.names.iter().zip(&self.signatures);
+        let named: Vec<String> = named.map(|(name, own)| format!("{name}{}", signature(own))).collect();
+        write!(formatter, "DROP {} {if_exists}{}{cascade}", self.kind, join(&named))
     }
 }
 

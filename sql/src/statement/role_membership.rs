@@ -15,6 +15,7 @@ pub struct GrantRole {
     pub members: Vec<Ident>,
     /// Members may grant the roles on.
     pub admin_option: bool,
+    pub granted_by: Option<Ident>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct RevokeRole {
     pub members: Vec<Ident>,
     /// Take only the right to grant on, not the roles.
     pub admin_option_only: bool,
+    pub granted_by: Option<Ident>,
     pub cascade: bool,
 }
 
@@ -47,8 +49,8 @@ pub(crate) fn parse_grant(cursor: &mut Cursor) -> Result<GrantRole> {
     cursor.expect(&["to"])?;
     let members = cursor.list(parse_member)?;
     let admin_option = cursor.take(&["with", "admin", "option"]) || cursor.take(&["with", "admin", "true"]);
-    skip_grantor(cursor)?;
-    Ok(GrantRole { roles, members, admin_option })
+    let granted_by = parse_grantor(cursor)?;
+    Ok(GrantRole { roles, members, admin_option, granted_by })
 }
 
 pub(crate) fn parse_revoke(cursor: &mut Cursor) -> Result<RevokeRole> {
@@ -57,12 +59,12 @@ pub(crate) fn parse_revoke(cursor: &mut Cursor) -> Result<RevokeRole> {
     let roles = cursor.list(parse_role)?;
     cursor.expect(&["from"])?;
     let members = cursor.list(parse_member)?;
-    skip_grantor(cursor)?;
+    let granted_by = parse_grantor(cursor)?;
     let cascade = cursor.take(&["cascade"]);
     if !cascade {
         cursor.take(&["restrict"]);
     }
-    Ok(RevokeRole { roles, members, admin_option_only, cascade })
+    Ok(RevokeRole { roles, members, admin_option_only, granted_by, cascade })
 }
 
 fn parse_role(cursor: &mut Cursor) -> Result<Ident> {
@@ -72,25 +74,29 @@ fn parse_role(cursor: &mut Cursor) -> Result<Ident> {
 
 fn parse_member(cursor: &mut Cursor) -> Result<Ident> {
     cursor.take(&["group"]);
-    cursor.any_name("a role's name")
+    parse_role_or_word(cursor)
 }
 
-/// `GRANTED BY role`: who it was is the one who says so.
-fn skip_grantor(cursor: &mut Cursor) -> Result<()> {
-    if cursor.take(&["granted", "by"]) {
-        // A role, or a word such as CURRENT_USER.
-        if cursor.at_end() {
-            return Err(cursor.expected("a role's name"));
-        }
-        cursor.advance();
-    }
-    Ok(())
+/// `GRANTED BY role`
+fn parse_grantor(cursor: &mut Cursor) -> Result<Option<Ident>> {
+    cursor.take(&["granted", "by"]).then(|| parse_role_or_word(cursor)).transpose()
+}
+
+/// A role's name, or a reserved word that stands for the session's role.
+fn parse_role_or_word(cursor: &mut Cursor) -> Result<Ident> {
+    cursor.name_or_word(&["current_user", "current_role", "session_user"], "a role's name")
+}
+
+/// ` GRANTED BY role`, if there is one.
+fn grantor(role: Option<&Ident>) -> String {
+    role.map(|role| format!(" GRANTED BY {role}")).unwrap_or_default()
 }
 
 impl Display for GrantRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = if self.admin_option { " WITH ADMIN OPTION" } else { "" };
-        write!(formatter, "GRANT {} TO {}{option}", join(&self.roles), join(&self.members))
+        let grantor = grantor(self.granted_by.as_ref());
+        write!(formatter, "GRANT {} TO {}{option}{grantor}", join(&self.roles), join(&self.members))
     }
 }
 
@@ -98,7 +104,8 @@ impl Display for RevokeRole {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = if self.admin_option_only { "ADMIN OPTION FOR " } else { "" };
         let cascade = if self.cascade { " CASCADE" } else { "" };
-        write!(formatter, "REVOKE {option}{} FROM {}{cascade}", join(&self.roles), join(&self.members))
+        let grantor = grantor(self.granted_by.as_ref());
+        write!(formatter, "REVOKE {option}{} FROM {}{grantor}{cascade}", join(&self.roles), join(&self.members))
     }
 }
 
@@ -111,7 +118,11 @@ mod tests {
     fn prints_canonically() {
         check("grant Viewer, editor to App with admin option", "GRANT viewer, editor TO app WITH ADMIN OPTION");
         check("REVOKE ADMIN OPTION FOR a FROM b CASCADE", "REVOKE ADMIN OPTION FOR a FROM b CASCADE");
-        check("REVOKE a FROM b GRANTED BY CURRENT_USER", "REVOKE a FROM b");
+        check("REVOKE a FROM current_role GRANTED BY X CASCADE", "REVOKE a FROM CURRENT_ROLE GRANTED BY x CASCADE");
+        check(
+            "GRANT a TO session_user, \"current_user\" granted by Current_User",
+            "GRANT a TO SESSION_USER, \"current_user\" GRANTED BY CURRENT_USER",
+        );
     }
 
     #[test]
@@ -125,6 +136,8 @@ mod tests {
     fn errors_have_places() {
         check_error("GRANT a TO", "syntax error at end of input", 11);
         check_error("GRANT a b TO c", "syntax error at or near \"b\"", 9);
+        check_error("GRANT a TO b GRANTED BY", "syntax error at end of input", 24);
+        check_error("GRANT a TO b GRANTED BY select", "syntax error at or near \"select\"", 25);
         check_error("REVOKE a FROM b c", "syntax error at or near \"c\"", 17);
     }
 }

@@ -11,3 +11,7 @@ ALTER DATABASE dev OWNER TO current_user;
 ALTER DATASET d OWNER TO me;
 ALTER SECRET s RENAME TO u;
 ALTER API KEY k SET (expires = '1 day');
+
+ALTER FUNCTION ratio(a float8, double precision) RENAME TO "Ratio";
+ALTER FUNCTION IF EXISTS ratio OWNER TO CURRENT_USER;
+ALTER FUNCTION s.one() SET (tags = ('a' = 'b'));

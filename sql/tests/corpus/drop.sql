@@ -10,3 +10,5 @@ DROP DATABASE IF EXISTS dev WITH (FORCE);
 DROP DATASET fraud_train_v1;
 DROP SECRET crm_dsn;
 DROP API KEY ci;
+DROP FUNCTION IF EXISTS ratio(a float8, float8), s.one() CASCADE;
+DROP FUNCTION ratio;

@@ -4,7 +4,7 @@
 
 use granary_catalog::{NameSpace, Object, Privilege, Role};
 
-use super::session::{Arguments, class_oid, int, schema_oid, string};
+use super::session::{Arguments, class_oid, function_oid, int, schema_oid, string};
 use crate::access::{Access, Asker};
 use crate::engine::tables::system::names::{columns, object_of};
 use crate::engine::tables::system::{self, SystemContext};
@@ -15,10 +15,7 @@ type Answer = Result<Option<Value>>;
 
 /// `has_table_privilege`
 pub fn of_table(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
-    of_relation(context, arguments, |access, object, wanted| match wanted {
-        Some(privilege) => access.holds(object, privilege, None),
-        None => access.owns(object),
-    })
+    of_relation(context, arguments, holds)
 }
 
 /// `has_any_column_privilege`
@@ -89,7 +86,7 @@ pub fn of_schema(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
     };
     let access = asker.access(&context.scope.snapshot);
     answer(wanted, |privilege| match object_of(&context.scope.snapshot, oid) {
-        Some(object) => privilege.is_some_and(|privilege| access.holds(object, privilege, None)),
+        Some(object) => holds(&access, object, privilege),
         // a system schema
         None => privilege == Some(Privilege::Usage),
     })
@@ -110,7 +107,29 @@ pub fn of_database(context: &SystemContext, arguments: Arguments<'_>) -> Answer 
     };
     let Some(object) = found else { return Ok(None) };
     let access = asker.access(snapshot);
-    answer(wanted, |privilege| privilege.is_some_and(|privilege| access.holds(object, privilege, None)))
+    answer(wanted, |privilege| holds(&access, object, privilege))
+}
+
+fn holds(access: &Access<'_>, object: &Object, privilege: Option<Privilege>) -> bool {
+    match privilege {
+        Some(privilege) => access.holds(object, privilege, None),
+        None => access.owns(object),
+    }
+}
+
+/// `has_function_privilege`; what is built in may be called by everybody.
+pub fn of_function(context: &SystemContext, arguments: Arguments<'_>) -> Answer {
+    let Some((asker, [function, wanted])) = split(context, arguments)? else { return Ok(None) };
+    let oid = match function {
+        Value::Int(oid) => Some(*oid),
+        other => function_oid(context, &text(other)),
+    };
+    let access = asker.access(&context.scope.snapshot);
+    let object = oid.and_then(|oid| object_of(&context.scope.snapshot, oid));
+    answer(wanted, |privilege| match (object, privilege) {
+        (Some(object), Some(privilege)) => access.holds(object, privilege, None),
+        (_, privilege) => privilege == Some(Privilege::Execute),
+    })
 }
 
 /// `pg_has_role`
@@ -179,6 +198,7 @@ fn answer(wanted: &Value, holds: impl Fn(Option<Privilege>) -> bool) -> Answer {
             "USAGE" => Some(Privilege::Usage),
             "CREATE" => Some(Privilege::Create),
             "CONNECT" => Some(Privilege::Connect),
+            "EXECUTE" => Some(Privilege::Execute),
             "TRUNCATE" | "REFERENCES" | "TRIGGER" | "TEMPORARY" | "TEMP" => None,
             granted if granted.ends_with(" WITH GRANT OPTION") => None,
             _ => {

@@ -77,10 +77,16 @@ functions! {
             Ok(object.and_then(|object| object.query()).and_then(|query| text(&format!(" {};", query.trim()))))
         };
         "pg_get_expr" | "pg_get_constraintdef" | "pg_get_indexdef" | "pg_get_ruledef" | "pg_get_triggerdef"
-        | "pg_get_functiondef" | "pg_get_function_result" | "pg_get_function_arguments"
-        | "pg_get_function_identity_arguments" | "pg_get_partkeydef" | "pg_get_serial_sequence"
+        | "pg_get_partkeydef" | "pg_get_serial_sequence"
         | "pg_get_statisticsobjdef_columns" | "pg_get_function_sqlbody" | "pg_collation_for"
         | "pg_tablespace_location" | "inet_server_addr" => |_, _| Ok(None);
+        "pg_get_functiondef" => |context, a| Ok(function(context, a).and_then(|own| text(&own.header.statement)));
+        "pg_get_function_result" => |context, a| {
+            Ok(function(context, a).and_then(|own| text(&names::type_name(&own.returns))))
+        };
+        "pg_get_function_arguments" | "pg_get_function_identity_arguments" => |context, a| {
+            Ok(function(context, a).and_then(|own| text(&system::arguments_text(own))))
+        };
         "inet_client_addr" => |context, _| Ok(text(&context.facts.client));
         "obj_description" | "shobj_description" => |context, a| {
             let object = int(a, 0).and_then(|oid| object_of(&context.scope.snapshot, oid));
@@ -140,7 +146,8 @@ functions! {
         "has_schema_privilege" => privileges::of_schema;
         "has_database_privilege" => privileges::of_database;
         "pg_has_role" => privileges::of_role;
-        "has_function_privilege" | "has_sequence_privilege" | "has_type_privilege"
+        "has_function_privilege" => privileges::of_function;
+        "has_sequence_privilege" | "has_type_privilege"
         | "has_tablespace_privilege" | "has_server_privilege" | "has_language_privilege"
         | "has_foreign_data_wrapper_privilege" | "pg_type_is_visible" | "pg_function_is_visible"
         | "pg_collation_is_visible" | "pg_operator_is_visible" | "pg_opclass_is_visible" | "pg_ts_config_is_visible"
@@ -169,6 +176,11 @@ functions! {
 
 static NAMES: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| FUNCTIONS.iter().map(|function| function.name).collect());
+
+/// Whether one of them has the name.
+pub fn is_named(name: &str) -> bool {
+    NAMES.contains(name)
+}
 
 /// Adds the functions of this file that a statement calls.
 pub fn register_called(node: &impl Visit, state: &mut SessionState, context: impl FnOnce() -> SystemContext) {
@@ -321,6 +333,31 @@ fn length(arguments: Arguments<'_>) -> Option<i64> {
 /// An argument that is a relation's OID or its name.
 fn oid(context: &SystemContext, arguments: Arguments<'_>, index: usize) -> Option<i64> {
     int(arguments, index).or_else(|| class_oid(context, &string(arguments, index)?))
+}
+
+/// The function of users that a text names, with or without its arguments.
+pub fn function_oid(context: &SystemContext, name: &str) -> Option<i64> {
+    let name = name.split('(').next().unwrap_or_default();
+    let parsed = granary_sql::parse(&format!("SELECT {name}()")).ok()?;
+    let mut found = None;
+    // The visitor never breaks.
+    let _ = parsed.first().and_then(|parsed| match &parsed.statement {
+        granary_sql::Statement::Query(query) => Some(ast::visit_expressions(&query.ast, |expr| {
+            if let ast::Expr::Function(function) = expr
+                && let Ok(Some(object)) = context.scope.function(&function.name)
+            {
+                found = Some(oid_of(object.id()));
+            }
+            ControlFlow::<()>::Continue(())
+        })),
+        _ => None,
+    });
+    found
+}
+
+/// The function of users with an OID.
+fn function<'c>(context: &'c SystemContext, arguments: Arguments<'_>) -> Option<&'c granary_catalog::Function> {
+    object_of(&context.scope.snapshot, int(arguments, 0)?)?.downcast()
 }
 
 /// The schemas of the search path that exist.

@@ -30,6 +30,11 @@ pub enum Wanted {
 pub const PRESENT: &str = "PRESENT";
 pub const MISSING: &str = "MISSING_DATA";
 
+/// What `_status` says.
+pub fn status(is_present: bool) -> &'static str {
+    if is_present { PRESENT } else { MISSING }
+}
+
 /// The rows of one key, as the evaluators read them.
 #[derive(Debug)]
 pub enum KeyRows {
@@ -252,64 +257,31 @@ impl Answerer {
                 next - 1
             });
             let present = at.filter(|&at| answers.present[at]);
-            let row = AnswerRow {
-                time_us: *time,
-                is_present: present.is_some(),
-                effective_us: present.and_then(|at| answers.effective[at]),
-            };
-            let feature = |place: usize| match at {
-                Some(at) => answers.columns[place][at].clone(),
-                None => empty[place].clone(),
-            };
-            self.push_row(&row, asked.keys, feature, out)?;
+            for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
+                out.push(match wanted {
+                    Wanted::Key(index) => asked.keys[*index].clone(),
+                    Wanted::AsOf | Wanted::ValidFrom => time.map(Value::Int),
+                    // Filled in by who knows the next time.
+                    Wanted::ValidTo => None,
+                    Wanted::EffectiveTime => present.and_then(|at| answers.effective[at]).map(Value::Int),
+                    Wanted::Status => Some(Value::Text(status(present.is_some()).into())),
+                    Wanted::Feature(_) => {
+                        let place = place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?;
+                        match at {
+                            Some(at) => answers.columns[place][at].clone(),
+                            None => empty[place].clone(),
+                        }
+                    }
+                });
+            }
         }
         Ok(())
     }
 
-    /// The same for a view of attributes, one time, and the only row of the key that there is: event time and values.
-    pub fn answer_latest(
-        &self,
-        latest: Option<&(i64, Vec<Option<Value>>)>,
-        keys: &[Option<Value>],
-        time_us: Option<i64>,
-        out: &mut [Vec<Option<Value>>],
-    ) -> Result<()> {
-        let is_chosen = |ts_us: i64| {
-            time_us.is_some_and(|time_us| evaluate_attributes(&self.plan, &[ts_us], &[time_us]).contains(&Some(0)))
-        };
-        let latest = latest.filter(|(ts_us, _)| is_chosen(*ts_us));
-        let row = AnswerRow {
-            time_us,
-            is_present: latest.is_some(),
-            effective_us: latest.map(|(ts_us, _)| self.plan.timing.effective(*ts_us)),
-        };
-        let feature =
-            |place: usize| latest.and_then(|(_, values)| values.get(self.attributes[place]).cloned().flatten());
-        self.push_row(&row, keys, feature, out)
-    }
-
-    /// Appends one answer to `out`; `feature` gives the values by the evaluators' places.
-    fn push_row(
-        &self,
-        row: &AnswerRow,
-        keys: &[Option<Value>],
-        feature: impl Fn(usize) -> Option<Value>,
-        out: &mut [Vec<Option<Value>>],
-    ) -> Result<()> {
-        for ((wanted, place), out) in self.wanted.iter().zip(&self.places).zip(out.iter_mut()) {
-            out.push(match wanted {
-                Wanted::Key(index) => keys[*index].clone(),
-                Wanted::AsOf | Wanted::ValidFrom => row.time_us.map(Value::Int),
-                // Filled in by who knows the next time.
-                Wanted::ValidTo => None,
-                Wanted::EffectiveTime => row.effective_us.map(Value::Int),
-                Wanted::Status => Some(Value::Text(if row.is_present { PRESENT } else { MISSING }.into())),
-                Wanted::Feature(_) => {
-                    feature(place.ok_or_else(|| Error::internal("a wanted feature was not evaluated"))?)
-                }
-            });
-        }
-        Ok(())
+    /// The number, in the view, of the attribute that this column wants.
+    pub fn attribute(&self, column: usize) -> Result<usize> {
+        let place = self.places[column].and_then(|place| self.attributes.get(place).copied());
+        place.ok_or_else(|| Error::internal("a wanted feature is no attribute"))
     }
 
     fn evaluate(&self, rows: Option<&KeyRows>, times: &[i64]) -> Result<Answers> {
@@ -355,14 +327,6 @@ impl Answerer {
             }),
         }
     }
-}
-
-/// What one answer says beside its features.
-struct AnswerRow {
-    time_us: Option<i64>,
-    is_present: bool,
-    /// only where it is present
-    effective_us: Option<i64>,
 }
 
 struct Answers {

@@ -14,15 +14,15 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt;
 
-use super::answer::{Answerer, Asked, KeyRows, Wanted};
+use super::answer::{Answerer, Asked, KeyRows, Wanted, status};
 use super::exec::sees_whole_time;
 use super::planner::single_partition;
 use crate::engine::event_rows::FIRST_EVENT_ARRIVAL;
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout, RowsOrigin};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore};
-use crate::row::{Key, Reader, Value, array_of, values_of};
-use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, fold_tiles};
+use crate::row::{Key, Reader, Value, array_of, put_value, values_of};
+use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, attributes_hold, fold_tiles};
 
 /// See the module.
 #[derive(Debug)]
@@ -134,9 +134,9 @@ impl LookupRows {
         let (lookup, reader) = (&self.lookup, self.lookup.reader()?);
         let any = vec![None; lookup.view.keys.len()];
         let mut columns = vec![Vec::new(); lookup.answerer.n_wanted()];
-        let mut rows = 0;
+        let (mut rows, mut places) = (0, Vec::new());
         for key in lookup.existing_keys(&reader, &any, self.now_us)? {
-            lookup.answer(&reader, &key?, self.now_us, &mut columns)?;
+            lookup.answer(&reader, &key?, self.now_us, &mut places, &mut columns)?;
             rows += 1;
         }
         self.batch(&[], &columns, rows)
@@ -178,10 +178,65 @@ impl Lookup {
         now_us: i64,
     ) -> Result<Vec<Vec<Option<Value>>>> {
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
+        let mut places = Vec::new();
         for key in keys {
-            self.answer(reader, key, now_us, &mut out)?;
+            self.answer(reader, key, now_us, &mut places, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// How many columns it has.
+    pub fn n_columns(&self) -> usize {
+        self.answerer.n_wanted()
+    }
+
+    /// What the store has for a key, by its values, as of `now_us`. Leaves in `places` where a row's values are.
+    pub fn find<'a>(
+        &self,
+        reader: &OnlineReader,
+        keys: &impl Fn(usize) -> Option<&'a Value>,
+        now_us: i64,
+        places: &mut Vec<u32>,
+    ) -> Result<Found> {
+        let n_keys = self.view.keys.len();
+        if self.is_of_one_row() {
+            let key = Key::encode((0..n_keys).map(keys));
+            let time_us = key.is_some().then_some(now_us);
+            let row = match key.filter(|key| key.length().is_ok()) {
+                None => None,
+                Some(key) => self.row(reader, &key, now_us, places)?,
+            };
+            return Ok(Found::Row { row, time_us });
+        }
+        let asked: Vec<Option<Value>> = (0..n_keys).map(|key| keys(key).cloned()).collect();
+        let mut columns = vec![Vec::with_capacity(1); self.n_columns()];
+        self.answer(reader, &asked, now_us, places, &mut columns)?;
+        Ok(Found::Values(columns.into_iter().map(|mut column| column.pop().flatten()).collect()))
+    }
+
+    /// One column of what was found.
+    pub fn cell<'a>(
+        &self,
+        found: &'a Found,
+        column: usize,
+        keys: &impl Fn(usize) -> Option<&'a Value>,
+        places: &[u32],
+    ) -> Result<Cell<'a>> {
+        let (row, time_us) = match found {
+            Found::Values(values) => return Ok(Cell::Value(values[column].as_ref())),
+            Found::Row { row, time_us } => (row, time_us),
+        };
+        Ok(match self.answerer.wanted()[column] {
+            Wanted::Key(key) => Cell::Value(keys(key)),
+            Wanted::AsOf | Wanted::ValidFrom => Cell::Time(*time_us),
+            Wanted::ValidTo => Cell::Time(None),
+            Wanted::EffectiveTime => Cell::Time(row.as_ref().map(|row| self.view.plan.timing.effective(row.ts_us))),
+            Wanted::Status => Cell::Text(status(row.is_some())),
+            Wanted::Feature(_) => match row {
+                None => Cell::Value(None),
+                Some(row) => row.value(self.answerer.attribute(column)?, places),
+            },
+        })
     }
 
     pub fn view_name(&self) -> &str {
@@ -232,20 +287,34 @@ impl Lookup {
         Ok(read_key(&self.view, &self.answerer, reader, &key, now_us)?.is_some())
     }
 
+    /// Whether no more than one row of a key can answer.
+    fn is_of_one_row(&self) -> bool {
+        self.view.is_feature_table() || !self.view.is_kept_as_items()
+    }
+
+    /// Appends the answer for a key to `out`, by wanted column.
     fn answer(
         &self,
         reader: &OnlineReader,
         asked: &[Option<Value>],
         now_us: i64,
+        places: &mut Vec<u32>,
         out: &mut [Vec<Option<Value>>],
     ) -> Result<()> {
+        if self.is_of_one_row() {
+            places.clear();
+            let keys = |key: usize| asked[key].as_ref();
+            let found = self.find(reader, &keys, now_us, places)?;
+            for (column, out) in out.iter_mut().enumerate() {
+                out.push(self.cell(&found, column, &keys, places)?.to_value()?);
+            }
+            return Ok(());
+        }
         let key = Key::encode(asked.iter().map(Option::as_ref));
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
         let time = key.is_some().then_some(now_us);
-        if self.view.is_feature_table() || !self.view.is_kept_as_items() {
-            let latest = key.map(|key| self.latest(reader, &key, now_us)).transpose()?.flatten();
-            return self.answerer.answer_latest(latest.as_ref(), asked, time, out);
-        }
+        // one that is longer than the store takes is nobody's
+        let key = key.filter(|key| key.length().is_ok());
         let rows = match &key {
             None => None,
             Some(key) => read_key(&self.view, &self.answerer, reader, key, now_us)?,
@@ -253,21 +322,87 @@ impl Lookup {
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
 
-    /// The one row of a key that can answer, where there is no more than one: its time and its values.
-    fn latest(&self, reader: &OnlineReader, key: &Key, now_us: i64) -> Result<Option<(i64, Vec<Option<Value>>)>> {
+    /// The one row of a key that answers, if it does.
+    fn row(&self, reader: &OnlineReader, key: &Key, now_us: i64, places: &mut Vec<u32>) -> Result<Option<FoundRow>> {
+        let plan = &self.view.plan;
         let latest = match self.view.is_feature_table() {
             true => None,
-            false => reader.latest(self.view.id, key)?,
+            false => reader.latest_bytes(self.view.id, key)?,
         };
-        let latest = latest.map(|latest| (latest.ts_us, latest.values));
-        if !self.view.kind().is_stream() {
-            return Ok(latest);
+        let mut row = latest.map(|latest| (latest.ts_us, latest.bytes, latest.values_at));
+        if self.view.kind().is_stream() {
+            // events are kept as items, since they may be of the future; they arrive behind the rows of a backfill
+            let newest = reader.newest_item(self.view.id, key, needed(plan, now_us))?;
+            if let Some(newest) = newest.filter(|newest| row.as_ref().is_none_or(|row| row.0 <= newest.time_us)) {
+                row = Some((newest.time_us, newest.payload.into(), 0));
+            }
         }
-        // events are kept as items, since they may be of the future; they arrive behind the rows of a backfill
-        let newest = reader.newest_item(self.view.id, key, needed(&self.view.plan, now_us))?;
-        match newest.filter(|newest| latest.as_ref().is_none_or(|(ts_us, _)| *ts_us <= newest.time_us)) {
-            Some(newest) => Ok(Some((newest.time_us, Reader::new(&newest.payload).values()?))),
-            None => Ok(latest),
+        let Some((ts_us, bytes, values_at)) = row else { return Ok(None) };
+        if !attributes_hold(plan, ts_us, now_us) {
+            return Ok(None);
+        }
+        let first_place = places.len();
+        Reader::new(&bytes[values_at..]).places(places)?;
+        Ok(Some(FoundRow { ts_us, bytes, values_at, places: first_place..places.len() }))
+    }
+}
+
+/// What the store has for one key as of one time.
+#[derive(Debug)]
+pub enum Found {
+    /// The row that answers, in a view of which only one can; no time for a NULL key.
+    Row { row: Option<FoundRow>, time_us: Option<i64> },
+    /// By wanted column.
+    Values(Vec<Option<Value>>),
+}
+
+/// A row as it is stored.
+#[derive(Debug)]
+pub struct FoundRow {
+    ts_us: i64,
+    bytes: Arc<[u8]>,
+    values_at: usize,
+    /// among the places that were left when it was found
+    places: Range<usize>,
+}
+
+impl FoundRow {
+    /// A stored value; what was stored before the view had this attribute is NULL.
+    fn value(&self, attribute: usize, places: &[u32]) -> Cell<'_> {
+        match places[self.places.clone()].get(attribute..attribute + 2) {
+            Some(&[start, end]) => Cell::Stored(&self.bytes[self.values_at..][start as usize..end as usize]),
+            _ => Cell::Value(None),
+        }
+    }
+}
+
+/// One value of an answer, where it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Cell<'a> {
+    /// In the bytes of [`put_value`].
+    Stored(&'a [u8]),
+    Value(Option<&'a Value>),
+    Time(Option<i64>),
+    Text(&'static str),
+}
+
+impl Cell<'_> {
+    pub fn to_value(self) -> Result<Option<Value>> {
+        Ok(match self {
+            Cell::Stored(bytes) => Reader::new(bytes).value()?,
+            Cell::Value(value) => value.cloned(),
+            Cell::Time(time_us) => time_us.map(Value::Int),
+            Cell::Text(text) => Some(Value::Text(text.into())),
+        })
+    }
+
+    /// Appends it in the bytes of [`put_value`].
+    pub fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Cell::Stored(bytes) => out.extend_from_slice(bytes),
+            Cell::Value(value) => put_value(out, value),
+            Cell::Time(time_us) => put_value(out, time_us.map(Value::Int).as_ref()),
+            Cell::Text(text) => put_value(out, Some(&Value::Text(text.into()))),
         }
     }
 }

@@ -4,11 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{CastKind, CharacterLength, DataType, Expr, Statement, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{CastKind, CharacterLength, DataType, Expr, Value, VisitMut, VisitorMut};
 
 /// Rewrites in place.
-pub fn rewrite(statement: &mut Statement) {
-    let _ = statement.visit(&mut Lengths);
+pub fn rewrite(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Lengths);
 }
 
 /// How many characters a type has room for; None for any number of them.

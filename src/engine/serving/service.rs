@@ -103,7 +103,7 @@ impl ServiceLookup {
 
     /// Values are those of `keys` and `request`, in their order and types. All rows are out of one state of the store.
     pub fn answer(&self, asked: &[AskedRow], now_us: i64) -> Result<ServedRows> {
-        let mut columns = self.vector.answer(asked, now_us)?;
+        let mut columns = self.vector.columns(asked, now_us)?;
         let own = columns.split_off(self.features.len());
         let (mut present, mut effective_us) = (Vec::with_capacity(self.n_reads), Vec::with_capacity(self.n_reads));
         for pair in own.chunks_exact(2) {

@@ -81,6 +81,13 @@ impl Shape {
 }
 
 impl Shape {
+    /// The combinations of the values in the conditions; `items` tells how many an array parameter has.
+    pub fn most_keys(&self, items: impl Fn(usize) -> usize) -> usize {
+        let of_term = |term: &Term| if let Term::Items(number) = term { items(*number) } else { 1 };
+        let of_column = |terms: &[Term]| terms.iter().map(of_term).fold(0, usize::saturating_add);
+        self.conditions.iter().map(|(_, terms)| of_column(terms)).fold(1, usize::saturating_mul)
+    }
+
     /// The conditions in SQL.
     pub fn conditions_text(&self) -> String {
         let conditions = self.conditions.iter().map(|(column, terms)| {

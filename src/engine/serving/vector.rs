@@ -12,7 +12,8 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::engine::point_in_time::{Lookup, replace_columns};
+use super::ValueRows;
+use crate::engine::point_in_time::{Cell, Found, Lookup, replace_columns};
 use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
 use crate::online::OnlineReader;
@@ -32,6 +33,8 @@ pub struct Vector {
     n_keys: usize,
     n_request: usize,
     reads: Vec<Read>,
+    /// by slot behind the time's, which read and which column of it
+    columns_of_reads: Vec<(usize, usize)>,
     steps: Vec<Step>,
     /// by column that is asked for, its slot
     outputs: Vec<usize>,
@@ -50,8 +53,13 @@ struct Read {
     lookup: Lookup,
     /// for each key of the view, which of the vector's it is
     keys: Vec<usize>,
-    /// whether these are all of the vector's in their order
-    has_all_keys: bool,
+}
+
+/// What the store has for one row that is asked for, by read.
+#[derive(Debug, Default)]
+struct FoundRows {
+    rows: Vec<Found>,
+    places: Vec<u32>,
 }
 
 /// Expressions over earlier slots, in slots of their own.
@@ -110,27 +118,37 @@ impl Vector {
         self.reads.first().map(|read| read.lookup.reader()).transpose()
     }
 
-    /// By column, a value for every row that is asked for, as of `now_us`, all out of one state of the store.
-    pub fn answer(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<Values>> {
-        let reader = self.reader()?;
-        let mut slots = self.asked_slots(asked, now_us);
-        for read in &self.reads {
-            let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
-            let columns = match read.has_all_keys {
-                true => read.lookup.columns(reader, asked.iter().map(|row| row.keys.as_slice()), now_us)?,
-                false => {
-                    let own = |row: &AskedRow| read.keys.iter().map(|key| row.keys[*key].clone()).collect::<Values>();
-                    let own: Vec<Values> = asked.iter().map(own).collect();
-                    read.lookup.columns(reader, own.iter().map(Vec::as_slice), now_us)?
-                }
-            };
-            slots.extend(columns);
+    /// A row for every one that is asked for, as of `now_us`, all out of one state of the store.
+    pub fn rows(&self, asked: &[AskedRow], now_us: i64) -> Result<ValueRows> {
+        if !self.steps.is_empty() {
+            return Ok(ValueRows::of_columns(&self.columns(asked, now_us)?, asked.len()));
         }
+        let mut rows = ValueRows::new(self.outputs.len(), asked.len());
+        self.each(asked, now_us, |row, found| {
+            for slot in &self.outputs {
+                self.cell(*slot, row, found, now_us)?.put(&mut rows.bytes);
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The same, by column.
+    pub fn columns(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<Values>> {
+        let mut slots: Vec<Values> = vec![Vec::new(); self.types.len()];
+        let n_given = self.types.len() - self.steps.iter().map(|step| step.exprs.len()).sum::<usize>();
+        self.each(asked, now_us, |row, found| {
+            for slot in (0..n_given).filter(|slot| self.uses[*slot] > 0) {
+                slots[slot].push(self.cell(slot, row, found, now_us)?.to_value()?);
+            }
+            Ok(())
+        })?;
+        let mut next = n_given..;
         for step in &self.steps {
             let input = |slot: &usize| array_of(&self.types[*slot], slots[*slot].iter().map(Option::as_ref));
             let inputs = step.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
-            for computed in step.evaluate(inputs, asked.len())? {
-                slots.push(values_of(computed.as_ref())?);
+            for (computed, slot) in step.evaluate(inputs, asked.len())?.into_iter().zip(next.by_ref()) {
+                slots[slot] = values_of(computed.as_ref())?;
             }
         }
         let column = |slot: &usize| match self.uses[*slot] {
@@ -140,18 +158,44 @@ impl Vector {
         Ok(self.outputs.iter().map(column).collect())
     }
 
-    /// The keys, request columns and the time, as far as someone needs them.
-    fn asked_slots(&self, asked: &[AskedRow], now_us: i64) -> Vec<Values> {
-        let value = |slot: usize, row: &AskedRow| match slot {
-            key if key < self.n_keys => row.keys[key].clone(),
-            request if request < self.n_keys + self.n_request => row.request[request - self.n_keys].clone(),
-            _ => Some(Value::Int(now_us)),
-        };
-        let slot = |slot: usize| match self.uses[slot] {
-            0 => Vec::new(),
-            _ => asked.iter().map(|row| value(slot, row)).collect(),
-        };
-        (0..self.n_keys + self.n_request + 1).map(slot).collect()
+    /// Calls `with` for every row that is asked for, with what the store has for it.
+    fn each(
+        &self,
+        asked: &[AskedRow],
+        now_us: i64,
+        mut with: impl FnMut(&AskedRow, &FoundRows) -> Result<()>,
+    ) -> Result<()> {
+        let reader = self.reader()?;
+        let mut found = FoundRows::default();
+        for row in asked {
+            found.rows.clear();
+            found.places.clear();
+            for read in &self.reads {
+                let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
+                let rows =
+                    read.lookup.find(reader, &|key| row.keys[read.keys[key]].as_ref(), now_us, &mut found.places)?;
+                found.rows.push(rows);
+            }
+            with(row, &found)?;
+        }
+        Ok(())
+    }
+
+    /// The value of a slot that is not computed.
+    fn cell<'a>(&self, slot: usize, row: &'a AskedRow, found: &'a FoundRows, now_us: i64) -> Result<Cell<'a>> {
+        match slot {
+            key if key < self.n_keys => Ok(Cell::Value(row.keys[key].as_ref())),
+            request if request < self.n_keys + self.n_request => {
+                Ok(Cell::Value(row.request[request - self.n_keys].as_ref()))
+            }
+            time if time == self.n_keys + self.n_request => Ok(Cell::Time(Some(now_us))),
+            column => {
+                let (number, column) = self.columns_of_reads[column - self.n_keys - self.n_request - 1];
+                let read = &self.reads[number];
+                let keys = |key: usize| row.keys[read.keys[key]].as_ref();
+                read.lookup.cell(&found.rows[number], column, &keys, &found.places)
+            }
+        }
     }
 
     /// The keys that any of the views has as of `now_us`, each once, of those that are `bound` to these values where it
@@ -212,7 +256,7 @@ impl Slots {
         for column in columns {
             self.add(Place::Read { read: number, column }, schema.field(column).data_type().clone());
         }
-        Some(Read { lookup, has_all_keys: keys.iter().copied().eq(0..self.n_keys), keys })
+        Some(Read { lookup, keys })
     }
 
     /// The vector of these places.
@@ -222,8 +266,11 @@ impl Slots {
         for slot in outputs.iter().chain(steps.iter().flat_map(|step| &step.inputs)) {
             uses[*slot] += 1;
         }
+        let columns_of_read =
+            |(number, read): (usize, &Read)| (0..read.lookup.n_columns()).map(move |column| (number, column));
+        let columns_of_reads = reads.iter().enumerate().flat_map(columns_of_read).collect();
         let Slots { n_keys, n_request, types, .. } = self;
-        Ok(Vector { n_keys, n_request, reads, steps, outputs, types, uses })
+        Ok(Vector { n_keys, n_request, reads, columns_of_reads, steps, outputs, types, uses })
     }
 
     fn place(&self, place: &Place) -> Result<usize> {

@@ -24,7 +24,7 @@ use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 
 pub use layout::{LATER, Relation, relation};
-pub use postgres::feature_comment;
+pub use postgres::{arguments_text, feature_comment};
 
 /// One setting of a session.
 #[derive(Debug, Clone)]

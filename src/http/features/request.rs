@@ -1,8 +1,11 @@
 //! What clients of the feature server send, as JSON. Names of fields are read as `camelCase` and as `snake_case`; a
 //! field that is not known is refused, so that no option is lost by a slip of the pen.
 
+use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 
@@ -14,8 +17,10 @@ pub const MAX_BATCH_ROWS: usize = 1_000;
 /// What a latency budget may be.
 const BUDGET_MS: std::ops::RangeInclusive<u64> = 100..=2_000;
 
-/// Values by the name of a join key or a request column.
-pub type Named = Map<String, Json>;
+/// Values by the name of a join key or a request column. A name that stands there twice is refused: either value would
+/// be a guess.
+#[derive(Debug, Default)]
+pub struct Named(Map<String, Json>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,6 +225,41 @@ impl Params {
 fn present<'a>(value: Option<&'a str>, field: &str) -> Answered<&'a str> {
     let value = value.filter(|value| !value.is_empty());
     value.ok_or_else(|| Refusal::bad_request(format!("\"{field}\" is missing")))
+}
+
+impl Deref for Named {
+    type Target = Map<String, Json>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Named, D::Error> {
+        deserializer.deserialize_map(NamedVisitor)
+    }
+}
+
+struct NamedVisitor;
+
+impl<'de> Visitor<'de> for NamedVisitor {
+    type Value = Named;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of values by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Named, A::Error> {
+        let mut values = Map::new();
+        while let Some((name, value)) = entries.next_entry::<String, Json>()? {
+            if values.contains_key(&name) {
+                return Err(de::Error::custom(format!("\"{name}\" stands there twice")));
+            }
+            values.insert(name, value);
+        }
+        Ok(Named(values))
+    }
 }
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {

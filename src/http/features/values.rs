@@ -15,14 +15,14 @@ pub fn value_of(json: &Json, data_type: &DataType) -> Result<Option<Value>> {
     let value = match (json, data_type) {
         (Json::Null, _) => return Ok(None),
         (Json::Bool(value), DataType::Boolean) => Value::Bool(*value),
-        (Json::Number(number), DataType::Float32 | DataType::Float64) => match number.as_f64() {
-            Some(value) if *data_type == DataType::Float32 => Value::Float(f64::from(value as f32)),
+        (Json::Number(number), DataType::Float64) => match number.as_f64() {
             Some(value) => Value::Float(value),
             None => return Err(mismatch(json, data_type)),
         },
-        (Json::Number(number), DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Decimal128(..)) => {
-            value_of_text(&number.to_string(), data_type)?
-        }
+        (
+            Json::Number(number),
+            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Decimal128(..),
+        ) => value_of_text(&number.to_string(), data_type)?,
         (Json::String(text), DataType::Binary) => {
             let bytes = STANDARD.decode(text).map_err(|error| {
                 Error::new(Kind::InvalidTextRepresentation, format!("bytes are not in base64: {error}"))
@@ -66,6 +66,8 @@ mod tests {
             (json!("9223372036854775807"), DataType::Int64, Value::Int(i64::MAX)),
             (json!("7"), DataType::Utf8, Value::Text("7".into())),
             (json!(0.5), DataType::Float64, Value::Float(0.5)),
+            (json!(0.1), DataType::Float32, Value::Float(f64::from(0.1_f32))),
+            (json!(-1e300), DataType::Float64, Value::Float(-1e300)),
             (json!(2), DataType::Float64, Value::Float(2.0)),
             (json!("-Infinity"), DataType::Float64, Value::Float(f64::NEG_INFINITY)),
             (json!("NaN"), DataType::Float32, Value::Float(f64::NAN)),
@@ -89,6 +91,8 @@ mod tests {
             (json!("x"), DataType::Int64, "22P02"),
             (json!(1.5), DataType::Int64, "22P02"),
             (json!(70_000), DataType::Int16, "22003"),
+            (json!(1e300), DataType::Float32, "22003"),
+            (json!(1e-300), DataType::Float32, "22003"),
             (json!(7), DataType::Utf8, "42804"),
             (json!({}), DataType::Utf8, "42804"),
             (json!(1), DataType::Boolean, "42804"),
@@ -97,7 +101,7 @@ mod tests {
             (json!("?"), DataType::Binary, "22P02"),
             (json!("1.234"), DataType::Decimal128(4, 2), "22003"),
             (json!("123.4"), DataType::Decimal128(4, 2), "22003"),
-            (json!("a\0b"), DataType::Utf8, "22P02"),
+            (json!("a\0b"), DataType::Utf8, "22021"),
         ];
         for (json, data_type, sqlstate) in cases {
             assert_eq!(value_of(&json, &data_type).unwrap_err().sqlstate(), sqlstate, "{json}");

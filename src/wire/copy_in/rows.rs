@@ -159,12 +159,12 @@ impl Field {
             DataType::List(item) => item.data_type(),
             own => own,
         };
-        if !matches!(item, DataType::Decimal128(..)) || decoded.data_type == self.data_type {
-            return Ok(decoded.value);
+        if !matches!(item, DataType::Decimal128(..)) || decoded.0 == self.data_type {
+            return Ok(decoded.1);
         }
         // more digits than the column has: it rounds, or refuses
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        let array = array_of(&decoded.data_type, [decoded.value.as_ref()])?;
+        let array = array_of(&decoded.0, [decoded.1.as_ref()])?;
         let cast = cast_with_options(&array, &self.data_type, &options)
             .map_err(|error| Error::new(Kind::NumericValueOutOfRange, "numeric field overflow").with_source(error))?;
         value_at(cast.as_ref(), 0)

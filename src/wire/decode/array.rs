@@ -33,7 +33,7 @@ pub fn decode(bytes: Bytes, shown: ShownType, format: Format, number: usize) -> 
     });
     let values: Vec<Option<Value>> = values.collect::<Result<_>>()?;
     let data_type = DataType::new_list(data_type_of(form), true);
-    Ok(Parameter { data_type, value: Some(Value::List(values.into())) })
+    Ok((data_type, Some(Value::List(values.into()))))
 }
 
 /// Decimals share one scale: the greatest among them.
@@ -56,7 +56,7 @@ fn numerics(items: Vec<Option<Bytes>>, format: Format, number: usize) -> Result<
     });
     let values: Vec<Option<Value>> = values.collect::<Result<_>>()?;
     let data_type = DataType::new_list(DataType::Decimal128(38, scale as i8), true);
-    Ok(Parameter { data_type, value: Some(Value::List(values.into())) })
+    Ok((data_type, Some(Value::List(values.into()))))
 }
 
 fn more_dimensions() -> Error {

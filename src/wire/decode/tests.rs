@@ -10,18 +10,18 @@ fn decoded(oid: u32, format: Format, bytes: &[u8]) -> Result<Parameter> {
 
 fn text(oid: u32, text: &str) -> Value {
     let parameter = decoded(oid, Format::Text, text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    parameter.value.expect("not null")
+    parameter.1.expect("not null")
 }
 
 fn error(oid: u32, text: &str) -> String {
     match decoded(oid, Format::Text, text.as_bytes()) {
-        Ok(parameter) => format!("{:?}", parameter.value),
+        Ok(parameter) => format!("{:?}", parameter.1),
         Err(error) => format!("{} {}", error.sqlstate(), error.message()),
     }
 }
 
 fn binary(oid: u32, bytes: &[u8]) -> Value {
-    decoded(oid, Format::Binary, bytes).expect("well-formed").value.expect("not null")
+    decoded(oid, Format::Binary, bytes).expect("well-formed").1.expect("not null")
 }
 
 fn binary_error(oid: u32, bytes: &[u8]) -> String {
@@ -53,7 +53,7 @@ const NUMERIC_ARRAY: u32 = 1231;
 fn a_null_has_the_planned_type() {
     let raw = Raw { number: 1, format: Format::Text, bytes: None };
     let parameter = decode(raw, ShownType::of_oid(INT4).expect("known"), &DataType::Int64).expect("a null");
-    assert_eq!((parameter.data_type, parameter.value), (DataType::Int64, None));
+    assert_eq!((parameter.0, parameter.1), (DataType::Int64, None));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn floats() {
 fn numeric(planned: DataType, number: &str) -> (DataType, Value) {
     let raw = Raw { number: 1, format: Format::Text, bytes: Some(Bytes::copy_from_slice(number.as_bytes())) };
     let parameter = decode(raw, ShownType::of_oid(NUMERIC).expect("known"), &planned).expect("a number");
-    (parameter.data_type, parameter.value.expect("not null"))
+    (parameter.0, parameter.1.expect("not null"))
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn numerics_that_cannot_be_held_are_refused() {
 #[test]
 fn texts_and_bytes() {
     assert_eq!(text(TEXT, "grün"), Value::Text("grün".into()));
-    assert_eq!(binary_error(TEXT, b"a\0b"), "22P02 invalid byte sequence for encoding \"UTF8\": 0x00");
-    assert_eq!(binary_error(TEXT, b"a\xffb"), "22P02 invalid byte sequence for encoding \"UTF8\": 0xff");
+    assert_eq!(binary_error(TEXT, b"a\0b"), "22021 invalid byte sequence for encoding \"UTF8\": 0x00");
+    assert_eq!(binary_error(TEXT, b"a\xffb"), "22021 invalid byte sequence for encoding \"UTF8\": 0xff");
     assert_eq!(text(BYTEA, "\\xDEad 00"), Value::Bytes([0xde, 0xad, 0][..].into()));
     assert_eq!(text(BYTEA, "a\\\\b\\001"), Value::Bytes(b"a\\b\x01"[..].into()));
     assert_eq!(error(BYTEA, "\\xa"), "22023 invalid hexadecimal data: odd number of digits");
@@ -234,9 +234,9 @@ fn arrays_from_text() {
 #[test]
 fn numeric_arrays_share_a_scale() {
     let parameter = decoded(NUMERIC_ARRAY, Format::Text, b"{1.5,NULL,2.25}").expect("numbers");
-    assert_eq!(parameter.data_type, DataType::new_list(DataType::Decimal128(38, 2), true));
+    assert_eq!(parameter.0, DataType::new_list(DataType::Decimal128(38, 2), true));
     let items = [Some(Value::Decimal(150)), None, Some(Value::Decimal(225))];
-    assert_eq!(parameter.value, Some(Value::List(items.into())));
+    assert_eq!(parameter.1, Some(Value::List(items.into())));
 }
 
 #[test]

@@ -14,7 +14,6 @@ pub const EPOCH_US: i64 = 946_684_800_000_000;
 pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
     match values {
         Values::Null => unreachable!("a null is written by its length alone"),
-        Values::Plain(values) => values.put(row, Format::Binary, out)?,
         Values::Bool(values) => out.put_u8(values.value(row).into()),
         Values::Int2(values) => out.put_i16(values.value(row)),
         Values::Int4(values) => out.put_i32(values.value(row)),

@@ -25,11 +25,12 @@ fn batch(array: ArrayRef, pg_type: Option<&str>) -> (RecordBatch, Vec<Column>) {
 /// Every row in a format; NULL is `None`.
 fn encoded(array: ArrayRef, pg_type: Option<&str>, format: Format) -> Result<Vec<Option<Vec<u8>>>> {
     let (batch, columns) = batch(array, pg_type);
-    let rows = Rows::new(&batch, &columns, &[format])?;
+    let rows = Rows::new(&batch, &columns, &Formats::All(format))?;
     (0..batch.num_rows())
         .map(|row| {
             let mut body = BytesMut::new();
-            rows.columns[0].0.put(row, format, &mut body)?;
+            let RowCells::Arrays(columns) = &rows.cells else { panic!("a batch has arrays") };
+            columns[0].0.put(row, format, &mut body)?;
             let length = i32::from_be_bytes(body[..4].try_into().expect("four bytes"));
             assert_eq!(usize::try_from(length).unwrap_or(0), body.len() - 4);
             Ok((length >= 0).then(|| body[4..].to_vec()))
@@ -319,7 +320,7 @@ fn metadata_changes_what_is_shown() {
 #[test]
 fn rows_stop_at_what_was_asked_for_and_when_the_outbox_is_full() {
     let (batch, columns) = batch(Arc::new(Int32Array::from_iter_values(0..100_000)), None);
-    let mut rows = Rows::new(&batch, &columns, &[]).expect("encodes");
+    let mut rows = Rows::new(&batch, &columns, &Formats::All(Format::Text)).expect("encodes");
     let mut out = Outbox::default();
     assert_eq!(rows.write(3, &mut out).expect("writes"), 3);
     let written = rows.write(u64::MAX, &mut out).expect("writes");
@@ -329,9 +330,9 @@ fn rows_stop_at_what_was_asked_for_and_when_the_outbox_is_full() {
 #[test]
 fn format_codes_are_none_one_or_one_each() {
     let formats = |codes: &[i16]| formats_of(codes, 2, || "mismatch".into()).map_err(|error| error.sqlstate());
-    assert_eq!(formats(&[]), Ok(vec![Format::Text; 2]));
-    assert_eq!(formats(&[1]), Ok(vec![Format::Binary; 2]));
-    assert_eq!(formats(&[1, 0]), Ok(vec![Format::Binary, Format::Text]));
+    assert_eq!(formats(&[]), Ok(Formats::All(Format::Text)));
+    assert_eq!(formats(&[1]), Ok(Formats::All(Format::Binary)));
+    assert_eq!(formats(&[1, 0]), Ok(Formats::Each(vec![Format::Binary, Format::Text])));
     assert_eq!(formats(&[1, 0, 1]), Err("08P01"));
     assert_eq!(formats(&[2]), Err("22023"));
 }

@@ -7,14 +7,13 @@ use arrow::array::ListArray;
 use bytes::{BufMut, BytesMut};
 
 use super::calendar::{MICROS_PER_DAY, civil_from_days};
-use super::{Cells, Format, List, ListStyle, Values};
+use super::{Cells, List, ListStyle, Values};
 use crate::error::{Error, Kind, Result};
 
 /// Writes a value that is not null.
 pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
     match values {
         Values::Null => unreachable!("a null is written by its length alone"),
-        Values::Plain(values) => values.put(row, Format::Text, out)?,
         Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
         Values::Int2(values) => put_display(out, values.value(row)),
         Values::Int4(values) => put_display(out, values.value(row)),
@@ -158,6 +157,9 @@ pub(super) fn put_float8(out: &mut BytesMut, value: f64) {
         return;
     }
     let size = value.abs();
+    if put_few_decimals(out, size) {
+        return;
+    }
     let float = Float {
         fraction_bits: fraction_bits(u64::from(f64::MANTISSA_DIGITS), size.to_bits(), 1023),
         neighbours: (TWO_POW_53..TWO_POW_80)
@@ -168,6 +170,30 @@ pub(super) fn put_float8(out: &mut BytesMut, value: f64) {
         reads_back: |text: &str| text.parse() == Ok(size),
     };
     put_scientific(out, &float.shortest(), 15);
+}
+
+/// Writes a float that has at most four decimals and fifteen digits, as most amounts have; false for any other. No two
+/// decimals of up to fifteen digits are one float, so if the float is that of such a decimal, no shorter one is.
+fn put_few_decimals(out: &mut BytesMut, size: f64) -> bool {
+    const SHIFT: f64 = 1e4;
+    let shifted = (size * SHIFT).round();
+    // both are whole numbers without rounding, so their quotient is the float nearest to the decimal
+    if shifted >= 1e15 || shifted / SHIFT != size {
+        return false;
+    }
+    let shifted = shifted as u64;
+    let (whole, mut decimals) = (shifted / 10_000, shifted % 10_000);
+    put_display(out, whole);
+    if decimals > 0 {
+        let mut digits = [b'.', 0, 0, 0, 0];
+        for digit in digits[1..].iter_mut().rev() {
+            *digit = b'0' + (decimals % 10) as u8;
+            decimals /= 10;
+        }
+        let end = digits.iter().rposition(|digit| *digit != b'0').expect("it has the point");
+        out.put_slice(&digits[..=end]);
+    }
+    true
 }
 
 pub(super) fn put_float4(out: &mut BytesMut, value: f32) {
@@ -420,4 +446,31 @@ fn put_item(items: &Cells, item: usize, scratch: &mut BytesMut, out: &mut BytesM
     }
     out.put_u8(b'"');
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_of_few_decimals_are_written_as_all_others() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut short = 0;
+        for step in 0..200_000_u64 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let size = match step % 4 {
+                0 => f64::from_bits(bits & (i64::MAX as u64)),
+                1 => (bits >> 40) as f64 / [1.0, 10.0, 100.0, 1e3, 1e4, 1e5][(bits % 6) as usize],
+                2 => ((bits >> 14) as f64) / 1e4,
+                // beside such a decimal
+                _ => ((bits >> 30) as f64 / 100.0).next_up(),
+            };
+            let mut out = BytesMut::new();
+            if size.is_finite() && put_few_decimals(&mut out, size) {
+                assert_eq!(out, size.to_string().as_bytes(), "{size:e}");
+                short += 1;
+            }
+        }
+        assert!(short > 50_000);
+    }
 }

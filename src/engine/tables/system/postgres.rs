@@ -2,6 +2,7 @@
 
 mod acl;
 mod catalog;
+mod functions;
 mod information;
 mod server;
 
@@ -12,6 +13,7 @@ use super::rows::Rows;
 use crate::error::Result;
 
 pub use catalog::feature_comment;
+pub use functions::arguments_text;
 
 type Fill = fn(&SystemContext, &mut Rows) -> Result<()>;
 
@@ -26,6 +28,9 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_description") => catalog::pg_description,
         ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
         ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
+        ("pg_catalog", "pg_language") => functions::pg_language,
+        ("pg_catalog", "pg_proc") => functions::pg_proc,
+        ("information_schema", "routines") => functions::routines,
         ("pg_catalog", "pg_matviews") => catalog::pg_matviews,
         ("pg_catalog", "pg_namespace") => catalog::pg_namespace,
         ("pg_catalog", "pg_roles" | "pg_authid" | "pg_user" | "pg_shadow") => server::pg_roles,

@@ -7,11 +7,12 @@ use granary_catalog::{Object, ObjectId, Privilege, Snapshot};
 use crate::access::grants_of;
 
 /// Letters in PostgreSQL's order. The predefined roles of a workspace have none.
-const LETTERS: [(Privilege, char); 7] = [
+const LETTERS: [(Privilege, char); 8] = [
     (Privilege::Insert, 'a'),
     (Privilege::Select, 'r'),
     (Privilege::Update, 'w'),
     (Privilege::Delete, 'd'),
+    (Privilege::Execute, 'X'),
     (Privilege::Usage, 'U'),
     (Privilege::Create, 'C'),
     (Privilege::Connect, 'c'),
@@ -25,6 +26,7 @@ pub fn of(snapshot: &Snapshot, object: &Object) -> Option<Vec<String>> {
     let own = match object {
         Object::Workspace(_) => "Cc",
         Object::Schema(_) => "UC",
+        Object::Function(_) => "X",
         _ => "arwd",
     };
     let mut by_grantee: BTreeMap<Option<ObjectId>, Vec<Privilege>> = BTreeMap::new();

@@ -10,9 +10,10 @@ use crate::error::Result;
 
 /// The access method of a table, "heap".
 const HEAP: i64 = 2;
-/// `pg_class` and `pg_namespace`, whose comments `pg_description` holds.
+/// `pg_class`, `pg_namespace` and `pg_proc`, whose comments `pg_description` holds.
 const CLASS_OF_RELATIONS: i64 = 1259;
 const CLASS_OF_SCHEMAS: i64 = 2615;
+const CLASS_OF_FUNCTIONS: i64 = 1255;
 
 impl SystemContext {
     /// The workspace's relations with their kinds.
@@ -199,7 +200,11 @@ pub fn pg_type(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn pg_description(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Some(comment) = &object.header().comment else { continue };
-        let class = if object.downcast::<Schema>().is_some() { CLASS_OF_SCHEMAS } else { CLASS_OF_RELATIONS };
+        let class = match object {
+            Object::Schema(_) => CLASS_OF_SCHEMAS,
+            Object::Function(_) => CLASS_OF_FUNCTIONS,
+            _ => CLASS_OF_RELATIONS,
+        };
         row!(rows, objoid: oid_of(object.id()), classoid: class, objsubid: 0, description: comment);
     }
     for (object, _) in context.relations() {

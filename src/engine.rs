@@ -8,6 +8,7 @@ mod arithmetic;
 mod array_text;
 mod context;
 mod error;
+mod event_rows;
 mod expiry;
 mod explain;
 mod folding;
@@ -32,6 +33,7 @@ mod yielding;
 pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
+pub use event_rows::{FIRST_EVENT_ARRIVAL, event_rows, rows_of_events, stream_of};
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
@@ -50,6 +52,7 @@ pub use rows::{
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
+pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};

@@ -12,10 +12,13 @@ pub mod access;
 pub mod row;
 pub mod tile;
 
+pub mod ingest_log;
 pub mod offline;
 pub mod online;
 
 pub mod engine;
+
+pub mod ingest;
 
 pub mod warehouse;
 

@@ -215,6 +215,14 @@ impl OfflineStore {
         Ok(self.newest(id, &self.slot(id)).await?.map(|newest| newest.table))
     }
 
+    /// The same, and the newest version of the application transaction `app_id` that it has seen.
+    pub async fn table_since(&self, id: &str, app_id: &str) -> Result<Option<(Arc<OfflineTable>, Option<i64>)>> {
+        self.path(id)?;
+        let Some(newest) = self.newest(id, &self.slot(id)).await? else { return Ok(None) };
+        let version = newest.transaction_version(app_id).boxed().await?;
+        Ok(Some((newest.table, version)))
+    }
+
     /// The tables whose names begin so, in order.
     pub fn tables_beginning(&self, start: &str) -> Result<Vec<String>> {
         let failed = |error| io_error("list the folder", &self.root, error);

@@ -26,6 +26,8 @@ use crate::row::{Key, Value, bucket_of};
 use cache::RowCache;
 use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
 
+/// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
+pub const FIRST_PUSHED: i64 = 1 << 62;
 pub const DEFAULT_SHARDS: u32 = 4;
 const MAX_SHARDS: u32 = 1024;
 const META_FILE: &str = "store.json";
@@ -148,7 +150,8 @@ impl OnlineStore {
     }
 
     /// Afterwards the view's latest rows are `rows`, one a key, older or newer than before; a reader finds of each key
-    /// the old or the new one, never a gap. Remembers the keys while it runs. Killed and run again it ends the same.
+    /// the old or the new one, never a gap. Items stay. Remembers the keys while it runs. Killed and run again it ends
+    /// the same.
     pub fn replace_latest(&self, view: u64, rows: impl IntoIterator<Item = Result<LatestRow>>) -> Result<()> {
         let mut kept = HashSet::new();
         let mut batch: Vec<LatestRow> = Vec::new();
@@ -166,7 +169,7 @@ impl OnlineStore {
         for key in self.reader()?.keys(view)? {
             let key = key?;
             if !kept.contains(&key) {
-                self.remove_key(view, &key)?;
+                self.shards[self.shard_of(&key)].remove_latest(view, &key)?;
             }
         }
         Ok(())
@@ -182,7 +185,8 @@ impl OnlineStore {
         self.remove(view, &Doom::Items { start_us: range.start, end_us: range.end, before: u64::MAX })
     }
 
-    /// Afterwards the view's items with a time in `range` are `rows`, and those that others put meanwhile.
+    /// Afterwards the view's items with a time in `range` are `rows`, those that others put meanwhile, and those from
+    /// [`FIRST_PUSHED`] on.
     ///
     /// Rows may come in any order and number. New ones are written over old ones first, what is left of the old
     /// ones goes last: at any moment a reader finds of each item the old or the new state, never a gap. Killed and

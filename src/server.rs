@@ -72,6 +72,7 @@ impl Server {
         };
         // before anybody can ask: what a crash left between the two stores
         materialize::catch_up(&warehouse).await;
+        warehouse.ingest.start().await?;
         let listener = listen(config.listen, "--listen").await?;
         let http = match config.http {
             Some(address) => Some(listen(address, "--http").await?),
@@ -108,8 +109,10 @@ impl Server {
         // Beside the clients: what it removes, nobody can see.
         let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let expiry = tokio::spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
+        let flushing = tokio::spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         stopped.cancel();
+        flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
         if let Some(http) = http {
@@ -130,6 +133,30 @@ async fn expire(warehouse: Arc<Warehouse>, interval: Duration, shutdown: Cancell
             materialize::expire(&warehouse).await;
         };
         if shutdown.run_until_cancelled(work).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// So often events go from memory into the offline store, if they are not many before.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Brings the events of streams into the offline store, again and again, and a last time at the end.
+async fn flush(warehouse: Arc<Warehouse>, stopped: CancellationToken) {
+    let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let wants_flush = Arc::clone(&warehouse.ingest.wants_flush);
+    loop {
+        let is_last = tokio::select! {
+            () = stopped.cancelled() => true,
+            _ = ticks.tick() => false,
+            () = wants_flush.notified() => false,
+        };
+        warehouse.ingest.flush().await;
+        if let Err(error) = warehouse.ingest.shorten().await {
+            tracing::warn!(%error, "an ingest log could not be shortened");
+        }
+        if is_last {
             return;
         }
     }

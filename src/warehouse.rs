@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId};
+use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId, Stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
 use crate::engine::{
-    Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, is_named_by_objects,
-    tables_of,
+    Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, events_table,
+    is_named_by_objects, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
+use crate::ingest::Ingest;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
@@ -35,9 +36,11 @@ pub struct Warehouse {
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
     pub engine: Arc<Engine>,
+    pub ingest: Arc<Ingest>,
     pub clock: Clock,
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
+    stores: ReadStores,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// held, by view, while its spans are folded
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
@@ -78,11 +81,20 @@ impl Warehouse {
             spill_folder,
             parallelism: config.parallelism,
         })?;
-        Ok(Warehouse {
+        let stores = ReadStores {
+            engine: Arc::new(engine),
             catalog: Arc::new(catalog),
             offline: Arc::new(offline),
             online: Arc::new(online),
-            engine: Arc::new(engine),
+            tails: Arc::default(),
+        };
+        Ok(Warehouse {
+            catalog: Arc::clone(&stores.catalog),
+            offline: Arc::clone(&stores.offline),
+            online: Arc::clone(&stores.online),
+            engine: Arc::clone(&stores.engine),
+            ingest: Arc::new(Ingest::new(stores.clone(), config.clock.clone(), folder.join("ingest"))),
+            stores,
             clock: config.clock.clone(),
             activity: Arc::default(),
             expiry: Arc::default(),
@@ -96,13 +108,7 @@ impl Warehouse {
 
     /// A planner of queries that sees `scope` at `now_us`.
     pub fn planner(&self, scope: NameScope, now_us: i64) -> QueryPlanner {
-        let stores = ReadStores {
-            engine: Arc::clone(&self.engine),
-            catalog: Arc::clone(&self.catalog),
-            offline: Arc::clone(&self.offline),
-            online: Arc::clone(&self.online),
-        };
-        QueryPlanner::new(stores, scope, now_us)
+        QueryPlanner::new(self.stores.clone(), scope, now_us)
     }
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.
@@ -154,7 +160,8 @@ impl Warehouse {
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
         let written = snapshot.all::<FeatureTable>().into_iter();
         let views = views.chain(written.filter_map(|table| BoundView::of_feature_table(table).ok()));
-        let tables = snapshot.objects().flat_map(|object| tables_of(object));
+        let streams = snapshot.all::<Stream>().into_iter().map(|stream| events_table(stream.header.id));
+        let tables = snapshot.objects().flat_map(|object| tables_of(object)).chain(streams);
         let of_view = |view: BoundView| {
             let mut tables = self.offline.tables_beginning(&view.span_tables()).unwrap_or_default();
             tables.push(view.offline_table());

@@ -43,6 +43,7 @@ use crate::row::{Value, type_name};
 
 use columns_read::columns_read;
 use provider::TableSources;
+use tables::events::{EventTails, SeenEvents, StreamRows};
 use tables::pending::TableWrite;
 use tables::system::{SessionFacts, SystemContext};
 
@@ -156,6 +157,11 @@ pub struct QueryPlanner {
     parameter_types: Vec<Option<DataType>>,
     /// their types and values; none while a statement is only described
     pub(super) parameter_values: Arc<[(DataType, Option<Value>)]>,
+    /// of a stream: which of its rows its relation has
+    pub(in crate::engine) stream_rows: StreamRows,
+    pub(in crate::engine) tails: Arc<EventTails>,
+    /// what the statement has found of the events of streams: every mention of one has the same
+    pub(in crate::engine) seen_events: Arc<SeenEvents>,
     depth: usize,
 }
 
@@ -166,11 +172,12 @@ pub struct ReadStores {
     pub catalog: Arc<Catalog>,
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
+    pub tails: Arc<EventTails>,
 }
 
 impl QueryPlanner {
     pub fn new(stores: ReadStores, scope: NameScope, now_us: i64) -> Self {
-        let ReadStores { engine, catalog, offline, online } = stores;
+        let ReadStores { engine, catalog, offline, online, tails } = stores;
         QueryPlanner {
             engine,
             catalog,
@@ -185,6 +192,9 @@ impl QueryPlanner {
             given: None,
             parameter_types: Vec::new(),
             parameter_values: Arc::default(),
+            stream_rows: StreamRows::All,
+            tails,
+            seen_events: Arc::default(),
             depth: 0,
         }
     }
@@ -215,6 +225,7 @@ impl QueryPlanner {
             scope: self.scope.clone(),
             catalog: Arc::clone(&self.catalog),
             facts: Arc::clone(&self.facts),
+            tails: Arc::clone(&self.tails),
             now_us: self.now_us,
         }
     }
@@ -228,6 +239,11 @@ impl QueryPlanner {
 
     pub fn with_from_source(mut self, from_source: FromSource) -> Self {
         self.from_source = from_source;
+        self
+    }
+
+    pub fn with_stream_rows(mut self, stream_rows: StreamRows) -> Self {
+        self.stream_rows = stream_rows;
         self
     }
 
@@ -524,7 +540,7 @@ impl QueryPlanner {
         Ok(provider_as_source(Arc::new(relation)))
     }
 
-    /// An ordinary relation: a source, a stream's mirror, a table, a view.
+    /// An ordinary relation: a source, a stream, a table, a view.
     pub async fn provider(&self, object: &Object) -> Result<Arc<dyn TableProvider>> {
         match object {
             Object::Source(source) => tables::sources::source_table(self, source).await,

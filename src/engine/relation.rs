@@ -15,7 +15,7 @@ pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, T
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
-pub use table::{FeatureRelation, ReadMode, RowsOrigin, is_on_demand, materialized};
+pub use table::{FeatureRelation, ReadMode, RowsOrigin, in_layout, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.
 pub const EFFECTIVE_TIME: &str = "_effective_time";

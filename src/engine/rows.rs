@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::datasource::{TableProvider, provider_as_source};
+use datafusion::datasource::{TableProvider, provider_as_source, source_as_provider};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::functions_window::row_number::row_number;
@@ -76,7 +76,7 @@ pub async fn rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRe
 /// is that of the whole.
 pub fn is_row_by_row(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::TableScan(scan) => match datafusion::datasource::source_as_provider(&scan.source) {
+        LogicalPlan::TableScan(scan) => match source_as_provider(&scan.source) {
             // what stands behind a view is a plan of its own
             Ok(provider) => provider.get_logical_plan().is_none_or(|plan| is_row_by_row(&plan)),
             Err(_) => false,
@@ -94,8 +94,18 @@ pub async fn rows_without_arrival(
     view: &BoundView,
     request: RowsRequest,
 ) -> Result<LogicalPlan> {
-    let (base, mut filter) = query_in_range(planner, view, request).await?;
-    let schema = Arc::clone(base.schema());
+    let (base, filter) = query_in_range(planner, view, request).await?;
+    let (filter, outputs) = row_columns(planner, view, base.schema(), filter)?;
+    Ok(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?)
+}
+
+/// What the rows of a view are of its query: which of its rows, and their columns but for the arrival.
+pub(super) fn row_columns(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    schema: &DFSchema,
+    mut filter: Expr,
+) -> Result<(Expr, Vec<Expr>)> {
     for key in view.keys.iter().chain(&view.secondary) {
         filter = filter.and(column(&key.name).is_not_null());
     }
@@ -111,9 +121,9 @@ pub async fn rows_without_arrival(
     outputs.push(time_of(view).alias(&view.timestamp));
     outputs.extend(known.map(|known| known.alias(KNOWN_AT)));
     for input in &view.inputs {
-        outputs.push(input_expr(planner, input, &schema)?.alias(&input.name));
+        outputs.push(input_expr(planner, input, schema)?.alias(&input.name));
     }
-    Ok(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?)
+    Ok((filter, outputs))
 }
 
 /// The view's query as it is, not aggregated: its own columns, of the rows that have a time, and one in the range.
@@ -127,7 +137,11 @@ pub async fn transformation_plan(
 }
 
 /// The view's query over its sources, and the condition that leaves the rows of the request.
-async fn query_in_range(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<(LogicalPlan, Expr)> {
+pub(super) async fn query_in_range(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    request: RowsRequest,
+) -> Result<(LogicalPlan, Expr)> {
     let Some(query) = &view.query else {
         return Err(Error::not_supported("computing a feature table from a source"));
     };
@@ -254,7 +268,11 @@ pub async fn query_rows(
 /// The view's rows, sorted by (bucket, keys, time, arrival), in the columns of `row_schema(RowLayout::Events)` and the
 /// bucket.
 pub async fn sorted_rows_plan(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<LogicalPlan> {
-    let plan = rows_plan(planner, view, request).await?;
+    sorted_plan(view, rows_plan(planner, view, request).await?)
+}
+
+/// The rows of `plan`, which are in the columns of `row_schema(RowLayout::Events)`, with the bucket, sorted.
+pub fn sorted_plan(view: &BoundView, plan: LogicalPlan) -> Result<LogicalPlan> {
     let schema = view.row_schema(RowLayout::Events);
     let mut columns: Vec<Expr> = schema.fields().iter().map(|field| column(field.name())).collect();
     let keys: Vec<Expr> = view.keys.iter().map(|key| column(&key.name)).collect();
@@ -335,7 +353,7 @@ pub async fn has_rows_before(planner: &QueryPlanner, view: &BoundView, end_us: i
     Ok(batches.iter().any(|batch| batch.num_rows() > 0))
 }
 
-fn column(name: &str) -> Expr {
+pub(super) fn column(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 

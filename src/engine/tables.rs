@@ -1,5 +1,6 @@
 //! What names in a FROM can mean besides feature relations: sources, stored tables, system views.
 
+pub mod events;
 pub mod export;
 pub mod files;
 pub mod pending;

@@ -21,11 +21,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
 
+use super::event_rows::{event_rows_plan, together};
 use super::folding::{Fold, folded, folded_schema};
 use super::into_datafusion;
 use super::point_in_time::{check_materialized, single_partition};
 use super::query::QueryPlanner;
-use super::relation::{BoundView, RowLayout, TILE, is_on_demand, materialized};
+use super::relation::{BoundView, RowLayout, TILE, in_layout, is_on_demand, materialized};
 use super::rows::{RowsRequest, in_range, sorted_rows_plan, stored_rows_plan};
 use super::sealed::sealed;
 use crate::error::{Error, Kind, Result};
@@ -178,8 +179,12 @@ pub async fn partial_aggregates_plan(
         table_plan(Arc::new(TileTable::new(Arc::clone(view), rows, state)), view)?
     } else {
         check_materialized(view, &materialized(planner, view), (start_us, end_us))?;
-        let tiles = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?);
-        tiles.filter(in_range(column(TILE), start_us, end_us))?.build()?
+        let mut tiles = stored_rows_plan(planner, view).await?;
+        if let Some(events) = event_rows_plan(planner, view).await? {
+            // where a backfill ends inside of a tile there are two of it: its own part, and that of the events
+            tiles = together(tiles, in_layout(planner, view, events)?, &view.row_schema(RowLayout::Tiles))?;
+        }
+        LogicalPlanBuilder::from(tiles).filter(in_range(column(TILE), start_us, end_us))?.build()?
     };
     let mut columns: Vec<Expr> = view.keys.iter().chain(&view.secondary).map(|key| column(&key.name)).collect();
     let width = lit(ScalarValue::DurationMicrosecond(Some(interval_us)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use granary_catalog::{FeatureTable, FeatureView, ObjectId};
+use granary_catalog::{FeatureTable, FeatureView, ObjectId, ViewKind};
 
 use super::run::{run_blocking, useful_from_us};
 use crate::engine::{BoundView, Expired};
@@ -35,8 +35,9 @@ async fn expire_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<Exp
     let now_us = warehouse.clock.now_us();
     let asked_us = now_us.saturating_sub(LONGEST_READ_US);
     let before_us = useful_from_us(view, asked_us);
-    // of a feature table only the newest row answers, whenever that is asked
-    let superseded_us = view.is_feature_table().then(|| asked_us.saturating_add(1));
+    // where all rows are attributes that are known at once, only the newest answers, whenever that is asked
+    let is_newest_enough = view.kind() == ViewKind::StreamAttributes && view.known_at.is_none();
+    let superseded_us = is_newest_enough.then(|| asked_us.saturating_add(1));
     let (online, id) = (Arc::clone(&warehouse.online), view.id);
     let rows = run_blocking(move || {
         let mut rows = 0;

@@ -134,6 +134,16 @@ pub(super) fn read_item(prefix_length: usize, row_key: &[u8], value: &[u8]) -> R
     Ok(Item { time_us, sequence, secondary, payload: payload.to_vec() })
 }
 
+/// The sequence of an item out of the key of its row.
+pub(super) fn read_sequence(prefix_length: usize, row_key: &[u8]) -> Result<i64> {
+    let read = || -> Option<i64> {
+        let mut rest = row_key.get(prefix_length + 1..)?;
+        take_signed(&mut rest)?;
+        take_signed(&mut rest)
+    };
+    read().ok_or_else(|| damaged("item"))
+}
+
 /// The entry of the key listing.
 pub(super) fn listing_key(view: u64, key: &Key) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.as_bytes().len() + 9);

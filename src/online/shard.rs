@@ -14,7 +14,7 @@ use redb::{
 use super::cache::{LastWrites, RowCache, group_of};
 use super::codec;
 use super::errors::{damaged, storage_error};
-use super::{ItemRow, LatestRow};
+use super::{FIRST_PUSHED, ItemRow, LatestRow};
 use crate::error::Result;
 use crate::row::Key;
 
@@ -77,7 +77,7 @@ struct Touched {
 /// Which rows of a (view, key) shall go.
 #[derive(Debug, Clone)]
 pub(super) enum Doom {
-    /// Items in `[start_us, end_us)`, if they are of a generation before `before`.
+    /// Items in `[start_us, end_us)`, if they are of a generation before `before`, and not pushed unless that is all.
     Items {
         start_us: i64,
         end_us: i64,
@@ -91,6 +91,8 @@ pub(super) enum Doom {
     Superseded {
         before_us: i64,
     },
+    /// The latest row.
+    Latest,
     Everything,
 }
 
@@ -198,6 +200,10 @@ impl Shard {
                 return Ok(removed);
             }
         }
+    }
+
+    pub(super) fn remove_latest(&self, view: u64, key: &Key) -> Result<()> {
+        self.write(|tables| tables.remove(view, key, &Doom::Latest)).map(|_| ())
     }
 
     pub(super) fn remove_key(&self, view: u64, key: &Key) -> Result<()> {
@@ -517,8 +523,15 @@ fn doomed(
     doom: &Doom,
 ) -> Result<Vec<Vec<u8>>> {
     let prefix = codec::prefix(view, key)?;
+    let prefix_length = prefix.len();
     let mut found = Vec::new();
     match doom {
+        Doom::Latest => {
+            let row_key = codec::latest_key(prefix);
+            if rows.get(row_key.as_slice()).map_err(|error| storage_error(path, error))?.is_some() {
+                found.push(row_key);
+            }
+        }
         Doom::Everything => {
             let (start, end) = codec::prefix_bounds(prefix);
             scan(rows, path, &start, &end, |row_key, _| {
@@ -529,7 +542,8 @@ fn doomed(
         Doom::Items { start_us, end_us, before } => {
             let (start, end) = codec::item_bounds(prefix, *start_us, *end_us);
             scan(rows, path, &start, &end, |row_key, value| {
-                if codec::read_item_value(value)?.0 < *before {
+                let is_old = codec::read_item_value(value)?.0 < *before;
+                if is_old && (*before == u64::MAX || codec::read_sequence(prefix_length, row_key)? < FIRST_PUSHED) {
                     found.push(row_key.to_vec());
                 }
                 Ok(())

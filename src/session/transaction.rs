@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, Change, Snapshot, Table, Version};
 use granary_sql::Statement;
@@ -11,8 +12,8 @@ use sqlparser::ast;
 use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
-use crate::offline::{Layout, Write, WriteKind};
-use crate::statement::{after_commit, feature_table, schema_of_table};
+use crate::offline::{BatchStream, Layout, Write, WriteKind};
+use crate::statement::{after_commit, feature_table, schema_of_table, stream_of_events};
 use crate::warehouse::Warehouse;
 
 /// As ReadyForQuery says it.
@@ -202,19 +203,30 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWri
     if let Some(table) = feature_table(snapshot, &write.table) {
         return materialize::append(warehouse, table, write).await;
     }
+    if let Some(stream) = stream_of_events(snapshot, &write.table) {
+        let schema = schema_of_table(snapshot, &write.table);
+        let schema = schema.ok_or_else(|| Error::internal("a stream has no columns"))?;
+        let _staged = write.staged.clone();
+        let rows = rows_of(warehouse, write, schema).await?;
+        return warehouse.ingest.append(stream, rows).await.map(|_| ());
+    }
     let Some(schema) = schema_of_table(snapshot, &write.table) else {
         let message = "could not commit: another session dropped a table that this one has written to";
         return Err(Error::new(Kind::SerializationFailure, message));
     };
-    let held = futures::stream::iter(write.batches.into_iter().map(Ok));
     warehouse.offline.create_table(&write.table, Arc::clone(&schema), Layout::Plain).await?;
-    let rows = match &write.staged {
-        None => held.boxed(),
-        Some(staged) => {
-            let staged = rows_in_order(&warehouse.engine, &warehouse.offline, staged.table(), schema).await?;
-            staged.map_err(Error::from).chain(held).boxed()
-        }
-    };
-    warehouse.offline.write(&write.table, Write::new(WriteKind::Append, rows)).await?;
+    let table = write.table.clone();
+    // until its rows are copied
+    let _staged = write.staged.clone();
+    let rows = rows_of(warehouse, write, schema).await?;
+    warehouse.offline.write(&table, Write::new(WriteKind::Append, rows)).await?;
     Ok(())
+}
+
+/// The write's rows, the staged ones first.
+async fn rows_of(warehouse: &Warehouse, write: TableWrite, schema: SchemaRef) -> Result<BatchStream> {
+    let held = futures::stream::iter(write.batches.into_iter().map(Ok));
+    let Some(staged) = &write.staged else { return Ok(held.boxed()) };
+    let staged = rows_in_order(&warehouse.engine, &warehouse.offline, staged.table(), schema).await?;
+    Ok(staged.map_err(Error::from).chain(held).boxed())
 }

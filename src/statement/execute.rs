@@ -338,7 +338,7 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
             _ => {}
         }
     }
-    Ok(())
+    warehouse.ingest.after_change(before, after).await
 }
 
 async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {

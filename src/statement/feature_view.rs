@@ -7,6 +7,7 @@ mod window;
 use std::collections::BTreeSet;
 
 use arrow::datatypes::DataType;
+use futures::TryStreamExt;
 use granary_catalog::{
     AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, LeadingEdge, ObjectId,
     ObjectKind, Stream, Trigger, Window,
@@ -20,7 +21,7 @@ use super::context::{NewObject, StatementContext, check_options};
 use super::select::{self, PlannedQuery};
 use super::stream::is_same_family;
 use super::types::type_name;
-use crate::engine::{BoundView, Interface, RowsRequest, argument_type, check_time_type, rows_plan};
+use crate::engine::{BoundView, Interface, RowsRequest, argument_type, check_time_type, event_rows, rows_plan};
 use crate::error::{Error, Kind, Result};
 use crate::row::normalize_type;
 use crate::tile::{FeatureInput, ViewPlan, window_label};
@@ -136,6 +137,13 @@ async fn check_plan(context: &StatementContext, view: &BoundView) -> Result<()> 
     let planner = context.planner();
     let plan = rows_plan(&planner, view, RowsRequest::Everything).await?;
     planner.state().optimize(&plan)?;
+    // events that are there already were not checked against it
+    let has_events = view.depends_on.iter().any(|id| context.warehouse.ingest.has_events(*id));
+    if has_events && view.kind().is_stream() && context.scope.is_live() {
+        if let Some(mut rows) = event_rows(&planner, view).await? {
+            while rows.try_next().await?.is_some() {}
+        }
+    }
     Ok(())
 }
 

@@ -104,6 +104,12 @@ pub async fn forget(
         .with_hint("delete the rows in the sources"));
     }
     let view = Arc::new(bound(&object)?);
+    if view.depends_on.iter().any(|id| context.warehouse.ingest.has_events(*id)) {
+        let what = format!("DELETE from {kind} \"{name}\", whose stream has events of its own,");
+        return Err(
+            Error::not_supported(what).with_hint("its backfill alone can be forgotten, before events are pushed")
+        );
+    }
     let Some(keys) = named_keys(&context.planner(), &view, &plan)? else {
         let what = format!("DELETE from {kind} \"{name}\" by anything but values of all its join keys");
         return Err(Error::not_supported(what).with_hint(hint(&object)?));

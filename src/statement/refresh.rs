@@ -10,7 +10,7 @@ use sqlparser::ast::Expr;
 use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
-use crate::engine::{BoundView, constant_time};
+use crate::engine::{BoundView, StreamRows, constant_time};
 use crate::error::{Error, Kind, Result};
 use crate::materialize::{self, Materialization, RangeRequest, resolve_range};
 
@@ -20,7 +20,11 @@ pub async fn refresh(context: &mut StatementContext, refresh: &Refresh, cancel: 
     let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
     check(context, view, refresh)?;
     let bound = Arc::new(BoundView::of_feature_view(view)?);
-    let planner = context.planner();
+    // a stream's events come into the stores by themselves; what is materialized is its mirror
+    let planner = match view.kind.is_stream() {
+        true => context.planner().with_stream_rows(StreamRows::Mirror),
+        false => context.planner(),
+    };
     let request = RangeRequest {
         start_us: bound_time(context, refresh.from.as_ref()).await?,
         end_us: bound_time(context, refresh.to.as_ref()).await?,

@@ -8,7 +8,7 @@ use granary_sql::timestamp::parse_timestamp;
 
 use super::context::{NewObject, StatementContext, check_options};
 use super::types::{self, type_name};
-use crate::engine::check_time_type;
+use crate::engine::{OFFSET, check_time_type};
 use crate::error::{Error, Kind, Result};
 
 pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<()> {
@@ -22,6 +22,10 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
         }
         Some(column) => check_time_type(&timestamp, &column.data_type, "the stream")
             .map_err(|error| context.at_ident(&create.timestamp, error))?,
+    }
+    if let Some(declared) = create.columns.iter().find(|column| fold(&column.name) == OFFSET) {
+        let error = Error::new(Kind::ReservedName, format!("column name \"{OFFSET}\" is the server's own"));
+        return Err(context.at_ident(&declared.name, error));
     }
     let mut deduplicate_by = Vec::new();
     for ident in &create.deduplicate_by {
@@ -61,9 +65,25 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
     })?;
     if let Some(header) = header {
         let stream = Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, depends_on: Vec::new() };
+        check_replaced(context, &stream)?;
         context.changes.push(Change::put(stream));
     }
     Ok(())
+}
+
+/// Events were taken in by what the stream was: which columns they have, and which of them count.
+fn check_replaced(context: &StatementContext, stream: &Stream) -> Result<()> {
+    let Some(before) = context.snapshot().get_as::<Stream>(stream.header.id) else { return Ok(()) };
+    let is_same = before.columns == stream.columns
+        && before.timestamp == stream.timestamp
+        && before.deduplicate_by == stream.deduplicate_by
+        && before.ingest == stream.ingest
+        && before.backfill == stream.backfill;
+    if is_same || !context.warehouse.ingest.has_events(stream.header.id) {
+        return Ok(());
+    }
+    Err(Error::not_supported(format!("CREATE OR REPLACE STREAM \"{}\", which has events,", stream.header.name))
+        .with_hint("make a new stream under another name"))
 }
 
 fn granary_sql_error(error: impl std::fmt::Display) -> Error {

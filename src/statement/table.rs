@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Table};
+use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Stream, Table};
 use granary_sql::SqlText;
 use granary_sql::name::fold;
 use sqlparser::ast;
@@ -16,8 +16,8 @@ use super::execute::Parameters;
 use super::select::{self, PlannedQuery};
 use super::{types, view};
 use crate::engine::{
-    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, declared_columns, insert_input,
-    is_system_schema, max_length, run, table_id,
+    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, declared_columns, events_table,
+    insert_input, is_system_schema, max_length, run, table_id,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
@@ -137,7 +137,14 @@ pub fn schema_of(columns: &[Column]) -> SchemaRef {
 /// The columns of the stored table of that name, if a table of the catalog has it.
 pub fn schema_of_table(snapshot: &Snapshot, stored: &str) -> Option<SchemaRef> {
     let table = snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
-    table.map(|table| schema_of(&table.columns)).or_else(|| feature_table(snapshot, stored).map(declared_columns))
+    let stream = || stream_of_events(snapshot, stored).map(|stream| schema_of(&stream.columns));
+    let table = table.map(|table| schema_of(&table.columns));
+    table.or_else(|| feature_table(snapshot, stored).map(declared_columns)).or_else(stream)
+}
+
+/// The stream whose stored events have that name.
+pub fn stream_of_events<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a Stream> {
+    snapshot.all::<Stream>().into_iter().find(|stream| events_table(stream.header.id) == stored)
 }
 
 /// The feature table whose stored rows have that name.
@@ -156,12 +163,26 @@ pub struct Target {
     pub columns: Vec<Column>,
     /// places of its join keys, if it is a feature table
     join_keys: Vec<usize>,
+    /// whose events the rows are
+    stream: Option<Arc<Stream>>,
 }
 
 impl Target {
     fn of_table(table: &Table) -> Target {
         let (name, columns) = (table.header.name.clone(), table.columns.clone());
-        Target { name, stored: table_id(table), columns, join_keys: Vec::new() }
+        Target { name, stored: table_id(table), columns, join_keys: Vec::new(), stream: None }
+    }
+
+    /// Every event has a time.
+    fn of_stream(stream: &Stream) -> Result<Target> {
+        if !stream.deduplicate_by.is_empty() {
+            return Err(Error::not_supported("writing to a stream with DEDUPLICATE BY"));
+        }
+        let column =
+            |column: &Column| Column { nullable: column.nullable && column.name != stream.timestamp, ..column.clone() };
+        let columns = stream.columns.iter().map(column).collect();
+        let (name, stored) = (stream.header.name.clone(), events_table(stream.header.id));
+        Ok(Target { name, stored, columns, join_keys: Vec::new(), stream: Some(Arc::new(stream.clone())) })
     }
 
     /// Its keys and its time cannot be NULL.
@@ -176,7 +197,7 @@ impl Target {
         };
         let join_keys = table.join_keys.iter().map(place).collect::<Result<_>>()?;
         let (name, stored) = (table.header.name.clone(), view.offline_table());
-        Ok(Target { name, stored, columns, join_keys })
+        Ok(Target { name, stored, columns, join_keys, stream: None })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -224,11 +245,17 @@ pub async fn gather(
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let checked = target.clone();
-    let check = move |batch| {
-        let fits = check_nulls(&checked, &batch).and_then(|()| check_keys(&checked, &batch));
+    let mut first = 1;
+    let check = move |batch: RecordBatch| {
+        let fits = check_nulls(&checked, &batch, first);
+        first += batch.num_rows() as u64;
+        let fits = fits.and_then(|()| check_keys(&checked, &batch));
         std::future::ready(fits.and_then(|()| fit_lengths(&checked, batch)))
     };
     let mut rows = rows.and_then(check).boxed();
+    if let Some(stream) = &target.stream {
+        rows = checked_events(context, Arc::clone(stream), rows);
+    }
     let id = &target.stored;
     let pending = Arc::clone(&context.pending);
     let before = pending.iter().find(|write| write.table == *id);
@@ -257,6 +284,21 @@ pub async fn gather(
     Ok(n_written - n_held)
 }
 
+/// Events that every view of the stream can take.
+fn checked_events(context: &StatementContext, stream: Arc<Stream>, rows: BatchStream) -> BatchStream {
+    let (ingest, snapshot) = (Arc::clone(&context.warehouse.ingest), Arc::clone(context.snapshot()));
+    let checked = futures::stream::try_unfold((rows, 1), move |(mut rows, first)| {
+        let (ingest, snapshot, stream) = (Arc::clone(&ingest), Arc::clone(&snapshot), Arc::clone(&stream));
+        async move {
+            let Some(batch) = rows.try_next().await? else { return Ok(None) };
+            ingest.check(&snapshot, &stream, &batch, first).await?;
+            let next = first + batch.num_rows() as u64;
+            Ok::<_, Error>(Some((batch, (rows, next))))
+        }
+    });
+    checked.boxed()
+}
+
 fn count(batches: &[RecordBatch]) -> u64 {
     batches.iter().map(|batch| batch.num_rows() as u64).sum()
 }
@@ -265,7 +307,7 @@ fn count(batches: &[RecordBatch]) -> u64 {
 /// do those of a feature table, which have an order of their own.
 fn new_staged(context: &StatementContext, target: &Target) -> Result<Staged> {
     let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
-    let name = if is_new && target.join_keys.is_empty() {
+    let name = if is_new && target.join_keys.is_empty() && target.stream.is_none() {
         target.stored.clone()
     } else {
         format!("{STAGED}{}", new_storage_id()?)
@@ -413,11 +455,14 @@ pub fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) 
     match object.as_ref() {
         Object::Table(table) => Ok(Target::of_table(table)),
         Object::FeatureTable(table) if verb == INSERT || verb == COPY => Target::of_feature_table(table),
+        Object::Stream(stream) if verb == INSERT || verb == COPY => {
+            Target::of_stream(stream).map_err(|error| context.at(name, error))
+        }
         other => {
             let target = format!("{} \"{}\"", other.kind().as_str(), other.name());
             let is_later = match other.kind() {
                 ObjectKind::FeatureTable => true,
-                ObjectKind::Stream => verb == INSERT || verb == COPY || verb == DELETE,
+                ObjectKind::Stream => verb == DELETE,
                 _ => false,
             };
             let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
@@ -456,11 +501,19 @@ fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
 
-fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
+/// `first`: the number of the batch's first row in the call.
+fn check_nulls(table: &Target, batch: &RecordBatch, first: u64) -> Result<()> {
     for (index, column) in table.columns.iter().enumerate() {
-        if !column.nullable && batch.column(index).null_count() > 0 {
-            return Err(table.null_in(column));
+        let values = batch.column(index);
+        if column.nullable || values.null_count() == 0 {
+            continue;
         }
+        let error = table.null_in(column);
+        let place = (0..values.len()).find(|row| values.is_null(*row)).map(|row| first + row as u64);
+        return Err(match (&table.stream, place) {
+            (Some(_), Some(place)) => error.with_detail(format!("Event {place} has no time. None is stored.")),
+            _ => error,
+        });
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub struct Case {
     pub end: i64,
 }
 
-fn random_case(random: &mut Random) -> Case {
+pub fn random_case(random: &mut Random) -> Case {
     let base = *random.pick(&BASES);
     random_case_at(random, base)
 }
@@ -227,19 +227,27 @@ async fn declare(world: &mut World, case: &Case, events: &[Event]) {
 
 /// The entity, a source that reads `events`, and a stream whose mirror is the source.
 pub async fn declare_sources(world: &mut World, events: &[Event]) {
+    let end_of_mirrors = 2_208_988_800_000_000;
+    declare_sources_until(world, events, Some(end_of_mirrors)).await;
+}
+
+/// The same with a cut-over; without one the stream has no mirror.
+pub async fn declare_sources_until(world: &mut World, events: &[Event], until: Option<i64>) {
     world.run("CREATE TABLE events (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz)").await;
     insert(world, events).await;
     world.run("CREATE ENTITY thing (k text)").await;
     world.run("CREATE SOURCE source AS SELECT * FROM events TIMESTAMP ts").await;
-    world
-        .run(
-            "CREATE STREAM stream (k text, ts timestamptz, v float8, n bigint, s text, known timestamptz) FROM PUSH TIMESTAMP ts \
-             BACKFILL FROM source UNTIL '2040-01-01'",
-        )
-        .await;
+    let backfill = until.map(|until| format!("BACKFILL FROM source UNTIL {}", literal(until)));
+    let columns = "k text, ts timestamptz, v float8, n bigint, s text, known timestamptz";
+    let backfill = backfill.unwrap_or_default();
+    world.run(&format!("CREATE STREAM stream ({columns}) FROM PUSH TIMESTAMP ts {backfill}")).await;
 }
 
 async fn insert(world: &mut World, events: &[Event]) {
+    insert_into(world, "events", events).await;
+}
+
+pub async fn insert_into(world: &mut World, table: &str, events: &[Event]) {
     if events.is_empty() {
         return;
     }
@@ -257,7 +265,7 @@ async fn insert(world: &mut World, events: &[Event]) {
             )
         })
         .collect();
-    world.run(&format!("INSERT INTO events VALUES {}", rows.join(", "))).await;
+    world.run(&format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await;
 }
 
 const ASK: &str =

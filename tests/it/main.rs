@@ -9,6 +9,8 @@ mod ready;
 mod services;
 mod spans;
 mod storage;
+mod stream_crash;
+mod streams;
 mod table_crash;
 mod tables;
 mod tidy;

@@ -49,7 +49,20 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
 impl World {
     /// `now_us` is what the clock always says.
     pub async fn at(now_us: i64) -> World {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        World::open(tempfile::tempdir().expect("a temporary folder"), now_us).await
+    }
+
+    /// Stops, without any farewell, and starts again.
+    pub async fn again(self) -> World {
+        let now_us = self.now_us();
+        let World { warehouse, session, _folder: folder } = self;
+        session.close().await;
+        let left = Arc::try_unwrap(warehouse).map(drop);
+        left.expect("nobody else has the warehouse");
+        World::open(folder, now_us).await
+    }
+
+    async fn open(folder: TempDir, now_us: i64) -> World {
         let server = Server::start(&config(folder.path(), Clock::standing_at(now_us))).await.expect("starts");
         let warehouse = Arc::clone(server.warehouse());
         let login = Login {

@@ -17,6 +17,7 @@ use futures::TryStreamExt;
 use super::answer::{Answerer, Asked, KeyRows, Wanted, status};
 use super::exec::sees_whole_time;
 use super::planner::single_partition;
+use crate::engine::event_rows::FIRST_EVENT_ARRIVAL;
 use crate::engine::relation::{BoundView, FeatureRelation, RowLayout, RowsOrigin};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore};
@@ -267,16 +268,21 @@ impl Lookup {
     }
 
     /// Whether the key has rows by `now_us`: one of a bitemporal view that is known, one of a feature table whose time has
-    /// come. What other views keep has begun.
+    /// come, and so one of a stream view, whose events may be of the future. What other views keep has begun.
     fn has_begun(&self, reader: &OnlineReader, key: &[Option<Value>], now_us: i64) -> Result<bool> {
-        if self.view.known_at.is_none() && !self.view.is_feature_table() {
+        if self.view.known_at.is_none() && !self.view.kind().is_stream() {
             return Ok(true);
         }
         let Some(key) = Key::encode(key.iter().map(Option::as_ref)) else { return Ok(false) };
-        if self.view.is_feature_table() {
-            let start_us = self.view.plan.timing.start_us.unwrap_or(i64::MIN);
-            let begun = start_us..now_us.saturating_add(1);
-            return Ok(reader.newest_item(self.view.id, &key, begun)?.is_some());
+        if self.view.known_at.is_none() {
+            let timing = &self.view.plan.timing;
+            let end_us = match timing.kind {
+                ViewKind::StreamTiled => timing.tile_anchor(now_us),
+                _ => now_us.saturating_add(1),
+            };
+            let start_us = timing.materialized_from(&self.view.plan.windows()).unwrap_or(i64::MIN);
+            let has_item = reader.newest_item(self.view.id, &key, start_us..end_us)?.is_some();
+            return Ok(has_item || reader.latest(self.view.id, &key)?.is_some());
         }
         Ok(read_key(&self.view, &self.answerer, reader, &key, now_us)?.is_some())
     }
@@ -319,14 +325,19 @@ impl Lookup {
     /// The one row of a key that answers, if it does.
     fn row(&self, reader: &OnlineReader, key: &Key, now_us: i64, places: &mut Vec<u32>) -> Result<Option<FoundRow>> {
         let plan = &self.view.plan;
-        let (ts_us, bytes, values_at) = if self.view.is_feature_table() {
-            let newest = reader.newest_item(self.view.id, key, needed(plan, now_us))?;
-            let Some(newest) = newest else { return Ok(None) };
-            (newest.time_us, newest.payload.into(), 0)
-        } else {
-            let Some(latest) = reader.latest_bytes(self.view.id, key)? else { return Ok(None) };
-            (latest.ts_us, latest.bytes, latest.values_at)
+        let latest = match self.view.is_feature_table() {
+            true => None,
+            false => reader.latest_bytes(self.view.id, key)?,
         };
+        let mut row = latest.map(|latest| (latest.ts_us, latest.bytes, latest.values_at));
+        if self.view.kind().is_stream() {
+            // events are kept as items, since they may be of the future; they arrive behind the rows of a backfill
+            let newest = reader.newest_item(self.view.id, key, needed(plan, now_us))?;
+            if let Some(newest) = newest.filter(|newest| row.as_ref().is_none_or(|row| row.0 <= newest.time_us)) {
+                row = Some((newest.time_us, newest.payload.into(), 0));
+            }
+        }
+        let Some((ts_us, bytes, values_at)) = row else { return Ok(None) };
         if !attributes_hold(plan, ts_us, now_us) {
             return Ok(None);
         }
@@ -421,10 +432,14 @@ fn read_key(
         secondary: view.secondary.as_ref().map(|_| Vec::with_capacity(stored.len())),
         partials: vec![Vec::with_capacity(stored.len()); answerer.plan().partials.len()],
     };
+    let is_tiled = matches!(view.kind(), ViewKind::BatchAggregates | ViewKind::StreamTiled);
+    let mut has_rows = false;
     for item in stored {
+        let is_event = item.sequence >= FIRST_EVENT_ARRIVAL;
         let states = match view.stored_layout() {
-            RowLayout::Tiles => answerer.partials_of_payload(&item.payload)?,
-            RowLayout::Events => {
+            RowLayout::Tiles if !is_event => answerer.partials_of_payload(&item.payload)?,
+            RowLayout::Tiles | RowLayout::Events => {
+                has_rows = true;
                 let order = Order { ts_us: item.time_us, arrival: item.sequence };
                 answerer.partials_of_event(&item.payload, order)?
             }
@@ -437,8 +452,7 @@ fn read_key(
             partials.push(state);
         }
     }
-    let is_tiled = matches!(view.kind(), ViewKind::BatchAggregates | ViewKind::StreamTiled);
-    if is_tiled && view.stored_layout() == RowLayout::Events {
+    if is_tiled && has_rows {
         items = fold_tiles(answerer.plan(), &items)?;
     }
     Ok(Some(KeyRows::Aggregates(items)))

@@ -6,21 +6,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::datasource::{TableProvider, TableType};
+use datafusion::datasource::{TableProvider, TableType, provider_as_source};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use granary_catalog::{FeatureTable, Interval, IntervalSet, ObjectId, StoreKind, Stream};
 
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
 use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
+use crate::engine::event_rows::{event_rows_plan, together};
 use crate::engine::into_datafusion;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
-use crate::engine::rows::{RowsRequest, is_row_by_row, rows_without_arrival, stored_rows_plan};
+use crate::engine::rows::{RowsRequest, is_row_by_row, rows_plan, rows_without_arrival, sorted_plan, stored_rows_plan};
+use crate::engine::tables::events::StreamRows;
 use crate::engine::tables::stored::StoredRows;
+use crate::engine::tiles::TileTable;
 use crate::error::{Error, Kind, Result};
 use crate::online::OnlineStore;
 
@@ -184,6 +187,9 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
         return Ok(RowsOrigin::Online(Arc::clone(&planner.online)));
     }
     if on_demand && view.query.is_some() {
+        if let Some(origin) = on_demand_with_events(planner, view).await? {
+            return Ok(origin);
+        }
         let plan = Box::new(rows_without_arrival(planner, view, RowsRequest::Everything).await?);
         let state = Box::new(match is_row_by_row(&plan) {
             true => planner.engine.split_state(planner.now_us),
@@ -193,10 +199,43 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
     }
     check_offline(planner, view)?;
     let state = Box::new(planner.engine.split_state(planner.now_us));
-    let materialized = materialized(planner, view);
-    let plan = Box::new(stored_rows_plan(planner, view).await?);
+    let materialized = Some(materialized(planner, view));
+    let layout = view.stored_layout();
+    let plan = stored_rows_plan(planner, view).await?;
+    if let Some(events) = event_rows_plan(planner, view).await? {
+        let plan = Box::new(together(plan, in_layout(planner, view, events)?, &view.row_schema(layout))?);
+        return Ok(RowsOrigin::Plan { plan, layout, state, materialized, stored: None });
+    }
     let stored = Some(StoredRows::open(planner, view).await?);
-    Ok(RowsOrigin::Plan { plan, layout: view.stored_layout(), state, materialized: Some(materialized), stored })
+    Ok(RowsOrigin::Plan { plan: Box::new(plan), layout, state, materialized, stored })
+}
+
+/// Rows of a stream view from its stream, if that has events: they say themselves in which order they arrived.
+async fn on_demand_with_events(planner: &QueryPlanner, view: &BoundView) -> Result<Option<RowsOrigin>> {
+    let events = match event_rows_plan(planner, view).await {
+        Ok(Some(events)) => events,
+        Ok(None) => return Ok(None),
+        // its rows are computed whole
+        Err(error) if error.kind() == Kind::FeatureNotSupported => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mirror = planner.clone().with_stream_rows(StreamRows::Mirror);
+    let mirror = rows_plan(&mirror, view, RowsRequest::Everything).await?;
+    let (layout, state) = (RowLayout::Events, Box::new(planner.engine.ordered_state(planner.now_us)));
+    let plan = Box::new(together(mirror, events, &view.row_schema(layout))?);
+    Ok(Some(RowsOrigin::Plan { plan, layout, state, materialized: None, stored: None }))
+}
+
+/// Rows of events as the view's offline table would have them.
+pub fn in_layout(planner: &QueryPlanner, view: &BoundView, events: LogicalPlan) -> Result<LogicalPlan> {
+    match view.stored_layout() {
+        RowLayout::Events => Ok(events),
+        RowLayout::Tiles => {
+            let state = planner.engine.ordered_state(planner.now_us);
+            let tiles = TileTable::new(Arc::new(view.clone()), sorted_plan(view, events)?, state);
+            Ok(LogicalPlanBuilder::scan("events", provider_as_source(Arc::new(tiles)), None)?.build()?)
+        }
+    }
 }
 
 /// A feature table that is kept online alone knows its newest rows only. In a development workspace all are kept.

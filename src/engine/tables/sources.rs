@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::Column;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
-use granary_catalog::{FileFormat, Source, SourceDefinition, Stream};
+use granary_catalog::{Backfill, FileFormat, Source, SourceDefinition, Stream};
 
+use super::events::{EventTable, OFFSET, StreamRows, event_schema, events_of};
 use super::files;
 use crate::engine::query::QueryPlanner;
 use crate::engine::relation::time_type;
@@ -74,19 +76,56 @@ fn with_null_text(
     Ok(scan.project(columns)?.build()?)
 }
 
-/// A stream's rows as far as its mirror has them: those before the cut-over, in the stream's columns, once each.
+/// A stream's rows: those of its mirror before the cut-over, in the stream's columns, once each; then its events.
 pub async fn stream_table(planner: &QueryPlanner, stream: &Stream) -> Result<Arc<dyn TableProvider>> {
-    let Some(backfill) = &stream.backfill else {
-        let fields: Vec<_> = stream
-            .columns
-            .iter()
-            .map(|column| {
-                datafusion::arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable)
-            })
-            .collect();
-        let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-        return Ok(Arc::new(datafusion::datasource::empty::EmptyTable::new(schema)));
+    let events = match planner.stream_rows {
+        StreamRows::Mirror => None,
+        StreamRows::All | StreamRows::Events | StreamRows::Given(..) => events_of(planner, stream).await?,
     };
+    let is_whole = matches!(planner.stream_rows, StreamRows::All | StreamRows::Mirror);
+    let events = match events {
+        Some(events) => Some(counted_events(planner, stream, events, !is_whole)?),
+        None if is_whole => None,
+        None => return Ok(Arc::new(EmptyTable::new(event_schema(stream)))),
+    };
+    let mirror = match &stream.backfill {
+        Some(backfill) if is_whole => Some(mirror_plan(planner, stream, backfill).await?),
+        _ => None,
+    };
+    let plan = match (mirror, events) {
+        (Some(mirror), Some(events)) => LogicalPlanBuilder::from(mirror).union(events)?.build()?,
+        (Some(plan), None) | (None, Some(plan)) => plan,
+        (None, None) => {
+            let field =
+                |column: &granary_catalog::Column| Field::new(&column.name, column.data_type.clone(), column.nullable);
+            let fields: Vec<Field> = stream.columns.iter().map(field).collect();
+            return Ok(Arc::new(EmptyTable::new(Arc::new(Schema::new(fields)))));
+        }
+    };
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The events that count: without DEDUPLICATE BY only the mirror does before the cut-over.
+fn counted_events(
+    planner: &QueryPlanner,
+    stream: &Stream,
+    events: Arc<EventTable>,
+    with_offsets: bool,
+) -> Result<LogicalPlan> {
+    let (start_us, end_us) = planner.source_range.unwrap_or((i64::MIN, i64::MAX));
+    let cut_us = match &stream.backfill {
+        Some(backfill) if stream.deduplicate_by.is_empty() => backfill.until_us,
+        _ => i64::MIN,
+    };
+    let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
+    let mut columns: Vec<Expr> =
+        stream.columns.iter().map(|column| Expr::Column(Column::from_name(&column.name))).collect();
+    columns.extend(with_offsets.then(|| Expr::Column(Column::from_name(OFFSET))));
+    let scan = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    Ok(scan.filter(in_range(time, start_us.max(cut_us), end_us))?.project(columns)?.build()?)
+}
+
+async fn mirror_plan(planner: &QueryPlanner, stream: &Stream, backfill: &Backfill) -> Result<LogicalPlan> {
     let mirror = planner.scope.snapshot.get_as::<Source>(backfill.source);
     let mirror = mirror.ok_or_else(|| Error::internal("a stream's backfill source is gone from the catalog"))?;
     let plan = source_plan(planner, mirror).await?;
@@ -103,7 +142,7 @@ pub async fn stream_table(planner: &QueryPlanner, stream: &Stream) -> Result<Arc
     if !stream.deduplicate_by.is_empty() {
         builder = first_of_each(builder, stream, time)?;
     }
-    Ok(Arc::new(ViewTable::new(builder.build()?, None)))
+    Ok(builder.build()?)
 }
 
 const REPEAT: &str = "_repeat";

@@ -96,6 +96,11 @@ pub async fn offline_table(planner: &QueryPlanner, id: &str, schema: SchemaRef) 
     Ok(Arc::new(StoredTable { id: id.to_owned(), schema, versions, pending: Arc::clone(&planner.pending) }))
 }
 
+/// One version of a table of the offline store.
+pub fn version_table(id: &str, schema: SchemaRef, version: Arc<OfflineTable>) -> Arc<dyn TableProvider> {
+    Arc::new(StoredTable { id: id.to_owned(), schema, versions: vec![version], pending: Arc::default() })
+}
+
 /// The rows of an ordinary table of the offline store, in the order in which they were written.
 pub async fn rows_in_order(
     engine: &Engine,

@@ -17,6 +17,7 @@ use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, TableProvider};
 use granary_catalog::Catalog;
 
+use super::events::EventTails;
 use crate::engine::activity::Activity;
 use crate::engine::expiry::Expiry;
 use crate::engine::query::{NameScope, QueryPlanner};
@@ -81,6 +82,7 @@ pub struct SystemContext {
     pub scope: NameScope,
     pub catalog: Arc<Catalog>,
     pub facts: Arc<SessionFacts>,
+    pub tails: Arc<EventTails>,
     pub now_us: i64,
 }
 

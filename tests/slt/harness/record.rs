@@ -14,7 +14,7 @@
 //! parameters a | b | NULL          values of $1, $2, … of the next record, as text; extended only
 //! statement ok [notice "part of it"]
 //! statement count 3                so many rows were written or given
-//! statement error 42703 [position 8] [message "part of it"] [hint "part of it"] [context "part of it"]
+//! statement error 42703 [position 8] [message "part of it"] [hint "part of it"] [detail …] [context "part of it"]
 //! copy count 3 | error 22P04 […]   COPY … FROM STDIN, then ----, then the lines that are sent
 //! query [rowsort] [names]          SQL, then ----, then rows; names: the first line has the columns' names
 //! ```
@@ -68,6 +68,7 @@ pub struct ExpectedError {
     pub position: Option<u32>,
     pub message: Option<String>,
     pub hint: Option<String>,
+    pub detail: Option<String>,
     pub context: Option<String>,
 }
 
@@ -78,7 +79,9 @@ impl ExpectedError {
         if let Some(position) = self.position {
             let _ = write!(text, " position {position}");
         }
-        for (word, part) in [("message", &self.message), ("hint", &self.hint), ("context", &self.context)] {
+        let parts =
+            [("message", &self.message), ("hint", &self.hint), ("detail", &self.detail), ("context", &self.context)];
+        for (word, part) in parts {
             if let Some(part) = part {
                 let _ = write!(text, " {word} \"{}\"", part.replace('"', "'"));
             }
@@ -226,6 +229,7 @@ fn expected_error(facts: &[&str], line: usize) -> Result<ExpectedError, String> 
             }
             "message" => expected.message = Some((*value).to_owned()),
             "hint" => expected.hint = Some((*value).to_owned()),
+            "detail" => expected.detail = Some((*value).to_owned()),
             "context" => expected.context = Some((*value).to_owned()),
             _ => return Err(format!("line {line}: what is {word}")),
         }

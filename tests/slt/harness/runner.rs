@@ -221,6 +221,7 @@ impl<'a> Run<'a> {
             position,
             message: Some(found.message().to_owned()),
             hint: found.hint().map(str::to_owned),
+            detail: found.detail().map(str::to_owned),
             context: found.where_().map(str::to_owned),
         };
         let has = |part: &Option<String>, whole: Option<&str>| match part {
@@ -233,11 +234,12 @@ impl<'a> Run<'a> {
             && (expected.position.is_none() || expected.position == position)
             && has(&expected.message, Some(found.message()))
             && has(&expected.hint, found.hint())
+            && has(&expected.detail, found.detail())
             && has(&expected.context, found.where_());
         if same || blessing() {
             return Ok((!same).then(|| vec![shown.shown()]));
         }
-        Err(format!("{sql}\nexpected: {}\nfound:    {}\n{:?}", expected.shown(), shown.shown(), found.detail()))
+        Err(format!("{sql}\nexpected: {}\nfound:    {}", expected.shown(), shown.shown()))
     }
 
     async fn answer(&self, sql: &str, record: &Record) -> Result<Answer, tokio_postgres::Error> {

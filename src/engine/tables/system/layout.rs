@@ -76,7 +76,8 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "streams",
         "schema name!,name name!,type text!,timestamp text!,deduplicate_by _text!,backfill_source text,\
-         backfill_until timestamptz,columns int4!,owner text!,description text",
+         backfill_until timestamptz,columns int4!,owner text!,description text,state text!,first_offset int8!,\
+         end_offset int8!,flushed_offset int8!,log_bytes int8!,last_error text",
     ),
     ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
     ("views", "schema name!,name name!,query text!,owner text!,description text"),

@@ -56,6 +56,7 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             StreamIngest::Kafka { .. } => "kafka",
             StreamIngest::Postgres { .. } => "postgres",
         };
+        let figures = context.tails.figures(stream.header.id).unwrap_or_default();
         let source = stream.backfill.and_then(|backfill| context.scope.snapshot.get(backfill.source));
         object_row!(context, rows, &stream.header,
             type: kind,
@@ -64,6 +65,12 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             backfill_source: source.map(|source| source.name()),
             backfill_until: stream.backfill.map(|backfill| backfill.until_us),
             columns: stream.columns.len(),
+            state: if figures.end_offset > 0 { "open" } else { "empty" },
+            first_offset: figures.first_offset,
+            end_offset: figures.end_offset,
+            flushed_offset: figures.flushed_offset,
+            log_bytes: figures.log_bytes,
+            last_error: figures.last_error,
         );
     }
     Ok(())

@@ -1,0 +1,126 @@
+//! The rows that feature views make of pushed events: each has its arrival from its event's offset, so that it is the
+//! same row whenever and with whichever others it is computed, online and offline.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::physical_plan::execute_stream;
+use futures::TryStreamExt;
+use granary_catalog::Stream;
+
+use super::query::QueryPlanner;
+use super::relation::{ARRIVAL, BoundView};
+use super::rows::{RowsRequest, column, query_in_range, row_columns};
+use super::tables::events::{OFFSET, StreamRows, events_of};
+use crate::error::{Error, Kind, Result};
+use crate::online::FIRST_PUSHED;
+
+/// The arrival of an event is this, and its offset times [`ARRIVALS_OF_EVENT`]: behind that of every row of a backfill,
+/// which are counted from one.
+pub const FIRST_EVENT_ARRIVAL: i64 = FIRST_PUSHED;
+/// Room for the rows that a query may one day make of one event.
+const ARRIVALS_OF_EVENT: i64 = 1 << 16;
+
+/// The rows of `view` that come from pushed events, in the columns of `row_schema(RowLayout::Events)`; None if its
+/// stream never had any. Errors: 0A000 for a query that does not go event by event.
+pub async fn event_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Result<Option<LogicalPlan>> {
+    let Some(stream) = stream_of(planner, view) else { return Ok(None) };
+    let planner = match planner.stream_rows {
+        StreamRows::Given(..) => planner.clone(),
+        _ => planner.clone().with_stream_rows(StreamRows::Events),
+    };
+    if events_of(&planner, stream).await?.is_none() {
+        return Ok(None);
+    }
+    let (base, filter) = query_in_range(&planner, view, RowsRequest::Everything).await?;
+    let (filter, mut outputs) = row_columns(&planner, view, base.schema(), filter)?;
+    let base = with_offset(base).map_err(|error| match error.kind() {
+        Kind::FeatureNotSupported => Error::not_supported(format!(
+            "a stream's events in feature view \"{}\", whose query does not go event by event",
+            view.name
+        ))
+        .with_hint("its query may only choose, filter and compute: one row of one event"),
+        _ => error,
+    })?;
+    let arrival = lit(FIRST_EVENT_ARRIVAL) + column(OFFSET) * lit(ARRIVALS_OF_EVENT);
+    outputs.insert(view.keys.len() + usize::from(view.secondary.is_some()) + 1, arrival.alias(ARRIVAL));
+    Ok(Some(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?))
+}
+
+/// The stream that a stream view reads.
+pub fn stream_of<'a>(planner: &'a QueryPlanner, view: &BoundView) -> Option<&'a Stream> {
+    view.depends_on.iter().find_map(|id| planner.scope.snapshot.get_as::<Stream>(*id))
+}
+
+/// A plan over events, with their offsets through to its rows.
+fn with_offset(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let has_subquery = |expr: &Expr| {
+        expr.exists(|expr| {
+            Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+        })
+    };
+    for expr in plan.expressions() {
+        if has_subquery(&expr)? {
+            return Err(Error::not_supported("a subquery over events"));
+        }
+    }
+    Ok(match plan {
+        LogicalPlan::TableScan(scan) => {
+            if scan.projected_schema.has_column_with_unqualified_name(OFFSET) {
+                return Ok(LogicalPlan::TableScan(scan));
+            }
+            let provider = source_as_provider(&scan.source)?;
+            let behind = provider.get_logical_plan().map(Cow::into_owned);
+            let behind = behind.ok_or_else(|| Error::not_supported("events beside another relation"))?;
+            LogicalPlanBuilder::from(with_offset(behind)?).alias(scan.table_name)?.build()?
+        }
+        LogicalPlan::Projection(projection) => {
+            let input = with_offset(Arc::unwrap_or_clone(projection.input))?;
+            let mut exprs = projection.expr;
+            if !projection.schema.has_column_with_unqualified_name(OFFSET) {
+                exprs.push(column(OFFSET));
+            }
+            LogicalPlanBuilder::from(input).project(exprs)?.build()?
+        }
+        LogicalPlan::Filter(filter) => {
+            let input = with_offset(Arc::unwrap_or_clone(filter.input))?;
+            LogicalPlan::Filter(Filter::try_new(filter.predicate, Arc::new(input))?)
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            LogicalPlanBuilder::from(with_offset(Arc::unwrap_or_clone(alias.input))?).alias(alias.alias)?.build()?
+        }
+        _ => return Err(Error::not_supported("a query that does not go event by event")),
+    })
+}
+
+/// The rows that `view` makes of these events of its stream.
+pub async fn rows_of_events(planner: &QueryPlanner, view: &BoundView, events: RecordBatch) -> Result<Vec<RecordBatch>> {
+    let Some(stream) = stream_of(planner, view) else { return Ok(Vec::new()) };
+    let given = StreamRows::Given(stream.header.id, events);
+    match event_rows(&planner.clone().with_stream_rows(given), view).await? {
+        Some(rows) => Ok(rows.try_collect().await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Runs [`event_rows_plan`], in any order.
+pub async fn event_rows(planner: &QueryPlanner, view: &BoundView) -> Result<Option<SendableRecordBatchStream>> {
+    let Some(plan) = event_rows_plan(planner, view).await? else { return Ok(None) };
+    let state = planner.engine.ordered_state(planner.now_us);
+    let physical = state.create_physical_plan(&plan).await?;
+    Ok(Some(execute_stream(physical, state.task_ctx())?))
+}
+
+/// Rows of two plans with the same columns, in the columns of `schema`.
+pub fn together(first: LogicalPlan, second: LogicalPlan, schema: &SchemaRef) -> Result<LogicalPlan> {
+    let columns = || schema.fields().iter().map(|field| column(field.name()));
+    let first = LogicalPlanBuilder::from(first).project(columns())?;
+    let second = LogicalPlanBuilder::from(second).project(columns())?.build()?;
+    Ok(first.union(second)?.build()?)
+}

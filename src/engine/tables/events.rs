@@ -1,0 +1,227 @@
+//! The events of streams as rows: those that were flushed to the offline store, and behind them the tail, which waits
+//! for that in memory. Who appends and flushes is not known here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use granary_catalog::{ObjectId, Stream};
+
+use super::stored::version_table;
+use crate::engine::query::QueryPlanner;
+use crate::error::{Error, Result};
+
+/// The place of an event in its stream, beside its columns.
+pub const OFFSET: &str = "_offset";
+
+/// The name of a stream's events in the offline store, and of the application that writes them.
+pub fn events_table(stream: ObjectId) -> String {
+    format!("stream-{}", stream.0)
+}
+
+/// A stream's columns and [`OFFSET`].
+pub fn event_schema(stream: &Stream) -> SchemaRef {
+    let field = |column: &granary_catalog::Column| Field::new(&column.name, column.data_type.clone(), true);
+    let mut fields: Vec<Field> = stream.columns.iter().map(field).collect();
+    fields.push(Field::new(OFFSET, DataType::Int64, false));
+    Arc::new(Schema::new(fields))
+}
+
+/// Which rows the relation of a stream has.
+#[derive(Clone, Default)]
+pub enum StreamRows {
+    /// the mirror's before the cut-over, then the events
+    #[default]
+    All,
+    /// what a backfill materializes
+    Mirror,
+    /// those that were pushed, with their offsets
+    Events,
+    /// the same of one stream, of these events
+    Given(ObjectId, RecordBatch),
+}
+
+/// Events that were taken in and may not be in the offline store yet, ascending by offset.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    pub batches: Vec<RecordBatch>,
+    /// the offset behind the last of them
+    pub end: u64,
+    pub bytes: usize,
+}
+
+/// How far a stream's log is.
+#[derive(Debug, Clone, Default)]
+pub struct StreamFigures {
+    /// of the first event that is still in the log
+    pub first_offset: u64,
+    /// behind the last event
+    pub end_offset: u64,
+    /// behind the last event in the offline store
+    pub flushed_offset: u64,
+    pub log_bytes: u64,
+    pub last_error: Option<String>,
+}
+
+/// The tails of all streams that have any events.
+#[derive(Debug, Default)]
+pub struct EventTails(RwLock<HashMap<u64, Tail>>, Mutex<HashMap<u64, StreamFigures>>);
+
+impl EventTails {
+    pub fn of(&self, stream: ObjectId) -> Option<Tail> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
+    }
+
+    pub fn bytes(&self, stream: ObjectId) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).map_or(0, |tail| tail.bytes)
+    }
+
+    /// From now on the stream has events, from offset `end` on.
+    pub fn open(&self, stream: ObjectId, end: u64) {
+        let tail = Tail { end, ..Tail::default() };
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(stream.0, tail);
+    }
+
+    pub fn figures(&self, stream: ObjectId) -> Option<StreamFigures> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
+    }
+
+    pub fn note(&self, stream: ObjectId, change: impl FnOnce(&mut StreamFigures)) {
+        change(self.1.lock().unwrap_or_else(PoisonError::into_inner).entry(stream.0).or_default());
+    }
+
+    pub fn close(&self, stream: ObjectId) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
+    }
+
+    /// Adds events up to `end`. Those that it has are left out.
+    pub fn push(&self, stream: ObjectId, batch: &RecordBatch, end: u64) -> Result<()> {
+        let mut tails = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails.entry(stream.0).or_default();
+        let mut newest = from_offset(batch, tail.end)?;
+        tail.end = tail.end.max(end);
+        if newest.num_rows() == 0 {
+            return Ok(());
+        }
+        tail.bytes += newest.get_array_memory_size();
+        // few batches, and each row is copied into a longer one no more than once for each doubling
+        while let Some(before) = tail.batches.pop_if(|before| before.num_rows() <= newest.num_rows()) {
+            newest = concat_batches(&newest.schema(), [&before, &newest])
+                .map_err(|error| Error::internal("events do not join").with_source(error))?;
+        }
+        tail.batches.push(newest);
+        Ok(())
+    }
+
+    /// Gives up the events before `offset`.
+    pub fn trim(&self, stream: ObjectId, offset: u64) -> Result<()> {
+        let mut tails = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(tail) = tails.get_mut(&stream.0) else { return Ok(()) };
+        let kept = tail.batches.iter().map(|batch| from_offset(batch, offset)).collect::<Result<Vec<_>>>()?;
+        tail.batches = kept.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+        tail.bytes = tail.batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        Ok(())
+    }
+}
+
+/// The events of a batch, which are ascending by offset, from one on.
+fn from_offset(batch: &RecordBatch, offset: u64) -> Result<RecordBatch> {
+    let offsets = batch
+        .column_by_name(OFFSET)
+        .and_then(|offsets| offsets.as_primitive_opt::<Int64Type>())
+        .ok_or_else(|| Error::internal("events have no offsets"))?;
+    let first = offsets.values().partition_point(|known| known.cast_unsigned() < offset);
+    Ok(batch.slice(first, offsets.len() - first))
+}
+
+/// What a statement has found of each stream.
+#[derive(Default)]
+pub struct SeenEvents(Mutex<HashMap<u64, Option<Arc<EventTable>>>>);
+
+/// The events of a stream as of one moment, each once; None if it never had any.
+pub async fn events_of(planner: &QueryPlanner, stream: &Stream) -> Result<Option<Arc<EventTable>>> {
+    let id = stream.header.id;
+    if let StreamRows::Given(given, batch) = &planner.stream_rows
+        && *given == id
+    {
+        let tail = vec![batch.clone()];
+        return Ok(Some(Arc::new(EventTable { schema: event_schema(stream), stored: None, tail })));
+    }
+    let seen = || planner.seen_events.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = seen().get(&id.0) {
+        return Ok(known.clone());
+    }
+    let found = look(planner, stream).await?;
+    // who was first decides, for all mentions alike
+    Ok(seen().entry(id.0).or_insert(found).clone())
+}
+
+async fn look(planner: &QueryPlanner, stream: &Stream) -> Result<Option<Arc<EventTable>>> {
+    let id = stream.header.id;
+    // the tail first: what leaves it has been stored before
+    let Some(tail) = planner.tails.of(id) else { return Ok(None) };
+    let (name, schema) = (events_table(id), event_schema(stream));
+    let stored = planner.offline.table_since(&name, &name).await?;
+    let end = stored.as_ref().and_then(|(_, end)| *end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
+    if tail.end == 0 && end == 0 {
+        return Ok(None);
+    }
+    let tail = tail.batches.iter().map(|batch| from_offset(batch, end)).collect::<Result<Vec<_>>>()?;
+    let stored = stored.map(|(table, _)| version_table(&name, Arc::clone(&schema), table));
+    Ok(Some(Arc::new(EventTable { schema, stored, tail })))
+}
+
+/// A stream's events with their offsets.
+pub struct EventTable {
+    schema: SchemaRef,
+    stored: Option<Arc<dyn TableProvider>>,
+    tail: Vec<RecordBatch>,
+}
+
+impl fmt::Debug for EventTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventTable").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for EventTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let mut parts = Vec::new();
+        if let Some(stored) = &self.stored {
+            parts.push(stored.scan(state, projection, filters, None).await?);
+        }
+        let tail = std::slice::from_ref(&self.tail);
+        parts.push(MemorySourceConfig::try_new_exec(tail, self.schema(), projection.cloned())?);
+        match parts.len() {
+            1 => Ok(parts.remove(0)),
+            _ => UnionExec::try_new(parts),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Pushed events of streams: from a call into the stream's log, from there online and into the tail that queries read,
+//! and by and by into the offline store.
+//!
+//! * **Appended** is: every dependent view has computed its rows of the events, so none can fail later; they are in the
+//!   log, on disk; their rows are online; and queries see them. Only then is the call answered.
+//! * **Flushed** is: one Delta commit has the events with their offsets, under an application transaction that says up to
+//!   which offset. What a crash interrupts is done again or was done. Then the log lets go of them.
+//! * **Marks** beside the online rows say up to which event they are durable there. At the start the log is read from
+//!   where the offline store ends, and what a mark lacks before that comes from the offline store.
+//!
+//! Nothing is known here of sessions and statements, nor how the log keeps what it is given.
+
+mod check;
+mod consumer;
+mod flush;
+mod online;
+mod payload;
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use granary_catalog::{FeatureView, Object, ObjectId, Snapshot, Stream, StreamIngest};
+use tokio::sync::Notify;
+
+use self::consumer::Consumer;
+use self::online::{events_mark, is_live, item_rows, views_of};
+use self::payload::Payload;
+use crate::access::Asker;
+use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table};
+use crate::error::{Error, Kind, Result, io_error};
+use crate::ingest_log::{IngestLog, Options};
+use crate::offline::BatchStream;
+use crate::time::Clock;
+
+/// An entry of the log gets no more events when it is so long.
+const ENTRY_BYTES: usize = 8 << 20;
+/// Events are flushed when so many bytes of them wait in memory, if their time has not come before.
+const TAIL_BYTES: usize = 64 << 20;
+/// No more events are taken while so many wait, because they cannot be flushed.
+const TAIL_MAX_BYTES: usize = 1 << 30;
+
+/// The logs of all streams that have events.
+pub struct Ingest {
+    stores: ReadStores,
+    clock: Clock,
+    folder: PathBuf,
+    logs: Mutex<HashMap<u64, Arc<StreamLog>>>,
+    /// held while a log is opened or closed
+    opening: tokio::sync::Mutex<()>,
+    /// told when a tail has grown long
+    pub wants_flush: Arc<Notify>,
+}
+
+struct StreamLog {
+    id: ObjectId,
+    log: IngestLog,
+    /// up to which offset the offline store has the events
+    flushed: AtomicU64,
+    /// held by who flushes, or sets marks
+    flushing: tokio::sync::Mutex<()>,
+    /// held by the consumer, from its look at the catalog on
+    taking: Arc<Mutex<()>>,
+}
+
+impl Ingest {
+    /// Logs are in folders of `folder`.
+    pub fn new(stores: ReadStores, clock: Clock, folder: PathBuf) -> Ingest {
+        Ingest {
+            stores,
+            clock,
+            folder,
+            logs: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            wants_flush: Arc::default(),
+        }
+    }
+
+    /// Opens the logs that there are, so that all events are seen; removes those of streams that are gone.
+    pub async fn start(&self) -> Result<()> {
+        let snapshot = self.stores.catalog.snapshot();
+        let fail = |error| io_error("list the folder", &self.folder, error);
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(fail)?.file_name();
+            let id = name.to_string_lossy().strip_prefix("stream-").and_then(|id| id.parse().ok()).map(ObjectId);
+            let Some(id) = id else { continue };
+            match snapshot.get_as::<Stream>(id) {
+                Some(stream) => drop(self.log(stream).await?),
+                None => self.remove(id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses events that some view of the stream cannot take; `first` is the first one's number in the call.
+    pub async fn check(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        stream: &Stream,
+        events: &RecordBatch,
+        first: u64,
+    ) -> Result<()> {
+        check::check(&self.stores, snapshot, stream, (events, first), self.clock.now_us()).await
+    }
+
+    /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
+    /// entry, which has some megabytes, are there all or none; of more an error may leave the first ones.
+    pub async fn append(&self, stream: &Stream, mut rows: BatchStream) -> Result<u64> {
+        if stream.ingest != StreamIngest::Push {
+            return Err(Error::internal("events were pushed to a stream that is not pushed to"));
+        }
+        let log = self.log(stream).await?;
+        let (mut payload, mut count) = (Payload::default(), 0);
+        while let Some(batch) = rows.try_next().await? {
+            let mut start = 0;
+            while start < batch.num_rows() {
+                let rows = rows_at_once(&batch).min(batch.num_rows() - start);
+                payload.add(&batch.slice(start, rows))?;
+                start += rows;
+                if payload.bytes.len() >= ENTRY_BYTES {
+                    count += self.append_entry(stream, &log, std::mem::take(&mut payload)).await?;
+                }
+            }
+        }
+        Ok(count + self.append_entry(stream, &log, payload).await?)
+    }
+
+    async fn append_entry(&self, stream: &Stream, log: &StreamLog, payload: Payload) -> Result<u64> {
+        let Some(events) = NonZeroU32::new(payload.events) else { return Ok(0) };
+        if self.stores.tails.bytes(log.id) > TAIL_MAX_BYTES {
+            self.wants_flush.notify_one();
+            let message = format!("too many events of stream \"{}\" wait for the offline store", stream.header.name);
+            return Err(Error::new(Kind::ConfigurationLimitExceeded, message)
+                .with_hint("the server's log says why they cannot be written there"));
+        }
+        let appended = log.log.append(payload.bytes.into(), events, self.clock.now_us()).await;
+        self.note(log, appended.as_ref().err());
+        appended.map(|_| u64::from(events.get()))
+    }
+
+    /// Whether a stream ever had events.
+    pub fn has_events(&self, stream: ObjectId) -> bool {
+        self.opened(stream).is_some_and(|log| log.log.end() > 0)
+    }
+
+    /// Frees what a commit has dropped, and gives views that it has made or changed the events that there are.
+    pub async fn after_change(&self, before: &Snapshot, after: &Snapshot) -> Result<()> {
+        let is_same = |object: &Arc<Object>| after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object));
+        for object in before.objects().filter(|object| !is_same(object)) {
+            match object.as_ref() {
+                Object::Stream(stream) if after.get_as::<Stream>(stream.header.id).is_none() => {
+                    self.remove(stream.header.id).await?;
+                }
+                Object::FeatureView(view) if view.kind.is_stream() => {
+                    let mark = events_mark(&BoundView::of_feature_view(view)?);
+                    self.stores.online.set_marks(&[(mark, None)])?;
+                }
+                _ => {}
+            }
+        }
+        let was_same = |view: &&FeatureView| before.get_as::<FeatureView>(view.header.id) == Some(*view);
+        for view in after.all::<FeatureView>().into_iter().filter(|view| !was_same(view)) {
+            let stream = view.depends_on.iter().find_map(|id| after.get_as::<Stream>(*id));
+            let Some(stream) = stream.filter(|_| view.kind.is_stream() && view.online) else { continue };
+            if is_live(after, view.header.home.workspace())
+                && let Some(log) = self.opened(stream.header.id)
+            {
+                let view = Arc::new(BoundView::of_feature_view(view)?);
+                self.bring_online(&log, stream, &view).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn opened(&self, stream: ObjectId) -> Option<Arc<StreamLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
+    }
+
+    fn folder_of(&self, stream: ObjectId) -> PathBuf {
+        self.folder.join(format!("stream-{}", stream.0))
+    }
+
+    /// The log of a stream, which begins with the first call.
+    async fn log(&self, stream: &Stream) -> Result<Arc<StreamLog>> {
+        let id = stream.header.id;
+        if let Some(log) = self.opened(id) {
+            return Ok(log);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(log) = self.opened(id) {
+            return Ok(log);
+        }
+        let name = events_table(id);
+        let stored = self.stores.offline.table_since(&name, &name).await?;
+        let flushed = stored.and_then(|(_, end)| end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
+        self.stores.tails.open(id, flushed);
+        let consumer = Consumer {
+            stores: self.stores.clone(),
+            clock: self.clock.clone(),
+            stream: id,
+            wants_flush: Arc::clone(&self.wants_flush),
+            taking: Arc::default(),
+        };
+        let taking = Arc::clone(&consumer.taking);
+        let options = Options::new(self.folder_of(id), id.0);
+        let opened =
+            blocking(move || IngestLog::open(options, flushed, Box::new(move |entries| consumer.take(entries))));
+        let log = opened.await.inspect_err(|_| self.stores.tails.close(id))?;
+        let log = Arc::new(StreamLog {
+            id,
+            log,
+            flushed: AtomicU64::new(flushed),
+            flushing: tokio::sync::Mutex::default(),
+            taking,
+        });
+        for (view, is_online) in views_of(&self.stores.catalog.snapshot(), stream)? {
+            let mark = self.stores.online.mark(&events_mark(&view))?;
+            if is_online && mark.is_none_or(|mark| mark < flushed) {
+                self.bring_online(&log, stream, &view).await?;
+            }
+        }
+        self.note(&log, None);
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Puts the rows that a view makes of all events, from its mark on, into the online store. What comes meanwhile does
+    /// the consumer, under the same keys.
+    async fn bring_online(&self, log: &StreamLog, stream: &Stream, view: &Arc<BoundView>) -> Result<()> {
+        let _flushing = log.flushing.lock().await;
+        // events that are on their way by an older catalog, which may not have the view, are in the tail afterwards
+        let taking = Arc::clone(&log.taking);
+        blocking(move || {
+            drop(taking.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok(())
+        })
+        .await?;
+        let end = log.log.consumed();
+        let snapshot = self.stores.catalog.snapshot();
+        let planner = planner(&self.stores, &snapshot, stream, self.clock.now_us())?;
+        let mark = events_mark(view);
+        let from = self.stores.online.mark(&mark)?.unwrap_or(0);
+        let online = Arc::clone(&self.stores.online);
+        if let Some(mut rows) = event_rows(&planner, view).await? {
+            while let Some(batch) = rows.try_next().await? {
+                let mut rows = item_rows(view, &batch)?;
+                rows.retain(|row| (row.sequence - FIRST_EVENT_ARRIVAL) >> 16 >= from.cast_signed());
+                let (online, id) = (Arc::clone(&online), view.id);
+                blocking(move || online.put_items(id, rows)).await?;
+            }
+        }
+        blocking(move || {
+            online.sync()?;
+            online.set_marks(&[(mark, Some(end))])
+        })
+        .await
+    }
+
+    /// Everything of a stream that is gone.
+    async fn remove(&self, stream: ObjectId) -> Result<()> {
+        let _opening = self.opening.lock().await;
+        let log = self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
+        let folder = self.folder_of(stream);
+        blocking(move || {
+            drop(log);
+            remove_folder(&folder)
+        })
+        .await?;
+        self.stores.tails.close(stream);
+        self.stores.offline.drop_table(&events_table(stream)).await
+    }
+}
+
+/// How a stream's queries are planned: with the names and rights of the server itself.
+fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_us: i64) -> Result<QueryPlanner> {
+    let workspace = stream.header.home.workspace();
+    let workspace = workspace.ok_or_else(|| Error::internal("a stream is in no workspace"))?;
+    // the only relation that a view's query over events may name is the stream
+    let schema = stream.header.home.schema().and_then(|schema| snapshot.get(schema));
+    let search_path = schema.map(|schema| schema.name().to_owned()).into_iter().collect();
+    let scope = NameScope { snapshot: Arc::clone(snapshot), workspace, search_path, asker: Asker::Server };
+    Ok(QueryPlanner::new(stores.clone(), scope, now_us))
+}
+
+/// How many rows of a batch make up a good part of an entry.
+fn rows_at_once(batch: &RecordBatch) -> usize {
+    let row_bytes = (batch.get_array_memory_size() / batch.num_rows().max(1)).max(1);
+    (ENTRY_BYTES / 8 / row_bytes).max(1)
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", folder, error)),
+        _ => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a blocking task died").with_source(error))?
+}

@@ -1,0 +1,196 @@
+//! Files of a log: their names, their headers, and where the last one ends. Knows nothing of queues and threads.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::errors::damaged;
+use super::format::{
+    FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Identity, MARKS_POSITION, Mark, Turn, decode_frame_header,
+    decode_header, encode_header, encode_mark, payload_checksum,
+};
+use crate::error::{Result, io_error};
+
+/// What a segment is called until its header is on disk; there is one at most.
+const UNFINISHED: &str = "next.unfinished";
+/// How much is looked through at a time in search of a frame.
+const SEARCH_BYTES: u64 = 1 << 20;
+
+/// The one segment that is written to.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) identity: Identity,
+    /// Up to where it is on disk; nothing behind that counts.
+    pub(super) durable: Mark,
+    turn: Turn,
+}
+
+pub(super) fn path_of(folder: &Path, first_offset: u64) -> PathBuf {
+    folder.join(format!("{first_offset:020}.log"))
+}
+
+/// The first offsets of the segments in a folder, ascending. What a crash left unfinished is removed.
+pub(super) fn list(folder: &Path) -> Result<Vec<u64>> {
+    let fail = |error| io_error("read", folder, error);
+    let mut first_offsets = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == 20);
+        let first_offset = stem.filter(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()));
+        match first_offset.and_then(|stem| stem.parse().ok()) {
+            Some(first_offset) => first_offsets.push(first_offset),
+            None => return Err(damaged(&path, 0, "its name is not the offset of its first event")),
+        }
+    }
+    first_offsets.sort_unstable();
+    let unfinished = folder.join(UNFINISHED);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &unfinished, error)),
+        _ => Ok(first_offsets),
+    }
+}
+
+/// Opens a segment and reads its header. `first_offset`: what its name says.
+pub(super) fn open(path: &Path, write: bool, stream: u64, first_offset: u64) -> Result<(File, Identity, Mark, Turn)> {
+    let file = File::options().read(true).write(write).open(path).map_err(|error| io_error("open", path, error))?;
+    let mut header = Vec::new();
+    let read = io::Read::read_to_end(&mut io::Read::take(&file, HEADER_BYTES), &mut header);
+    read.map_err(|error| io_error("read", path, error))?;
+    let (identity, mark, turn) = decode_header(&header).map_err(|wrong| damaged(path, wrong.position, wrong.what))?;
+    if identity.stream != stream {
+        return Err(damaged(path, 16, format!("it is of stream {}, not of {stream}", identity.stream)));
+    }
+    if identity.first_offset != first_offset {
+        return Err(damaged(path, 24, format!("its first offset is {}, not that of its name", identity.first_offset)));
+    }
+    Ok((file, identity, mark, turn))
+}
+
+impl Segment {
+    /// A new one without events, of which header and name are on disk. It takes the place of one with the same first
+    /// offset, which then has no events that count.
+    pub(super) fn create(disk: &Disk, folder: &Path, identity: Identity) -> Result<Segment> {
+        let path = path_of(folder, identity.first_offset);
+        let unfinished = folder.join(UNFINISHED);
+        let create = || -> io::Result<File> {
+            let file = disk.create(&unfinished)?;
+            disk.write(&file, &encode_header(&identity), 0)?;
+            disk.sync(&file)?;
+            disk.rename(&unfinished, &path)?;
+            Ok(file)
+        };
+        let file = create().map_err(|error| {
+            // best effort: it is overwritten by the next, and swept when the log is opened
+            let _ = fs::remove_file(&unfinished);
+            io_error("create", &path, error)
+        })?;
+        let durable = Mark { durable_bytes: HEADER_BYTES, end_offset: identity.first_offset };
+        Ok(Segment { path, file, identity, durable, turn: Turn::FIRST })
+    }
+
+    /// The last segment of a log as a crash may have left it. What of a torn group cannot be kept is cut off, and all
+    /// that stays is on disk.
+    pub(super) fn recover(disk: &Disk, folder: &Path, stream: u64, first_offset: u64) -> Result<Segment> {
+        let path = path_of(folder, first_offset);
+        let (file, identity, marked, turn) = open(&path, true, stream, first_offset)?;
+        let fail = |error| io_error("read", &path, error);
+        let length = file.metadata().map_err(fail)?.len();
+        if marked.durable_bytes < HEADER_BYTES || marked.end_offset < first_offset {
+            return Err(damaged(&path, MARKS_POSITION, format!("no such mark can be: {marked:?}")));
+        }
+        if length < marked.durable_bytes {
+            let what = format!("the file ends here, and was on disk up to byte {}", marked.durable_bytes);
+            return Err(damaged(&path, length, what));
+        }
+        let mut segment = Segment { path, file, identity, durable: marked, turn };
+        while let Some(end) = segment.end_of_next(length)? {
+            segment.durable = end;
+        }
+        let kept = segment.durable;
+        if kept.durable_bytes < length {
+            segment.nothing_durable_behind(kept.durable_bytes, length)?;
+            tracing::warn!(
+                "the last {} bytes of \"{}\" were of an unfinished write and are cut off",
+                length - kept.durable_bytes,
+                segment.path.display()
+            );
+            let cut = disk.cut(&segment.file, kept.durable_bytes);
+            cut.map_err(|error| io_error("cut", &segment.path, error))?;
+        }
+        if length != marked.durable_bytes {
+            disk.sync(&segment.file).map_err(|error| io_error("sync", &segment.path, error))?;
+            segment.mark(disk);
+        }
+        Ok(segment)
+    }
+
+    /// Notes what is durable, for whoever opens the file next. It is only a help against damage, so that one which
+    /// cannot be written is left out.
+    pub(super) fn mark(&mut self, disk: &Disk) {
+        let bytes = encode_mark(self.durable, self.identity.salt, self.turn);
+        match disk.write(&self.file, &bytes, self.turn.position()) {
+            Ok(()) => self.turn = self.turn.next(),
+            Err(error) => tracing::warn!("could not mark \"{}\": {error}", self.path.display()),
+        }
+    }
+
+    /// Where the frame behind `durable` ends; `None` if there is none that holds.
+    fn end_of_next(&self, length: u64) -> Result<Option<Mark>> {
+        let fail = |error| io_error("read", &self.path, error);
+        let position = self.durable.durable_bytes;
+        let Some(header) = read_frame_header(&self.file, self.identity.salt, position, length).map_err(fail)? else {
+            return Ok(None);
+        };
+        if length - position < header.frame_bytes() {
+            return Ok(None);
+        }
+        let mut payload = vec![0; header.payload_bytes as usize];
+        self.file.read_exact_at(&mut payload, position + FRAME_HEADER_BYTES as u64).map_err(fail)?;
+        if payload_checksum(&payload) != header.payload_checksum {
+            return Ok(None);
+        }
+        if header.first_offset != self.durable.end_offset {
+            let what = format!("offset {} follows offset {}", header.first_offset, self.durable.end_offset);
+            return Err(damaged(&self.path, position, what));
+        }
+        let end_offset = header.end_offset().expect("checked when it was decoded");
+        Ok(Some(Mark { durable_bytes: position + header.frame_bytes(), end_offset }))
+    }
+
+    /// An error if any frame says that the bytes at `position`, which do not hold, were on disk.
+    fn nothing_durable_behind(&self, position: u64, length: u64) -> Result<()> {
+        let mut window = Vec::new();
+        let mut start = position + 1;
+        while start + FRAME_HEADER_BYTES as u64 <= length {
+            window.resize((length - start).min(SEARCH_BYTES) as usize, 0);
+            let read = self.file.read_exact_at(&mut window, start);
+            read.map_err(|error| io_error("read", &self.path, error))?;
+            let mut candidates = start..;
+            let durable = window.windows(FRAME_HEADER_BYTES).zip(&mut candidates).any(|(bytes, at)| {
+                decode_frame_header(bytes, self.identity.salt, at).is_some_and(|header| header.durable_bytes > position)
+            });
+            if durable {
+                return Err(damaged(&self.path, position, "the frame here does not hold, and later ones do"));
+            }
+            start += (window.len() - FRAME_HEADER_BYTES + 1) as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The header of the frame at `position` of a file so long; `None` if none was written there.
+pub(super) fn read_frame_header(file: &File, salt: u64, position: u64, length: u64) -> io::Result<Option<FrameHeader>> {
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    if length.saturating_sub(position) < FRAME_HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut bytes, position)?;
+    Ok(decode_frame_header(&bytes, salt, position))
+}

@@ -1,0 +1,94 @@
+//! kill -9 in the middle of INSERTs into a stream, many times. Every acknowledged event is counted once, and none twice:
+//! online, as of now, and in the stream itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::crash::Process;
+use crate::random::Random;
+
+const KILLS: u64 = 25;
+const KEYS: i64 = 5;
+/// How long a server runs at most before it is killed; more on a machine where nothing gets done in that.
+const LONGEST_RUN_MS: u64 = 400;
+const MOST_PATIENT_RUN_MS: u64 = 10_000;
+
+/// Pushes event after event, some in calls of several; gives those that were acknowledged, and those that may be there.
+async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
+    let mut acknowledged = Vec::new();
+    for call in 0.. {
+        let start = first + i64::try_from(acknowledged.len()).expect("few");
+        let numbers: Vec<i64> = (start..start + 1 + call % 3).collect();
+        let rows: Vec<String> =
+            numbers.iter().map(|n| format!("('k{}', now() - INTERVAL '1 minute', {n})", n % KEYS)).collect();
+        if client.batch_execute(&format!("INSERT INTO live VALUES {}", rows.join(", "))).await.is_err() {
+            return (acknowledged, numbers);
+        }
+        acknowledged.extend(numbers);
+    }
+    unreachable!("the numbers do not run out")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_events_are_counted_once_everywhere() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut random = Random::new(11);
+    let process = Process::start(folder.path());
+    let declared = "CREATE ENTITY thing (k text);
+         CREATE STREAM live (k text, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
+         CREATE FEATURE VIEW continuous ENTITY thing TIMESTAMP ts
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LAST '1 day') AS total, last(n) OVER (LIFETIME) AS n)
+           AS SELECT k, ts, n FROM live;
+         CREATE FEATURE VIEW newest ENTITY thing TIMESTAMP ts AS SELECT k, ts, n FROM live";
+    process.connect().await.batch_execute(declared).await.expect("declares");
+    process.kill();
+    let (mut acknowledged, mut possible) = (BTreeSet::new(), BTreeSet::new());
+    let mut next = 0;
+    let mut longest_run_ms = LONGEST_RUN_MS;
+    for _ in 0..KILLS {
+        let process = Process::start(folder.path());
+        check(&process.connect().await, &acknowledged, &possible).await;
+        let pushing = tokio::spawn(push(process.connect().await, next));
+        let run = Duration::from_millis(random.below(longest_run_ms));
+        // The moment of the kill is the test's random input, not a wait for something.
+        tokio::task::spawn_blocking(move || {
+            std::thread::park_timeout(run);
+            process.kill();
+        })
+        .await
+        .expect("kills");
+        let (done, cut_short) = pushing.await.expect("only the server's end ends it");
+        acknowledged.extend(done);
+        next = cut_short.last().map_or(next, |last| last + 1);
+        possible.extend(cut_short);
+        if acknowledged.is_empty() {
+            longest_run_ms = MOST_PATIENT_RUN_MS.min(longest_run_ms + longest_run_ms / 4);
+        }
+    }
+    assert!(!acknowledged.is_empty(), "the kills left no time for any work");
+    let process = Process::start(folder.path());
+    check(&process.connect().await, &acknowledged, &possible).await;
+    process.kill();
+}
+
+async fn check(client: &Client, acknowledged: &BTreeSet<i64>, possible: &BTreeSet<i64>) {
+    let rows = client.query("SELECT n FROM live", &[]).await.expect("reads");
+    let found: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let known: BTreeSet<i64> = found.iter().copied().collect();
+    assert_eq!(known.len(), found.len(), "an event is there twice");
+    assert!(acknowledged.is_subset(&known), "lost: {:?}", acknowledged.difference(&known));
+    let strange: Vec<&i64> = known.iter().filter(|n| !acknowledged.contains(n) && !possible.contains(n)).collect();
+    assert!(strange.is_empty(), "never pushed: {strange:?}");
+    for view in ["continuous", "continuous FOR SYSTEM_TIME AS OF now()"] {
+        let sql = format!("SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(total), 0)::bigint FROM {view}");
+        let row = client.query_one(&sql, &[]).await.expect("reads");
+        let (events, total): (i64, i64) = (row.get(0), row.get(1));
+        assert_eq!((events, total), (known.len() as i64, known.iter().sum()), "{view}");
+    }
+    for view in ["continuous", "newest"] {
+        let differences = client.query(&format!("VERIFY FEATURE VIEW {view}"), &[]).await.expect("verifies");
+        assert!(differences.is_empty(), "{view}: {differences:?}");
+    }
+}

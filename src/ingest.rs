@@ -184,6 +184,10 @@ impl Ingest {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
     }
 
+    fn all_opened(&self) -> Vec<Arc<StreamLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     fn folder_of(&self, stream: ObjectId) -> PathBuf {
         self.folder.join(format!("stream-{}", stream.0))
     }

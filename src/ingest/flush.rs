@@ -16,9 +16,7 @@ use crate::offline::{Layout, Write, WriteKind};
 impl Ingest {
     /// Flushes every stream. One that fails is told in the log, and keeps its events for the next time.
     pub async fn flush(&self) {
-        let logs: Vec<Arc<StreamLog>> =
-            self.logs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).values().cloned().collect();
-        for log in logs {
+        for log in self.all_opened() {
             let flushed = self.flush_log(&log).await;
             if let Err(error) = &flushed {
                 tracing::warn!(stream = log.id.0, %error, "events could not be written to the offline store");
@@ -64,8 +62,7 @@ impl Ingest {
 
     /// Lets the logs go of what is flushed.
     pub async fn shorten(&self) -> Result<()> {
-        let logs: Vec<Arc<StreamLog>> =
-            self.logs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).values().cloned().collect();
+        let logs = self.all_opened();
         let shortened = logs.clone();
         let remove = move || logs.iter().try_for_each(|log| log.log.remove_before(log.flushed.load(Ordering::Acquire)));
         let removed = blocking(remove).await;

@@ -47,6 +47,15 @@ impl Process {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("ends");
     }
+
+    /// The moment of the kill is the test's random input, not a wait for something.
+    pub async fn kill_after(self, run: Duration) {
+        let kill = move || {
+            std::thread::park_timeout(run);
+            self.kill();
+        };
+        tokio::task::spawn_blocking(kill).await.expect("kills");
+    }
 }
 
 fn day(number: i64) -> String {
@@ -176,13 +185,7 @@ async fn disturbed(
 ) -> (i64, Vec<String>) {
     let refreshing = tokio::spawn(refreshing);
     let creating = tokio::spawn(creating);
-    // The moment of the kill is the test's random input, not a wait for something.
-    tokio::task::spawn_blocking(move || {
-        std::thread::park_timeout(run);
-        process.kill();
-    })
-    .await
-    .expect("kills");
+    process.kill_after(run).await;
     (refreshing.await.expect("ends"), creating.await.expect("ends"))
 }
 

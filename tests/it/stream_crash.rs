@@ -52,13 +52,7 @@ async fn acknowledged_events_are_counted_once_everywhere() {
         check(&process.connect().await, &acknowledged, &possible).await;
         let pushing = tokio::spawn(push(process.connect().await, next));
         let run = Duration::from_millis(random.below(longest_run_ms));
-        // The moment of the kill is the test's random input, not a wait for something.
-        tokio::task::spawn_blocking(move || {
-            std::thread::park_timeout(run);
-            process.kill();
-        })
-        .await
-        .expect("kills");
+        process.kill_after(run).await;
         let (done, cut_short) = pushing.await.expect("only the server's end ends it");
         acknowledged.extend(done);
         next = cut_short.last().map_or(next, |last| last + 1);

@@ -68,13 +68,7 @@ async fn acknowledged_rows_are_in_both_stores_and_forgotten_keys_in_none() {
         let writing = tokio::spawn(write(process.connect().await, written));
         let forgetting = tokio::spawn(forget(process.connect().await, forgotten));
         let run = Duration::from_millis(random.below(longest_run_ms));
-        // The moment of the kill is the test's random input, not a wait for something.
-        tokio::task::spawn_blocking(move || {
-            std::thread::park_timeout(run);
-            process.kill();
-        })
-        .await
-        .expect("kills");
+        process.kill_after(run).await;
         written = writing.await.expect("only the server's end ends it");
         forgotten = forgetting.await.expect("only the server's end ends it");
         if written == 0 || forgotten == 0 {

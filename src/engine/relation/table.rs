@@ -11,12 +11,12 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use granary_catalog::{FeatureTable, Interval, IntervalSet, ObjectId, StoreKind, Stream};
+use granary_catalog::{FeatureTable, Interval, IntervalSet, ObjectId, StoreKind};
 
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
 use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
-use crate::engine::event_rows::{event_rows_plan, together};
+use crate::engine::event_rows::{event_rows_plan, stream_of, together};
 use crate::engine::into_datafusion;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
@@ -255,8 +255,8 @@ fn check_offline(planner: &QueryPlanner, view: &BoundView) -> Result<()> {
 pub fn materialized(planner: &QueryPlanner, view: &BoundView) -> IntervalSet {
     let mut ranges = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
     if view.kind().is_stream() {
-        let stream = view.depends_on.iter().find_map(|id| planner.scope.snapshot.get_as::<Stream>(*id));
-        let until_us = stream.and_then(|stream| stream.backfill).map_or(i64::MIN, |backfill| backfill.until_us);
+        let until_us =
+            stream_of(planner, view).and_then(|stream| stream.backfill).map_or(i64::MIN, |backfill| backfill.until_us);
         ranges.insert(Interval::new(until_us, i64::MAX));
     }
     ranges

@@ -65,15 +65,6 @@ pub struct Latest {
     pub values: Vec<Option<Value>>,
 }
 
-/// The same as it is stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LatestBytes {
-    pub ts_us: i64,
-    pub bytes: Arc<[u8]>,
-    /// Where in `bytes` its values begin.
-    pub values_at: usize,
-}
-
 /// An [`ItemRow`] without its key, as read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -119,7 +110,8 @@ impl OnlineStore {
             ));
         }
         let create = meta.is_none();
-        let rows = Arc::new(RowCache::new(cache_bytes / 2));
+        let rows = RowCache::new(cache_bytes / 2);
+        let rows = Arc::new(rows.map_err(|error| io_error("reserve memory for the rows of", dir, error))?);
         let of_pages = cache_bytes / 2 / count as usize;
         let shards = (0..count)
             .map(|number| Shard::open(shard_path(dir, number), create, of_pages, Arc::clone(&rows)))
@@ -326,15 +318,19 @@ impl OnlineStore {
 impl OnlineReader {
     pub fn latest(&self, view: u64, key: &Key) -> Result<Option<Latest>> {
         metrics::read_from_store(1);
-        self.shard(key).latest(view, key)?.map(|bytes| codec::read_latest(&bytes)).transpose()
+        let mut bytes = Vec::new();
+        self.shard(key).latest(view, key, &mut bytes)?.then(|| codec::read_latest(&bytes)).transpose()
     }
 
-    /// The same without reading its values.
-    pub fn latest_bytes(&self, view: u64, key: &Key) -> Result<Option<LatestBytes>> {
+    /// Appends the latest row to `out` as it is stored; gives its ts and where in `out` its values begin.
+    pub fn latest_bytes(&self, view: u64, key: &Key, out: &mut Vec<u8>) -> Result<Option<(i64, usize)>> {
         metrics::read_from_store(1);
-        let Some(bytes) = self.shard(key).latest(view, key)? else { return Ok(None) };
-        let (ts_us, _) = codec::latest_order(&bytes)?;
-        Ok(Some(LatestBytes { ts_us, bytes, values_at: codec::LATEST_VALUES }))
+        let start = out.len();
+        if !self.shard(key).latest(view, key, out)? {
+            return Ok(None);
+        }
+        let (ts_us, _) = codec::latest_order(&out[start..])?;
+        Ok(Some((ts_us, start + codec::LATEST_VALUES)))
     }
 
     /// Items with a time in `times`, ascending by (time, sequence, secondary).

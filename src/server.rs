@@ -185,7 +185,7 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
         return Ok(None);
     }
     let (password, made_up) = match password {
-        Some(password) if password.is_empty() => {
+        Some("") => {
             return Err(Error::new(Kind::InvalidPassword, "the password is empty")
                 .with_hint("set GRANARY_PASSWORD to something, or leave it out for a random one"));
         }

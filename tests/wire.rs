@@ -108,6 +108,7 @@ scenarios! {
     abuse:
         ten_thousand_keys_are_one_lookup,
         values_that_are_no_keys_are_told_apart,
+        casts_of_keys_are_looked_up_too,
         a_key_longer_than_any_is_nobodys,
         a_view_may_have_300_columns,
         a_view_may_go_between_prepare_and_execute;

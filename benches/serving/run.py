@@ -21,6 +21,8 @@ import time
 
 VIEWS = 5
 FLOATS, INTEGERS, TEXTS = 6, 2, 2
+# what the realtime view computes of a view and the request
+CHECKS = "amount > v.x0 AS is_large, amount / v.x1 AS share, v.n0 + 1 AS nth, abs(amount - v.x2) AS distance"
 TICKS = os.sysconf("SC_CLK_TCK")
 ENVIRONMENT = os.environ | {"PGPASSWORD": "benchmark"}
 
@@ -85,6 +87,9 @@ class Granary:
             )
         members = ", ".join(f"view{view}" for view in range(VIEWS))
         statements.append(f"CREATE FEATURE SERVICE service AS {members};")
+        statements.append(
+            f"CREATE REALTIME FEATURE VIEW checked REQUEST (amount float8) AS SELECT {CHECKS} FROM view0 v;"
+        )
         psql(self.port, self.user, "\n".join(statements))
 
     def cpu(self):
@@ -95,6 +100,8 @@ class Granary:
             "one view": "\\set k random(1, :keys)\nSELECT * FROM view0 WHERE user_id = :k;",
             "service": "\\set k random(1, :keys)\nSELECT * FROM service WHERE user_id = :k;",
             "100 keys": "SELECT * FROM view0 WHERE user_id = ANY (:many);",
+            "realtime": "\\set k random(1, :keys)\n\\set amount random(1, 1000)\n"
+            "SELECT * FROM checked WHERE user_id = :k AND amount = :amount::float8;",
         }[work]
 
     def stop(self):
@@ -143,6 +150,8 @@ class Postgres:
             "one view": "\\set k random(1, :keys)\nSELECT * FROM view0 WHERE user_id = :k;",
             "service": f"\\set k random(1, :keys)\nSELECT * FROM view0 {joins} WHERE view0.user_id = :k;",
             "100 keys": "SELECT * FROM view0 WHERE user_id = ANY (:many);",
+            "realtime": "\\set k random(1, :keys)\n\\set amount random(1, 1000)\n"
+            f"SELECT user_id, amount, {CHECKS} FROM view0 v, (SELECT :amount::float8 AS amount) r WHERE user_id = :k;",
         }[work]
 
     def stop(self):
@@ -222,7 +231,7 @@ def main():
     servers = []
     try:
         servers = [Granary(arguments.granary, folder, arguments.keys), Postgres(folder, arguments.keys)]
-        cases = [("one view", 1), ("one view", 8), ("one view", 16), ("service", 8), ("100 keys", 1)]
+        cases = [("one view", 1), ("one view", 8), ("one view", 16), ("service", 8), ("100 keys", 1), ("realtime", 8)]
         for work, clients in cases:
             rounds = {server.name: [] for server in servers}
             for _ in range(arguments.rounds):

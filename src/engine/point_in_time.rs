@@ -30,7 +30,7 @@ mod spill_sort;
 mod stored;
 
 pub use answer::{MISSING, PRESENT, Wanted};
-pub use lookup::{Cell, Found, Lookup};
+pub use lookup::{Cell, Found, Lookup, StoredRows};
 pub use materialized::check_materialized;
 pub use node::{RelationRead, read_over};
 pub use planner::{MAX_CONSTANT_KEYS, PointInTimePlanner, scan, single_partition};

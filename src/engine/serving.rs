@@ -299,9 +299,11 @@ impl Condition {
                 }
             }
         }
-        if values.len() > 1 {
+        if !values.is_sorted_by(|a, b| a < b) {
             let mut seen = HashSet::with_capacity(values.len());
-            values.retain(|value| seen.insert(value.clone()));
+            let is_first: Vec<bool> = values.iter().map(|value| seen.insert(value)).collect();
+            let mut is_first = is_first.into_iter();
+            values.retain(|_| is_first.next() == Some(true));
         }
         Some(values)
     }

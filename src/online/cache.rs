@@ -1,73 +1,96 @@
 //! Latest rows as they were last read or written, so that those asked for often are found without walking a tree of
 //! pages.
 //!
-//! What is kept of a row has the number of the commit that it is of. A shard notes beside each group of keys the last
-//! commit that wrote to one of them, before readers see that commit: what is kept is the row of a reader's state if
-//! nothing was written to its group behind the older one of the two. So nobody has to be told of writes.
+//! What is kept of a row has the number of the commit that it is of, and is the row of every later one too: a commit
+//! that writes or removes a row puts that here before any reader sees the commit, and whoever reads a row from the store
+//! keeps it only if no later commit has written to the row. Whether one has is noted by group of keys, before what the
+//! commit wrote is put here; both happens under the lock of the row's part. A reader of an earlier commit than a row's
+//! goes to the store.
 
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+mod ring;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
-use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, Weighter};
-
+use self::ring::{Ring, RowId};
 use crate::row::Key;
 
 /// Groups of keys in a shard.
 const GROUPS: usize = 1 << 14;
-/// What a row takes beside its bytes, about.
-const OVERHEAD_BYTES: u64 = 96;
-/// How long keys and rows together are thought to be.
-const EXPECTED_ROW_BYTES: usize = 256;
+/// So many parts for every processor, so that readers seldom wait for each other.
+const PARTS_OF_A_PROCESSOR: usize = 4;
+const MAX_PARTS: usize = 256;
 
 /// The rows of all shards, within a bound of memory.
 #[derive(Debug)]
-pub(super) struct RowCache(Cache<RowId, CachedRow, ByBytes>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct RowId {
-    view: u64,
-    key: Key,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RowRef<'a> {
-    view: u64,
-    key: &'a Key,
-}
-
-/// A row of a shard as of one of its commits; `None`: there is none.
-#[derive(Debug, Clone)]
-struct CachedRow {
-    version: u64,
-    bytes: Option<Arc<[u8]>>,
+pub(super) struct RowCache {
+    /// a power of two of them; a row's hash picks one
+    parts: Box<[Mutex<Ring>]>,
 }
 
 /// By group of keys, the last commit that wrote to one of them.
 #[derive(Debug)]
 pub(super) struct LastWrites(Box<[AtomicU64]>);
 
-#[derive(Debug, Clone)]
-struct ByBytes;
-
 impl RowCache {
-    pub(super) fn new(bytes: usize) -> RowCache {
-        RowCache(Cache::with_weighter(bytes / EXPECTED_ROW_BYTES, bytes as u64, ByBytes))
+    /// Memory is taken as rows come, up to `bytes` and what it takes to find them, some 20 bytes a row.
+    pub(super) fn new(bytes: usize) -> std::io::Result<RowCache> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = (processors * PARTS_OF_A_PROCESSOR).next_power_of_two().min(MAX_PARTS);
+        let parts = (0..count).map(|_| Ring::new(bytes / count).map(Mutex::new)).collect::<std::io::Result<_>>()?;
+        Ok(RowCache { parts })
     }
 
-    /// The latest row as of the commit `version` of its shard, if it is kept.
-    pub(super) fn get(&self, view: u64, key: &Key, version: u64, writes: &LastWrites) -> Option<Option<Arc<[u8]>>> {
-        let cached = self.0.get(&RowRef { view, key })?;
-        // looked at behind the row: who put a newer one there saw the commit, which was noted before
-        let holds = writes.last(key) <= cached.version.min(version);
-        holds.then_some(cached.bytes)
+    /// Appends the latest row as of the commit `version` of its shard to `out`, if it is kept. `Some(false)`: it is known
+    /// that there is none.
+    pub(super) fn get(&self, view: u64, key: &Key, version: u64, out: &mut Vec<u8>) -> Option<bool> {
+        let id = row_id(view, key, key.stable_hash());
+        let mut part = self.part(id.hash);
+        let kept = part.get(&id).filter(|kept| kept.version <= version)?;
+        out.extend_from_slice(kept.row.unwrap_or_default());
+        Some(kept.row.is_some())
     }
 
-    /// Keeps the latest row as of the commit `version`.
-    pub(super) fn put(&self, view: u64, key: Key, version: u64, bytes: Option<Arc<[u8]>>) {
-        self.0.insert(RowId { view, key }, CachedRow { version, bytes });
+    /// Keeps the latest row that the commit `version` has written, of which no reader knows yet; `None`: it was removed.
+    pub(super) fn put(&self, view: u64, key: &Key, version: u64, row: Option<&[u8]>) {
+        let id = row_id(view, key, key.stable_hash());
+        self.part(id.hash).put(&id, version, row);
     }
+
+    /// Keeps the latest row as of the commit `version`, as it was read; `None`: there is none.
+    pub(super) fn put_read(&self, view: u64, key: &Key, version: u64, writes: &LastWrites, row: Option<&[u8]>) {
+        let hash = key.stable_hash();
+        let id = row_id(view, key, hash);
+        let mut part = self.part(id.hash);
+        if writes.last(hash) <= version {
+            part.put(&id, version, row);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        (0..self.parts.len()).for_each(|number| self.numbered(number).clear());
+    }
+
+    fn part(&self, hash: u64) -> MutexGuard<'_, Ring> {
+        // the highest bits, since those below find the row in its part
+        self.numbered((hash >> 48) as usize & (self.parts.len() - 1))
+    }
+
+    fn numbered(&self, number: usize) -> MutexGuard<'_, Ring> {
+        // what a panic has left is thrown away, not shown
+        self.parts[number].lock().unwrap_or_else(|poisoned| {
+            self.parts[number].clear_poison();
+            let mut ring = poisoned.into_inner();
+            ring.clear();
+            ring
+        })
+    }
+}
+
+fn row_id(view: u64, key: &Key, hash: u64) -> RowId<'_> {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mixed = (hash ^ view.wrapping_mul(ODD)).wrapping_mul(ODD);
+    RowId { view, key: key.as_bytes(), hash: mixed ^ (mixed >> 32) }
 }
 
 impl LastWrites {
@@ -75,45 +98,16 @@ impl LastWrites {
         LastWrites((0..GROUPS).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn last(&self, key: &Key) -> u64 {
-        self.0[group_of(key)].load(Ordering::Acquire)
+    fn last(&self, hash: u64) -> u64 {
+        self.0[group_of(hash)].load(Ordering::Acquire)
     }
 
-    /// `groups`: those of [`group_of`].
-    pub(super) fn note(&self, groups: &[usize], version: u64) {
-        for group in groups {
-            self.0[*group].store(version, Ordering::Release);
-        }
+    pub(super) fn note<'a>(&self, keys: impl Iterator<Item = &'a Key>, version: u64) {
+        keys.for_each(|key| self.0[group_of(key.stable_hash())].store(version, Ordering::Release));
     }
 }
 
-pub(super) fn group_of(key: &Key) -> usize {
+fn group_of(hash: u64) -> usize {
     // the lowest bits pick the shard
-    (key.stable_hash() >> 32) as usize % GROUPS
-}
-
-impl Weighter<RowId, CachedRow> for ByBytes {
-    fn weight(&self, id: &RowId, row: &CachedRow) -> u64 {
-        let bytes = id.key.as_bytes().len() + row.bytes.as_ref().map_or(0, |bytes| bytes.len());
-        bytes as u64 + OVERHEAD_BYTES
-    }
-}
-
-impl Hash for RowId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        RowRef { view: self.view, key: &self.key }.hash(state);
-    }
-}
-
-impl Hash for RowRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.view);
-        state.write(self.key.as_bytes());
-    }
-}
-
-impl Equivalent<RowId> for RowRef<'_> {
-    fn equivalent(&self, id: &RowId) -> bool {
-        self.view == id.view && self.key == &id.key
-    }
+    (hash >> 32) as usize % GROUPS
 }

@@ -11,7 +11,7 @@ use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
 };
 
-use super::cache::{LastWrites, RowCache, group_of};
+use super::cache::{LastWrites, RowCache};
 use super::codec;
 use super::errors::{damaged, storage_error};
 use super::{FIRST_PUSHED, ItemRow, LatestRow};
@@ -66,13 +66,8 @@ struct Tables<'txn> {
     touched: Touched,
 }
 
-/// The latest rows that a commit has written or removed.
-#[derive(Default)]
-struct Touched {
-    /// those of their keys
-    groups: Vec<usize>,
-    written: Vec<(u64, Key, Arc<[u8]>)>,
-}
+/// The latest rows that a commit has written, or, where they have no bytes, removed.
+type Touched = Vec<(u64, Key, Option<Vec<u8>>)>;
 
 /// Which rows of a (view, key) shall go.
 #[derive(Debug, Clone)]
@@ -265,8 +260,13 @@ impl Shard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
-        // a panic inside a transaction aborts it and leaves nothing half done
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(|poisoned| {
+            // a panic inside a transaction aborts it and leaves nothing half done; one behind it has perhaps not told the
+            // cache of all rows
+            self.cache.clear();
+            self.writer.clear_poison();
+            poisoned.into_inner()
+        })
     }
 
     fn write<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
@@ -306,14 +306,13 @@ impl Shard {
 
     fn publish(&self, writer: &mut MutexGuard<'_, Writer>, touched: Touched) -> Result<()> {
         writer.version += 1;
-        self.last_writes.note(&touched.groups, writer.version);
-        let snapshot = Snapshot::take(&self.path, &self.database, writer.version, &self.cache, &self.last_writes)?;
-        let snapshot = Arc::new(snapshot);
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
-        // what was written is what is asked for next
-        for (view, key, bytes) in touched.written {
-            self.cache.put(view, key, writer.version, Some(bytes));
+        // all of it is there before readers see the commit: see the cache
+        self.last_writes.note(touched.iter().map(|(_, key, _)| key), writer.version);
+        for (view, key, bytes) in touched {
+            self.cache.put(view, &key, writer.version, bytes.as_deref());
         }
+        let snapshot = Snapshot::take(&self.path, &self.database, writer.version, &self.cache, &self.last_writes)?;
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
         Ok(())
     }
 }
@@ -356,16 +355,17 @@ impl Snapshot {
         self.rows.is_empty().map_err(|error| storage_error(&self.path, error))
     }
 
-    /// The bytes of the latest row of a key.
-    pub(super) fn latest(&self, view: u64, key: &Key) -> Result<Option<Arc<[u8]>>> {
-        if let Some(cached) = self.cache.get(view, key, self.version, &self.last_writes) {
-            return Ok(cached);
+    /// Appends the bytes of the latest row of a key to `out`; whether there is one.
+    pub(super) fn latest(&self, view: u64, key: &Key, out: &mut Vec<u8>) -> Result<bool> {
+        if let Some(is_there) = self.cache.get(view, key, self.version, out) {
+            return Ok(is_there);
         }
         let row_key = codec::latest_key(codec::prefix(view, key)?);
         let stored = self.rows.get(row_key.as_slice()).map_err(|error| storage_error(&self.path, error))?;
-        let bytes: Option<Arc<[u8]>> = stored.map(|value| value.value().into());
-        self.cache.put(view, key.clone(), self.version, bytes.clone());
-        Ok(bytes)
+        let bytes = stored.as_ref().map(|value| value.value());
+        self.cache.put_read(view, key, self.version, &self.last_writes, bytes);
+        out.extend_from_slice(bytes.unwrap_or_default());
+        Ok(bytes.is_some())
     }
 
     /// Calls `visit` with key and value of the last row in `[start, end)`, if there is one.
@@ -471,8 +471,7 @@ impl Tables<'_> {
         }
         let value = codec::latest_value(newest);
         self.rows.insert(row_key.as_slice(), value.as_slice()).map_err(|error| storage_error(self.path, error))?;
-        self.touched.groups.push(group_of(&newest.key));
-        self.touched.written.push((view, newest.key.clone(), value.into()));
+        self.touched.push((view, newest.key.clone(), Some(value)));
         Ok(())
     }
 
@@ -501,11 +500,14 @@ impl Tables<'_> {
     fn remove(&mut self, view: u64, key: &Key, doom: &Doom) -> Result<u64> {
         let fail = |error| storage_error(self.path, error);
         let doomed = doomed(&self.rows, self.path, view, key, doom)?;
-        self.touched.groups.push(group_of(key));
+        let prefix = codec::prefix(view, key)?;
         for row_key in &doomed {
             self.rows.remove(row_key.as_slice()).map_err(fail)?;
+            if codec::is_latest(&prefix, row_key) {
+                self.touched.push((view, key.clone(), None));
+            }
         }
-        let (start, end) = codec::prefix_bounds(codec::prefix(view, key)?);
+        let (start, end) = codec::prefix_bounds(prefix);
         let left = self.rows.range(start.as_slice()..end.as_slice()).map_err(fail)?.next().is_some();
         if !left {
             self.keys.remove(codec::listing_key(view, key).as_slice()).map_err(fail)?;

@@ -1,8 +1,6 @@
 //! Entity keys as bytes whose order is the order of the key columns: `memcmp` on them sorts like SQL does
 //! (ascending; keys that are stored are never NULL). Also the stable hash that picks buckets and shards.
 
-use std::hash::Hasher;
-
 use arrow::datatypes::DataType;
 use twox_hash::XxHash64;
 
@@ -49,9 +47,7 @@ impl Key {
 
     /// A hash that never changes between versions or machines: files and shards are named after it.
     pub fn stable_hash(&self) -> u64 {
-        let mut hasher = XxHash64::with_seed(0);
-        hasher.write(&self.0);
-        hasher.finish()
+        XxHash64::oneshot(0, &self.0)
     }
 }
 

@@ -15,6 +15,13 @@ pub fn declared(statement: &impl Visit, said: &[Option<DataType>]) -> Vec<Option
     casts.types
 }
 
+/// Whether a cast of a parameter of this type changes nothing.
+pub fn is_of_type(data_type: Option<&DataType>, to: &ast::DataType) -> bool {
+    // a text may be cut to a length
+    let is_cut = matches!(data_type, Some(DataType::Utf8)) && to.to_string().contains('(');
+    data_type.is_some() && data_type == arrow_type(to).as_ref() && !is_cut
+}
+
 struct Casts {
     types: Vec<Option<DataType>>,
 }

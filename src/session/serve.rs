@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::DataType;
 use granary_catalog::Version;
 use granary_sql::Statement;
+use sqlparser::ast;
 
-use super::{Description, Parameter, PreparedInner, Session, TransactionStatus};
+use super::{Description, Parameter, PreparedInner, Session, TransactionStatus, parameters};
 use crate::engine::{Serving, Shape};
 use crate::error::Result;
 use crate::row::Value;
@@ -19,7 +20,7 @@ const MOST_KEYS_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct PreparedLookup {
     shape: Shape,
-    /// the types that the client has said
+    /// the types that the client has said, or the statement
     declared: Vec<Option<DataType>>,
     bound: Mutex<Bound>,
 }
@@ -65,8 +66,14 @@ impl Session {
         if self.transaction.working().is_some() {
             return Ok(None);
         }
-        let bound = Mutex::new(self.bind_lookup(&shape, declared, sql).await?);
-        Ok(Some(PreparedLookup { shape, declared: declared.to_vec(), bound }))
+        let declared = parameters::declared(query.ast.as_ref(), declared);
+        // what a cast would change is for a planner
+        let is_of_type = |(number, to): &(usize, ast::DataType)| parameters::is_of_type(declared[*number].as_ref(), to);
+        if !shape.casts.iter().all(is_of_type) {
+            return Ok(None);
+        }
+        let bound = Mutex::new(self.bind_lookup(&shape, &declared, sql).await?);
+        Ok(Some(PreparedLookup { shape, declared, bound }))
     }
 
     async fn bind_lookup(&self, shape: &Shape, declared: &[Option<DataType>], text: &str) -> Result<Bound> {

@@ -139,10 +139,12 @@ async fn check_plan(context: &StatementContext, view: &BoundView) -> Result<()> 
     planner.state().optimize(&plan)?;
     // events that are there already were not checked against it
     let has_events = view.depends_on.iter().any(|id| context.warehouse.ingest.has_events(*id));
-    if has_events && view.kind().is_stream() && context.scope.is_live() {
-        if let Some(mut rows) = event_rows(&planner, view).await? {
-            while rows.try_next().await?.is_some() {}
-        }
+    if has_events
+        && view.kind().is_stream()
+        && context.scope.is_live()
+        && let Some(mut rows) = event_rows(&planner, view).await?
+    {
+        while rows.try_next().await?.is_some() {}
     }
     Ok(())
 }

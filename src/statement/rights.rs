@@ -229,7 +229,7 @@ impl Check<'_> {
             let Ok(object) = self.context.find(ObjectKind::ApiKey, name) else { continue };
             let key = object.downcast::<granary_catalog::ApiKey>();
             let role = key.and_then(|key| self.context.snapshot().get_as::<granary_catalog::Role>(key.role));
-            if !role.is_some_and(|role| role.header.name == self.context.role) {
+            if role.is_none_or(|role| role.header.name != self.context.role) {
                 self.access.check_manage(&object, &self.action())?;
             }
         }

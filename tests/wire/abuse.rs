@@ -165,6 +165,40 @@ pub async fn values_that_are_no_keys_are_told_apart(target: Target) {
     assert_eq!(client.query("SELECT k FROM abuse_values WHERE k = NULL").await, ["T", "C SELECT 0", "Z I"]);
 }
 
+/// A cast to the type that a parameter has anyway takes nothing from the short way; any other means what it says.
+pub async fn casts_of_keys_are_looked_up_too(target: Target) {
+    let mut client = with_keys(&target, "abuse_casts").await;
+    let select = "SELECT v FROM abuse_casts WHERE k";
+    let found = ["2", "D 14", "C SELECT 1", "Z I"];
+    let short = [
+        ("= $1::bigint", &[][..], "7"),
+        ("= CAST($1 AS int)", &[], "7"),
+        ("= $1::bigint", &[INT8], "7"),
+        ("IN ($1::bigint, 7)", &[], "7"),
+        ("= ANY ($1::bigint[])", &[], "{7,7}"),
+    ];
+    for (condition, oids, value) in short {
+        prepare(&mut client, &format!("{select} {condition}"), oids).await;
+        let before = lookups_of(&mut client, "abuse_casts").await;
+        assert_eq!(ask(&mut client, 0, Some(value.as_bytes())).await, found, "{condition}");
+        assert_eq!(lookups_of(&mut client, "abuse_casts").await - before, 1.0, "{condition} is no lookup");
+    }
+    prepare(&mut client, &format!("{select} = $1::bigint"), &[TEXT]).await;
+    assert_eq!(ask(&mut client, 0, Some(b"7")).await, found);
+    assert_eq!(ask(&mut client, 0, Some(b"x")).await, ["2", "E 22P02", "Z I"]);
+    prepare(&mut client, &format!("{select} = $1::smallint"), &[INT8]).await;
+    assert_eq!(ask(&mut client, 0, Some(b"70000")).await, ["2", "E 22003", "Z I"]);
+    prepare(&mut client, "SELECT $1::text, v FROM abuse_casts WHERE k = $2::int", &[]).await;
+    let bind = Bind { statement: "s", values: &[Some(b"a"), Some(b"7")], ..Bind::default() };
+    assert_eq!(run(&mut client, &[bind.bytes(), execute("", 0), sync()]).await, ["2", "D a|14", "C SELECT 1", "Z I"]);
+}
+
+async fn lookups_of(client: &mut Client, name: &str) -> f64 {
+    let sql = "SELECT coalesce(sum(value), 0) FROM granary.metrics WHERE name = 'granary_requests_total' AND service";
+    let replies = client.query(&format!("{sql} = '{name}'")).await;
+    replies[1].strip_prefix("D ").and_then(|value| value.parse().ok()).expect("a number")
+}
+
 pub async fn ten_megabytes_are_taken_or_refused(target: Target) {
     let mut client = with_keys(&target, "abuse_long").await;
     let long = "x".repeat(10 << 20);

@@ -21,7 +21,7 @@ use super::kept::{Kept, NO_TIME, times_of};
 use super::keys::KeyIndex;
 use super::matching::Matching;
 use super::materialized::Materialized;
-use super::part::{Gathered, InputRows, InputSource, SpineRows, working_bytes};
+use super::part::{Gathered, InputRows, InputSource, NO_TIMES, SpineRows, working_bytes};
 use super::parts::Parts;
 use super::spans::{AskedTimes, WithSpans};
 use super::stored::{StoredInput, rows_of};
@@ -114,7 +114,7 @@ impl Gathering {
 
     /// For every input the times that answers from `first_us` to `last_us` can depend on.
     fn reach(&self, first_us: i64, last_us: i64) -> Vec<Range<i64>> {
-        let mut reach = vec![i64::MAX..i64::MIN; self.inputs.len()];
+        let mut reach = vec![NO_TIMES; self.inputs.len()];
         if first_us <= last_us {
             for read in self.reads.iter() {
                 let reached = read.answerer.plan().reach(first_us, last_us);

@@ -134,9 +134,9 @@ impl LookupRows {
         let (lookup, reader) = (&self.lookup, self.lookup.reader()?);
         let any = vec![None; lookup.view.keys.len()];
         let mut columns = vec![Vec::new(); lookup.answerer.n_wanted()];
-        let (mut rows, mut places) = (0, Vec::new());
+        let (mut rows, mut read) = (0, StoredRows::default());
         for key in lookup.existing_keys(&reader, &any, self.now_us)? {
-            lookup.answer(&reader, &key?, self.now_us, &mut places, &mut columns)?;
+            lookup.answer(&reader, &key?, self.now_us, &mut read, &mut columns)?;
             rows += 1;
         }
         self.batch(&[], &columns, rows)
@@ -178,9 +178,9 @@ impl Lookup {
         now_us: i64,
     ) -> Result<Vec<Vec<Option<Value>>>> {
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
-        let mut places = Vec::new();
+        let mut read = StoredRows::default();
         for key in keys {
-            self.answer(reader, key, now_us, &mut places, &mut out)?;
+            self.answer(reader, key, now_us, &mut read, &mut out)?;
         }
         Ok(out)
     }
@@ -190,13 +190,13 @@ impl Lookup {
         self.answerer.n_wanted()
     }
 
-    /// What the store has for a key, by its values, as of `now_us`. Leaves in `places` where a row's values are.
+    /// What the store has for a key, by its values, as of `now_us`. Leaves the row's bytes in `read`.
     pub fn find<'a>(
         &self,
         reader: &OnlineReader,
         keys: &impl Fn(usize) -> Option<&'a Value>,
         now_us: i64,
-        places: &mut Vec<u32>,
+        read: &mut StoredRows,
     ) -> Result<Found> {
         let n_keys = self.view.keys.len();
         if self.is_of_one_row() {
@@ -204,13 +204,13 @@ impl Lookup {
             let time_us = key.is_some().then_some(now_us);
             let row = match key.filter(|key| key.length().is_ok()) {
                 None => None,
-                Some(key) => self.row(reader, &key, now_us, places)?,
+                Some(key) => self.row(reader, &key, now_us, read)?,
             };
             return Ok(Found::Row { row, time_us });
         }
         let asked: Vec<Option<Value>> = (0..n_keys).map(|key| keys(key).cloned()).collect();
         let mut columns = vec![Vec::with_capacity(1); self.n_columns()];
-        self.answer(reader, &asked, now_us, places, &mut columns)?;
+        self.answer(reader, &asked, now_us, read, &mut columns)?;
         Ok(Found::Values(columns.into_iter().map(|mut column| column.pop().flatten()).collect()))
     }
 
@@ -220,7 +220,7 @@ impl Lookup {
         found: &'a Found,
         column: usize,
         keys: &impl Fn(usize) -> Option<&'a Value>,
-        places: &[u32],
+        read: &'a StoredRows,
     ) -> Result<Cell<'a>> {
         let (row, time_us) = match found {
             Found::Values(values) => return Ok(Cell::Value(values[column].as_ref())),
@@ -234,7 +234,7 @@ impl Lookup {
             Wanted::Status => Cell::Text(status(row.is_some())),
             Wanted::Feature(_) => match row {
                 None => Cell::Value(None),
-                Some(row) => row.value(self.answerer.attribute(column)?, places),
+                Some(row) => read.value(row, self.answerer.attribute(column)?),
             },
         })
     }
@@ -298,15 +298,15 @@ impl Lookup {
         reader: &OnlineReader,
         asked: &[Option<Value>],
         now_us: i64,
-        places: &mut Vec<u32>,
+        read: &mut StoredRows,
         out: &mut [Vec<Option<Value>>],
     ) -> Result<()> {
         if self.is_of_one_row() {
-            places.clear();
+            read.clear();
             let keys = |key: usize| asked[key].as_ref();
-            let found = self.find(reader, &keys, now_us, places)?;
+            let found = self.find(reader, &keys, now_us, read)?;
             for (column, out) in out.iter_mut().enumerate() {
-                out.push(self.cell(&found, column, &keys, places)?.to_value()?);
+                out.push(self.cell(&found, column, &keys, read)?.to_value()?);
             }
             return Ok(());
         }
@@ -323,27 +323,26 @@ impl Lookup {
     }
 
     /// The one row of a key that answers, if it does.
-    fn row(&self, reader: &OnlineReader, key: &Key, now_us: i64, places: &mut Vec<u32>) -> Result<Option<FoundRow>> {
+    fn row(&self, reader: &OnlineReader, key: &Key, now_us: i64, read: &mut StoredRows) -> Result<Option<FoundRow>> {
         let plan = &self.view.plan;
-        let latest = match self.view.is_feature_table() {
+        let mut row = match self.view.is_feature_table() {
             true => None,
-            false => reader.latest_bytes(self.view.id, key)?,
+            false => reader.latest_bytes(self.view.id, key, &mut read.bytes)?,
         };
-        let mut row = latest.map(|latest| (latest.ts_us, latest.bytes, latest.values_at));
         if self.view.kind().is_stream() {
             // events are kept as items, since they may be of the future; they arrive behind the rows of a backfill
             let newest = reader.newest_item(self.view.id, key, needed(plan, now_us))?;
-            if let Some(newest) = newest.filter(|newest| row.as_ref().is_none_or(|row| row.0 <= newest.time_us)) {
-                row = Some((newest.time_us, newest.payload.into(), 0));
+            if let Some(newest) = newest.filter(|newest| row.is_none_or(|(ts_us, _)| ts_us <= newest.time_us)) {
+                row = Some((newest.time_us, read.bytes.len()));
+                read.bytes.extend_from_slice(&newest.payload);
             }
         }
-        let Some((ts_us, bytes, values_at)) = row else { return Ok(None) };
-        if !attributes_hold(plan, ts_us, now_us) {
+        let Some((ts_us, values_at)) = row.filter(|(ts_us, _)| attributes_hold(plan, *ts_us, now_us)) else {
             return Ok(None);
-        }
-        let first_place = places.len();
-        Reader::new(&bytes[values_at..]).places(places)?;
-        Ok(Some(FoundRow { ts_us, bytes, values_at, places: first_place..places.len() }))
+        };
+        let first_place = read.places.len();
+        Reader::new(read.bytes.get(values_at..).unwrap_or_default()).places(&mut read.places)?;
+        Ok(Some(FoundRow { ts_us, values_at, places: first_place..read.places.len() }))
     }
 }
 
@@ -356,21 +355,32 @@ pub enum Found {
     Values(Vec<Option<Value>>),
 }
 
-/// A row as it is stored.
+/// Where among the [`StoredRows`] a row is.
 #[derive(Debug)]
 pub struct FoundRow {
     ts_us: i64,
-    bytes: Arc<[u8]>,
     values_at: usize,
-    /// among the places that were left when it was found
     places: Range<usize>,
 }
 
-impl FoundRow {
+/// Rows as they are stored, one behind the other.
+#[derive(Debug, Default)]
+pub struct StoredRows {
+    bytes: Vec<u8>,
+    /// by row, where its values begin, and where the last one ends
+    places: Vec<u32>,
+}
+
+impl StoredRows {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+
     /// A stored value; what was stored before the view had this attribute is NULL.
-    fn value(&self, attribute: usize, places: &[u32]) -> Cell<'_> {
-        match places[self.places.clone()].get(attribute..attribute + 2) {
-            Some(&[start, end]) => Cell::Stored(&self.bytes[self.values_at..][start as usize..end as usize]),
+    fn value(&self, row: &FoundRow, attribute: usize) -> Cell<'_> {
+        match self.places[row.places.clone()].get(attribute..attribute + 2) {
+            Some(&[start, end]) => Cell::Stored(&self.bytes[row.values_at..][start as usize..end as usize]),
             _ => Cell::Value(None),
         }
     }

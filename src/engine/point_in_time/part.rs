@@ -373,11 +373,14 @@ impl Part {
     }
 }
 
+/// Begins behind its end, so that joined to another range it is that.
+pub const NO_TIMES: Range<i64> = Range { start: i64::MAX, end: i64::MIN };
+
 /// The times of rows that answers at `time_us` can depend on.
 fn reach(reads: &[Read], time_us: i64) -> Range<i64> {
     let reaches = reads.iter().map(|read| read.answerer.plan().reach(time_us, time_us));
     let all = reaches.reduce(|all, next| all.start.min(next.start)..all.end.max(next.end));
-    all.unwrap_or(i64::MAX..i64::MIN)
+    all.unwrap_or(NO_TIMES)
 }
 
 /// The time of the first row that an answer at `time_us` or later depends on; `newest` gives that of the newest row

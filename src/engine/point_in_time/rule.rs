@@ -134,7 +134,7 @@ fn relation_side(plan: &LogicalPlan) -> Result<Option<RelationSide>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let Some(relation) = Bindable::of(scan) else { return Ok(None) };
-            let outputs = outputs_of(&scan.projected_schema, |column| Expr::Column(column));
+            let outputs = outputs_of(&scan.projected_schema, Expr::Column);
             Ok(Some(RelationSide { relation, scan: scan.clone(), outputs, filters: Vec::new() }))
         }
         LogicalPlan::SubqueryAlias(alias) => {

@@ -308,7 +308,7 @@ impl Place<'_> {
             SelectItem::UnnamedExpr(expr) => (label_of(expr), expr),
             other => return Err(self.at(other, not_row_by_row("*", "list the expressions: each is a feature"))),
         };
-        if name.starts_with(|first: char| first == '?' || first == '_') {
+        if name.starts_with(['?', '_']) {
             let error = Error::new(Kind::InvalidName, "a feature of a realtime feature view needs a name");
             return Err(
                 self.at(expr, error.with_hint(format!("give it one that begins with a letter: {expr} AS name")))

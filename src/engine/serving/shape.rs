@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use sqlparser::ast::{
-    self, BinaryOperator, Expr, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor,
+    self, BinaryOperator, CastKind, Expr, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr,
+    TableFactor,
 };
 
 /// `SELECT shown FROM relation WHERE conditions LIMIT limit`.
@@ -15,6 +16,8 @@ pub struct Shape {
     /// each column once, and what it may be
     pub conditions: Vec<(String, Vec<Term>)>,
     pub limit: Option<usize>,
+    /// the parameters that are cast, and to what: those must be of that type
+    pub casts: Vec<(usize, ast::DataType)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +67,8 @@ impl Shape {
             None => name_of(relation.0.last()?.as_ident()?),
         };
         let shown = projection.iter().map(|item| shown(item, &called)).collect::<Option<Vec<_>>>()?;
-        let mut conditions = Vec::new();
-        add_conditions(&selection, &called, &mut conditions)?;
+        let mut found = Conditions::default();
+        found.add(&selection, &called)?;
         let limit = match &limit_clause {
             None => None,
             Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, limit_by }) if limit_by.is_empty() => {
@@ -76,8 +79,14 @@ impl Shape {
             }
             Some(_) => return None,
         };
-        Some(Shape { relation, shown, conditions, limit })
+        Some(Shape { relation, shown, conditions: found.conditions, limit, casts: found.casts })
     }
+}
+
+#[derive(Default)]
+struct Conditions {
+    conditions: Vec<(String, Vec<Term>)>,
+    casts: Vec<(usize, ast::DataType)>,
 }
 
 impl Shape {
@@ -174,39 +183,57 @@ fn column_of(expr: &Expr, called: &str) -> Option<String> {
     }
 }
 
-fn add_conditions(expr: &Expr, called: &str, conditions: &mut Vec<(String, Vec<Term>)>) -> Option<()> {
-    let (column, terms) = match expr {
-        Expr::Nested(inner) => return add_conditions(inner, called, conditions),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            add_conditions(left, called, conditions)?;
-            return add_conditions(right, called, conditions);
-        }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => match (term_of(left), term_of(right)) {
-            (None, Some(term)) => (column_of(left, called)?, vec![term]),
-            (Some(term), None) => (column_of(right, called)?, vec![term]),
-            _ => return None,
-        },
-        Expr::InList { expr, list, negated: false } => {
-            (column_of(expr, called)?, list.iter().map(term_of).collect::<Option<Vec<_>>>()?)
-        }
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-            let right = match right.as_ref() {
-                Expr::Nested(inner) => inner.as_ref(),
-                right => right,
-            };
-            match term_of(right)? {
-                Term::Parameter(number) => (column_of(left, called)?, vec![Term::Items(number)]),
-                _ => return None,
+impl Conditions {
+    fn add(&mut self, expr: &Expr, called: &str) -> Option<()> {
+        let (column, terms) = match expr {
+            Expr::Nested(inner) => return self.add(inner, called),
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                self.add(left, called)?;
+                return self.add(right, called);
             }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => match (self.term(left), self.term(right)) {
+                (None, Some(term)) => (column_of(left, called)?, vec![term]),
+                (Some(term), None) => (column_of(right, called)?, vec![term]),
+                _ => return None,
+            },
+            Expr::InList { expr, list, negated: false } => {
+                (column_of(expr, called)?, list.iter().map(|item| self.term(item)).collect::<Option<Vec<_>>>()?)
+            }
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
+                let right = match right.as_ref() {
+                    Expr::Nested(inner) => inner.as_ref(),
+                    right => right,
+                };
+                match self.term(right)? {
+                    Term::Parameter(number) => (column_of(left, called)?, vec![Term::Items(number)]),
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        // two conditions on one column are for a planner
+        if self.conditions.iter().any(|(known, _)| *known == column) {
+            return None;
         }
-        _ => return None,
-    };
-    // two conditions on one column are for a planner
-    if conditions.iter().any(|(known, _)| *known == column) {
-        return None;
+        self.conditions.push((column, terms));
+        Some(())
     }
-    conditions.push((column, terms));
-    Some(())
+
+    fn term(&mut self, expr: &Expr) -> Option<Term> {
+        if let Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr,
+            data_type,
+            array: false,
+            format: None,
+        } = expr
+        {
+            let Some(Term::Parameter(number)) = term_of(expr) else { return None };
+            self.casts.push((number, data_type.clone()));
+            return Some(Term::Parameter(number));
+        }
+        term_of(expr)
+    }
 }
 
 fn value_of(expr: &Expr) -> Option<&ast::Value> {
@@ -262,6 +289,12 @@ mod tests {
         ];
         assert_eq!(some.conditions, conditions);
         assert_eq!(some.limit, Some(7));
+
+        let cast = shape("SELECT * FROM v WHERE k = $2::bigint AND m = ANY (CAST($1 AS text[]))").unwrap();
+        let conditions = [("k".to_owned(), vec![Term::Parameter(1)]), ("m".to_owned(), vec![Term::Items(0)])];
+        assert_eq!(cast.conditions, conditions);
+        let casts: Vec<String> = cast.casts.iter().map(|(number, to)| format!("{number} {to}")).collect();
+        assert_eq!(casts, ["1 BIGINT", "0 TEXT[]"]);
     }
 
     #[test]
@@ -282,7 +315,9 @@ mod tests {
             "SELECT a FROM v WHERE NOT k = $1",
             "SELECT a FROM v WHERE k NOT IN ($1)",
             "SELECT a FROM v WHERE k <> ALL($1)",
-            "SELECT a FROM v WHERE k = $1::bigint",
+            "SELECT a FROM v WHERE k = 'a'::text",
+            "SELECT a FROM v WHERE k = TRY_CAST($1 AS bigint)",
+            "SELECT a FROM v WHERE k = ($1 + 1)::bigint",
             "SELECT a FROM v WHERE k = a",
             "SELECT a FROM v WHERE k = NULL",
             "SELECT a FROM v WHERE k = $1 GROUP BY a",

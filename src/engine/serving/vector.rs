@@ -13,7 +13,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::ValueRows;
-use crate::engine::point_in_time::{Cell, Found, Lookup, replace_columns};
+use crate::engine::point_in_time::{Cell, Found, Lookup, StoredRows, replace_columns};
 use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
 use crate::online::OnlineReader;
@@ -59,7 +59,7 @@ struct Read {
 #[derive(Debug, Default)]
 struct FoundRows {
     rows: Vec<Found>,
-    places: Vec<u32>,
+    stored: StoredRows,
 }
 
 /// Expressions over earlier slots, in slots of their own.
@@ -169,11 +169,11 @@ impl Vector {
         let mut found = FoundRows::default();
         for row in asked {
             found.rows.clear();
-            found.places.clear();
+            found.stored.clear();
             for read in &self.reads {
                 let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
                 let rows =
-                    read.lookup.find(reader, &|key| row.keys[read.keys[key]].as_ref(), now_us, &mut found.places)?;
+                    read.lookup.find(reader, &|key| row.keys[read.keys[key]].as_ref(), now_us, &mut found.stored)?;
                 found.rows.push(rows);
             }
             with(row, &found)?;
@@ -193,7 +193,7 @@ impl Vector {
                 let (number, column) = self.columns_of_reads[column - self.n_keys - self.n_request - 1];
                 let read = &self.reads[number];
                 let keys = |key: usize| row.keys[read.keys[key]].as_ref();
-                read.lookup.cell(&found.rows[number], column, &keys, &found.places)
+                read.lookup.cell(&found.rows[number], column, &keys, &found.stored)
             }
         }
     }

@@ -57,7 +57,7 @@ impl Plain {
     fn put_text(self, value: ValueRef<'_>, out: &mut BytesMut) -> Result<()> {
         match (self.form, value) {
             (Form::Bool, ValueRef::Bool(value)) => out.put_u8(if value { b't' } else { b'f' }),
-            (Form::Int2 | Form::Int4 | Form::Int8, ValueRef::Int(value)) => text::put_display(out, value),
+            (Form::Int2 | Form::Int4 | Form::Int8, ValueRef::Int(value)) => text::put_integer(out, value),
             (Form::Float4, ValueRef::Float(value)) => text::put_float4(out, value as f32),
             (Form::Float8, ValueRef::Float(value)) => text::put_float8(out, value),
             (Form::Numeric, ValueRef::Decimal(value)) => text::put_decimal(out, &Digits::of(value), self.scale),

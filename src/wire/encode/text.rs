@@ -15,10 +15,10 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
     match values {
         Values::Null => unreachable!("a null is written by its length alone"),
         Values::Bool(values) => out.put_u8(if values.value(row) { b't' } else { b'f' }),
-        Values::Int2(values) => put_display(out, values.value(row)),
-        Values::Int4(values) => put_display(out, values.value(row)),
-        Values::Int8(values) => put_display(out, values.value(row)),
-        Values::Oid(values) => put_display(out, values.value(row)),
+        Values::Int2(values) => put_integer(out, values.value(row)),
+        Values::Int4(values) => put_integer(out, values.value(row)),
+        Values::Int8(values) => put_integer(out, values.value(row)),
+        Values::Oid(values) => put_integer(out, values.value(row)),
         Values::Float4(values) => put_float4(out, values.value(row)),
         Values::Float8(values) => put_float8(out, values.value(row)),
         Values::Decimal(values) => put_decimal(out, &Digits::of(values.value(row)), values.scale()),
@@ -45,8 +45,8 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
     Ok(())
 }
 
-pub(super) fn put_display(out: &mut BytesMut, value: impl std::fmt::Display) {
-    write!(out, "{value}").expect("a buffer takes any text");
+pub(super) fn put_integer(out: &mut BytesMut, value: impl itoa::Integer) {
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 pub(super) fn put_hex(out: &mut BytesMut, bytes: &[u8]) {
@@ -183,7 +183,7 @@ fn put_few_decimals(out: &mut BytesMut, size: f64) -> bool {
     }
     let shifted = shifted as u64;
     let (whole, mut decimals) = (shifted / 10_000, shifted % 10_000);
-    put_display(out, whole);
+    put_integer(out, whole);
     if decimals > 0 {
         let mut digits = [b'.', 0, 0, 0, 0];
         for digit in digits[1..].iter_mut().rev() {

@@ -15,6 +15,7 @@ mod consumer;
 mod flush;
 mod online;
 mod payload;
+mod repeats;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -205,6 +206,9 @@ impl Ingest {
         let name = events_table(id);
         let stored = self.stores.offline.table_since(&name, &name).await?;
         let flushed = stored.and_then(|(_, end)| end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
+        // before the log is read: its events are held against those before them
+        let snapshot = self.stores.catalog.snapshot();
+        repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us()).await?;
         self.stores.tails.open(id, flushed);
         let consumer = Consumer {
             stores: self.stores.clone(),
@@ -268,14 +272,22 @@ impl Ingest {
         .await
     }
 
+    /// Makes what the mirror of a stream with DEDUPLICATE BY has now known to its events.
+    pub async fn claim_mirror(&self, stream: &Stream) -> Result<()> {
+        let snapshot = self.stores.catalog.snapshot();
+        repeats::claim_mirror(&self.stores, &snapshot, stream, self.clock.now_us()).await
+    }
+
     /// Everything of a stream that is gone.
     async fn remove(&self, stream: ObjectId) -> Result<()> {
         let _opening = self.opening.lock().await;
         let log = self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
-        let folder = self.folder_of(stream);
+        let (folder, online) = (self.folder_of(stream), Arc::clone(&self.stores.online));
         blocking(move || {
             drop(log);
-            remove_folder(&folder)
+            remove_folder(&folder)?;
+            online.set_marks(&[(repeats::claims_mark(stream), None)])?;
+            online.remove_claims(stream.0)
         })
         .await?;
         self.stores.tails.close(stream);

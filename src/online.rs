@@ -241,6 +241,25 @@ impl OnlineStore {
         self.remove(view, &Doom::Superseded { before_us })
     }
 
+    /// Gives keys to the numbers that claim them, each unless another number had it before, or has it earlier in `claims`;
+    /// whose they are afterwards, in the order of `claims`. Durable after [`OnlineStore::sync`].
+    pub fn claim(&self, owner: u64, claims: Vec<(Key, u64)>) -> Result<Vec<u64>> {
+        let places: Vec<usize> = claims.iter().map(|(key, _)| self.shard_of(key)).collect();
+        let mut parts: Vec<Vec<(Key, u64)>> = self.shards.iter().map(|_| Vec::new()).collect();
+        claims.into_iter().zip(&places).for_each(|(claim, place)| parts[*place].push(claim));
+        let mut holders = Vec::with_capacity(parts.len());
+        for (shard, part) in self.shards.iter().zip(&parts) {
+            let held = if part.is_empty() { Vec::new() } else { shard.claim(owner, part)? };
+            holders.push(held.into_iter());
+        }
+        Ok(places.iter().filter_map(|place| holders[*place].next()).collect())
+    }
+
+    /// Forgets all claims of an owner.
+    pub fn remove_claims(&self, owner: u64) -> Result<()> {
+        self.on_each(|_, shard| shard.remove_claims(owner)).map(|_| ())
+    }
+
     /// A number that was kept under this name by [`OnlineStore::set_marks`].
     pub fn mark(&self, name: &str) -> Result<Option<u64>> {
         self.shards[0].mark(name)

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -12,6 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
+use futures::stream::BoxStream;
 
 use super::arithmetic::CheckedArithmetic;
 use super::functions;
@@ -99,6 +102,15 @@ impl Engine {
     /// Does work on the threads for queries: see [`QueryThreads::work`].
     pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         self.threads.work(work).await
+    }
+
+    /// Polls a stream on the threads for queries: see [`QueryThreads::stream`].
+    pub fn stream(
+        &self,
+        schema: SchemaRef,
+        rows: BoxStream<'static, Result<RecordBatch>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        self.threads.stream(schema, rows)
     }
 
     /// For work that is no client's own, such as a job.

@@ -42,6 +42,8 @@ pub struct Serving {
     /// by request column
     request: Vec<Condition>,
     limit: usize,
+    /// whether all keys of some view have to be looked through
+    scans: bool,
     described: Described,
     metrics: Arc<ServiceMetrics>,
 }
@@ -169,12 +171,18 @@ impl Serving {
                 asked: shape.conditions_text(),
                 views: vector.views().map(str::to_owned).collect(),
             },
+            scans: vector.scans(|key| keys[key].is_some()),
             vector,
             keys,
             request,
             limit: shape.limit.unwrap_or(usize::MAX),
             metrics: metrics_of(planner, object)?,
         }))
+    }
+
+    /// Whether it may take its time.
+    pub fn scans(&self) -> bool {
+        self.scans
     }
 
     pub fn described(&self) -> &Described {

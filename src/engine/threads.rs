@@ -4,16 +4,20 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
+use super::error::into_datafusion;
 use crate::error::{Error, Kind, Result};
 
 /// Batches that wait for who asked.
@@ -57,11 +61,32 @@ impl QueryThreads {
     pub fn run(state: &SessionState, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
         let threads = state.config().get_extension::<QueryThreads>();
         let threads = threads.ok_or_else(|| Error::internal("a query without threads to run on"))?;
-        let context = state.task_ctx();
-        let mut builder = RecordBatchReceiverStream::builder(plan.schema(), BATCHES_AHEAD);
+        let (schema, context) = (plan.schema(), state.task_ctx());
+        Ok(threads.spawn_rows(schema, move || execute_stream(plan, context)))
+    }
+
+    /// As [`QueryThreads::run`], of rows that come from elsewhere.
+    pub fn stream(
+        &self,
+        schema: SchemaRef,
+        rows: BoxStream<'static, Result<RecordBatch>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let begin = move || Ok(rows.map_err(into_datafusion));
+        self.spawn_rows(schema, begin).map_err(Error::from).boxed()
+    }
+
+    fn spawn_rows<S>(
+        &self,
+        schema: SchemaRef,
+        begin: impl FnOnce() -> DataFusionResult<S> + Send + 'static,
+    ) -> SendableRecordBatchStream
+    where
+        S: Stream<Item = DataFusionResult<RecordBatch>> + Send + Unpin + 'static,
+    {
+        let mut builder = RecordBatchReceiverStream::builder(schema, BATCHES_AHEAD);
         let sender = builder.tx();
         let work = async move {
-            let mut rows = execute_stream(plan, context)?;
+            let mut rows = begin()?;
             while let Some(batch) = rows.next().await {
                 let is_last = batch.is_err();
                 if sender.send(batch).await.is_err() || is_last {
@@ -70,8 +95,8 @@ impl QueryThreads {
             }
             DataFusionResult::Ok(())
         };
-        builder.spawn_on(work, &threads.handle);
-        Ok(builder.build())
+        builder.spawn_on(work, &self.handle);
+        builder.build()
     }
 }
 

@@ -9,6 +9,7 @@ use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
 use super::online::{item_rows, views_of};
+use super::repeats::first_ones;
 use super::{TAIL_BYTES, payload, planner};
 use crate::engine::{ReadStores, event_schema, rows_of_events};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ impl Consumer {
         // of a stream that is being dropped nobody reads
         let Some(stream) = snapshot.get_as::<Stream>(self.stream) else { return Ok(()) };
         let Some(last) = entries.last() else { return Ok(()) };
-        let events = self.events(stream, entries)?;
+        let events = first_ones(&self.stores.online, stream, self.events(stream, entries)?)?;
         self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
         let tails = &self.stores.tails;
         tails.push(self.stream, &events, last.end_offset())?;

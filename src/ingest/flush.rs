@@ -8,6 +8,7 @@ use futures::StreamExt;
 use granary_catalog::Stream;
 
 use super::online::{events_mark, views_of};
+use super::repeats::claims_mark;
 use super::{Ingest, StreamLog, blocking};
 use crate::engine::{event_schema, events_table};
 use crate::error::{Error, Result};
@@ -40,6 +41,9 @@ impl Ingest {
             if is_online && self.stores.online.mark(&mark)?.is_some() {
                 marks.push((mark, Some(tail.end)));
             }
+        }
+        if !stream.deduplicate_by.is_empty() {
+            marks.push((claims_mark(log.id), Some(tail.end)));
         }
         let online = Arc::clone(&self.stores.online);
         blocking(move || online.sync()).await?;

@@ -11,7 +11,7 @@ use super::online::{Mode, Useful, write_rows};
 use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, tile_batches,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, stream_of, tile_batches,
 };
 use crate::error::{Error, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
@@ -72,6 +72,10 @@ async fn write_both(
 ) -> Result<()> {
     let range = Interval::new(work.range.start_us, work.range.end_us);
     warehouse.catalog.ledger().unfold(ObjectId(work.view.id), range)?;
+    if let Some(stream) = stream_of(planner, &work.view) {
+        // from here on its events are held against the rows of the mirror, which are read now
+        warehouse.ingest.claim_mirror(stream).await?;
+    }
     let rows = write_offline(warehouse, planner, work, job, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, rows, rows)?;
     warehouse.vacuum(&work.view.offline_table()).await;

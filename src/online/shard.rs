@@ -4,6 +4,8 @@
 //! replacing one view would read the rows of all views. It costs one small entry per key and view, and one more
 //! probe per key of a batch. A third, `meta`, has the generation counter.
 
+mod claims;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 

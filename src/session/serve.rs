@@ -100,7 +100,8 @@ impl Session {
         if !self.is_current(&bound) {
             return Ok(None);
         }
-        described(bound, prepared).map_or(Ok(None), |serving| self.served(&serving, parameters))
+        let serving = described(bound, prepared).filter(|serving| !serving.scans());
+        serving.map_or(Ok(None), |serving| self.served(&serving, parameters))
     }
 
     /// The answer of a prepared lookup; `None` where the statement needs a planner.
@@ -116,7 +117,7 @@ impl Session {
             *lookup.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.clone();
         }
         let Some(serving) = described(bound, prepared) else { return Ok(None) };
-        if lookup.most_keys(parameters) <= MOST_KEYS_AT_ONCE {
+        if lookup.most_keys(parameters) <= MOST_KEYS_AT_ONCE && !serving.scans() {
             return self.served(&serving, parameters);
         }
         let (now_us, own, parameters) = (self.now_us(), Arc::clone(&serving), parameters.to_vec());

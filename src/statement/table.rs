@@ -175,9 +175,6 @@ impl Target {
 
     /// Every event has a time.
     fn of_stream(stream: &Stream) -> Result<Target> {
-        if !stream.deduplicate_by.is_empty() {
-            return Err(Error::not_supported("writing to a stream with DEDUPLICATE BY"));
-        }
         let column =
             |column: &Column| Column { nullable: column.nullable && column.name != stream.timestamp, ..column.clone() };
         let columns = stream.columns.iter().map(column).collect();

@@ -1,5 +1,7 @@
 //! `VERIFY FEATURE VIEW`: what is served beside what a replay gives. No rows are the promise.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use granary_catalog::{JobFilter, JobId, Object, ObjectId, ObjectKind};
 use granary_sql::statement::Verify;
@@ -48,7 +50,8 @@ pub async fn verify(context: &StatementContext, verify: &Verify) -> Result<(Sche
     if idle_since(context, id, &name)? != last_job {
         return Err(busy(&name));
     }
-    Ok((schema, verification.differences()))
+    let differences = context.warehouse.engine.stream(Arc::clone(&schema), verification.differences());
+    Ok((schema, differences))
 }
 
 /// The view's last job. Errors: `ObjectInUse` if it has not ended, since a job writes one store after the other.

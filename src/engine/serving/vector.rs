@@ -114,6 +114,11 @@ impl Vector {
         self.reads.iter().map(|read| read.lookup.view_name())
     }
 
+    /// Whether some view has to be looked through for keys, of which only those that are bound are known.
+    pub fn scans(&self, is_bound: impl Fn(usize) -> bool) -> bool {
+        self.reads.iter().any(|read| read.keys.first().is_some_and(|leading| !is_bound(*leading)))
+    }
+
     fn reader(&self) -> Result<Option<OnlineReader>> {
         self.reads.first().map(|read| read.lookup.reader()).transpose()
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::Column;
+use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
@@ -13,6 +14,7 @@ use granary_catalog::{Backfill, FileFormat, Source, SourceDefinition, Stream};
 
 use super::events::{EventTable, OFFSET, StreamRows, event_schema, events_of};
 use super::files;
+use crate::engine::plans::run;
 use crate::engine::query::QueryPlanner;
 use crate::engine::relation::time_type;
 use crate::engine::rows::in_range;
@@ -134,15 +136,59 @@ async fn mirror_plan(planner: &QueryPlanner, stream: &Stream, backfill: &Backfil
     });
     let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
     let (start_us, end_us) = planner.source_range.unwrap_or((i64::MIN, i64::MAX));
-    let mut builder = LogicalPlanBuilder::from(plan).project(columns)?.filter(in_range(
-        time.clone(),
-        start_us,
-        end_us.min(backfill.until_us),
-    ))?;
+    let mirror = LogicalPlanBuilder::from(plan).project(columns)?;
+    let in_time = in_range(time.clone(), start_us, end_us.min(backfill.until_us));
+    let mut builder = match stream.deduplicate_by.is_empty() {
+        true => mirror.filter(in_time)?,
+        // which row is the first of its kind does not hang on what a job reads
+        false => {
+            let counted = mirror.filter(in_range(time.clone(), i64::MIN, backfill.until_us))?;
+            first_of_each(counted, stream, time)?.filter(in_time)?
+        }
+    };
     if !stream.deduplicate_by.is_empty() {
-        builder = first_of_each(builder, stream, time)?;
+        // an event that is stored came before its row of the mirror: else it had been left out
+        if let Some(events) = events_of(planner, stream).await? {
+            builder = without_events(builder, stream, events)?;
+        }
     }
     Ok(builder.build()?)
+}
+
+/// Leaves out the rows that agree with an event in the DEDUPLICATE BY columns.
+fn without_events(mirror: LogicalPlanBuilder, stream: &Stream, events: Arc<EventTable>) -> Result<LogicalPlanBuilder> {
+    let known = |name: &String| Expr::Column(Column::from_name(name)).alias(format!("{REPEAT}{name}"));
+    let events = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    let events = events.project(stream.deduplicate_by.iter().map(known))?.build()?;
+    let of_mirror: Vec<Column> = stream.deduplicate_by.iter().map(Column::from_name).collect();
+    let of_events: Vec<Column> =
+        stream.deduplicate_by.iter().map(|name| Column::from_name(format!("{REPEAT}{name}"))).collect();
+    let equal = NullEquality::NullEqualsNull;
+    Ok(mirror.join_detailed(events, JoinType::LeftAnti, (of_mirror, of_events), None, equal)?)
+}
+
+/// The DEDUPLICATE BY columns of a stream's mirror, as far as it counts; None if it has no mirror.
+pub async fn mirror_ids(planner: &QueryPlanner, stream: &Stream) -> Result<Option<SendableRecordBatchStream>> {
+    let Some(backfill) = &stream.backfill else { return Ok(None) };
+    let plan = mirror_plan(planner, stream, backfill).await?;
+    let columns = stream.deduplicate_by.iter().map(|name| Expr::Column(Column::from_name(name)));
+    let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+    Ok(Some(run(&planner.state(), &plan).await?))
+}
+
+/// The DEDUPLICATE BY columns of a stream's events and their offsets, of those from offset `from` on.
+pub async fn event_ids(
+    planner: &QueryPlanner,
+    stream: &Stream,
+    from: u64,
+) -> Result<Option<SendableRecordBatchStream>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let from = i64::try_from(from).map_err(|_| Error::internal("offsets have run out"))?;
+    let columns = stream.deduplicate_by.iter().map(String::as_str).chain([OFFSET]);
+    let columns: Vec<Expr> = columns.map(|name| Expr::Column(Column::from_name(name))).collect();
+    let scan = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    let plan = scan.filter(Expr::Column(Column::from_name(OFFSET)).gt_eq(lit(from)))?.project(columns)?.build()?;
+    Ok(Some(run(&planner.state(), &plan).await?))
 }
 
 const REPEAT: &str = "_repeat";

@@ -10,6 +10,7 @@ mod services;
 mod spans;
 mod storage;
 mod stream_crash;
+mod stream_repeats;
 mod streams;
 mod table_crash;
 mod tables;

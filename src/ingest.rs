@@ -171,11 +171,14 @@ impl Ingest {
         for view in after.all::<FeatureView>().into_iter().filter(|view| !was_same(view)) {
             let stream = view.depends_on.iter().find_map(|id| after.get_as::<Stream>(*id));
             let Some(stream) = stream.filter(|_| view.kind.is_stream() && view.online) else { continue };
-            if is_live(after, view.header.home.workspace())
-                && let Some(log) = self.opened(stream.header.id)
-            {
+            if is_live(after, view.header.home.workspace()) {
                 let view = Arc::new(BoundView::of_feature_view(view)?);
-                self.bring_online(&log, stream, &view).await?;
+                if let Some(log) = self.opened(stream.header.id) {
+                    self.bring_online(&log, stream, &view).await?;
+                }
+                // other features may need other states of the same rows, those of the mirror, too
+                let online = Arc::clone(&self.stores.online);
+                blocking(move || online.keep_spans(view.id, view.item_spans().as_ref())).await?;
             }
         }
         Ok(())
@@ -261,8 +264,8 @@ impl Ingest {
             while let Some(batch) = rows.try_next().await? {
                 let mut rows = item_rows(view, &batch)?;
                 rows.retain(|row| (row.sequence - FIRST_EVENT_ARRIVAL) >> 16 >= from.cast_signed());
-                let (online, id) = (Arc::clone(&online), view.id);
-                blocking(move || online.put_items(id, rows)).await?;
+                let (online, view) = (Arc::clone(&online), Arc::clone(view));
+                blocking(move || online.put_items(view.id, rows, view.item_spans().as_ref())).await?;
             }
         }
         blocking(move || {
@@ -276,6 +279,27 @@ impl Ingest {
     pub async fn claim_mirror(&self, stream: &Stream) -> Result<()> {
         let snapshot = self.stores.catalog.snapshot();
         repeats::claim_mirror(&self.stores, &snapshot, stream, self.clock.now_us()).await
+    }
+
+    /// Makes the online rows of a view's events anew, out of the log and the offline store: what is missing or damaged is put
+    /// again, what no event has made goes, and all spans of them are folded again. Readers see every event all the while.
+    pub async fn rebuild(&self, view: &Arc<BoundView>) -> Result<()> {
+        let snapshot = self.stores.catalog.snapshot();
+        let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id));
+        let Some(stream) = stream else { return Ok(()) };
+        let online = Arc::clone(&self.stores.online);
+        let since = blocking(move || online.next_generation()).await?;
+        if let Some(log) = self.opened(stream.header.id) {
+            // without a mark a crash does not end this
+            self.stores.online.set_marks(&[(events_mark(view), None)])?;
+            self.bring_online(&log, stream, view).await?;
+        }
+        let (online, view) = (Arc::clone(&self.stores.online), Arc::clone(view));
+        blocking(move || {
+            online.remove_old_pushed(view.id, &since, view.item_spans().as_ref())?;
+            online.sync()
+        })
+        .await
     }
 
     /// Everything of a stream that is gone.

@@ -1,13 +1,15 @@
 //! The online store: what a lookup needs, by entity key, in N redb files.
 //!
 //! A key lives in the shard that its stable hash picks; all rows of all views of one key are neighbours there, so
-//! a feature vector is one range scan. Knows keys, views by number, times and bytes; nothing of features.
+//! a feature vector is one range scan. Knows keys, views by number, times and bytes; of features no more than how the items
+//! of a view are folded into spans of time ([`spans`]), which is told with every change of items.
 //! All calls block: call them from a thread that may. One of the few modules that may use `redb`.
 
 mod cache;
 mod codec;
 mod errors;
 mod shard;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -25,12 +27,16 @@ use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
 use cache::RowCache;
 use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
+pub use spans::SpanPlan;
 
 /// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
 pub const FIRST_PUSHED: i64 = 1 << 62;
 pub const DEFAULT_SHARDS: u32 = 4;
 const MAX_SHARDS: u32 = 1024;
 const META_FILE: &str = "store.json";
+/// Of the files as a whole. Format 1 had no spans; a server that knows none would leave them as they are when it writes items.
+const FORMAT: u32 = 2;
+const FIRST_FORMAT: u32 = 1;
 /// Below this a thread per shard costs more than it wins.
 const PARALLEL_ROWS: usize = 1_000;
 
@@ -74,11 +80,24 @@ pub struct Item {
     pub payload: Vec<u8>,
 }
 
+/// One state of a span of a key's items, as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    pub start_us: i64,
+    /// Of views that have one: `None` says that there are items, and no more.
+    pub secondary: Option<Value>,
+    pub payload: Vec<u8>,
+}
+
 /// The shards. Share it by reference: writers to one shard wait for each other, readers never wait.
 #[derive(Debug)]
 pub struct OnlineStore {
     shards: Vec<Shard>,
 }
+
+/// A time in the life of a store, by shard.
+#[derive(Debug, Clone)]
+pub struct Generation(Vec<u64>);
 
 /// One committed state of every shard. Holding it keeps the pages it needs on disk, so do not keep it for long.
 #[derive(Debug, Clone)]
@@ -130,7 +149,9 @@ impl OnlineStore {
                     ));
                 }
             }
-            write_meta(dir, &Meta { format: u32::from(codec::FORMAT), shards: count })?;
+        }
+        if meta.is_none_or(|meta| meta.format != FORMAT) {
+            write_meta(dir, &Meta { format: FORMAT, shards: count })?;
         }
         Ok(OnlineStore { shards })
     }
@@ -167,14 +188,21 @@ impl OnlineStore {
         Ok(())
     }
 
-    /// Upserts by (key, time, sequence, secondary). Visible at return, durable after [`OnlineStore::sync`].
-    pub fn put_items(&self, view: u64, rows: Vec<ItemRow>) -> Result<()> {
-        self.spread(rows, |row| &row.key, |shard, rows| shard.put_items(view, rows))
+    /// Upserts by (key, time, sequence, secondary), and keeps `spans` of them; of a view whose items have none they go.
+    /// Visible at return, durable after [`OnlineStore::sync`].
+    pub fn put_items(&self, view: u64, rows: Vec<ItemRow>, spans: Option<&SpanPlan>) -> Result<()> {
+        self.spread(rows, |row| &row.key, |shard, rows| shard.put_items(view, rows, spans))
+    }
+
+    /// Sees to it that all items of a view that were ever put have these spans.
+    pub fn keep_spans(&self, view: u64, spans: Option<&SpanPlan>) -> Result<()> {
+        self.on_each(|_, shard| shard.keep_spans(view, spans, false)).map(|_| ())
     }
 
     /// Removes the view's items with a time in `range`, of all keys, and returns how many.
-    pub fn remove_items(&self, view: u64, range: Range<i64>) -> Result<u64> {
-        self.remove(view, &Doom::Items { start_us: range.start, end_us: range.end, before: u64::MAX })
+    pub fn remove_items(&self, view: u64, range: Range<i64>, spans: Option<&SpanPlan>) -> Result<u64> {
+        let doom = Doom::Items { start_us: range.start, end_us: range.end };
+        Ok(self.on_each(|_, shard| shard.remove(view, &doom, spans))?.into_iter().sum())
     }
 
     /// Afterwards the view's items with a time in `range` are `rows`, those that others put meanwhile, and those from
@@ -189,6 +217,7 @@ impl OnlineStore {
         view: u64,
         range: Range<i64>,
         rows: impl IntoIterator<Item = Result<ItemRow>>,
+        spans: Option<&SpanPlan>,
     ) -> Result<()> {
         let generations = self.shards.iter().map(Shard::next_generation).collect::<Result<Vec<u64>>>()?;
         let mut batch = Vec::new();
@@ -199,13 +228,28 @@ impl OnlineStore {
             }
             batch.push(row);
             if batch.len() >= BATCH_ROWS * self.shards.len() {
-                self.put_items(view, std::mem::take(&mut batch))?;
+                self.put_items(view, std::mem::take(&mut batch), spans)?;
             }
         }
-        self.put_items(view, batch)?;
+        self.put_items(view, batch, spans)?;
         self.on_each(|number, shard| {
-            let doom = Doom::Items { start_us: range.start, end_us: range.end, before: generations[number] };
-            shard.remove(view, &doom)
+            let (start_us, end_us, before) = (range.start, range.end, generations[number]);
+            shard.remove(view, &Doom::Replaced { start_us, end_us, before, pushed: false }, spans)
+        })?;
+        Ok(())
+    }
+
+    /// From now on items are new, for [`OnlineStore::remove_old_pushed`].
+    pub fn next_generation(&self) -> Result<Generation> {
+        self.shards.iter().map(Shard::next_generation).collect::<Result<_>>().map(Generation)
+    }
+
+    /// Removes the items from [`FIRST_PUSHED`] on that nobody has put since then, and makes all spans anew.
+    pub fn remove_old_pushed(&self, view: u64, since: &Generation, spans: Option<&SpanPlan>) -> Result<()> {
+        self.on_each(|number, shard| {
+            let (start_us, end_us, before) = (i64::MIN, i64::MAX, since.0[number]);
+            shard.remove(view, &Doom::Replaced { start_us, end_us, before, pushed: true }, None)?;
+            shard.keep_spans(view, spans, true)
         })?;
         Ok(())
     }
@@ -288,7 +332,7 @@ impl OnlineStore {
     }
 
     fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {
-        Ok(self.on_each(|_, shard| shard.remove(view, doom))?.into_iter().sum())
+        Ok(self.on_each(|_, shard| shard.remove(view, doom, None))?.into_iter().sum())
     }
 
     fn shard_of(&self, key: &Key) -> usize {
@@ -393,6 +437,28 @@ impl OnlineReader {
         })
     }
 
+    /// The form of the spans that are kept of a key's items; `None` if there are none, as of few items.
+    pub fn spans_form(&self, view: u64, key: &Key) -> Result<Option<u64>> {
+        self.shard(key).spans_form(view, key)
+    }
+
+    /// The spans of this width that start in `starts`, ascending by (start, secondary), those without one first. Only spans
+    /// of many items are kept: what lies between them is few.
+    pub fn visit_spans(
+        &self,
+        view: u64,
+        key: &Key,
+        (width_us, starts): (i64, Range<i64>),
+        mut visit: impl FnMut(Span) -> Result<()>,
+    ) -> Result<()> {
+        let prefix = codec::prefix(view, key)?;
+        let bounds = codec::span_bounds(&prefix, width_us, starts.start, starts.end);
+        self.shard(key).scan(bounds, |row_key, value| {
+            let (start_us, secondary) = codec::read_span_key(prefix.len(), row_key)?;
+            visit(Span { start_us, secondary, payload: codec::read_span_value(value)?.1.to_vec() })
+        })
+    }
+
     /// Every key that has something in the view, each once; ascending within a shard, not over all.
     pub fn keys(&self, view: u64) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
         let shards = self.shards.iter().map(|shard| shard.keys(view, None)).collect::<Result<Vec<_>>>()?;
@@ -432,16 +498,15 @@ fn read_meta(dir: &Path) -> Result<Option<Meta>> {
     let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(Kind::DataCorrupted, format!("\"{}\" is damaged: {error}", path.display())).with_source(error)
     })?;
-    if meta.format == u32::from(codec::FORMAT) {
+    if (FIRST_FORMAT..=FORMAT).contains(&meta.format) {
         return Ok(Some(meta));
     }
     Err(Error::new(
         Kind::DataCorrupted,
         format!(
-            "the online store \"{}\" has format {}, this server reads format {}",
+            "the online store \"{}\" has format {}, this server reads formats {FIRST_FORMAT} to {FORMAT}",
             dir.display(),
             meta.format,
-            codec::FORMAT
         ),
     )
     .with_hint("use a newer server"))

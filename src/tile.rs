@@ -39,7 +39,7 @@ pub use block::{AskedBlock, BlockAnswers, ItemBlock, ItemForm, Run, evaluate_blo
 pub use evaluate::{attributes_hold, empty_row, evaluate_aggregates, evaluate_attributes};
 pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_level, fold_tiles, level_rows, raw_items, tile_rows};
-pub use levels::{Stretch, stretches, useful_levels};
+pub use levels::{Stretch, item_levels, stretches, useful_levels};
 pub use lifetime::LifetimeItems;
 pub use ordered::Order;
 pub use partial::Partial;

@@ -10,6 +10,7 @@ mod cursor;
 mod exec;
 mod gather;
 mod history;
+mod item_spans;
 mod kept;
 mod keys;
 mod lifetime;

@@ -56,7 +56,7 @@ impl Consumer {
                 continue;
             }
             for rows in rows_of_events(&planner, &view, events.clone()).await? {
-                self.stores.online.put_items(view.id, item_rows(&view, &rows)?)?;
+                self.stores.online.put_items(view.id, item_rows(&view, &rows)?, view.item_spans().as_ref())?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::engine::{ARRIVAL, BoundView, KNOWN_AT, RowGroups, RowLayout, stored_states};
 use crate::error::{Error, Result};
-use crate::online::{ItemRow, LatestRow, OnlineStore};
+use crate::online::{ItemRow, LatestRow, OnlineStore, SpanPlan};
 use crate::row::{Key, Value, integers_of, put_values, values_of};
 use crate::tile::Partial;
 
@@ -51,10 +51,9 @@ pub async fn write_rows(
     mode: Mode,
 ) -> Result<()> {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Pack>(PACKS_WAITING);
-    let id = view.id;
-    let is_items = view.is_kept_as_items();
+    let writer = Writer { store, view: Arc::clone(view), spans: view.item_spans() };
     // The store blocks, so it has a thread of its own; an error on its way there ends a replacement before it removes.
-    let writing = tokio::task::spawn_blocking(move || write_packs(&store, id, is_items, receiver, mode));
+    let writing = tokio::task::spawn_blocking(move || writer.write_packs(receiver, mode));
     let read = send_rows(view, groups, useful, &sender).await;
     if let Err(error) = read {
         // If the other side has failed itself, its error is the one to tell.
@@ -64,41 +63,45 @@ pub async fn write_rows(
     writing.await.map_err(|error| Error::internal("the writing thread died").with_source(error))?
 }
 
-fn write_packs(
-    store: &OnlineStore,
-    view: u64,
-    is_items: bool,
-    mut packs: tokio::sync::mpsc::Receiver<Pack>,
-    mode: Mode,
-) -> Result<()> {
-    let rows = std::iter::from_fn(move || packs.blocking_recv()).flat_map(|pack| match pack {
-        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(error) => vec![Err(error)],
-    });
-    match (is_items, mode) {
-        (true, Mode::Replace { start_us, end_us }) => {
-            store.replace_items(view, start_us..end_us, rows.map(|row| row.and_then(item)))?;
-        }
-        (false, Mode::Replace { .. }) => store.replace_latest(view, rows.map(|row| row.and_then(latest)))?,
-        (_, Mode::Add) => add_rows(store, view, rows)?,
-    }
-    Ok(())
+struct Writer {
+    store: Arc<OnlineStore>,
+    view: Arc<BoundView>,
+    spans: Option<SpanPlan>,
 }
 
-fn add_rows(store: &OnlineStore, view: u64, rows: impl Iterator<Item = Result<OnlineRow>>) -> Result<()> {
-    let (mut newest, mut items) = (Vec::new(), Vec::new());
-    for row in rows {
-        match row? {
-            OnlineRow::Latest(row) => newest.push(row),
-            OnlineRow::Item(row) => items.push(row),
-        }
-        if newest.len() + items.len() >= ROWS_AT_ONCE {
-            store.put_latest(view, std::mem::take(&mut newest))?;
-            store.put_items(view, std::mem::take(&mut items))?;
+impl Writer {
+    fn write_packs(&self, mut packs: tokio::sync::mpsc::Receiver<Pack>, mode: Mode) -> Result<()> {
+        let rows = std::iter::from_fn(move || packs.blocking_recv()).flat_map(|pack| match pack {
+            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
+        let (store, id) = (&self.store, self.view.id);
+        match (self.view.is_kept_as_items(), mode) {
+            (true, Mode::Replace { start_us, end_us }) => {
+                let rows = rows.map(|row| row.and_then(item));
+                store.replace_items(id, start_us..end_us, rows, self.spans.as_ref())
+            }
+            (false, Mode::Replace { .. }) => store.replace_latest(id, rows.map(|row| row.and_then(latest))),
+            (_, Mode::Add) => self.add_rows(rows),
         }
     }
-    store.put_latest(view, newest)?;
-    store.put_items(view, items)
+
+    fn add_rows(&self, rows: impl Iterator<Item = Result<OnlineRow>>) -> Result<()> {
+        let (store, id, spans) = (&self.store, self.view.id, self.spans.as_ref());
+        let (mut newest, mut items) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row? {
+                OnlineRow::Latest(row) => newest.push(row),
+                OnlineRow::Item(row) => items.push(row),
+            }
+            if newest.len() + items.len() >= ROWS_AT_ONCE {
+                store.put_latest(id, std::mem::take(&mut newest))?;
+                store.put_items(id, std::mem::take(&mut items), spans)?;
+            }
+        }
+        store.put_latest(id, newest)?;
+        store.put_items(id, items, spans)
+    }
 }
 
 fn item(row: OnlineRow) -> Result<ItemRow> {

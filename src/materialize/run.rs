@@ -142,6 +142,9 @@ async fn write_online(
         let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
         write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
     }
+    if work.overwrite && view.kind().is_stream() {
+        warehouse.ingest.rebuild(view).await?;
+    }
     let online = Arc::clone(&warehouse.online);
     let id = view.id;
     run_blocking(move || {

@@ -3,11 +3,14 @@
 //! ```text
 //! rows:  length(key) u16 | key | view | kind = 0                              -> 1 | ts i64 | arrival i64 | effective i64 | values
 //!        length(key) u16 | key | view | kind = 1 | time | sequence | secondary -> 1 | generation | payload
+//!        length(key) u16 | key | view | kind = 2 | 0                           -> 1 | form u64 | expired i64 | widths
+//!        length(key) u16 | key | view | kind = 2 | width | start | secondary   -> 1 | items | payload
 //! keys:  view | key                                                            -> ()
 //! ```
 //!
-//! The length in front keeps a key from being the beginning of another; view, time, sequence and generation are
-//! integers of one to nine bytes that sort like their values, so no such field is the beginning of another either.
+//! The length in front keeps a key from being the beginning of another; view, time, sequence, generation, width, start and
+//! items are integers of one to nine bytes that sort like their values, so no such field is the beginning of another
+//! either. A row of kind 2 with width 0 says that the others of its kind, spans of the items, are kept ([`super::spans`]).
 
 use super::errors::damaged;
 use super::{Item, ItemRow, Latest, LatestRow};
@@ -18,10 +21,9 @@ use arrow::datatypes::DataType;
 pub(super) const FORMAT: u8 = 1;
 const LATEST: u8 = 0;
 const ITEM: u8 = 1;
+const SPAN: u8 = 2;
 /// Where the values of a latest row begin.
 pub(super) const LATEST_VALUES: usize = 1 + 3 * size_of::<i64>();
-/// Greater than every kind.
-const KIND_END: u8 = 0xFF;
 
 /// What begins every row of `key` in `view`.
 pub(super) fn prefix(view: u64, key: &Key) -> Result<Vec<u8>> {
@@ -31,13 +33,6 @@ pub(super) fn prefix(view: u64, key: &Key) -> Result<Vec<u8>> {
     out.extend_from_slice(bytes);
     put_unsigned(&mut out, view);
     Ok(out)
-}
-
-/// All rows of one prefix, `[start, end)`.
-pub(super) fn prefix_bounds(prefix: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
-    let mut end = prefix.clone();
-    end.push(KIND_END);
-    (prefix, end)
 }
 
 pub(super) fn latest_key(mut prefix: Vec<u8>) -> Vec<u8> {
@@ -60,12 +55,96 @@ pub(super) fn item_key(view: u64, row: &ItemRow) -> Result<Vec<u8>> {
     out.push(ITEM);
     put_signed(&mut out, row.time_us);
     put_signed(&mut out, row.sequence);
-    if let Some(secondary) = &row.secondary {
-        out.push(type_tag(secondary)?);
-        let encoded = Key::encode([Some(secondary)]).expect("a present value is not NULL");
-        out.extend_from_slice(encoded.as_bytes());
-    }
+    put_secondary(&mut out, row.secondary.as_ref())?;
     Ok(out)
+}
+
+/// All spans of one prefix, and the row that says that they are kept.
+pub(super) fn all_spans_bounds(prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    ([prefix, &[SPAN]].concat(), [prefix, &[SPAN + 1]].concat())
+}
+
+/// Everything of one prefix but the spans.
+pub(super) fn without_spans_bounds(prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    (prefix.to_vec(), [prefix, &[SPAN]].concat())
+}
+
+pub(super) fn root_key(prefix: &[u8]) -> Vec<u8> {
+    span_key_of_width(prefix, 0)
+}
+
+/// What is said of all spans of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Root {
+    pub form: u64,
+    /// Items before this have expired, with the spans that began before it.
+    pub expired_us: i64,
+    pub widths_us: Vec<i64>,
+}
+
+pub(super) fn root_value(root: &Root) -> Vec<u8> {
+    let mut out = vec![FORMAT];
+    out.extend_from_slice(&root.form.to_be_bytes());
+    out.extend_from_slice(&root.expired_us.to_be_bytes());
+    root.widths_us.iter().for_each(|width_us| put_unsigned(&mut out, width_us.cast_unsigned()));
+    out
+}
+
+pub(super) fn read_root(value: &[u8]) -> Result<Root> {
+    let mut reader = reader_of(value)?;
+    let (form, expired_us) = (reader.i64()?.cast_unsigned(), reader.i64()?);
+    let mut rest = reader.take(reader.n_left())?;
+    let mut widths_us = Vec::new();
+    while !rest.is_empty() {
+        let width_us = take_unsigned(&mut rest).ok_or_else(|| damaged("list of spans"))?;
+        widths_us.push(width_us.cast_signed());
+    }
+    Ok(Root { form, expired_us, widths_us })
+}
+
+/// The spans of one width that start in `[start_us, end_us)`.
+pub(super) fn span_bounds(prefix: &[u8], width_us: i64, start_us: i64, end_us: i64) -> (Vec<u8>, Vec<u8>) {
+    let mut start = span_key_of_width(prefix, width_us);
+    let mut end = start.clone();
+    put_signed(&mut start, start_us);
+    put_signed(&mut end, end_us);
+    (start, end)
+}
+
+pub(super) fn span_key(prefix: &[u8], width_us: i64, start_us: i64, secondary: Option<&Value>) -> Result<Vec<u8>> {
+    let mut out = span_key_of_width(prefix, width_us);
+    put_signed(&mut out, start_us);
+    put_secondary(&mut out, secondary)?;
+    Ok(out)
+}
+
+/// Where a span starts, and its secondary key.
+pub(super) fn read_span_key(prefix_length: usize, row_key: &[u8]) -> Result<(i64, Option<Value>)> {
+    let read = || -> Option<(i64, &[u8])> {
+        let (&kind, mut rest) = row_key.get(prefix_length..)?.split_first()?;
+        take_unsigned(&mut rest)?;
+        let start_us = take_signed(&mut rest)?;
+        (kind == SPAN).then_some((start_us, rest))
+    };
+    let (start_us, secondary) = read().ok_or_else(|| damaged("span"))?;
+    Ok((start_us, read_secondary(secondary)?))
+}
+
+pub(super) fn span_value(items: u64, payload: &[u8]) -> Vec<u8> {
+    item_value(items, payload)
+}
+
+/// How many items a span is of, and its states.
+pub(super) fn read_span_value(value: &[u8]) -> Result<(u64, &[u8])> {
+    read_item_value(value)
+}
+
+fn span_key_of_width(prefix: &[u8], width_us: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(prefix.len() + 24);
+    out.extend_from_slice(prefix);
+    out.push(SPAN);
+    put_unsigned(&mut out, width_us.cast_unsigned());
+    out
 }
 
 /// Is `row_key`, which begins with `prefix`, the one of a latest row?
@@ -123,13 +202,7 @@ pub(super) fn read_item(prefix_length: usize, row_key: &[u8], value: &[u8]) -> R
         (kind == ITEM).then_some((time_us, sequence, rest))
     };
     let (time_us, sequence, secondary) = read_key().ok_or_else(|| damaged("item"))?;
-    let secondary = match secondary.split_first() {
-        None => None,
-        Some((&tag, bytes)) => {
-            let data_type = type_of_tag(tag).ok_or_else(|| damaged("secondary key"))?;
-            Key::from_bytes(bytes).decode(&[data_type])?.pop()
-        }
-    };
+    let secondary = read_secondary(secondary)?;
     let (_, payload) = read_item_value(value)?;
     Ok(Item { time_us, sequence, secondary, payload: payload.to_vec() })
 }
@@ -162,6 +235,21 @@ pub(super) fn listing_prefix(view: u64) -> Vec<u8> {
 fn reader_of(value: &[u8]) -> Result<Reader<'_>> {
     let mut reader = Reader::new(value);
     if reader.u8()? == FORMAT { Ok(reader) } else { Err(damaged("latest row")) }
+}
+
+fn put_secondary(out: &mut Vec<u8>, secondary: Option<&Value>) -> Result<()> {
+    if let Some(secondary) = secondary {
+        out.push(type_tag(secondary)?);
+        let encoded = Key::encode([Some(secondary)]).expect("a present value is not NULL");
+        out.extend_from_slice(encoded.as_bytes());
+    }
+    Ok(())
+}
+
+fn read_secondary(bytes: &[u8]) -> Result<Option<Value>> {
+    let Some((&tag, bytes)) = bytes.split_first() else { return Ok(None) };
+    let data_type = type_of_tag(tag).ok_or_else(|| damaged("secondary key"))?;
+    Ok(Key::from_bytes(bytes).decode(&[data_type])?.pop())
 }
 
 fn type_tag(value: &Value) -> Result<u8> {
@@ -295,6 +383,34 @@ mod tests {
             latest_value(&latest),
             [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2, 2, 0]
         );
+    }
+
+    #[test]
+    fn stored_bytes_of_spans_are_those_of_format_1() {
+        let key = Key::encode([Some(&Value::Text("a".into()))]).expect("not null");
+        let prefix = prefix(7, &key).expect("fits");
+        let begin = [0, 3, b'a', 0, 0, 1, 7, 2];
+        assert_eq!(root_key(&prefix), [&begin[..], &[0]].concat());
+        let root = Root { form: 0x0102_0304_0506_0708, expired_us: -2, widths_us: vec![20_000, 1_000_000] };
+        let bytes = root_value(&root);
+        let (form, expired) = ([1, 2, 3, 4, 5, 6, 7, 8], [255, 255, 255, 255, 255, 255, 255, 254]);
+        assert_eq!(bytes, [&[1][..], &form, &expired, &[2, 0x4E, 0x20, 3, 0x0F, 0x42, 0x40]].concat());
+        assert_eq!(read_root(&bytes).expect("reads"), root);
+        let whole = span_key(&prefix, 20_000, -20_000, None).expect("encodes");
+        assert_eq!(whole, [&begin[..], &[2, 0x4E, 0x20, 0x7D, 0xB1, 0xE0]].concat());
+        let secondary = Some(Value::Bool(true));
+        let of_key = span_key(&prefix, 20_000, -20_000, secondary.as_ref()).expect("encodes");
+        assert!(of_key.starts_with(&whole));
+        assert_eq!(read_span_key(prefix.len(), &of_key).expect("reads"), (-20_000, secondary));
+        let (start, end) = span_bounds(&prefix, 20_000, -20_000, 0);
+        assert!(start <= whole && whole < of_key && of_key < end);
+        assert_eq!(span_value(300, &[9]), [1, 2, 1, 44, 9]);
+        for end in prefix.len()..whole.len() {
+            assert_eq!(read_span_key(prefix.len(), &whole[..end]).expect_err("damaged").kind(), Kind::DataCorrupted);
+        }
+        for bad in [&bytes[..8], &bytes[..18], &[2]] {
+            assert_eq!(read_root(bad).expect_err("damaged").kind(), Kind::DataCorrupted);
+        }
     }
 
     #[test]

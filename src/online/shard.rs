@@ -16,6 +16,7 @@ use redb::{
 use super::cache::{LastWrites, RowCache};
 use super::codec;
 use super::errors::{damaged, storage_error};
+use super::spans::{DIVIDED, SpanPlan, SpanWriter, Written, clear, clear_before};
 use super::{FIRST_PUSHED, ItemRow, LatestRow};
 use crate::error::Result;
 use crate::row::Key;
@@ -27,6 +28,8 @@ const GENERATION: &str = "generation";
 
 /// Rows in one commit; more hold the writer, and its memory, for too long.
 pub(super) const BATCH_ROWS: usize = 10_000;
+/// Keys whose spans are made in one commit, of which each may have any number of items.
+const KEYS_AT_ONCE: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -74,11 +77,17 @@ type Touched = Vec<(u64, Key, Option<Vec<u8>>)>;
 /// Which rows of a (view, key) shall go.
 #[derive(Debug, Clone)]
 pub(super) enum Doom {
-    /// Items in `[start_us, end_us)`, if they are of a generation before `before`, and not pushed unless that is all.
+    /// Items in `[start_us, end_us)`.
     Items {
         start_us: i64,
         end_us: i64,
+    },
+    /// Of those the ones of a generation before `before`; only those that were pushed, or only the others.
+    Replaced {
+        start_us: i64,
+        end_us: i64,
         before: u64,
+        pushed: bool,
     },
     /// Items with an earlier time, and the latest row if its `ts` is earlier.
     OlderThan {
@@ -132,7 +141,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn put_items(&self, view: u64, rows: Vec<ItemRow>) -> Result<()> {
+    pub(super) fn put_items(&self, view: u64, rows: Vec<ItemRow>, spans: Option<&SpanPlan>) -> Result<()> {
         let mut rows = rows
             .into_iter()
             .map(|row| Ok((codec::item_key(view, &row)?, row)))
@@ -142,7 +151,7 @@ impl Shard {
         for batch in rows.chunks(BATCH_ROWS) {
             self.write(|tables| {
                 for of_key in batch.chunk_by(|a, b| a.1.key == b.1.key) {
-                    tables.put_items(view, of_key)?;
+                    tables.put_items(view, of_key, spans)?;
                 }
                 Ok(())
             })?;
@@ -166,7 +175,7 @@ impl Shard {
 
     /// Removes what is doomed from every key of the view. Looks in snapshots and locks the writer only to remove,
     /// a bounded number of rows at a time (but all of one key together).
-    pub(super) fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {
+    pub(super) fn remove(&self, view: u64, doom: &Doom, spans: Option<&SpanPlan>) -> Result<u64> {
         let mut removed = 0;
         let mut after = None;
         loop {
@@ -190,8 +199,9 @@ impl Shard {
             }
             drop(snapshot);
             if !keys.is_empty() {
-                removed +=
-                    self.write(|tables| keys.iter().map(|key| tables.remove(view, key, doom)).sum::<Result<u64>>())?;
+                removed += self.write(|tables| {
+                    keys.iter().map(|key| tables.remove(view, key, doom, spans)).sum::<Result<u64>>()
+                })?;
             }
             if looked_at == 0 {
                 return Ok(removed);
@@ -200,11 +210,11 @@ impl Shard {
     }
 
     pub(super) fn remove_latest(&self, view: u64, key: &Key) -> Result<()> {
-        self.write(|tables| tables.remove(view, key, &Doom::Latest)).map(|_| ())
+        self.write(|tables| tables.remove(view, key, &Doom::Latest, None)).map(|_| ())
     }
 
     pub(super) fn remove_key(&self, view: u64, key: &Key) -> Result<()> {
-        self.write(|tables| tables.remove(view, key, &Doom::Everything)).map(|_| ())
+        self.write(|tables| tables.remove(view, key, &Doom::Everything, None)).map(|_| ())
     }
 
     /// Removes everything of these keys, in one commit; gives those that had something.
@@ -212,12 +222,40 @@ impl Shard {
         self.write(|tables| {
             let mut found = Vec::new();
             for key in keys {
-                if tables.remove(view, key, &Doom::Everything)? > 0 {
+                if tables.remove(view, key, &Doom::Everything, None)? > 0 {
                     found.push(*key);
                 }
             }
             Ok(found)
         })
+    }
+
+    /// Sees to it that every key has the spans of the plan; without one, none. `anew`: whatever they are now.
+    pub(super) fn keep_spans(&self, view: u64, spans: Option<&SpanPlan>, anew: bool) -> Result<()> {
+        let mut after = None;
+        loop {
+            let snapshot = self.snapshot();
+            let mut keys = Vec::new();
+            for key in snapshot.keys(view, after.as_ref())?.take(BATCH_ROWS) {
+                keys.push(key?);
+            }
+            let Some(last) = keys.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let mut lacking = Vec::new();
+            for key in keys {
+                let lacks = match snapshot.spans_form(view, &key)? {
+                    None => spans.is_some() && snapshot.has_many_items(view, &key)?,
+                    form => anew || form != spans.map(|spans| spans.form),
+                };
+                if lacks {
+                    lacking.push(key);
+                }
+            }
+            drop(snapshot);
+            for keys in lacking.chunks(KEYS_AT_ONCE) {
+                self.write(|tables| keys.iter().try_for_each(|key| tables.make_spans(view, key, spans)))?;
+            }
+        }
     }
 
     /// A number that was kept under this name.
@@ -386,6 +424,19 @@ impl Snapshot {
         visit(row_key.value(), value.value()).map(Some)
     }
 
+    /// The form of the spans that are kept of a key's items, if some are.
+    pub(super) fn spans_form(&self, view: u64, key: &Key) -> Result<Option<u64>> {
+        spans_form(&self.rows, &self.path, &codec::prefix(view, key)?)
+    }
+
+    /// Whether spans are to be kept of the key's items.
+    fn has_many_items(&self, view: u64, key: &Key) -> Result<bool> {
+        let (start, end) = codec::item_bounds(codec::prefix(view, key)?, i64::MIN, i64::MAX);
+        let items = self.rows.range(start.as_slice()..end.as_slice());
+        let items = items.map_err(|error| storage_error(&self.path, error))?;
+        Ok(items.take(DIVIDED).count() == DIVIDED)
+    }
+
     pub(super) fn has(&self, view: u64, key: &Key) -> Result<bool> {
         let listed = codec::listing_key(view, key);
         Ok(self.keys.get(listed.as_slice()).map_err(|error| storage_error(&self.path, error))?.is_some())
@@ -478,15 +529,40 @@ impl Tables<'_> {
     }
 
     /// `rows` are of one key, in the order of their row keys.
-    fn put_items(&mut self, view: u64, rows: &[(Vec<u8>, ItemRow)]) -> Result<()> {
-        let Some((_, first)) = rows.first() else { return Ok(()) };
-        self.list(view, &first.key)?;
+    fn put_items(&mut self, view: u64, rows: &[(Vec<u8>, ItemRow)], spans: Option<&SpanPlan>) -> Result<()> {
+        let Some((_, ItemRow { key, .. })) = rows.first() else { return Ok(()) };
+        self.list(view, key)?;
+        let mut written = Vec::new();
         for (row_key, row) in rows {
-            self.rows
-                .insert(row_key.as_slice(), codec::item_value(self.generation, &row.payload).as_slice())
-                .map_err(|error| storage_error(self.path, error))?;
+            let value = codec::item_value(self.generation, &row.payload);
+            let before = self.rows.insert(row_key.as_slice(), value.as_slice());
+            let before = before.map_err(|error| storage_error(self.path, error))?;
+            if spans.is_none() {
+                continue;
+            }
+            match before {
+                Some(before) if codec::read_item_value(before.value()).is_ok_and(|(_, known)| known == row.payload) => {
+                }
+                before => written.push(Written::new(row_key, row, before.is_none())),
+            }
         }
-        Ok(())
+        let prefix = codec::prefix(view, key)?;
+        match spans {
+            Some(plan) => SpanWriter::new(&mut self.rows, self.path, &prefix, plan).note(&written),
+            // none that would be wrong
+            None => match spans_form(&self.rows, self.path, &prefix)? {
+                Some(_) => clear(&mut self.rows, self.path, &prefix),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn make_spans(&mut self, view: u64, key: &Key, spans: Option<&SpanPlan>) -> Result<()> {
+        let prefix = codec::prefix(view, key)?;
+        match spans {
+            Some(plan) => SpanWriter::new(&mut self.rows, self.path, &prefix, plan).make_anew(),
+            None => clear(&mut self.rows, self.path, &prefix),
+        }
     }
 
     /// Notes that the view has something of the key.
@@ -499,26 +575,47 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, view: u64, key: &Key, doom: &Doom) -> Result<u64> {
+    fn remove(&mut self, view: u64, key: &Key, doom: &Doom, spans: Option<&SpanPlan>) -> Result<u64> {
         let fail = |error| storage_error(self.path, error);
-        let doomed = doomed(&self.rows, self.path, view, key, doom)?;
         let prefix = codec::prefix(view, key)?;
+        let doomed = doomed(&self.rows, self.path, view, key, doom)?;
         for row_key in &doomed {
             self.rows.remove(row_key.as_slice()).map_err(fail)?;
             if codec::is_latest(&prefix, row_key) {
                 self.touched.push((view, key.clone(), None));
             }
         }
-        let (start, end) = codec::prefix_bounds(prefix);
+        let (start, end) = codec::without_spans_bounds(&prefix);
         let left = self.rows.range(start.as_slice()..end.as_slice()).map_err(fail)?.next().is_some();
         if !left {
             self.keys.remove(codec::listing_key(view, key).as_slice()).map_err(fail)?;
+        }
+        if !doomed.is_empty() && spans_form(&self.rows, self.path, &prefix)?.is_some() {
+            match (doom, spans) {
+                _ if !left => clear(&mut self.rows, self.path, &prefix)?,
+                (Doom::Latest, _) => {}
+                (Doom::OlderThan { bound_us }, _) => clear_before(&mut self.rows, self.path, &prefix, *bound_us)?,
+                (_, Some(plan)) => {
+                    SpanWriter::new(&mut self.rows, self.path, &prefix, plan).make_anew()?;
+                }
+                (_, None) => clear(&mut self.rows, self.path, &prefix)?,
+            }
         }
         Ok(doomed.len() as u64)
     }
 }
 
-/// The row keys of `key` in `view` that shall go.
+/// The form of the spans that are kept of a key's items, if some are.
+fn spans_form(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    path: &Path,
+    prefix: &[u8],
+) -> Result<Option<u64>> {
+    let root = rows.get(codec::root_key(prefix).as_slice()).map_err(|error| storage_error(path, error))?;
+    root.map(|root| Ok(codec::read_root(root.value())?.form)).transpose()
+}
+
+/// The row keys of `key` in `view` that shall go; spans are not among them.
 fn doomed(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     path: &Path,
@@ -537,17 +634,24 @@ fn doomed(
             }
         }
         Doom::Everything => {
-            let (start, end) = codec::prefix_bounds(prefix);
+            let (start, end) = codec::without_spans_bounds(&prefix);
             scan(rows, path, &start, &end, |row_key, _| {
                 found.push(row_key.to_vec());
                 Ok(())
             })?;
         }
-        Doom::Items { start_us, end_us, before } => {
+        Doom::Items { start_us, end_us } => {
+            let (start, end) = codec::item_bounds(prefix, *start_us, *end_us);
+            scan(rows, path, &start, &end, |row_key, _| {
+                found.push(row_key.to_vec());
+                Ok(())
+            })?;
+        }
+        Doom::Replaced { start_us, end_us, before, pushed } => {
             let (start, end) = codec::item_bounds(prefix, *start_us, *end_us);
             scan(rows, path, &start, &end, |row_key, value| {
                 let is_old = codec::read_item_value(value)?.0 < *before;
-                if is_old && (*before == u64::MAX || codec::read_sequence(prefix_length, row_key)? < FIRST_PUSHED) {
+                if is_old && (codec::read_sequence(prefix_length, row_key)? >= FIRST_PUSHED) == *pushed {
                     found.push(row_key.to_vec());
                 }
                 Ok(())

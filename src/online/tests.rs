@@ -144,7 +144,7 @@ fn random_writes_end_like_a_map() {
                 0..4 => {
                     let rows = rows(&mut random, -10..10);
                     rows.iter().cloned().for_each(|row| model.put_item(view, row));
-                    store.put_items(view, rows).expect("puts");
+                    store.put_items(view, rows, None).expect("puts");
                 }
                 4..7 => {
                     let rows: Vec<LatestRow> = (0..random.below(30))
@@ -161,7 +161,7 @@ fn random_writes_end_like_a_map() {
                     let end = start + random.below(6) as i64;
                     let before = model.items.len();
                     model.items.retain(|id, _| id.0 != view || !(start..end).contains(&id.2));
-                    let removed = store.remove_items(view, start..end).expect("removes");
+                    let removed = store.remove_items(view, start..end, None).expect("removes");
                     assert_eq!(removed as usize, before - model.items.len());
                 }
                 8 => {
@@ -170,7 +170,7 @@ fn random_writes_end_like_a_map() {
                     let rows = rows(&mut random, range.clone());
                     model.items.retain(|id, _| id.0 != view || !range.contains(&id.2));
                     rows.iter().cloned().for_each(|row| model.put_item(view, row));
-                    store.replace_items(view, range, rows.into_iter().map(Ok)).expect("replaces");
+                    store.replace_items(view, range, rows.into_iter().map(Ok), None).expect("replaces");
                 }
                 9 => {
                     let key = &keys[random.below(keys.len() as u64) as usize];
@@ -228,21 +228,21 @@ fn what_is_put_during_a_replacement_stays() {
     let store = OnlineStore::open(dir.path(), 2, CACHE).expect("opens");
     let key = text_key("k");
     store
-        .put_items(1, vec![item(&key, 1, 0, None, 1), item(&key, 2, 0, None, 1), item(&key, 9, 0, None, 1)])
+        .put_items(1, vec![item(&key, 1, 0, None, 1), item(&key, 2, 0, None, 1), item(&key, 9, 0, None, 1)], None)
         .expect("puts");
     let mut rows = vec![item(&key, 2, 0, None, 2)].into_iter();
     let rows = std::iter::from_fn(|| {
         let row = rows.next();
         if row.is_none() {
-            store.put_items(1, vec![item(&key, 3, 7, None, 3)]).expect("puts meanwhile");
+            store.put_items(1, vec![item(&key, 3, 7, None, 3)], None).expect("puts meanwhile");
         }
         row.map(Ok)
     });
-    store.replace_items(1, 0..5, rows).expect("replaces");
+    store.replace_items(1, 0..5, rows, None).expect("replaces");
     let items = store.reader().expect("reads").items(1, &key, i64::MIN..i64::MAX).expect("items");
     let found: Vec<(i64, u8)> = items.iter().map(|item| (item.time_us, item.payload[0])).collect();
     assert_eq!(found, [(2, 2), (3, 3), (9, 1)]);
-    let outside = store.replace_items(1, 0..5, [Ok(item(&key, 5, 0, None, 1))]);
+    let outside = store.replace_items(1, 0..5, [Ok(item(&key, 5, 0, None, 1))], None);
     assert_eq!(outside.expect_err("outside").kind(), Kind::Internal);
 }
 
@@ -251,10 +251,10 @@ fn more_rows_than_a_batch() {
     let dir = tempfile::tempdir().expect("folder");
     let store = OnlineStore::open(dir.path(), 3, CACHE).expect("opens");
     let rows = |payload| (0..70_000).map(move |n| item(&number_key(n / 7), n % 7, 0, None, payload));
-    store.replace_items(1, 0..7, rows(1).map(Ok)).expect("replaces");
-    store.put_items(2, rows(9).take(100).collect()).expect("puts");
+    store.replace_items(1, 0..7, rows(1).map(Ok), None).expect("replaces");
+    store.put_items(2, rows(9).take(100).collect(), None).expect("puts");
     assert_eq!(store.reader().expect("reads").keys(1).expect("keys").count(), 10_000);
-    store.replace_items(1, 0..7, rows(2).filter(|row| row.time_us != 3).map(Ok)).expect("replaces");
+    store.replace_items(1, 0..7, rows(2).filter(|row| row.time_us != 3).map(Ok), None).expect("replaces");
     let reader = store.reader().expect("reads");
     for number in 0..10_000 {
         let items = reader.items(1, &number_key(number), 0..7).expect("items");
@@ -275,7 +275,7 @@ fn a_reader_sees_one_state() {
     let round = |payload: u8| -> Vec<ItemRow> {
         keys.iter().flat_map(|key| (0..5).map(move |time| item(key, time, 0, None, payload))).collect()
     };
-    store.put_items(1, round(0)).expect("puts");
+    store.put_items(1, round(0), None).expect("puts");
     let early = store.reader().expect("reads");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -297,7 +297,7 @@ fn a_reader_sees_one_state() {
             });
         }
         for payload in 1..=200 {
-            store.put_items(1, round(payload)).expect("puts");
+            store.put_items(1, round(payload), None).expect("puts");
             if payload % 50 == 0 {
                 store.sync().expect("syncs");
             }
@@ -374,7 +374,7 @@ fn wrong_folders_are_refused() {
     assert_eq!(zero.kind(), Kind::InvalidParameterValue);
 
     let store = OnlineStore::open(dir.path(), 2, CACHE).expect("opens");
-    store.put_items(1, vec![item(&number_key(1), 1, 0, None, 1)]).expect("puts");
+    store.put_items(1, vec![item(&number_key(1), 1, 0, None, 1)], None).expect("puts");
     store.sync().expect("syncs");
     let second = OnlineStore::open(dir.path(), 2, CACHE).expect_err("in use");
     assert_eq!(second.kind(), Kind::ObjectInUse);
@@ -385,11 +385,14 @@ fn wrong_folders_are_refused() {
     let text = fs::read(&meta).expect("meta");
     fs::remove_file(&meta).expect("removes");
     assert_eq!(OnlineStore::open(dir.path(), 2, CACHE).expect_err("no meta").kind(), Kind::DataCorrupted);
-    for bad in ["", "{", r#"{"format":2,"shards":2}"#] {
+    for bad in ["", "{", r#"{"format":3,"shards":2}"#] {
         fs::write(&meta, bad).expect("writes");
         assert_eq!(OnlineStore::open(dir.path(), 2, CACHE).expect_err("bad meta").kind(), Kind::DataCorrupted);
     }
-    fs::write(&meta, text).expect("writes");
+    // a store from before there were spans
+    fs::write(&meta, r#"{"format":1,"shards":2}"#).expect("writes");
+    drop(OnlineStore::open(dir.path(), 7, CACHE).expect("opens"));
+    assert_eq!(fs::read(&meta).expect("meta"), text);
     drop(OnlineStore::open(dir.path(), 7, CACHE).expect("opens"));
     fs::remove_file(shard_path(dir.path(), 1)).expect("removes");
     assert_eq!(OnlineStore::open(dir.path(), 2, CACHE).expect_err("no shard").kind(), Kind::UndefinedFile);
@@ -400,10 +403,10 @@ fn a_key_that_is_too_long_is_refused() {
     let dir = tempfile::tempdir().expect("folder");
     let store = OnlineStore::open(dir.path(), 1, CACHE).expect("opens");
     let key = text_key(&"x".repeat(70_000));
-    let refused = store.put_items(1, vec![item(&key, 1, 0, None, 1)]).expect_err("too long");
+    let refused = store.put_items(1, vec![item(&key, 1, 0, None, 1)], None).expect_err("too long");
     assert_eq!(refused.kind(), Kind::StringTooLong);
     let row = ItemRow { secondary: Some(Value::List(Vec::new().into())), ..item(&number_key(1), 1, 0, None, 1) };
-    assert_eq!(store.put_items(1, vec![row]).expect_err("a list").kind(), Kind::FeatureNotSupported);
+    assert_eq!(store.put_items(1, vec![row], None).expect_err("a list").kind(), Kind::FeatureNotSupported);
 }
 
 const CRASH_DIR: &str = "GRANARY_TEST_ONLINE_CRASH_DIR";
@@ -419,10 +422,10 @@ fn crash_round(store: &OnlineStore, round: i64) {
         secondary: None,
         payload: round.to_be_bytes().to_vec(),
     };
-    store.put_items(1, keys().map(|key| payload(key, round % 5)).collect()).expect("puts");
+    store.put_items(1, keys().map(|key| payload(key, round % 5)).collect(), None).expect("puts");
     store.put_latest(1, keys().map(|key| latest(&key, round, 0, round)).collect()).expect("puts");
     let replaced = keys().map(|key| Ok(payload(key, 100 + round % 5)));
-    store.replace_items(2, 100..105, replaced).expect("replaces");
+    store.replace_items(2, 100..105, replaced, None).expect("replaces");
 }
 
 /// Not a test by itself: the process that `nothing_synced_is_lost` kills.
@@ -508,8 +511,8 @@ fn the_newest_item_takes_the_place_of_older_ones() {
     };
     let orders = [(-5, 1), (0, 2), (0, 300), (7, 4), (9, 5)];
     let rows = keys.iter().flat_map(|key| orders.map(|(time_us, sequence)| item(key, time_us, sequence)));
-    store.put_items(1, rows.clone().collect()).expect("writes");
-    store.put_items(2, rows.collect()).expect("writes");
+    store.put_items(1, rows.clone().collect(), None).expect("writes");
+    store.put_items(2, rows.collect(), None).expect("writes");
     let newest = |view: u64, key: &Key, times: Range<i64>| {
         let found = store.reader().expect("reads").newest_item(view, key, times).expect("reads");
         found.map(|item| (item.time_us, item.sequence))

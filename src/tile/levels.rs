@@ -16,11 +16,29 @@ pub struct Stretch {
 /// So many spans must fit into the longest window for them to be worth storing.
 const SPANS_OF_A_WINDOW: i64 = 4;
 
-/// The widths of the timing's levels that can stand for items of some window.
+/// Shorter ones are not worth a table of their own.
+const SHORTEST_STORED_US: i64 = 60_000_000;
+
+/// The widths of the timing's levels that can stand for items of some window, of those that the offline store keeps.
 pub fn useful_levels(timing: &Timing, windows: &[Window]) -> Vec<i64> {
+    let longest_us = longest(windows);
+    let is_useful =
+        |width_us: &i64| *width_us >= SHORTEST_STORED_US && width_us.saturating_mul(SPANS_OF_A_WINDOW) <= longest_us;
+    timing.levels().filter(is_useful).collect()
+}
+
+/// The widths of spans that surely lie inside of some window, ascending: of the tiles, if the view has some, and of the
+/// timing's levels.
+pub fn item_levels(timing: &Timing, windows: &[Window]) -> Vec<i64> {
+    let longest_us = longest(windows);
+    // wherever it begins, a window of two of them has a whole one inside
+    let levels = timing.levels().filter(|width_us| width_us.saturating_mul(2) <= longest_us);
+    (timing.interval_us > 0).then_some(timing.interval_us).into_iter().chain(levels).collect()
+}
+
+fn longest(windows: &[Window]) -> i64 {
     let size = |span: RelativeSpan| span.start_us.map_or(i64::MAX, |start_us| span.end_us.saturating_sub(start_us));
-    let longest_us = windows.iter().flat_map(spans).map(size).max().unwrap_or(0);
-    timing.levels().filter(|width_us| width_us.saturating_mul(SPANS_OF_A_WINDOW) <= longest_us).collect()
+    windows.iter().flat_map(spans).map(size).max().unwrap_or(0)
 }
 
 /// What to read to answer `windows` at any of the times from `first_us` to `last_us`, ascending and without overlap.

@@ -3,8 +3,8 @@
 //!
 //! Time is cut into aligned spans on the levels that [`super::Timing::levels`] gives. The state of a span is that of
 //! the spans of the next finer level inside it (on the finest: of the items), merged from left to right. The state of
-//! a window is that of the longest spans that fit, from left to right: items up to the first minute, minutes up to the
-//! first hour, hours up to the first day, whole days, and down again. So even a year is few merges, and windows that
+//! a window is that of the longest spans that fit, from left to right: items up to the first 20 ms, these up to the first
+//! second, and so on by minutes and hours up to the first day, whole days, and down again. So even a year is few merges, and windows that
 //! overlap share the states of their spans. A stored span that stands as one item at its start changes nothing: it
 //! alone makes up its span on each level.
 

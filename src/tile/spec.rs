@@ -125,7 +125,7 @@ impl PartialSpec {
     }
 
     /// Whether merging rounds, so that the order matters.
-    pub(super) fn is_rounded(&self) -> bool {
+    pub fn is_rounded(&self) -> bool {
         matches!(self.kind, StateKind::Moments { .. } | StateKind::Ewma { .. })
     }
 

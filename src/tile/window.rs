@@ -71,10 +71,10 @@ impl Timing {
         self.kind.has_aggregates() && self.start_us.is_some_and(|start_us| edge_us < start_us)
     }
 
-    /// The widths of the levels by which states are merged, ascending: those of a minute, an hour and a day that are
-    /// proper multiples of the tiles' width. Each is a multiple of the one before it.
+    /// The widths of the levels by which states are merged, ascending: those of 20 ms, a second, a minute, an hour and a
+    /// day that are proper multiples of the tiles' width. Each is a multiple of the one before it.
     pub fn levels(&self) -> impl Iterator<Item = i64> + use<> {
-        const LEVELS_US: [i64; 3] = [60_000_000, 3_600_000_000, 86_400_000_000];
+        const LEVELS_US: [i64; 5] = [20_000, 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000];
         let item_us = match self.kind {
             ViewKind::BatchAggregates | ViewKind::StreamTiled => self.interval_us,
             _ => 0,

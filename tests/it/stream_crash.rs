@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use granary::online::OnlineStore;
+use granary::row::{Key, Value};
 use tokio_postgres::Client;
 
 use crate::crash::Process;
@@ -39,8 +41,13 @@ async fn acknowledged_events_are_counted_once_everywhere() {
     let declared = "CREATE ENTITY thing (k text);
          CREATE STREAM live (k text, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
          CREATE FEATURE VIEW continuous ENTITY thing TIMESTAMP ts
-           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LAST '1 day') AS total, last(n) OVER (LIFETIME) AS n)
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LAST '1 day') AS total, last(n) OVER (LIFETIME) AS n,
+             count(*) OVER (LAST '30 days') AS of_month, count_distinct(n) OVER (LAST '30 days') AS different,
+             stddev_pop(n) OVER (LAST '30 days') AS spread)
            AS SELECT k, ts, n FROM live;
+         CREATE FEATURE VIEW tiled ENTITY thing TIMESTAMP ts
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LAST '30 days') AS total)
+           WITH (aggregation_interval = '1 second') AS SELECT k, ts, n FROM live;
          CREATE FEATURE VIEW newest ENTITY thing TIMESTAMP ts AS SELECT k, ts, n FROM live";
     process.connect().await.batch_execute(declared).await.expect("declares");
     process.kill();
@@ -65,6 +72,12 @@ async fn acknowledged_events_are_counted_once_everywhere() {
     let process = Process::start(folder.path());
     check(&process.connect().await, &acknowledged, &possible).await;
     process.kill();
+    // it was long windows over many events that were read
+    let online = OnlineStore::open(&folder.path().join("online"), 1, 1 << 20).expect("opens");
+    let reader = online.reader().expect("reads");
+    let key = Key::encode([Some(&Value::Text("k0".into()))]).expect("not null");
+    let n_views = (0..100).filter(|view| reader.spans_form(*view, &key).expect("reads").is_some()).count();
+    assert!(n_views >= 2 || acknowledged.len() < 2000, "spans of {n_views} views, of {} events", acknowledged.len());
 }
 
 async fn check(client: &Client, acknowledged: &BTreeSet<i64>, possible: &BTreeSet<i64>) {
@@ -81,7 +94,16 @@ async fn check(client: &Client, acknowledged: &BTreeSet<i64>, possible: &BTreeSe
         let (events, total): (i64, i64) = (row.get(0), row.get(1));
         assert_eq!((events, total), (known.len() as i64, known.iter().sum()), "{view}");
     }
-    for view in ["continuous", "newest"] {
+    let sql = "SELECT coalesce(sum(of_month), 0)::bigint, coalesce(sum(different), 0)::bigint FROM continuous";
+    let row = client.query_one(sql, &[]).await.expect("reads");
+    let (of_month, different): (i64, i64) = (row.get(0), row.get(1));
+    assert_eq!((of_month, different), (known.len() as i64, known.len() as i64), "over a month");
+    // events are a minute old: their tiles are complete
+    let sql = "SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(total), 0)::bigint FROM tiled";
+    let row = client.query_one(sql, &[]).await.expect("reads");
+    let (events, total): (i64, i64) = (row.get(0), row.get(1));
+    assert_eq!((events, total), (known.len() as i64, known.iter().sum()), "tiled");
+    for view in ["continuous", "tiled", "newest"] {
         let differences = client.query(&format!("VERIFY FEATURE VIEW {view}"), &[]).await.expect("verifies");
         assert!(differences.is_empty(), "{view}: {differences:?}");
     }

@@ -101,7 +101,7 @@ async fn rows_expire_that_no_answer_can_see_and_no_others() {
         let payload = world.warehouse.online.reader().expect("reads").items(id, &key("a"), i64::MIN..i64::MAX);
         let payload = payload.expect("items")[0].payload.clone();
         let row = ItemRow { key: key("old"), time_us: old, sequence: 0, secondary: None, payload };
-        world.warehouse.online.put_items(id, vec![row]).expect("writes");
+        world.warehouse.online.put_items(id, vec![row], None).expect("writes");
     }
 
     expire(&world.warehouse).await;
@@ -160,7 +160,7 @@ async fn verify_finds_what_was_damaged() {
         ItemRow { key: key(name), time_us: NOW - DAY, sequence: 99_999, secondary: None, payload }
     };
     // another value, a key that nobody has written, and one that is lost
-    online.put_items(id, vec![damaged("k0007", -7), damaged("ghost", 1)]).expect("writes");
+    online.put_items(id, vec![damaged("k0007", -7), damaged("ghost", 1)], None).expect("writes");
     online.remove_key(id, &key("k1999")).expect("removes");
     let mut found = world.run("VERIFY FEATURE VIEW written").await;
     found.sort();

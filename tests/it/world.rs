@@ -55,6 +55,11 @@ impl World {
     /// Stops, without any farewell, and starts again.
     pub async fn again(self) -> World {
         let now_us = self.now_us();
+        self.again_at(now_us).await
+    }
+
+    /// The same at another time.
+    pub async fn again_at(self, now_us: i64) -> World {
         let World { warehouse, session, _folder: folder } = self;
         session.close().await;
         let left = Arc::try_unwrap(warehouse).map(drop);

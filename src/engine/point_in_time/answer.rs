@@ -7,8 +7,8 @@ use crate::engine::relation::{BoundView, KNOWN_AT, RowLayout};
 use crate::error::{Error, Result};
 use crate::row::{Reader, Value};
 use crate::tile::{
-    AggregateItems, AskedBlock, BlockAnswers, ItemBlock, Order, Partial, ViewPlan, change_times, empty_row,
-    evaluate_aggregates, evaluate_attributes, evaluate_block,
+    AggregateItems, AskedBlock, BlockAnswers, ItemBlock, Order, Partial, PartialSpec, ViewPlan, change_times,
+    empty_row, evaluate_aggregates, evaluate_attributes, evaluate_block,
 };
 
 /// One column of the answer.
@@ -221,6 +221,11 @@ impl Answerer {
             .iter()
             .map(|&partial| Partial::decode(&self.view.plan.partials[partial], states[partial]))
             .collect()
+    }
+
+    /// The states of no rows.
+    pub fn no_partials(&self) -> Vec<Partial> {
+        self.plan.partials.iter().map(PartialSpec::empty).collect()
     }
 
     /// Reads one stored event of the online store as states of one row.

@@ -16,13 +16,13 @@ use futures::TryStreamExt;
 
 use super::answer::{Answerer, Asked, KeyRows, Wanted, status};
 use super::exec::sees_whole_time;
+use super::item_spans::ItemReader;
 use super::planner::single_partition;
-use crate::engine::event_rows::FIRST_EVENT_ARRIVAL;
-use crate::engine::relation::{BoundView, FeatureRelation, RowLayout, RowsOrigin};
+use crate::engine::relation::{BoundView, FeatureRelation, RowsOrigin};
 use crate::error::{Error, Kind, Result};
-use crate::online::{Item, OnlineReader, OnlineStore};
+use crate::online::{Item, OnlineReader, OnlineStore, SpanPlan};
 use crate::row::{Key, Reader, Value, array_of, put_value, values_of};
-use crate::tile::{AggregateItems, Order, ViewKind, ViewPlan, attributes_hold, fold_tiles};
+use crate::tile::{ViewKind, ViewPlan, attributes_hold};
 
 /// See the module.
 #[derive(Debug)]
@@ -159,6 +159,8 @@ pub struct Lookup {
     view: Arc<BoundView>,
     store: Arc<OnlineStore>,
     answerer: Answerer,
+    /// what may stand for many items
+    spans: Option<SpanPlan>,
 }
 
 impl Lookup {
@@ -167,7 +169,8 @@ impl Lookup {
         let RowsOrigin::Online(store) = &relation.origin else { return None };
         let wanted: Vec<Wanted> = columns.iter().map(|column| relation.wanted(*column)).collect();
         let answerer = Answerer::new(&relation.view, &wanted);
-        Some(Lookup { view: Arc::clone(&relation.view), store: Arc::clone(store), answerer })
+        let spans = relation.view.item_spans();
+        Some(Lookup { view: Arc::clone(&relation.view), store: Arc::clone(store), answerer, spans })
     }
 
     /// By wanted column, a value for every key as of `now_us`.
@@ -284,7 +287,7 @@ impl Lookup {
             let has_item = reader.newest_item(self.view.id, &key, start_us..end_us)?.is_some();
             return Ok(has_item || reader.latest(self.view.id, &key)?.is_some());
         }
-        Ok(read_key(&self.view, &self.answerer, reader, &key, now_us)?.is_some())
+        Ok(read_key(self, reader, &key, now_us)?.is_some())
     }
 
     /// Whether no more than one row of a key can answer.
@@ -317,7 +320,7 @@ impl Lookup {
         let key = key.filter(|key| key.length().is_ok());
         let rows = match &key {
             None => None,
-            Some(key) => read_key(&self.view, &self.answerer, reader, key, now_us)?,
+            Some(key) => read_key(self, reader, key, now_us)?,
         };
         self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
     }
@@ -419,12 +422,18 @@ impl Cell<'_> {
 
 /// The rows of one key that can matter at `now_us`, of a view of which several can; None for a key without any.
 fn read_key(
-    view: &BoundView,
-    answerer: &Answerer,
+    Lookup { view, answerer, spans, .. }: &Lookup,
     reader: &OnlineReader,
     key: &Key,
     now_us: i64,
 ) -> Result<Option<KeyRows>> {
+    if let Some(spans) = spans
+        && reader.spans_form(view.id, key)? == Some(spans.form)
+    {
+        let mut items = ItemReader::new(view, answerer, reader, key);
+        items.read_spans(spans, now_us)?;
+        return Ok(items.finish()?.map(KeyRows::Aggregates));
+    }
     let range = needed(&view.plan, now_us);
     let mut stored = reader.items(view.id, key, range)?;
     if view.known_at.is_some() {
@@ -437,35 +446,9 @@ fn read_key(
         let rows = stored.iter().map(|item| Reader::new(&item.payload).values()).collect::<Result<Vec<_>>>()?;
         return Ok(Some(answerer.attribute_rows(stored.iter().map(|item| item.time_us).collect(), &rows)));
     }
-    let mut items = AggregateItems {
-        times: Vec::with_capacity(stored.len()),
-        secondary: view.secondary.as_ref().map(|_| Vec::with_capacity(stored.len())),
-        partials: vec![Vec::with_capacity(stored.len()); answerer.plan().partials.len()],
-    };
-    let is_tiled = matches!(view.kind(), ViewKind::BatchAggregates | ViewKind::StreamTiled);
-    let mut has_rows = false;
-    for item in stored {
-        let is_event = item.sequence >= FIRST_EVENT_ARRIVAL;
-        let states = match view.stored_layout() {
-            RowLayout::Tiles if !is_event => answerer.partials_of_payload(&item.payload)?,
-            RowLayout::Tiles | RowLayout::Events => {
-                has_rows = true;
-                let order = Order { ts_us: item.time_us, arrival: item.sequence };
-                answerer.partials_of_event(&item.payload, order)?
-            }
-        };
-        items.times.push(item.time_us);
-        if let Some(secondary) = &mut items.secondary {
-            secondary.push(item.secondary);
-        }
-        for (partials, state) in items.partials.iter_mut().zip(states) {
-            partials.push(state);
-        }
-    }
-    if is_tiled && has_rows {
-        items = fold_tiles(answerer.plan(), &items)?;
-    }
-    Ok(Some(KeyRows::Aggregates(items)))
+    let mut items = ItemReader::new(view, answerer, reader, key);
+    stored.into_iter().try_for_each(|item| items.add(item))?;
+    Ok(items.finish()?.map(KeyRows::Aggregates))
 }
 
 /// The items of a bitemporal view, which are rows, that are known by `now_us`.

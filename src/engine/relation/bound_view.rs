@@ -11,7 +11,8 @@ use serde_json::json;
 use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
-use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, Window, useful_levels, window_label};
+use crate::online::SpanPlan;
+use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, Window, item_levels, useful_levels, window_label};
 
 /// The event time in stored rows and tiles is always this type.
 pub fn time_type() -> DataType {
@@ -252,11 +253,34 @@ impl BoundView {
 
     /// A fingerprint of the states of a span: another feature may need another one, of the same rows.
     pub fn span_form(&self) -> u64 {
+        self.form_by(&self.plan.timing.levels().collect::<Vec<i64>>())
+    }
+
+    /// The same where the states are merged by spans of these widths.
+    fn form_by(&self, widths_us: &[i64]) -> u64 {
         let mut hasher = XxHash64::with_seed(0);
+        hasher.write(format!("{widths_us:?}\n").as_bytes());
         for (partial, name) in self.plan.partials.iter().zip(&self.partial_names) {
             hasher.write(format!("{name} {partial:?}\n").as_bytes());
         }
         hasher.finish()
+    }
+
+    /// The spans that the online store keeps beside the items, for views of events, whose windows may hold any number of
+    /// them. None in a bitemporal view, where what a span holds depends on the asked time.
+    pub fn item_spans(&self) -> Option<SpanPlan> {
+        if !self.kind().is_stream() || !self.kind().has_aggregates() || self.known_at.is_some() {
+            return None;
+        }
+        let widths_us = item_levels(&self.plan.timing, &self.plan.windows());
+        (!widths_us.is_empty()).then(|| SpanPlan {
+            form: self.form_by(&widths_us),
+            partials: self.plan.partials.clone(),
+            inputs: self.partial_inputs.clone(),
+            has_secondary: self.secondary.is_some(),
+            has_tiles: self.stored_layout() == RowLayout::Tiles,
+            widths_us,
+        })
     }
 
     /// The name of the offline table of the spans of one width. All begin with [`BoundView::span_tables`].

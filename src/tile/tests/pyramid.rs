@@ -39,9 +39,10 @@ fn any_lengths() -> impl Strategy<Value = (i64, i64)> {
     (length, prop_oneof![3 => Just(0), 1 => 1..DAY])
 }
 
-/// The same rows over some days, often several in one minute.
+/// The same rows over some days, often several in one minute, second, or less.
 pub fn spread(rows: Vec<Row>) -> Vec<Row> {
-    let at = |ts_us: i64| ts_us.div_euclid(4) * (3 * HOUR + 59 * MINUTE) + ts_us.rem_euclid(4) * 19 * SECOND;
+    let gap_us = |ts_us: i64| [0, 15_000, 19 * SECOND, 19 * SECOND + 500_000][ts_us.rem_euclid(4) as usize];
+    let at = |ts_us: i64| ts_us.div_euclid(4) * (3 * HOUR + 59 * MINUTE) + gap_us(ts_us);
     sorted(rows.into_iter().map(|row| Row { ts_us: at(row.ts_us), ..row }).collect())
 }
 
@@ -205,7 +206,8 @@ fn a_long_window_reads_days_between_its_edges() {
 #[test]
 fn levels_are_proper_multiples_of_the_interval() {
     let levels = |kind, interval_us| Timing { interval_us, ..timing(kind) }.levels().collect::<Vec<_>>();
-    assert_eq!(levels(ViewKind::StreamContinuous, 0), [MINUTE, HOUR, DAY]);
+    assert_eq!(levels(ViewKind::StreamContinuous, 0), [20_000, SECOND, MINUTE, HOUR, DAY]);
+    assert_eq!(levels(ViewKind::StreamTiled, 10_000), [20_000, SECOND, MINUTE, HOUR, DAY]);
     assert_eq!(levels(ViewKind::StreamTiled, SECOND), [MINUTE, HOUR, DAY]);
     assert_eq!(levels(ViewKind::StreamTiled, MINUTE), [HOUR, DAY]);
     assert_eq!(levels(ViewKind::BatchAggregates, 25 * MINUTE), [] as [i64; 0]);

@@ -27,6 +27,8 @@ use futures::TryStreamExt;
 use granary_catalog::{FeatureView, Object, ObjectId, Snapshot, Stream, StreamIngest};
 use tokio::sync::Notify;
 
+pub use self::check::{Refused, ViewCount};
+
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
 use self::payload::Payload;
@@ -100,15 +102,14 @@ impl Ingest {
         Ok(())
     }
 
-    /// Refuses events that some view of the stream cannot take; `first` is the first one's number in the call.
+    /// Refuses events that some view of the stream cannot take; gives how many rows each view has of them.
     pub async fn check(
         &self,
         snapshot: &Arc<Snapshot>,
         stream: &Stream,
         events: &RecordBatch,
-        first: u64,
-    ) -> Result<()> {
-        check::check(&self.stores, snapshot, stream, (events, first), self.clock.now_us()).await
+    ) -> Result<Vec<ViewCount>, Refused> {
+        check::check(&self.stores, snapshot, stream, events, self.clock.now_us()).await
     }
 
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one

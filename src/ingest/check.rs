@@ -1,10 +1,8 @@
-//! Events before they are stored: a view whose query fails on one, or a key that cannot be kept, refuses all of the call.
+//! Events before they are stored: a view whose query fails on them, or makes a key that cannot be kept, refuses them.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use granary_catalog::{Snapshot, Stream};
 
 use super::online::{item_rows, views_of};
@@ -12,34 +10,52 @@ use super::planner;
 use crate::engine::{BoundView, QueryPlanner, ReadStores, event_schema, rows_of_events};
 use crate::error::{Error, Kind, Result};
 
-/// Refuses events, in the stream's columns, that some view cannot take. `first` is the number of the first in the call,
-/// counted from one.
+/// Why events are refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// the name of the feature view that cannot take them, if it is one
+    pub view: Option<String>,
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { view: None, error }
+    }
+}
+
+/// How many rows a view makes of events.
+#[derive(Debug, Clone)]
+pub struct ViewCount {
+    pub view: Arc<BoundView>,
+    pub is_online: bool,
+    pub rows: u64,
+}
+
+/// Refuses events, in the stream's columns, that some view cannot take.
 pub async fn check(
     stores: &ReadStores,
     snapshot: &Arc<Snapshot>,
     stream: &Stream,
-    (events, first): (&RecordBatch, u64),
+    events: &RecordBatch,
     now_us: i64,
-) -> Result<()> {
+) -> Result<Vec<ViewCount>, Refused> {
+    let mut counts = Vec::new();
     if events.num_rows() == 0 {
-        return Ok(());
+        return Ok(counts);
     }
     let events = numbered(stream, events)?;
     let planner = planner(stores, snapshot, stream, now_us)?;
-    for (view, _) in views_of(snapshot, stream)? {
-        if let Err(error) = rows_fit(&planner, &view, events.clone()).await {
-            let place = first + first_bad(&planner, &view, events.clone()).await as u64;
-            return Err(refused(error, &view, place));
+    for (view, is_online) in views_of(snapshot, stream)? {
+        match rows_that_fit(&planner, &view, events.clone()).await {
+            Ok(rows) => counts.push(ViewCount { view, is_online, rows }),
+            Err(error) => {
+                let is_ours = matches!(error.kind(), Kind::FeatureNotSupported | Kind::Internal);
+                return Err(Refused { view: (!is_ours).then(|| view.name.clone()), error });
+            }
         }
     }
-    Ok(())
-}
-
-fn refused(error: Error, view: &BoundView, place: u64) -> Error {
-    match error.kind() {
-        Kind::FeatureNotSupported | Kind::Internal => error,
-        _ => error.with_detail(format!("Event {place} does not fit feature view \"{}\". None is stored.", view.name)),
-    }
+    Ok(counts)
 }
 
 /// With offsets that are only good for telling them apart.
@@ -51,26 +67,13 @@ fn numbered(stream: &Stream, events: &RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
 }
 
-async fn rows_fit(planner: &QueryPlanner, view: &BoundView, events: RecordBatch) -> Result<()> {
+async fn rows_that_fit(planner: &QueryPlanner, view: &BoundView, events: RecordBatch) -> Result<u64> {
+    let mut count = 0;
     for rows in rows_of_events(planner, view, events).await? {
         for row in item_rows(view, &rows)? {
             row.key.length()?;
         }
+        count += rows.num_rows() as u64;
     }
-    Ok(())
-}
-
-/// The place of the first event that does not fit by itself, by halves.
-fn first_bad<'a>(planner: &'a QueryPlanner, view: &'a BoundView, events: RecordBatch) -> BoxFuture<'a, usize> {
-    async move {
-        let half = events.num_rows() / 2;
-        if half == 0 {
-            return 0;
-        }
-        match rows_fit(planner, view, events.slice(0, half)).await {
-            Err(_) => first_bad(planner, view, events.slice(0, half)).await,
-            Ok(()) => half + first_bad(planner, view, events.slice(half, events.num_rows() - half)).await,
-        }
-    }
-    .boxed()
+    Ok(count)
 }

@@ -12,6 +12,7 @@ use sqlparser::ast;
 use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
+use crate::metrics;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::statement::{after_commit, feature_table, schema_of_table, stream_of_events};
 use crate::warehouse::Warehouse;
@@ -208,7 +209,11 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWri
         let schema = schema.ok_or_else(|| Error::internal("a stream has no columns"))?;
         let _staged = write.staged.clone();
         let rows = rows_of(warehouse, write, schema).await?;
-        return warehouse.ingest.append(stream, rows).await.map(|_| ());
+        let stored = warehouse.ingest.append(stream, rows).await?;
+        if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
+            metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
+        }
+        return Ok(());
     }
     let Some(schema) = schema_of_table(snapshot, &write.table) else {
         let message = "could not commit: another session dropped a table that this one has written to";

@@ -1,16 +1,18 @@
 //! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store. `COPY … FROM STDIN`:
 //! which rows a client is asked for, and where they go; what they look like on the wire is not known here.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use granary_catalog::FileFormat;
 use granary_sql::name::fold;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use super::context::StatementContext;
-use super::execute::{BatchStream, Parameters};
+use super::context::{StatementContext, Writing};
+use super::execute::Parameters;
 use super::select;
-use super::table::{self, COPY, Target};
+use super::table::{self, COPY, Call, CallStream, LeftOut, Target};
 use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
 
@@ -99,6 +101,9 @@ pub struct CopyIn {
     /// the places in the table of the columns that each line has
     pub columns: Vec<usize>,
     pub format: CopyFormat,
+    /// where rows are noted that do not fit, if those shall not fail the COPY
+    pub left_out: Option<Arc<LeftOut>>,
+    is_dry_run: bool,
 }
 
 impl CopyIn {
@@ -176,7 +181,9 @@ pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<Co
         places = (0..into.columns.len()).collect();
     }
     let format = format(options, legacy_options)?;
-    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format })
+    let Writing { is_dry_run, leaves_out } = context.writing;
+    let left_out = leaves_out.then(Arc::default);
+    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format, left_out, is_dry_run })
 }
 
 /// What options say of the format, in PostgreSQL's new form or its old one.
@@ -285,8 +292,9 @@ impl FormatOptions {
 pub async fn copy_rows(
     context: &mut StatementContext,
     copy: &CopyIn,
-    rows: BatchStream,
+    rows: CallStream,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    table::gather(context, &copy.target, rows, cancel).await
+    let call = Call { rows, left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run };
+    table::gather(context, &copy.target, call, cancel).await
 }

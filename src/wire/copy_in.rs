@@ -5,7 +5,6 @@
 mod lines;
 mod rows;
 
-use arrow::array::RecordBatch;
 use bytes::{BufMut, Bytes};
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
@@ -16,7 +15,7 @@ use super::frontend::{Body, Tag};
 use super::input::{Inbox, Incoming};
 use super::link::{Failure, Outcome};
 use crate::error::{Error, Kind, Result};
-use crate::session::CopyIn;
+use crate::session::{CallRows, CopyIn};
 use rows::CopyRows;
 
 /// How many batches may wait for the session.
@@ -67,7 +66,7 @@ impl Connection {
 async fn feed(
     inbox: &mut Inbox,
     mut reader: CopyRows,
-    sender: Sender<Result<RecordBatch>>,
+    sender: Sender<Result<CallRows>>,
     most_message_bytes: usize,
 ) -> Outcome<()> {
     loop {
@@ -100,7 +99,7 @@ async fn feed(
 }
 
 /// The batches that a message completes, and whether it was the last one.
-fn take(reader: &mut CopyRows, tag: Tag, body: Bytes) -> (Result<Vec<RecordBatch>>, bool) {
+fn take(reader: &mut CopyRows, tag: Tag, body: Bytes) -> (Result<Vec<CallRows>>, bool) {
     match tag.byte() {
         b'd' => (reader.push(&body), false),
         b'c' => (reader.finish(), true),

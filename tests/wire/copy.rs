@@ -72,6 +72,53 @@ pub async fn a_failed_copy_keeps_nothing_and_the_connection_goes_on(target: Targ
     assert_eq!(count(&mut client, "copy_failed").await, "D 0");
 }
 
+pub async fn rows_that_do_not_fit_are_left_out(target: Target) {
+    let mut client = Client::login(&target).await;
+    let create = "CREATE ENTITY copy_parts (k text);
+        CREATE STREAM copy_events (k text, ts timestamptz, v int8) FROM PUSH TIMESTAMP ts;
+        CREATE FEATURE VIEW copy_shares ENTITY copy_parts TIMESTAMP ts AS SELECT k, ts, 10 / v AS share FROM copy_events";
+    client.query(create).await;
+    let lines = "a\t2024-01-01\t5\nb\tsoon\t1\nc\t2024-01-01\tmany\nd\t2024-01-01\t0\ne\t\\N\t1\nf\t2024-01-01\t2\n";
+    client.send_query("COPY copy_events FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    client.raw(&[data(lines), done()].concat()).await;
+    let replies = client.replies().await;
+    assert_eq!(replies[0].field('C').as_deref(), Some("22007"));
+    assert_eq!(count(&mut client, "copy_events").await, "D 0");
+
+    assert_eq!(client.query("SET ingest_on_error = ignore").await, ["C SET", "Z I"]);
+    for (dry, stored) in [("on", "D 0"), ("off", "D 2")] {
+        client.query(&format!("SET ingest_dry_run = {dry}")).await;
+        client.send_query("COPY copy_events FROM STDIN").await;
+        assert_eq!(client.take(1).await, ["G"]);
+        client.raw(&[data(lines), done()].concat()).await;
+        let replies = client.replies().await;
+        let notice = replies.iter().rfind(|reply| reply.tag == b'N').expect("a notice");
+        assert_eq!(notice.field('M').as_deref(), Some("4 rows were left out"));
+        let detail = notice.field('D').expect("a detail");
+        for part in [
+            "Row 2: invalid input syntax for type timestamp",
+            "Row 3: invalid input syntax for type bigint",
+            "Row 4: division by zero (feature view \"copy_shares\").",
+            "Row 5: null value in column \"ts\"",
+        ] {
+            assert!(detail.contains(part), "{part}: {detail}");
+        }
+        assert_eq!(
+            replies.iter().filter(|reply| reply.tag == b'C').map(|reply| reply.shown()).next(),
+            Some("C COPY 2".into())
+        );
+        assert_eq!(count(&mut client, "copy_events").await, stored);
+    }
+    assert_eq!(client.query("SELECT k, share FROM copy_shares ORDER BY k").await[1..3], ["D a|2", "D f|5"]);
+    // a line of another form is no row
+    client.send_query("COPY copy_events FROM STDIN").await;
+    assert_eq!(client.take(1).await, ["G"]);
+    client.raw(&[data("g\t2024-01-01\t5\ng\n"), done()].concat()).await;
+    assert_eq!(client.replies().await[0].field('C').as_deref(), Some("22P04"));
+    assert_eq!(count(&mut client, "copy_events").await, "D 2");
+}
+
 pub async fn a_client_that_leaves_keeps_nothing(target: Target) {
     let mut watcher = with_table(&target, "copy_left").await;
     for leave in [b"".to_vec(), message(b'X', b"")] {

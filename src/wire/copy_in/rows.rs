@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::lines::{Lines, fields};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, value_at};
-use crate::session::{CopyFormat, CopyIn};
+use crate::session::{CallRows, CopyFormat, CopyIn, Fault, LeftOut};
 use crate::wire::decode::{Raw, decode};
 use crate::wire::encode::Format;
 use crate::wire::types::ShownType;
@@ -31,9 +31,14 @@ pub struct CopyRows {
     /// columns that cannot be NULL
     required: Vec<(usize, Error)>,
     schema: SchemaRef,
+    /// where rows are noted that are no values of their columns, if they do not fail the COPY
+    left_out: Option<Arc<LeftOut>>,
+    /// so many rows have come
+    count: u64,
     /// of the batch at hand, by column of the table
     values: Vec<Vec<Option<Value>>>,
-    rows: usize,
+    /// their numbers in the COPY
+    numbers: Vec<u64>,
     bytes: usize,
 }
 
@@ -63,27 +68,29 @@ impl CopyRows {
             required: copy.required(),
             values: vec![Vec::new(); schema.fields().len()],
             schema,
-            rows: 0,
+            left_out: copy.left_out.clone(),
+            count: 0,
+            numbers: Vec::new(),
             bytes: 0,
         })
     }
 
     /// Takes bytes; gives the batches that they complete.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<CallRows>> {
         self.lines.push(bytes);
         self.read(false)
     }
 
     /// No more bytes will come.
-    pub fn finish(&mut self) -> Result<Vec<RecordBatch>> {
+    pub fn finish(&mut self) -> Result<Vec<CallRows>> {
         let mut batches = self.read(true)?;
-        if self.rows > 0 {
+        if !self.numbers.is_empty() {
             batches.push(self.batch()?);
         }
         Ok(batches)
     }
 
-    fn read(&mut self, is_last: bool) -> Result<Vec<RecordBatch>> {
+    fn read(&mut self, is_last: bool) -> Result<Vec<CallRows>> {
         let mut batches = Vec::new();
         loop {
             let line = self.lines.next(is_last).map_err(|error| {
@@ -95,49 +102,74 @@ impl CopyRows {
                 continue;
             }
             self.add(&line)?;
-            if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            if self.numbers.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
                 batches.push(self.batch()?);
             }
         }
     }
 
     fn add(&mut self, line: &Bytes) -> Result<()> {
-        let at_line = |error: Error| {
-            error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.lines.number, shown(line)))
-        };
-        let values = fields(line, &self.format).map_err(at_line)?;
+        let values = fields(line, &self.format).map_err(|error| self.at_line(line, error))?;
         if values.len() > self.fields.len() {
-            return Err(at_line(Error::new(Kind::BadCopyFormat, "extra data after last expected column")));
+            let error = Error::new(Kind::BadCopyFormat, "extra data after last expected column");
+            return Err(self.at_line(line, error));
         }
         if let Some(missing) = self.fields.get(values.len()) {
             let message = format!("missing data for column \"{}\"", missing.name);
-            return Err(at_line(Error::new(Kind::BadCopyFormat, message)));
+            return Err(self.at_line(line, Error::new(Kind::BadCopyFormat, message)));
         }
+        self.count += 1;
+        let rows = self.numbers.len();
+        let (error, place) = match self.take(values) {
+            Ok(()) => {
+                self.numbers.push(self.count);
+                self.bytes += line.len();
+                return Ok(());
+            }
+            Err(fault) => fault,
+        };
+        let error = match place {
+            Some(place) => error.with_context(place),
+            None => self.at_line(line, error),
+        };
+        let Some(left_out) = &self.left_out else { return Err(error) };
+        // what of the row was read before its fault
+        self.values.iter_mut().for_each(|values| values.truncate(rows));
+        left_out.add(Fault { number: self.count, refused: error.into() });
+        Ok(())
+    }
+
+    fn at_line(&self, line: &[u8], error: Error) -> Error {
+        error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.lines.number, shown(line)))
+    }
+
+    /// Adds the values of a row. An error comes with its own place, if that is a field.
+    fn take(&mut self, values: Vec<Option<Vec<u8>>>) -> Result<(), (Error, Option<String>)> {
         for (field, value) in self.fields.iter().zip(values) {
             let value = match value {
                 None => None,
                 Some(text) => {
                     let text = Bytes::from(text);
-                    Some(field.value(text.clone()).map_err(|error| {
+                    field.value(text.clone()).map_err(|error| {
                         let (table, number, name) = (&self.table, self.lines.number, &field.name);
-                        error.with_context(format!("COPY {table}, line {number}, column {name}: \"{}\"", shown(&text)))
-                    })?)
+                        let place = format!("COPY {table}, line {number}, column {name}: \"{}\"", shown(&text));
+                        (error, Some(place))
+                    })?
                 }
             };
-            self.values[field.place].push(value.flatten());
+            self.values[field.place].push(value);
         }
-        let row = self.rows;
+        let row = self.numbers.len();
         let is_null = |place: &usize| self.values[*place].get(row).is_none_or(Option::is_none);
-        if let Some((_, error)) = self.required.iter().find(|(place, _)| is_null(place)) {
-            return Err(at_line(error.duplicate()));
+        match self.required.iter().find(|(place, _)| is_null(place)) {
+            Some((_, error)) => Err((error.duplicate(), None)),
+            None => Ok(()),
         }
-        self.rows += 1;
-        self.bytes += line.len();
-        Ok(())
     }
 
-    fn batch(&mut self) -> Result<RecordBatch> {
-        let rows = std::mem::take(&mut self.rows);
+    fn batch(&mut self) -> Result<CallRows> {
+        let numbers = std::mem::take(&mut self.numbers);
+        let rows = numbers.len();
         self.bytes = 0;
         let columns = self.values.iter_mut().zip(self.schema.fields()).map(|(values, field)| {
             // columns that no field names are NULL
@@ -146,8 +178,9 @@ impl CopyRows {
             values.clear();
             array
         });
-        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<Vec<_>>>()?)
-            .map_err(|error| Error::internal("copied rows do not fit their table").with_source(error))
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<Vec<_>>>()?)
+            .map_err(|error| Error::internal("copied rows do not fit their table").with_source(error))?;
+        Ok(CallRows { rows, numbers })
     }
 }
 

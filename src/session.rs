@@ -28,7 +28,7 @@ use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
 pub use crate::statement::{
-    BatchStream, CallRows, CallStream, CopyFormat, CopyIn, Fault, Faults, LeftOut, Response, RowsTag, Target,
+    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, Fault, Faults, LeftOut, Response, RowsTag, Target,
 };
 pub use ingest::{IngestCall, Push};
 pub use transaction::TransactionStatus;

@@ -98,6 +98,7 @@ scenarios! {
         rows_come_in_by_either_protocol,
         a_failed_copy_keeps_nothing_and_the_connection_goes_on,
         rows_that_do_not_fit_are_left_out,
+        rows_come_in_binary,
         a_client_that_leaves_keeps_nothing,
         other_messages_end_a_copy,
         many_rows_come_in_a_few_at_a_time,

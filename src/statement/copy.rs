@@ -100,7 +100,7 @@ pub struct CopyIn {
     pub text: String,
     /// the places in the table of the columns that each line has
     pub columns: Vec<usize>,
-    pub format: CopyFormat,
+    pub format: CopyForm,
     /// where rows are noted that do not fit, if those shall not fail the COPY
     pub left_out: Option<Arc<LeftOut>>,
     is_dry_run: bool,
@@ -121,6 +121,13 @@ impl CopyIn {
         let columns = self.target.columns.iter().enumerate().filter(|(_, column)| !column.nullable);
         columns.map(|(place, column)| (place, self.target.null_in(column))).collect()
     }
+}
+
+/// What rows look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyForm {
+    Lines(CopyFormat),
+    Binary,
 }
 
 /// PostgreSQL's text format, or its CSV.
@@ -190,6 +197,7 @@ pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<Co
 #[derive(Default)]
 struct FormatOptions {
     is_csv: bool,
+    is_binary: bool,
     header: bool,
     delimiter: Option<char>,
     null: Option<String>,
@@ -197,17 +205,19 @@ struct FormatOptions {
     escape: Option<char>,
 }
 
-fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyFormat> {
+fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyForm> {
     let mut said = FormatOptions::default();
     for option in options {
         match option {
             ast::CopyOption::Format(name) => match name.value.to_ascii_lowercase().as_str() {
                 "text" => said.is_csv = false,
                 "csv" => said.is_csv = true,
-                "binary" => return Err(Error::not_supported("COPY FROM STDIN in binary format")),
+                "binary" => said.is_binary = true,
                 other => {
                     let message = format!("COPY format \"{other}\" not recognized");
-                    return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text or csv"));
+                    return Err(
+                        Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text, csv or binary")
+                    );
                 }
             },
             ast::CopyOption::Header(header) => said.header = *header,
@@ -224,6 +234,7 @@ fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption])
             ast::CopyLegacyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
             ast::CopyLegacyOption::Null(null) => said.null = Some(null.clone()),
             ast::CopyLegacyOption::Header => said.header = true,
+            ast::CopyLegacyOption::Binary => said.is_binary = true,
             ast::CopyLegacyOption::Csv(options) => {
                 said.is_csv = true;
                 for option in options {
@@ -246,8 +257,22 @@ fn is_utf8(encoding: &str) -> bool {
 }
 
 impl FormatOptions {
-    fn checked(self) -> Result<CopyFormat> {
-        let FormatOptions { is_csv, header, delimiter, null, quote, escape } = self;
+    fn checked(self) -> Result<CopyForm> {
+        let FormatOptions { is_csv, is_binary, header, delimiter, null, quote, escape } = self;
+        if is_binary {
+            let said = [
+                ("CSV", is_csv),
+                ("HEADER", header),
+                ("DELIMITER", delimiter.is_some()),
+                ("NULL", null.is_some()),
+                ("QUOTE", quote.is_some()),
+                ("ESCAPE", escape.is_some()),
+            ];
+            return match said.iter().find(|(_, said)| *said) {
+                Some((name, _)) => Err(Error::new(Kind::Syntax, format!("cannot specify {name} in BINARY mode"))),
+                None => Ok(CopyForm::Binary),
+            };
+        }
         let wrong = |message: String| Err(Error::new(Kind::InvalidParameterValue, message));
         let one_byte = |name: &str, character: Option<char>, default: u8| match character.map(u8::try_from) {
             None => Ok(default),
@@ -284,7 +309,7 @@ impl FormatOptions {
         if is_csv && null.as_bytes().contains(&quote) {
             return wrong("CSV quote character must not appear in the NULL specification".to_owned());
         }
-        Ok(CopyFormat { is_csv, header, delimiter, null, quote, escape })
+        Ok(CopyForm::Lines(CopyFormat { is_csv, header, delimiter, null, quote, escape }))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod lines;
 mod rows;
+mod tuples;
 
 use bytes::{BufMut, Bytes};
 use futures::StreamExt;
@@ -15,7 +16,7 @@ use super::frontend::{Body, Tag};
 use super::input::{Inbox, Incoming};
 use super::link::{Failure, Outcome};
 use crate::error::{Error, Kind, Result};
-use crate::session::{CallRows, CopyIn};
+use crate::session::{CallRows, CopyForm, CopyIn};
 use rows::CopyRows;
 
 /// How many batches may wait for the session.
@@ -27,11 +28,12 @@ impl Connection {
         self.put_notices();
         let n_columns = u16::try_from(copy.columns.len())
             .map_err(|_| Error::new(Kind::ConfigurationLimitExceeded, "more columns than COPY can name"))?;
+        let format = u8::from(copy.format == CopyForm::Binary);
         self.link.out.message(b'G', |body| {
-            // text, and so is every column
-            body.put_u8(0);
+            // and so is every column
+            body.put_u8(format);
             body.put_u16(n_columns);
-            (0..n_columns).for_each(|_| body.put_u16(0));
+            (0..n_columns).for_each(|_| body.put_u16(format.into()));
             Ok(())
         })?;
         self.link.flush(Some(token)).await?;

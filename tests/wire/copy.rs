@@ -187,3 +187,71 @@ pub async fn many_rows_come_into_both_stores_of_a_feature_table(target: Target) 
     assert_eq!(client.query(of_key).await[1..4], ["D last", "D 1 xx", "D 99 x"]);
     assert_eq!(client.query("VERIFY FEATURE VIEW copy_features SAMPLE 2000").await, ["T", "C SELECT 0", "Z I"]);
 }
+
+pub async fn rows_come_in_binary(target: Target) {
+    let mut client = Client::login(&target).await;
+    let create = "CREATE TABLE copy_binary (a int4, b text, c int8[])";
+    assert_eq!(client.query(create).await, ["C CREATE TABLE", "Z I"]);
+    let header = [b"PGCOPY\n\xff\r\n\0".as_slice(), &[0; 8]].concat();
+    let field = |bytes: &[u8]| [(bytes.len() as u32).to_be_bytes().as_slice(), bytes].concat();
+    let null = || vec![0xff; 4];
+    let row = |fields: &[Vec<u8>]| [&(fields.len() as u16).to_be_bytes(), fields.concat().as_slice()].concat();
+    let whole = |number: i32| row(&[field(&number.to_be_bytes()), field(b"text"), null()]);
+    client.send_query("COPY copy_binary (a, b, c) FROM STDIN (FORMAT binary)").await;
+    let asked = client.next().await;
+    assert_eq!((asked.tag, asked.body), (b'G', vec![1, 0, 3, 0, 1, 0, 1, 0, 1]));
+    // {7,NULL}: one dimension, with a NULL, of int8, two items from 1
+    let list = [1_u32, 1, 20, 2, 1].map(u32::to_be_bytes).concat();
+    let list = [list, field(&7_i64.to_be_bytes()), null()].concat();
+    let rows = [header.clone(), whole(1), row(&[null(), null(), field(&list)]), vec![0xff, 0xff]].concat();
+    for byte in rows.chunks(5) {
+        client.raw(&message(b'd', byte)).await;
+    }
+    client.raw(&done()).await;
+    assert_eq!(client.until_ready().await, ["C COPY 2", "Z I"]);
+    let rows = client.query("SELECT * FROM copy_binary ORDER BY a").await;
+    assert_eq!(rows[1..3], ["D 1|text|NULL", "D NULL|NULL|{7,NULL}"]);
+
+    let bad = [
+        (b"1\ttext\t{}\n".to_vec(), "22P04", "COPY file signature not recognized", "COPY copy_binary, line 0"),
+        (
+            [header.clone(), row(&[null()])].concat(),
+            "22P04",
+            "row field count is 1, expected 3",
+            "COPY copy_binary, line 1",
+        ),
+        (
+            [header.clone(), whole(1), whole(2)[..9].to_vec()].concat(),
+            "22P04",
+            "unexpected EOF in COPY data",
+            "COPY copy_binary, line 2",
+        ),
+        (
+            [header.clone(), whole(1), row(&[field(&[0; 5]), null(), null()])].concat(),
+            "22P03",
+            "incorrect binary data format",
+            "COPY copy_binary, line 2, column a",
+        ),
+        (
+            [header.clone(), row(&[null(), field(&[0xff]), null()])].concat(),
+            "22021",
+            "invalid byte sequence for encoding \"UTF8\": 0xff",
+            "COPY copy_binary, line 1, column b",
+        ),
+        (
+            [header.clone(), row(&[null(), null(), field(&[1, 2])])].concat(),
+            "08P01",
+            "insufficient data left in message",
+            "COPY copy_binary, line 1, column c",
+        ),
+    ];
+    for (bytes, sqlstate, text, context) in bad {
+        client.send_query("COPY copy_binary FROM STDIN BINARY").await;
+        assert_eq!(client.take(1).await, ["G"]);
+        client.raw(&[message(b'd', &bytes), done()].concat()).await;
+        let replies = client.replies().await;
+        let shown = ['C', 'M', 'W'].map(|name| replies[0].field(name).unwrap_or_default());
+        assert_eq!(shown, [sqlstate, text, context].map(str::to_owned));
+    }
+    assert_eq!(count(&mut client, "copy_binary").await, "D 2");
+}

@@ -1,4 +1,4 @@
-//! The lines of a COPY into batches of the table's columns. Errors say the line, and the column, as PostgreSQL does.
+//! The lines, or binary rows, of a COPY into batches of the table's columns. Errors say the line, and the column, as PostgreSQL does.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 
 use super::lines::{Lines, fields};
+use super::tuples::Tuples;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, value_at};
-use crate::session::{CallRows, CopyFormat, CopyIn, Fault, LeftOut};
+use crate::session::{CallRows, CopyForm, CopyFormat, CopyIn, Fault, LeftOut};
 use crate::wire::decode::{Raw, decode};
 use crate::wire::encode::Format;
 use crate::wire::types::ShownType;
@@ -23,10 +24,7 @@ const MOST_SHOWN: usize = 100;
 
 pub struct CopyRows {
     table: String,
-    format: CopyFormat,
-    lines: Lines,
-    /// the first line names the columns
-    skips_header: bool,
+    source: Source,
     fields: Vec<Field>,
     /// columns that cannot be NULL
     required: Vec<(usize, Error)>,
@@ -42,7 +40,35 @@ pub struct CopyRows {
     bytes: usize,
 }
 
-/// A field of each line.
+/// Where rows are cut out of the bytes.
+enum Source {
+    Lines {
+        format: CopyFormat,
+        lines: Lines,
+        /// the first line names the columns
+        skips_header: bool,
+    },
+    Binary(Tuples),
+}
+
+impl Source {
+    /// Of the last row.
+    fn number(&self) -> u64 {
+        match self {
+            Source::Lines { lines, .. } => lines.number,
+            Source::Binary(tuples) => tuples.number,
+        }
+    }
+
+    fn format(&self) -> Format {
+        match self {
+            Source::Lines { .. } => Format::Text,
+            Source::Binary(_) => Format::Binary,
+        }
+    }
+}
+
+/// A field of each row.
 struct Field {
     name: String,
     /// its place in the table
@@ -61,9 +87,14 @@ impl CopyRows {
         };
         Ok(CopyRows {
             table: copy.table().to_owned(),
-            format: copy.format.clone(),
-            lines: Lines::new(copy.format.clone()),
-            skips_header: copy.format.header,
+            source: match &copy.format {
+                CopyForm::Lines(format) => Source::Lines {
+                    format: format.clone(),
+                    lines: Lines::new(format.clone()),
+                    skips_header: format.header,
+                },
+                CopyForm::Binary => Source::Binary(Tuples::new(copy.columns.len())),
+            },
             fields: copy.columns.iter().map(field).collect::<Result<_>>()?,
             required: copy.required(),
             values: vec![Vec::new(); schema.fields().len()],
@@ -77,7 +108,10 @@ impl CopyRows {
 
     /// Takes bytes; gives the batches that they complete.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<CallRows>> {
-        self.lines.push(bytes);
+        match &mut self.source {
+            Source::Lines { lines, .. } => lines.push(bytes),
+            Source::Binary(tuples) => tuples.push(bytes),
+        }
         self.read(false)
     }
 
@@ -92,45 +126,70 @@ impl CopyRows {
 
     fn read(&mut self, is_last: bool) -> Result<Vec<CallRows>> {
         let mut batches = Vec::new();
-        loop {
-            let line = self.lines.next(is_last).map_err(|error| {
-                let place = format!("COPY {}, line {}", self.table, self.lines.number);
-                error.with_context(place)
-            })?;
-            let Some(line) = line else { return Ok(batches) };
-            if std::mem::take(&mut self.skips_header) {
-                continue;
-            }
-            self.add(&line)?;
+        while self.next(is_last)? {
             if self.numbers.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
                 batches.push(self.batch()?);
             }
         }
+        Ok(batches)
     }
 
-    fn add(&mut self, line: &Bytes) -> Result<()> {
-        let values = fields(line, &self.format).map_err(|error| self.at_line(line, error))?;
-        if values.len() > self.fields.len() {
-            let error = Error::new(Kind::BadCopyFormat, "extra data after last expected column");
-            return Err(self.at_line(line, error));
+    /// Reads one row, or header; false if none is whole.
+    fn next(&mut self, is_last: bool) -> Result<bool> {
+        match &mut self.source {
+            Source::Binary(tuples) => {
+                let fields = tuples.next(is_last);
+                let fields = fields.map_err(|error| self.at_row(error))?;
+                let Some(fields) = fields else { return Ok(false) };
+                let bytes = fields.iter().flatten().map(Bytes::len).sum();
+                self.add(fields, None, bytes)?;
+            }
+            Source::Lines { lines, skips_header, format } => {
+                let line = lines.next(is_last);
+                let (skips, fields) = match &line {
+                    Ok(Some(line)) => match std::mem::take(skips_header) {
+                        true => (true, Ok(Vec::new())),
+                        false => (false, fields(line, format)),
+                    },
+                    _ => (true, Ok(Vec::new())),
+                };
+                let line = line.map_err(|error| self.at_row(error))?;
+                let Some(line) = line else { return Ok(false) };
+                if skips {
+                    return Ok(true);
+                }
+                let fields = fields.map_err(|error| self.at_line(&line, error))?;
+                if fields.len() > self.fields.len() {
+                    let error = Error::new(Kind::BadCopyFormat, "extra data after last expected column");
+                    return Err(self.at_line(&line, error));
+                }
+                if let Some(missing) = self.fields.get(fields.len()) {
+                    let message = format!("missing data for column \"{}\"", missing.name);
+                    return Err(self.at_line(&line, Error::new(Kind::BadCopyFormat, message)));
+                }
+                let fields = fields.into_iter().map(|field| field.map(Bytes::from)).collect();
+                self.add(fields, Some(&line), line.len())?;
+            }
         }
-        if let Some(missing) = self.fields.get(values.len()) {
-            let message = format!("missing data for column \"{}\"", missing.name);
-            return Err(self.at_line(line, Error::new(Kind::BadCopyFormat, message)));
-        }
+        Ok(true)
+    }
+
+    /// Adds a row; one that does not fit is noted, or is an error.
+    fn add(&mut self, fields: Vec<Option<Bytes>>, line: Option<&Bytes>, bytes: usize) -> Result<()> {
         self.count += 1;
         let rows = self.numbers.len();
-        let (error, place) = match self.take(values) {
+        let (error, place) = match self.take(fields) {
             Ok(()) => {
                 self.numbers.push(self.count);
-                self.bytes += line.len();
+                self.bytes += bytes;
                 return Ok(());
             }
             Err(fault) => fault,
         };
-        let error = match place {
-            Some(place) => error.with_context(place),
-            None => self.at_line(line, error),
+        let error = match (place, line) {
+            (Some(place), _) => error.with_context(place),
+            (None, Some(line)) => self.at_line(line, error),
+            (None, None) => self.at_row(error),
         };
         let Some(left_out) = &self.left_out else { return Err(error) };
         // what of the row was read before its fault
@@ -139,23 +198,28 @@ impl CopyRows {
         Ok(())
     }
 
+    fn at_row(&self, error: Error) -> Error {
+        error.with_context(format!("COPY {}, line {}", self.table, self.source.number()))
+    }
+
     fn at_line(&self, line: &[u8], error: Error) -> Error {
-        error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.lines.number, shown(line)))
+        error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.source.number(), shown(line)))
     }
 
     /// Adds the values of a row. An error comes with its own place, if that is a field.
-    fn take(&mut self, values: Vec<Option<Vec<u8>>>) -> Result<(), (Error, Option<String>)> {
-        for (field, value) in self.fields.iter().zip(values) {
-            let value = match value {
+    fn take(&mut self, fields: Vec<Option<Bytes>>) -> Result<(), (Error, Option<String>)> {
+        let format = self.source.format();
+        for (field, bytes) in self.fields.iter().zip(fields) {
+            let value = match bytes {
                 None => None,
-                Some(text) => {
-                    let text = Bytes::from(text);
-                    field.value(text.clone()).map_err(|error| {
-                        let (table, number, name) = (&self.table, self.lines.number, &field.name);
-                        let place = format!("COPY {table}, line {number}, column {name}: \"{}\"", shown(&text));
-                        (error, Some(place))
-                    })?
-                }
+                Some(bytes) => field.value(bytes.clone(), format).map_err(|error| {
+                    let (table, number, name) = (&self.table, self.source.number(), &field.name);
+                    let place = format!("COPY {table}, line {number}, column {name}");
+                    match format {
+                        Format::Text => (error, Some(format!("{place}: \"{}\"", shown(&bytes)))),
+                        Format::Binary => (error, Some(place)),
+                    }
+                })?,
             };
             self.values[field.place].push(value);
         }
@@ -185,9 +249,13 @@ impl CopyRows {
 }
 
 impl Field {
-    fn value(&self, text: Bytes) -> Result<Option<Value>> {
-        let raw = Raw { number: self.place + 1, format: Format::Text, bytes: Some(text) };
-        let decoded = decode(raw, self.shown, &self.data_type)?;
+    fn value(&self, bytes: Bytes, format: Format) -> Result<Option<Value>> {
+        let raw = Raw { number: self.place + 1, format, bytes: Some(bytes) };
+        let decoded = decode(raw, self.shown, &self.data_type).map_err(|error| match error.kind() {
+            // it would speak of a parameter
+            Kind::InvalidBinaryRepresentation => Error::new(error.kind(), "incorrect binary data format"),
+            _ => error,
+        })?;
         let item = match &self.data_type {
             DataType::List(item) => item.data_type(),
             own => own,

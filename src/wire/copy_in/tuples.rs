@@ -55,21 +55,20 @@ impl Tuples {
             // a client may leave the trailer out
             return Ok(None);
         }
-        let at_row = |error| (self.number + 1, error);
-        match self.find_end().map_err(at_row) {
-            Ok(Some(_)) => {}
-            Ok(None) if self.ended => return self.next(is_last),
-            Ok(None) if is_last => {
+        let found = self.find_end();
+        if !matches!(found, Ok(None)) {
+            self.number += 1;
+        }
+        if found?.is_none() {
+            if self.ended {
+                return self.next(is_last);
+            }
+            if is_last {
                 self.number += 1;
                 return Err(wrong("unexpected EOF in COPY data"));
             }
-            Ok(None) => return Ok(None),
-            Err((number, error)) => {
-                self.number = number;
-                return Err(error);
-            }
+            return Ok(None);
         }
-        self.number += 1;
         let mut row = self.buffer.split_to(std::mem::take(&mut self.scanned)).freeze();
         self.fields_scanned = 0;
         row.advance(2);
@@ -176,7 +175,8 @@ mod tests {
         let (mut tuples, mut shown) = (Tuples::new(2), Vec::new());
         let mut take = |tuples: &mut Tuples, is_last: bool| -> Result<()> {
             while let Some(fields) = tuples.next(is_last)? {
-                let text = |field: Option<Bytes>| field.map_or("-".into(), |field| String::from_utf8_lossy(&field).into());
+                let text =
+                    |field: Option<Bytes>| field.map_or("-".into(), |field| String::from_utf8_lossy(&field).into());
                 let fields: Vec<String> = fields.into_iter().map(text).collect();
                 shown.push(format!("{}:{}", tuples.number, fields.join("|")));
             }

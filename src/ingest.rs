@@ -15,6 +15,7 @@ mod consumer;
 mod flush;
 mod online;
 mod payload;
+mod views;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -32,6 +33,7 @@ pub use self::check::{Refused, ViewCount};
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
 use self::payload::Payload;
+use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table};
 use crate::error::{Error, Kind, Result, io_error};
@@ -51,6 +53,7 @@ pub struct Ingest {
     stores: ReadStores,
     clock: Clock,
     folder: PathBuf,
+    compiled: Arc<Compiled>,
     logs: Mutex<HashMap<u64, Arc<StreamLog>>>,
     /// held while a log is opened or closed
     opening: tokio::sync::Mutex<()>,
@@ -76,6 +79,7 @@ impl Ingest {
             stores,
             clock,
             folder,
+            compiled: Arc::default(),
             logs: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             wants_flush: Arc::default(),
@@ -100,16 +104,6 @@ impl Ingest {
             }
         }
         Ok(())
-    }
-
-    /// Refuses events that some view of the stream cannot take; gives how many rows each view has of them.
-    pub async fn check(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        stream: &Stream,
-        events: &RecordBatch,
-    ) -> Result<Vec<ViewCount>, Refused> {
-        check::check(&self.stores, snapshot, stream, events, self.clock.now_us()).await
     }
 
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
@@ -211,6 +205,7 @@ impl Ingest {
             stores: self.stores.clone(),
             clock: self.clock.clone(),
             stream: id,
+            compiled: Arc::clone(&self.compiled),
             wants_flush: Arc::clone(&self.wants_flush),
             taking: Arc::default(),
         };
@@ -279,6 +274,7 @@ impl Ingest {
             remove_folder(&folder)
         })
         .await?;
+        self.compiled.forget(stream);
         self.stores.tails.close(stream);
         self.stores.offline.drop_table(&events_table(stream)).await
     }

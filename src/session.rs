@@ -468,7 +468,12 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
             return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
         }
         Statement::Postgres(statement) => match statement.ast.as_ref() {
-            ast::Statement::Insert(insert) => statement::plan_insert(context, insert, &declared).await?.1,
+            ast::Statement::Insert(insert) => {
+                if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
+                    return Ok(Description { parameters: Vec::new(), columns: None });
+                }
+                statement::plan_insert(context, insert, &declared).await?.1
+            }
             ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
                 statement::plan_forget(context, delete, &declared).await?
             }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use granary_catalog::{Snapshot, Stream};
 
-use super::online::{item_rows, views_of};
-use super::planner;
-use crate::engine::{BoundView, QueryPlanner, ReadStores, event_schema, rows_of_events};
+use super::Ingest;
+use crate::engine::{BoundView, event_schema};
 use crate::error::{Error, Kind, Result};
+use crate::row::check_key_lengths;
 
 /// Why events are refused.
 #[derive(Debug)]
@@ -32,30 +32,36 @@ pub struct ViewCount {
     pub rows: u64,
 }
 
-/// Refuses events, in the stream's columns, that some view cannot take.
-pub async fn check(
-    stores: &ReadStores,
-    snapshot: &Arc<Snapshot>,
-    stream: &Stream,
-    events: &RecordBatch,
-    now_us: i64,
-) -> Result<Vec<ViewCount>, Refused> {
-    let mut counts = Vec::new();
-    if events.num_rows() == 0 {
-        return Ok(counts);
-    }
-    let events = numbered(stream, events)?;
-    let planner = planner(stores, snapshot, stream, now_us)?;
-    for (view, is_online) in views_of(snapshot, stream)? {
-        match rows_that_fit(&planner, &view, events.clone()).await {
-            Ok(rows) => counts.push(ViewCount { view, is_online, rows }),
-            Err(error) => {
-                let is_ours = matches!(error.kind(), Kind::FeatureNotSupported | Kind::Internal);
-                return Err(Refused { view: (!is_ours).then(|| view.name.clone()), error });
-            }
+impl Ingest {
+    /// Refuses events, in the stream's columns, that some view of the stream cannot take; gives how many rows each view
+    /// has of them.
+    pub async fn check(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        stream: &Stream,
+        events: &RecordBatch,
+    ) -> Result<Vec<ViewCount>, Refused> {
+        let mut counts = Vec::new();
+        if events.num_rows() == 0 {
+            return Ok(counts);
         }
+        let now_us = self.clock.now_us();
+        let events = numbered(stream, events)?;
+        let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
+        for view in &views.views {
+            let rows = match views.rows(&self.stores, view, &events, now_us).await {
+                Ok(rows) => rows.iter().try_for_each(|rows| check_keys(&view.view, rows)).map(|()| rows),
+                Err(error) => Err(error),
+            };
+            let rows = rows.map_err(|error| {
+                let is_ours = matches!(error.kind(), Kind::FeatureNotSupported | Kind::Internal);
+                Refused { view: (!is_ours).then(|| view.view.name.clone()), error }
+            })?;
+            let rows = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+            counts.push(ViewCount { view: Arc::clone(&view.view), is_online: view.is_online, rows });
+        }
+        Ok(counts)
     }
-    Ok(counts)
 }
 
 /// With offsets that are only good for telling them apart.
@@ -67,13 +73,10 @@ fn numbered(stream: &Stream, events: &RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
 }
 
-async fn rows_that_fit(planner: &QueryPlanner, view: &BoundView, events: RecordBatch) -> Result<u64> {
-    let mut count = 0;
-    for rows in rows_of_events(planner, view, events).await? {
-        for row in item_rows(view, &rows)? {
-            row.key.length()?;
-        }
-        count += rows.num_rows() as u64;
-    }
-    Ok(count)
+/// Refuses keys that the online store cannot take.
+fn check_keys(view: &BoundView, rows: &RecordBatch) -> Result<()> {
+    let key = |key: &granary_catalog::Column| {
+        rows.column_by_name(&key.name).ok_or_else(|| Error::internal(format!("rows lack column {}", key.name)))
+    };
+    check_key_lengths(&view.keys.iter().map(key).collect::<Result<Vec<_>>>()?)
 }

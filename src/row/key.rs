@@ -3,10 +3,11 @@
 
 use std::hash::Hasher;
 
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use twox_hash::XxHash64;
 
-use super::Value;
+use super::{Value, values_of};
 use crate::error::{Error, Kind, Result};
 
 /// The encoded join keys of one entity.
@@ -52,6 +53,31 @@ impl Key {
         let mut hasher = XxHash64::with_seed(0);
         hasher.write(&self.0);
         hasher.finish()
+    }
+}
+
+/// Refuses keys, given by their columns, that are too long. Errors: `StringTooLong`.
+pub fn check_key_lengths(columns: &[&ArrayRef]) -> Result<()> {
+    let most: usize = columns.iter().map(|column| most_bytes(column)).sum();
+    if most <= u16::MAX.into() {
+        return Ok(());
+    }
+    let values = columns.iter().map(|column| values_of(column.as_ref())).collect::<Result<Vec<_>>>()?;
+    for row in 0..columns.first().map_or(0, |column| column.len()) {
+        if let Some(key) = Key::encode(values.iter().map(|values| values[row].as_ref())) {
+            key.length()?;
+        }
+    }
+    Ok(())
+}
+
+/// No value of the column takes more bytes in a key.
+fn most_bytes(column: &ArrayRef) -> usize {
+    let longest = |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
+    match column.data_type() {
+        DataType::Utf8 => 2 * longest(column.as_string::<i32>().value_offsets()) + 2,
+        DataType::Binary => 2 * longest(column.as_binary::<i32>().value_offsets()) + 2,
+        _ => 16,
     }
 }
 

@@ -121,7 +121,10 @@ impl Transaction {
         text: String,
     ) -> Result<()> {
         self.base.get_or_insert(snapshot.version());
-        self.working = Some(Arc::new(snapshot.apply(&changes)?));
+        self.working = Some(match changes.is_empty() {
+            true => Arc::clone(snapshot),
+            false => Arc::new(snapshot.apply(&changes)?),
+        });
         self.changes.extend(changes);
         if !writes.is_empty() {
             let known = Arc::make_mut(&mut self.writes);
@@ -167,7 +170,8 @@ impl Transaction {
             append(warehouse, &working, write).await?;
         }
         let mut after = Arc::clone(&before);
-        if !changes.is_empty() {
+        let is_change = !changes.is_empty();
+        if is_change {
             let author =
                 Author { role: role.to_owned(), at_us: warehouse.clock.now_us(), statement: texts.join(";\n") };
             after = warehouse.catalog.commit(base, &author, changes)?;
@@ -176,7 +180,10 @@ impl Transaction {
         for write in existing {
             append(warehouse, &after, write).await?;
         }
-        after_commit(warehouse, &before, &after).await
+        if is_change {
+            after_commit(warehouse, &before, &after).await?;
+        }
+        Ok(())
     }
 }
 

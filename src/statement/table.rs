@@ -1,6 +1,7 @@
 //! Ordinary tables: `CREATE TABLE [AS]`. And `INSERT`, into them and into feature tables: rows that wait for the commit.
 
 mod checks;
+mod values;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::warehouse::STAGED;
 pub use checks::{CallRows, CallStream, Fault, Faults, LeftOut};
 
 use checks::{Checks, numbered};
+use values::constant_rows;
 
 /// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
 pub async fn create(
@@ -268,6 +270,8 @@ impl Target {
 
 /// What a transaction holds of one table's new rows; more are staged in the offline store.
 const HELD_BYTES: usize = 16 << 20;
+/// The same of a stream's events, which are held in memory anyhow once they are committed.
+const HELD_EVENT_BYTES: usize = 64 << 20;
 
 /// Leaves the plan's rows in the context, as rows of `target`; gives their number.
 async fn fill(
@@ -342,7 +346,8 @@ async fn hold(
     let pending = Arc::clone(&context.pending);
     let before = pending.iter().find(|write| write.table == *id);
     let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0 };
-    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= HELD_BYTES {
+    let most_bytes = if target.stream.is_some() { HELD_EVENT_BYTES } else { HELD_BYTES };
+    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= most_bytes {
         let Some(batch) = rows.try_next().await? else {
             let n_rows = count(&write.batches);
             context.writes.push(write);
@@ -408,10 +413,26 @@ pub async fn insert(
     parameters: &Parameters,
     cancel: &CancellationToken,
 ) -> Result<u64> {
+    let writing = context.writing;
+    if let Some((target, rows)) = constant_insert(context, insert, parameters)? {
+        let rows = futures::stream::once(async move { Ok(rows) }).boxed();
+        return gather(context, &target, Call::new(numbered(rows), writing), cancel).await;
+    }
     let (target, plan) = plan_insert(context, insert, parameters).await?;
     let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-    let writing = context.writing;
     fill(context, &target, (plan, writing), cancel).await
+}
+
+/// What an INSERT writes to, and its rows, if it needs no planner.
+pub fn constant_insert(
+    context: &StatementContext,
+    insert: &ast::Insert,
+    parameters: &Parameters,
+) -> Result<Option<(Target, RecordBatch)>> {
+    let ast::TableObject::TableName(name) = &insert.table else { return Ok(None) };
+    let target = writable(context, name, INSERT)?;
+    let insert = with_columns(context, insert, &target)?;
+    Ok(constant_rows(&insert, &target, parameters).map(|rows| (target, rows)))
 }
 
 /// What an INSERT writes to, and its plan. Errors: its target cannot be written to; those of its query.

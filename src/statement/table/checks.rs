@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::DataType;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -17,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ingest::{Ingest, Refused, ViewCount};
 use crate::metrics;
 use crate::offline::BatchStream;
-use crate::row::{Key, values_of};
+use crate::row::check_key_lengths;
 use crate::statement::context::StatementContext;
 
 /// Rows of a call, each with its number in it, counted from one.
@@ -271,26 +270,5 @@ fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
 
 /// Refuses join keys that the online store cannot take: once the rows are in the offline one it would be too late.
 fn check_keys(table: &Target, batch: &RecordBatch) -> Result<()> {
-    let keys: Vec<&ArrayRef> = table.join_keys.iter().map(|place| batch.column(*place)).collect();
-    let most: usize = keys.iter().map(|key| most_key_bytes(key)).sum();
-    if most <= u16::MAX.into() {
-        return Ok(());
-    }
-    let keys = keys.into_iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
-    for row in 0..batch.num_rows() {
-        if let Some(key) = Key::encode(keys.iter().map(|values| values[row].as_ref())) {
-            key.length()?;
-        }
-    }
-    Ok(())
-}
-
-/// No value of the column takes more bytes in a key.
-fn most_key_bytes(column: &ArrayRef) -> usize {
-    let longest = |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
-    match column.data_type() {
-        DataType::Utf8 => 2 * longest(column.as_string::<i32>().value_offsets()) + 2,
-        DataType::Binary => 2 * longest(column.as_binary::<i32>().value_offsets()) + 2,
-        _ => 16,
-    }
+    check_key_lengths(&table.join_keys.iter().map(|place| batch.column(*place)).collect::<Vec<_>>())
 }

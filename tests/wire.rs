@@ -211,6 +211,11 @@ async fn a_full_disk_is_an_error_and_not_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_when_there_is_room_again() {
+    full_disk::a_stream_goes_on_when_there_is_room_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_beyond_its_memory_goes_to_disk_and_answers_the_same() {
     spill::a_join_beyond_its_memory_goes_to_disk_and_answers_the_same().await;
 }

@@ -11,7 +11,7 @@ mod response;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response as HttpResponse;
 use granary_catalog::Snapshot;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::body::read_body;
 use super::caller;
 use super::names::{relation_named, workspace_named};
-use super::refusal::Answered;
+use super::refusal::{Answered, Refusal};
 use crate::error::{Error, Kind};
 use crate::metrics;
 use crate::session::{IngestCall, LeftOut, Push, Target};
@@ -94,7 +94,15 @@ async fn ingest(
     let refused = relations.iter().any(|relation| relation.faults.count > 0) && !is_partial;
     let outcome = Outcome { workspace: name, is_refused: refused, views: call.view_counts().to_vec(), relations };
     if !refused && !is_dry_run {
-        call.commit().await?;
+        call.commit().await.map_err(not_now)?;
     }
     Ok(outcome)
+}
+
+/// What a server has no room for now it may have later.
+fn not_now(error: Error) -> Refusal {
+    match error.sqlstate().starts_with("53") {
+        true => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error),
+        false => error.into(),
+    }
 }

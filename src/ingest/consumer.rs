@@ -7,10 +7,10 @@ use arrow::array::RecordBatch;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
-use super::online::item_rows;
-use super::views::Compiled;
 use super::TAIL_BYTES;
+use super::online::item_rows;
 use super::payload::Events;
+use super::views::Compiled;
 use crate::engine::{ReadStores, event_schema};
 use crate::error::Result;
 use crate::ingest_log::Entry;

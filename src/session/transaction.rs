@@ -177,8 +177,11 @@ impl Transaction {
             after = warehouse.catalog.commit(base, &author, changes)?;
             kept.iter().for_each(|table| table.keep());
         }
+        let mut stored = Vec::new();
         for write in existing {
-            append(warehouse, &after, write).await?;
+            let name = name_of(&after, &write.table);
+            append(warehouse, &after, write).await.map_err(|error| stored_before(error, &stored))?;
+            stored.extend(name);
         }
         if is_change {
             after_commit(warehouse, &before, &after).await?;
@@ -204,6 +207,24 @@ fn table_made(change: &Change) -> Option<String> {
         Change::Put(object) => object.downcast::<Table>().map(table_id),
         _ => None,
     }
+}
+
+/// What has the stored table of that name.
+fn name_of(snapshot: &Snapshot, stored: &str) -> Option<String> {
+    let table = || snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
+    let stream = stream_of_events(snapshot, stored).map(|stream| &stream.header.name);
+    let written = stream.or_else(|| feature_table(snapshot, stored).map(|table| &table.header.name));
+    written.or_else(|| table().map(|table| &table.header.name)).cloned()
+}
+
+/// The error of a write, for who has written elsewhere in the same transaction.
+fn stored_before(error: Error, stored: &[String]) -> Error {
+    if stored.is_empty() {
+        return error;
+    }
+    let mut detail = error.detail().map_or_else(String::new, |detail| format!("{detail} "));
+    detail.push_str(&format!("The rows of these are stored: {}.", stored.join(", ")));
+    error.with_detail(detail)
 }
 
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.

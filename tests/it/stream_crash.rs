@@ -10,6 +10,8 @@ use crate::crash::Process;
 use crate::random::Random;
 
 const KILLS: u64 = 25;
+/// Of the long test.
+const MANY_KILLS: u64 = 100;
 const KEYS: i64 = 5;
 /// How long a server runs at most before it is killed; more on a machine where nothing gets done in that.
 const LONGEST_RUN_MS: u64 = 400;
@@ -33,6 +35,17 @@ async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_are_counted_once_everywhere() {
+    kill_again_and_again(KILLS).await;
+}
+
+/// `cargo test --test it -- --ignored many_kills`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn many_kills_lose_and_double_nothing() {
+    kill_again_and_again(MANY_KILLS).await;
+}
+
+async fn kill_again_and_again(kills: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut random = Random::new(11);
     let process = Process::start(folder.path());
@@ -47,7 +60,7 @@ async fn acknowledged_events_are_counted_once_everywhere() {
     let (mut acknowledged, mut possible) = (BTreeSet::new(), BTreeSet::new());
     let mut next = 0;
     let mut longest_run_ms = LONGEST_RUN_MS;
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let process = Process::start(folder.path());
         check(&process.connect().await, &acknowledged, &possible).await;
         let pushing = tokio::spawn(push(process.connect().await, next));

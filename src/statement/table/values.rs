@@ -117,8 +117,5 @@ fn number(digits: &str, is_negative: bool, data_type: &DataType) -> Option<Value
 
 /// Whether every value of one type is the same value of the other.
 fn is_wider(from: &DataType, to: &DataType) -> bool {
-    matches!(
-        (from, to),
-        (DataType::Int16, DataType::Int32 | DataType::Int64) | (DataType::Int32, DataType::Int64)
-    )
+    matches!((from, to), (DataType::Int16, DataType::Int32 | DataType::Int64) | (DataType::Int32, DataType::Int64))
 }

@@ -9,9 +9,8 @@ use tokio_postgres::Client;
 use crate::crash::Process;
 use crate::random::Random;
 
+/// `STREAM_KILLS=100 cargo test --test it stream_crash` is the long test.
 const KILLS: u64 = 25;
-/// Of the long test.
-const MANY_KILLS: u64 = 100;
 const KEYS: i64 = 5;
 /// How long a server runs at most before it is killed; more on a machine where nothing gets done in that.
 const LONGEST_RUN_MS: u64 = 400;
@@ -35,14 +34,8 @@ async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_are_counted_once_everywhere() {
-    kill_again_and_again(KILLS).await;
-}
-
-/// `cargo test --test it -- --ignored many_kills`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
-async fn many_kills_lose_and_double_nothing() {
-    kill_again_and_again(MANY_KILLS).await;
+    let kills = std::env::var("STREAM_KILLS").ok().map(|kills| kills.parse().expect("a number"));
+    kill_again_and_again(kills.unwrap_or(KILLS)).await;
 }
 
 async fn kill_again_and_again(kills: u64) {

@@ -1,11 +1,16 @@
-//! The HTTP door: feature vectors for applications, what a load balancer asks (`/health`: the process lives; `/ready`: it
+//! The HTTP door: feature vectors for applications, events from them, what a load balancer asks (`/health`: the process lives; `/ready`: it
 //! takes work, and does not while it drains), metrics, and a description of all that. Knows no SQL and holds no data.
 
+mod body;
 mod caller;
 mod features;
+mod ingest;
+mod json;
 mod listener;
+mod names;
 mod refusal;
 mod tls;
+mod values;
 
 use std::sync::Arc;
 
@@ -25,6 +30,7 @@ use crate::error::{Error, Kind};
 use crate::metrics;
 use crate::warehouse::Warehouse;
 use features::{Call, FeatureServer};
+use ingest::IngestServer;
 use refusal::{Refusal, json_response};
 
 pub use features::FeatureLimits;
@@ -54,8 +60,9 @@ pub async fn serve(
     draining: CancellationToken,
     stop: CancellationToken,
 ) {
+    let ingest = Arc::new(IngestServer::new(Arc::clone(&warehouse)));
     let features = Arc::new(FeatureServer::new(warehouse, limits.features));
-    let router = routes(Door { features, draining });
+    let router = routes(Door { features, ingest, draining });
     let port = listener::Port { router, tls, max_connections: limits.max_connections };
     port.serve(listener, stop).await;
 }
@@ -64,6 +71,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Door {
     features: Arc<FeatureServer>,
+    ingest: Arc<IngestServer>,
     draining: CancellationToken,
 }
 
@@ -75,6 +83,7 @@ const CALLS: [(&str, Call); 4] = [
     ("metadata", Call::Metadata),
 ];
 const FEATURE_SERVICE: &str = "/api/v1/feature-service/";
+const INGEST: &str = "/ingest";
 
 fn routes(door: Door) -> Router {
     let mut router = Router::new()
@@ -82,6 +91,9 @@ fn routes(door: Door) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/openapi.json", get(description));
+    let ingest =
+        async |State(door): State<Door>, headers: HeaderMap, body: Body| door.ingest.serve(&headers, body).await;
+    router = router.route(INGEST, post(ingest));
     for (name, call) in CALLS {
         let handler = async move |State(door): State<Door>, headers: HeaderMap, body: Body| {
             door.features.serve(call, &headers, body).await
@@ -125,7 +137,8 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn wrong_method(uri: Uri) -> Response {
-    let method = if uri.path().starts_with(FEATURE_SERVICE) { "POST" } else { "GET" };
+    let is_post = uri.path().starts_with(FEATURE_SERVICE) || uri.path() == INGEST;
+    let method = if is_post { "POST" } else { "GET" };
     let error = Error::new(Kind::FeatureNotSupported, format!("ask {} with {method}", uri.path()));
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response()
 }
@@ -140,7 +153,7 @@ mod tests {
         assert_eq!(description["openapi"], "3.1.0");
         assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
         let paths = description["paths"].as_object().unwrap();
-        let mut served = vec!["/health", "/ready", "/metrics", "/openapi.json"].into_iter().map(str::to_owned);
+        let mut served = vec!["/health", "/ready", "/metrics", "/openapi.json", INGEST].into_iter().map(str::to_owned);
         let mut expected: Vec<String> =
             served.by_ref().chain(CALLS.map(|(name, _)| format!("{FEATURE_SERVICE}{name}"))).collect();
         expected.sort_unstable();

@@ -16,6 +16,7 @@ mod flush;
 mod online;
 mod payload;
 mod repeats;
+mod views;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -28,9 +29,12 @@ use futures::TryStreamExt;
 use granary_catalog::{FeatureView, Object, ObjectId, Snapshot, Stream, StreamIngest};
 use tokio::sync::Notify;
 
+pub use self::check::{Refused, ViewCount};
+
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
 use self::payload::Payload;
+use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table};
 use crate::error::{Error, Kind, Result, io_error};
@@ -50,6 +54,7 @@ pub struct Ingest {
     stores: ReadStores,
     clock: Clock,
     folder: PathBuf,
+    compiled: Arc<Compiled>,
     logs: Mutex<HashMap<u64, Arc<StreamLog>>>,
     /// held while a log is opened or closed
     opening: tokio::sync::Mutex<()>,
@@ -75,6 +80,7 @@ impl Ingest {
             stores,
             clock,
             folder,
+            compiled: Arc::default(),
             logs: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             wants_flush: Arc::default(),
@@ -99,17 +105,6 @@ impl Ingest {
             }
         }
         Ok(())
-    }
-
-    /// Refuses events that some view of the stream cannot take; `first` is the first one's number in the call.
-    pub async fn check(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        stream: &Stream,
-        events: &RecordBatch,
-        first: u64,
-    ) -> Result<()> {
-        check::check(&self.stores, snapshot, stream, (events, first), self.clock.now_us()).await
     }
 
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
@@ -217,6 +212,7 @@ impl Ingest {
             stores: self.stores.clone(),
             clock: self.clock.clone(),
             stream: id,
+            compiled: Arc::clone(&self.compiled),
             wants_flush: Arc::clone(&self.wants_flush),
             taking: Arc::default(),
         };
@@ -314,6 +310,7 @@ impl Ingest {
             online.remove_claims(stream.0)
         })
         .await?;
+        self.compiled.forget(stream);
         self.stores.tails.close(stream);
         self.stores.offline.drop_table(&events_table(stream)).await
     }

@@ -61,6 +61,22 @@ struct DoorMetrics {
     times: Histogram,
 }
 
+impl DoorMetrics {
+    const fn new() -> DoorMetrics {
+        let counts = [const { AtomicU64::new(0) }; BOUNDS_US.len() + 1];
+        let times = Histogram { counts, sum_us: AtomicU64::new(0) };
+        DoorMetrics { answered: AtomicU64::new(0), failed: AtomicU64::new(0), times }
+    }
+
+    fn add(&self, elapsed: Duration, outcome: Outcome) {
+        match outcome {
+            Outcome::Answered => self.answered.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failed => self.failed.fetch_add(1, Ordering::Relaxed),
+        };
+        self.times.add(elapsed);
+    }
+}
+
 /// The counters of one feature service, or of a view that is served by itself.
 #[derive(Debug, Default)]
 pub struct ServiceMetrics {
@@ -72,12 +88,7 @@ pub struct ServiceMetrics {
 impl ServiceMetrics {
     /// One request, however many feature vectors it asked for.
     pub fn served(&self, door: Door, elapsed: Duration, outcome: Outcome) {
-        let of_door = &self.doors[door as usize];
-        match outcome {
-            Outcome::Answered => of_door.answered.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed => of_door.failed.fetch_add(1, Ordering::Relaxed),
-        };
-        of_door.times.add(elapsed);
+        self.doors[door as usize].add(elapsed, outcome);
     }
 
     /// Feature vectors that were looked for in the cache.
@@ -90,10 +101,19 @@ impl ServiceMetrics {
 /// Statuses of HTTP that have a counter of their own; others are counted as the last.
 const HTTP_STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 429, 500, 503, 504];
 
+/// The counters of one stream.
+#[derive(Debug, Default)]
+struct IngestMetrics {
+    stored: AtomicU64,
+    refused: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Registry {
     /// by workspace and name
     services: RwLock<BTreeMap<(String, String), Arc<ServiceMetrics>>>,
+    ingested: RwLock<BTreeMap<(String, String), IngestMetrics>>,
+    ingest_requests: DoorMetrics,
     store_reads: AtomicU64,
     http_responses: [AtomicU64; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64,
@@ -102,6 +122,8 @@ struct Registry {
 
 static REGISTRY: Registry = Registry {
     services: RwLock::new(BTreeMap::new()),
+    ingested: RwLock::new(BTreeMap::new()),
+    ingest_requests: DoorMetrics::new(),
     store_reads: AtomicU64::new(0),
     http_responses: [const { AtomicU64::new(0) }; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64::new(0),
@@ -120,6 +142,24 @@ pub fn of_service(workspace: &str, service: &str) -> Arc<ServiceMetrics> {
 /// Rows or ranges of one key that were read out of the online store.
 pub fn read_from_store(reads: u64) {
     REGISTRY.store_reads.fetch_add(reads, Ordering::Relaxed);
+}
+
+/// Events that a stream of a workspace has stored, or refused.
+pub fn ingested(workspace: &str, stream: &str, stored: u64, refused: u64) {
+    let name = (workspace.to_owned(), stream.to_owned());
+    let add = |counts: &IngestMetrics| {
+        counts.stored.fetch_add(stored, Ordering::Relaxed);
+        counts.refused.fetch_add(refused, Ordering::Relaxed);
+    };
+    if let Some(known) = REGISTRY.ingested.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
+        return add(known);
+    }
+    add(REGISTRY.ingested.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
+}
+
+/// One request to the ingest server.
+pub fn ingested_http(elapsed: Duration, outcome: Outcome) {
+    REGISTRY.ingest_requests.add(elapsed, outcome);
 }
 
 pub fn answered_http(status: u16) {
@@ -161,6 +201,21 @@ static TIMES: Metric = Metric {
     kind: "histogram",
     help: "How long requests for feature vectors took in the server.",
 };
+static INGESTED: Metric = Metric {
+    name: "granary_ingest_events_total",
+    kind: "counter",
+    help: "Events that streams have stored, or refused.",
+};
+static INGEST_REQUESTS: Metric = Metric {
+    name: "granary_ingest_requests_total",
+    kind: "counter",
+    help: "Requests to ingest over HTTP, by outcome.",
+};
+static INGEST_TIMES: Metric = Metric {
+    name: "granary_ingest_request_duration_seconds",
+    kind: "histogram",
+    help: "How long requests to ingest over HTTP took in the server.",
+};
 static CACHE_LOOKUPS: Metric = Metric {
     name: "granary_cache_lookups_total",
     kind: "counter",
@@ -192,8 +247,20 @@ pub fn samples() -> Vec<Sample> {
         }
     }
     for (name, door, counted) in by_door() {
-        add_histogram(&mut samples, name, door, &counted.times);
+        let labels = vec![("service", name.1.clone()), ("door", door.as_str().to_owned())];
+        add_histogram(&mut samples, &TIMES, (Some(name.0.as_str()), labels), &counted.times);
     }
+    for ((workspace, stream), counts) in REGISTRY.ingested.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (outcome, count) in [("stored", &counts.stored), ("refused", &counts.refused)] {
+            let labels = vec![("stream", stream.clone()), outcome_label(outcome)];
+            samples.push(sample(&INGESTED, Some(workspace), labels, count_of(count)));
+        }
+    }
+    let requests = &REGISTRY.ingest_requests;
+    for (outcome, count) in [("answered", &requests.answered), ("failed", &requests.failed)] {
+        samples.push(sample(&INGEST_REQUESTS, None, vec![outcome_label(outcome)], count_of(count)));
+    }
+    add_histogram(&mut samples, &INGEST_TIMES, (None, Vec::new()), &requests.times);
     for ((workspace, service), metrics) in &services {
         for (outcome, count) in [("hit", &metrics.cache_hits), ("miss", &metrics.cache_misses)] {
             let labels = vec![("service", service.clone()), outcome_label(outcome)];
@@ -223,19 +290,23 @@ fn sample(metric: &'static Metric, workspace: Option<&str>, labels: Vec<(&'stati
     Sample { metric, suffix: "", workspace: workspace.map(str::to_owned), labels, value }
 }
 
-fn add_histogram(samples: &mut Vec<Sample>, name: &(String, String), door: Door, times: &Histogram) {
-    let labels = vec![("service", name.1.clone()), ("door", door.as_str().to_owned())];
+fn add_histogram(
+    samples: &mut Vec<Sample>,
+    metric: &'static Metric,
+    (workspace, labels): (Option<&str>, Vec<(&'static str, String)>),
+    times: &Histogram,
+) {
     let bounds = BOUNDS_US.iter().map(|bound| seconds(*bound).to_string()).chain(["+Inf".to_owned()]);
     let mut up_to = 0.0;
     for (bound, count) in bounds.zip(&times.counts) {
         up_to += count_of(count);
         let mut labels = labels.clone();
         labels.push(("le", bound));
-        samples.push(Sample { suffix: "_bucket", ..sample(&TIMES, Some(&name.0), labels, up_to) });
+        samples.push(Sample { suffix: "_bucket", ..sample(metric, workspace, labels, up_to) });
     }
     let sum = seconds(times.sum_us.load(Ordering::Relaxed));
-    samples.push(Sample { suffix: "_sum", ..sample(&TIMES, Some(&name.0), labels.clone(), sum) });
-    samples.push(Sample { suffix: "_count", ..sample(&TIMES, Some(&name.0), labels, up_to) });
+    samples.push(Sample { suffix: "_sum", ..sample(metric, workspace, labels.clone(), sum) });
+    samples.push(Sample { suffix: "_count", ..sample(metric, workspace, labels, up_to) });
 }
 
 fn seconds(microseconds: u64) -> f64 {
@@ -304,12 +375,13 @@ mod tests {
     #[test]
     fn each_metric_is_described_once() {
         of_service("unit", "described");
+        ingested("unit", "described", 1, 0);
         let text = prometheus();
         let mut described: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = described.len();
         described.sort_unstable();
         described.dedup();
-        assert_eq!((described.len(), count), (7, 7), "{text}");
+        assert_eq!((described.len(), count), (10, 10), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod type_name;
 
 pub use arrays::{array_of, integers_of, normalize_type, value_at, values_of};
 pub use codec::{Reader, ValueRef, put_value, put_values};
-pub use key::{Key, bucket_of};
+pub use key::{Key, bucket_of, check_key_lengths};
 pub use text::{float_text, text_of};
 pub use type_name::type_name;
 

@@ -1,6 +1,7 @@
 //! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
 //! text → statement → plan → response; read it and you know the way of every statement.
 
+mod ingest;
 mod parameters;
 mod serve;
 mod settings;
@@ -26,7 +27,10 @@ use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
-pub use crate::statement::{BatchStream, CopyFormat, CopyIn, Response, RowsTag};
+pub use crate::statement::{
+    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, Fault, Faults, LeftOut, Response, RowsTag, Target,
+};
+pub use ingest::{IngestCall, Push};
 pub use transaction::TransactionStatus;
 
 use serve::PreparedLookup;
@@ -307,8 +311,7 @@ impl Session {
             (context, response)
         }));
         let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
-        let notices = std::mem::take(&mut context.notices);
-        self.notices.extend(notices.into_iter().map(|error| Notice { severity: "NOTICE", error }));
+        self.notices.extend(notices_of(&mut context));
         let response = response?;
         self.keep(context).await?;
         Ok(match (response, deadline) {
@@ -324,7 +327,7 @@ impl Session {
     pub fn copy_in<'a>(
         &'a mut self,
         copy: CopyIn,
-        rows: BatchStream,
+        rows: CallStream,
         cancel: CancellationToken,
     ) -> BoxFuture<'a, Result<String>> {
         async move {
@@ -336,7 +339,8 @@ impl Session {
                 let count = statement::copy_rows(&mut context, &copy, rows, &stop).await;
                 (context, count)
             }));
-            let (context, count) = stoppable(work, &cancel, &token, deadline).await?;
+            let (mut context, count) = stoppable(work, &cancel, &token, deadline).await?;
+            self.notices.extend(notices_of(&mut context));
             let count = count?;
             self.keep(context).await?;
             Ok(format!("COPY {count}"))
@@ -398,6 +402,8 @@ impl Session {
             writes: Vec::new(),
             pending: self.transaction.pending(),
             notices: Vec::new(),
+            writing: self.settings.writing(),
+            view_counts: Vec::new(),
             facts: self.facts(),
         }
     }
@@ -462,7 +468,12 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
             return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
         }
         Statement::Postgres(statement) => match statement.ast.as_ref() {
-            ast::Statement::Insert(insert) => statement::plan_insert(context, insert, &declared).await?.1,
+            ast::Statement::Insert(insert) => {
+                if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
+                    return Ok(Description { parameters: Vec::new(), columns: None });
+                }
+                statement::plan_insert(context, insert, &declared).await?.1
+            }
             ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
                 statement::plan_forget(context, delete, &declared).await?
             }
@@ -518,6 +529,10 @@ async fn wait(deadline: Option<tokio::time::Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+fn notices_of(context: &mut StatementContext) -> impl Iterator<Item = Notice> + use<> {
+    std::mem::take(&mut context.notices).into_iter().map(|error| Notice { severity: "NOTICE", error })
 }
 
 /// The rows up to the statement's deadline, then its error.

@@ -35,11 +35,12 @@ mod view;
 mod workspace;
 
 pub use api_key::schema as api_key_schema;
-pub use context::StatementContext;
-pub use copy::{CopyFormat, CopyIn, copy_rows};
+pub use context::{StatementContext, Writing};
+pub use copy::{CopyForm, CopyFormat, CopyIn, copy_rows};
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute};
 pub use explain::explain_schema;
 pub use forget::{forgets, plan_forget};
 pub use select::plan_labeled;
-pub use table::{feature_table, plan_insert, schema_of_table, stream_of_events};
+pub use table::{Call, CallRows, CallStream, Fault, Faults, LeftOut, Target, gather};
+pub use table::{constant_insert, feature_table, plan_insert, schema_of_table, stream_of_events};
 pub use verify::verify_schema;

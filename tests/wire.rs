@@ -21,6 +21,8 @@ mod full_disk;
 mod hostile;
 #[path = "wire/http.rs"]
 mod http;
+#[path = "wire/ingest.rs"]
+mod ingest;
 #[path = "wire/jobs.rs"]
 mod jobs;
 #[path = "wire/large.rs"]
@@ -95,6 +97,8 @@ scenarios! {
     copy:
         rows_come_in_by_either_protocol,
         a_failed_copy_keeps_nothing_and_the_connection_goes_on,
+        rows_that_do_not_fit_are_left_out,
+        rows_come_in_binary,
         a_client_that_leaves_keeps_nothing,
         other_messages_end_a_copy,
         many_rows_come_in_a_few_at_a_time,
@@ -183,6 +187,16 @@ async fn applications_that_abuse_the_server_do_not_move_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applications_push_their_events() {
+    let pushed = ingest::Pushed::start().await;
+    ingest::what_is_answered_is_seen(&pushed).await;
+    ingest::records_that_do_not_fit_are_told_one_by_one(&pushed).await;
+    ingest::who_may_not_push_is_refused(&pushed).await;
+    ingest::bodies_that_are_not_what_they_should_be(&pushed).await;
+    ingest::what_happened_is_counted(&pushed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn features_that_take_too_long_are_left_out() {
     features::what_is_not_ready_in_time_is_left_out(features::Served::start("http_max_requests = 1").await).await;
 }
@@ -195,6 +209,11 @@ async fn refusals_are_logged_and_secrets_never() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_an_error_and_not_the_end() {
     full_disk::a_full_disk_is_an_error_and_not_the_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_when_there_is_room_again() {
+    full_disk::a_stream_goes_on_when_there_is_room_again().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,8 +2,8 @@
 //! speak.
 //!
 //! A request is: who asks (an API key, hence a role), which service (bound once for each version of the catalog), which
-//! rows, the answer out of cache and store, and its JSON. `request` and `response` hold the outer form, `values` and
-//! `json` single values, `bound` what is served, `answer` how.
+//! rows, the answer out of cache and store, and its JSON. `request` and `response` hold the outer form, `json` single
+//! values, `bound` what is served, `answer` how.
 
 mod answer;
 mod bound;
@@ -12,21 +12,20 @@ mod fragment;
 mod json;
 mod request;
 mod response;
-mod values;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response as HttpResponse};
-use futures::StreamExt;
-use granary_catalog::{Object, ObjectId, Snapshot, Workspace};
+use granary_catalog::{ObjectId, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::body::read_body;
 use super::caller;
-use super::refusal::{Answered, Refusal, json_response};
+use super::names::{relation_named, workspace_named};
+use super::refusal::{Answered, json_response};
 use crate::access::{Asker, PUBLIC_SCHEMA};
 use crate::engine::{AskedRow, NameScope};
 use crate::error::{Error, Kind, Result};
@@ -41,12 +40,6 @@ use response::{Response, metadata_of};
 
 pub use request::Call;
 
-/// The longest request.
-const MAX_BODY_BYTES: usize = 4 << 20;
-/// Of one that is too long, so much is read before it is refused.
-const MAX_DRAINED_BYTES: usize = 64 << 20;
-/// How long a client may take to send one.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The rows of one answer to query-features.
 const MAX_QUERY_ROWS: usize = 10_000;
 
@@ -88,10 +81,7 @@ impl FeatureServer {
         })?;
         let snapshot = self.warehouse.catalog.snapshot();
         let role = caller::role_of(&snapshot, headers)?;
-        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await.map_err(|_| {
-            let message = format!("the request was not sent within {} seconds", BODY_TIMEOUT.as_secs());
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, Error::new(Kind::QueryCanceled, message))
-        })??;
+        let body = read_body(body).await?;
         let params = Params::read(call, &body)?;
         let bound = self.service(&snapshot, params.workspace()?, params.service()?).await?;
         caller::check_read(&snapshot, &role, &bound.object, bound.columns.iter().map(String::as_str))?;
@@ -156,10 +146,8 @@ impl FeatureServer {
 
     /// The service of that name, bound to this snapshot. Errors: 3D000, 42P01, and those of binding.
     async fn service(&self, snapshot: &Arc<Snapshot>, workspace: &str, name: &str) -> Result<Arc<BoundService>> {
-        let found = snapshot
-            .workspace(workspace)
-            .ok_or_else(|| Error::new(Kind::InvalidCatalogName, format!("workspace \"{workspace}\" does not exist")))?;
-        let object = named(snapshot, found, name)?;
+        let found = workspace_named(snapshot, workspace)?;
+        let object = relation_named(snapshot, found, ("feature service", name))?;
         let known = self.bound.read().unwrap_or_else(PoisonError::into_inner).get(&object.id()).cloned();
         if let Some(bound) = known.filter(|bound| bound.version == snapshot.version()) {
             return Ok(bound);
@@ -177,43 +165,4 @@ impl FeatureServer {
         all.insert(object.id(), Arc::clone(&bound));
         Ok(bound)
     }
-}
-
-/// `name` is a relation of schema public, or `schema.name`.
-fn named<'a>(snapshot: &'a Snapshot, workspace: &Workspace, name: &str) -> Result<&'a Arc<Object>> {
-    let relation = |schema: &str, name: &str| {
-        let schema = snapshot.schema(workspace.header.id, schema)?;
-        snapshot.relation(schema.header.id, name)
-    };
-    let found = relation(PUBLIC_SCHEMA, name).or_else(|| {
-        let (schema, name) = name.split_once('.')?;
-        relation(schema, name)
-    });
-    found.ok_or_else(|| {
-        let message = format!("feature service \"{name}\" does not exist in workspace \"{}\"", workspace.header.name);
-        Error::new(Kind::UndefinedTable, message)
-    })
-}
-
-/// The whole body, if it is not too long. A little more than that is read all the same: a client that is still sending
-/// when its connection is closed does not see the answer.
-async fn read_body(body: Body) -> Answered<Vec<u8>> {
-    let mut whole = Vec::new();
-    let mut length = 0;
-    let mut stream = body.into_data_stream();
-    while let Some(bytes) = stream.next().await {
-        let bytes = bytes.map_err(|error| Refusal::bad_request(format!("the request broke off: {error}")))?;
-        length += bytes.len();
-        if length <= MAX_BODY_BYTES {
-            whole.extend_from_slice(&bytes);
-        } else if length > MAX_DRAINED_BYTES {
-            break;
-        }
-    }
-    if length > MAX_BODY_BYTES {
-        let message = format!("the request is longer than {MAX_BODY_BYTES} bytes");
-        let error = Error::new(Kind::ConfigurationLimitExceeded, message).with_hint("ask for fewer rows at a time");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
-    }
-    Ok(whole)
 }

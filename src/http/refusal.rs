@@ -12,7 +12,7 @@ use crate::error::{Error, Kind};
 #[derive(Debug)]
 pub struct Refusal {
     pub status: StatusCode,
-    error: Error,
+    pub error: Error,
 }
 
 pub type Answered<T> = Result<T, Refusal>;
@@ -67,8 +67,9 @@ fn grpc_code(status: StatusCode) -> u8 {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    /// The answer, with more fields than every error has.
+    pub fn response_with(self, more: impl IntoIterator<Item = (&'static str, Json)>) -> Response {
         let error = &self.error;
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::warn!(sqlstate = error.sqlstate(), ?error, "a request over HTTP failed");
@@ -83,12 +84,19 @@ impl IntoResponse for Refusal {
                 body.insert(name.to_owned(), json!(text));
             }
         }
+        body.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let mut response = json_response(Json::Object(body).to_string());
         *response.status_mut() = self.status;
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Tecton-key"));
         }
         response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.response_with([])
     }
 }
 

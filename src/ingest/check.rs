@@ -1,44 +1,66 @@
-//! Events before they are stored: a view whose query fails on one, or a key that cannot be kept, refuses all of the call.
+//! Events before they are stored: a view whose query fails on them, or makes a key that cannot be kept, refuses them.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use granary_catalog::{Snapshot, Stream};
 
-use super::online::{item_rows, views_of};
-use super::planner;
-use crate::engine::{BoundView, QueryPlanner, ReadStores, event_schema, rows_of_events};
+use super::Ingest;
+use crate::engine::{BoundView, event_schema};
 use crate::error::{Error, Kind, Result};
+use crate::row::check_key_lengths;
 
-/// Refuses events, in the stream's columns, that some view cannot take. `first` is the number of the first in the call,
-/// counted from one.
-pub async fn check(
-    stores: &ReadStores,
-    snapshot: &Arc<Snapshot>,
-    stream: &Stream,
-    (events, first): (&RecordBatch, u64),
-    now_us: i64,
-) -> Result<()> {
-    if events.num_rows() == 0 {
-        return Ok(());
-    }
-    let events = numbered(stream, events)?;
-    let planner = planner(stores, snapshot, stream, now_us)?;
-    for (view, _) in views_of(snapshot, stream)? {
-        if let Err(error) = rows_fit(&planner, &view, events.clone()).await {
-            let place = first + first_bad(&planner, &view, events.clone()).await as u64;
-            return Err(refused(error, &view, place));
-        }
-    }
-    Ok(())
+/// Why events are refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// the name of the feature view that cannot take them, if it is one
+    pub view: Option<String>,
+    pub error: Error,
 }
 
-fn refused(error: Error, view: &BoundView, place: u64) -> Error {
-    match error.kind() {
-        Kind::FeatureNotSupported | Kind::Internal => error,
-        _ => error.with_detail(format!("Event {place} does not fit feature view \"{}\". None is stored.", view.name)),
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { view: None, error }
+    }
+}
+
+/// How many rows a view makes of events.
+#[derive(Debug, Clone)]
+pub struct ViewCount {
+    pub view: Arc<BoundView>,
+    pub is_online: bool,
+    pub rows: u64,
+}
+
+impl Ingest {
+    /// Refuses events, in the stream's columns, that some view of the stream cannot take; gives how many rows each view
+    /// has of them.
+    pub async fn check(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        stream: &Stream,
+        events: &RecordBatch,
+    ) -> Result<Vec<ViewCount>, Refused> {
+        let mut counts = Vec::new();
+        if events.num_rows() == 0 {
+            return Ok(counts);
+        }
+        let now_us = self.clock.now_us();
+        let events = numbered(stream, events)?;
+        let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
+        for view in &views.views {
+            let rows = match views.rows(&self.stores, view, &events, now_us).await {
+                Ok(rows) => rows.iter().try_for_each(|rows| check_keys(&view.view, rows)).map(|()| rows),
+                Err(error) => Err(error),
+            };
+            let rows = rows.map_err(|error| {
+                let is_ours = matches!(error.kind(), Kind::FeatureNotSupported | Kind::Internal);
+                Refused { view: (!is_ours).then(|| view.view.name.clone()), error }
+            })?;
+            let rows = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+            counts.push(ViewCount { view: Arc::clone(&view.view), is_online: view.is_online, rows });
+        }
+        Ok(counts)
     }
 }
 
@@ -51,26 +73,10 @@ fn numbered(stream: &Stream, events: &RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
 }
 
-async fn rows_fit(planner: &QueryPlanner, view: &BoundView, events: RecordBatch) -> Result<()> {
-    for rows in rows_of_events(planner, view, events).await? {
-        for row in item_rows(view, &rows)? {
-            row.key.length()?;
-        }
-    }
-    Ok(())
-}
-
-/// The place of the first event that does not fit by itself, by halves.
-fn first_bad<'a>(planner: &'a QueryPlanner, view: &'a BoundView, events: RecordBatch) -> BoxFuture<'a, usize> {
-    async move {
-        let half = events.num_rows() / 2;
-        if half == 0 {
-            return 0;
-        }
-        match rows_fit(planner, view, events.slice(0, half)).await {
-            Err(_) => first_bad(planner, view, events.slice(0, half)).await,
-            Ok(()) => half + first_bad(planner, view, events.slice(half, events.num_rows() - half)).await,
-        }
-    }
-    .boxed()
+/// Refuses keys that the online store cannot take.
+fn check_keys(view: &BoundView, rows: &RecordBatch) -> Result<()> {
+    let key = |key: &granary_catalog::Column| {
+        rows.column_by_name(&key.name).ok_or_else(|| Error::internal(format!("rows lack column {}", key.name)))
+    };
+    check_key_lengths(&view.keys.iter().map(key).collect::<Result<Vec<_>>>()?)
 }

@@ -4,15 +4,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
-use super::online::{item_rows, views_of};
+use super::TAIL_BYTES;
+use super::online::item_rows;
+use super::payload::Events;
 use super::repeats::first_ones;
-use super::{TAIL_BYTES, payload, planner};
-use crate::engine::{ReadStores, event_schema, rows_of_events};
-use crate::error::{Error, Result};
+use super::views::Compiled;
+use crate::engine::{ReadStores, event_schema};
+use crate::error::Result;
 use crate::ingest_log::Entry;
 use crate::time::Clock;
 
@@ -20,6 +21,7 @@ pub struct Consumer {
     pub stores: ReadStores,
     pub clock: Clock,
     pub stream: ObjectId,
+    pub compiled: Arc<Compiled>,
     pub wants_flush: Arc<Notify>,
     pub taking: Arc<Mutex<()>>,
 }
@@ -43,20 +45,21 @@ impl Consumer {
     }
 
     fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<RecordBatch> {
-        let schema = event_schema(stream);
-        let decode = |entry: &Entry| payload::decode(&entry.payload, entry.offset, entry.events.get(), &schema);
-        let batches = entries.iter().map(decode).collect::<Result<Vec<_>>>()?;
-        concat_batches(&schema, &batches).map_err(|error| Error::internal("events do not join").with_source(error))
+        let mut events = Events::new(event_schema(stream));
+        entries.iter().try_for_each(|entry| events.add(&entry.payload, entry.offset, entry.events.get()))?;
+        events.finish()
     }
 
     async fn put_online(&self, snapshot: &Arc<Snapshot>, stream: &Stream, events: &RecordBatch) -> Result<()> {
-        let planner = planner(&self.stores, snapshot, stream, self.clock.now_us())?;
-        for (view, is_online) in views_of(snapshot, stream)? {
-            if !is_online {
-                continue;
-            }
-            for rows in rows_of_events(&planner, &view, events.clone()).await? {
-                self.stores.online.put_items(view.id, item_rows(&view, &rows)?, view.item_spans().as_ref())?;
+        let now_us = self.clock.now_us();
+        let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
+        for view in views.views.iter().filter(|view| view.is_online) {
+            for rows in views.rows(&self.stores, view, events, now_us).await? {
+                self.stores.online.put_items(
+                    view.view.id,
+                    item_rows(&view.view, &rows)?,
+                    view.view.item_spans().as_ref(),
+                )?;
             }
         }
         Ok(())

@@ -43,31 +43,48 @@ impl Payload {
     }
 }
 
-/// The events of an entry in the columns of `schema`, which are the stream's and the offset.
-pub fn decode(payload: &[u8], first_offset: u64, events: u32, schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut reader = Reader::new(payload);
-    if reader.u8()? != FORMAT {
-        return Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has an unknown format")
-            .with_hint("use a newer server"));
+/// Entries on their way into one batch.
+pub struct Events {
+    /// the stream's columns, and the offset
+    schema: SchemaRef,
+    columns: Vec<Vec<Option<Value>>>,
+    offsets: Vec<i64>,
+}
+
+impl Events {
+    pub fn new(schema: SchemaRef) -> Events {
+        let columns = vec![Vec::new(); schema.fields().len() - 1];
+        Events { schema, columns, offsets: Vec::new() }
     }
-    let n_columns = schema.fields().len() - 1;
-    let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::with_capacity(events as usize); n_columns];
-    for _ in 0..events {
-        let mut row = reader.values()?.into_iter();
-        columns.iter_mut().for_each(|column| column.push(row.next().flatten()));
+
+    /// Adds the events of an entry.
+    pub fn add(&mut self, payload: &[u8], first_offset: u64, events: u32) -> Result<()> {
+        let mut reader = Reader::new(payload);
+        if reader.u8()? != FORMAT {
+            return Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has an unknown format")
+                .with_hint("use a newer server"));
+        }
+        for _ in 0..events {
+            let mut row = reader.values()?.into_iter();
+            self.columns.iter_mut().for_each(|column| column.push(row.next().flatten()));
+        }
+        if !reader.is_empty() {
+            return Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has more bytes than events"));
+        }
+        let first = i64::try_from(first_offset).map_err(|_| Error::internal("offsets have run out"))?;
+        self.offsets.extend((0..i64::from(events)).map(|place| first + place));
+        Ok(())
     }
-    if !reader.is_empty() {
-        return Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has more bytes than events"));
+
+    pub fn finish(self) -> Result<RecordBatch> {
+        let columns = self.columns.iter().zip(self.schema.fields());
+        let mut arrays: Vec<ArrayRef> = columns
+            .map(|(values, field)| array_of(field.data_type(), values.iter().map(Option::as_ref)))
+            .collect::<Result<_>>()?;
+        arrays.push(Arc::new(Int64Array::from(self.offsets)));
+        RecordBatch::try_new(self.schema, arrays)
+            .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
     }
-    let mut arrays: Vec<ArrayRef> = columns
-        .iter()
-        .zip(schema.fields())
-        .map(|(values, field)| array_of(field.data_type(), values.iter().map(Option::as_ref)))
-        .collect::<Result<_>>()?;
-    let first = i64::try_from(first_offset).map_err(|_| Error::internal("offsets have run out"))?;
-    arrays.push(Arc::new(Int64Array::from_iter_values((0..i64::from(events)).map(|place| first + place))));
-    RecordBatch::try_new(Arc::clone(schema), arrays)
-        .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
 }
 
 #[cfg(test)]
@@ -110,10 +127,15 @@ mod tests {
         let mut payload = Payload::default();
         payload.add(&events().project(&[0, 1, 2]).expect("projects")).expect("encodes");
         assert_eq!((payload.bytes.as_slice(), payload.events), (GOLDEN, 3));
-        assert_eq!(format!("{:?}", decode(GOLDEN, 7, 3, &schema()).expect("reads")), format!("{:?}", events()));
+        let decode = |bytes: &[u8], count: u32| {
+            let mut events = Events::new(schema());
+            events.add(bytes, 7, count)?;
+            events.finish()
+        };
+        assert_eq!(format!("{:?}", decode(GOLDEN, 3).expect("reads")), format!("{:?}", events()));
         for end in 0..GOLDEN.len() {
-            assert_eq!(decode(&GOLDEN[..end], 7, 3, &schema()).expect_err("cut").kind(), Kind::DataCorrupted);
+            assert_eq!(decode(&GOLDEN[..end], 3).expect_err("cut").kind(), Kind::DataCorrupted);
         }
-        assert!(decode(GOLDEN, 7, 2, &schema()).is_err());
+        assert!(decode(GOLDEN, 2).is_err());
     }
 }

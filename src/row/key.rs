@@ -1,10 +1,11 @@
 //! Entity keys as bytes whose order is the order of the key columns: `memcmp` on them sorts like SQL does
 //! (ascending; keys that are stored are never NULL). Also the stable hash that picks buckets and shards.
 
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use twox_hash::XxHash64;
 
-use super::Value;
+use super::{Value, values_of};
 use crate::error::{Error, Kind, Result};
 
 /// The encoded join keys of one entity.
@@ -48,6 +49,31 @@ impl Key {
     /// A hash that never changes between versions or machines: files and shards are named after it.
     pub fn stable_hash(&self) -> u64 {
         XxHash64::oneshot(0, &self.0)
+    }
+}
+
+/// Refuses keys, given by their columns, that are too long. Errors: `StringTooLong`.
+pub fn check_key_lengths(columns: &[&ArrayRef]) -> Result<()> {
+    let most: usize = columns.iter().map(|column| most_bytes(column)).sum();
+    if most <= u16::MAX.into() {
+        return Ok(());
+    }
+    let values = columns.iter().map(|column| values_of(column.as_ref())).collect::<Result<Vec<_>>>()?;
+    for row in 0..columns.first().map_or(0, |column| column.len()) {
+        if let Some(key) = Key::encode(values.iter().map(|values| values[row].as_ref())) {
+            key.length()?;
+        }
+    }
+    Ok(())
+}
+
+/// No value of the column takes more bytes in a key.
+fn most_bytes(column: &ArrayRef) -> usize {
+    let longest = |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
+    match column.data_type() {
+        DataType::Utf8 => 2 * longest(column.as_string::<i32>().value_offsets()) + 2,
+        DataType::Binary => 2 * longest(column.as_binary::<i32>().value_offsets()) + 2,
+        _ => 16,
     }
 }
 

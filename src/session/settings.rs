@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::{FromSource, ShownSetting, is_system_schema};
 use crate::error::{Error, Kind, Result};
+use crate::statement::Writing;
 
 /// How a value is checked and normalized.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,7 @@ enum Check {
     Any,
     Bool,
     Milliseconds,
+    OneOf(&'static [&'static str]),
     /// only this value is possible yet
     Only(&'static str),
     /// cannot be set
@@ -54,6 +56,14 @@ static SETTINGS: &[Setting] = &[
     setting("from_source", "unset", Check::Any, false, "on: compute from the source; off: only from the offline store"),
     setting("idle_in_transaction_session_timeout", "0", Check::Milliseconds, false, "not enforced yet unless 0"),
     setting("in_hot_standby", "off", Check::Fixed, true, "never"),
+    setting("ingest_dry_run", "off", Check::Bool, false, "on: INSERT and COPY check all and store nothing"),
+    setting(
+        "ingest_on_error",
+        "stop",
+        Check::OneOf(&["stop", "ignore"]),
+        false,
+        "ignore: rows that do not fit are left out",
+    ),
     setting("integer_datetimes", "on", Check::Fixed, true, "always"),
     setting("IntervalStyle", "postgres", Check::Only("postgres"), true, "text format of intervals"),
     setting("is_superuser", "off", Check::Fixed, true, "whether the role is a superuser"),
@@ -225,6 +235,11 @@ impl Settings {
         }
     }
 
+    pub fn writing(&self) -> Writing {
+        let is = |name: &str, value: &str| self.changed.get(name).is_some_and(|set| set == value);
+        Writing { is_dry_run: is("ingest_dry_run", "on"), leaves_out: is("ingest_on_error", "ignore") }
+    }
+
     /// The schemas to look names up in, in order.
     pub fn search_path(&self, user: &str) -> Vec<String> {
         let text = self.get("search_path").unwrap_or_default();
@@ -280,6 +295,10 @@ fn checked(setting: &Setting, value: &str) -> Result<String> {
         (_, Check::Milliseconds) => milliseconds(value).map(|ms| ms.to_string()).ok_or_else(|| {
             wrong().with_hint("a number of milliseconds up to 2147483647, or one of us, ms, s, min, h or d, as in '5s'")
         }),
+        (_, Check::OneOf(words)) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+            Some(word) => Ok((*word).to_owned()),
+            None => Err(wrong().with_hint(words.join(" or "))),
+        },
         (_, Check::Only(only)) if only.eq_ignore_ascii_case(value) => Ok(only.to_owned()),
         (_, Check::Only(only)) => {
             Err(Error::not_supported(format!("{} = \"{value}\"", setting.name)).with_hint(format!("use {only}")))

@@ -12,6 +12,7 @@ use sqlparser::ast;
 use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
+use crate::metrics;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::statement::{after_commit, feature_table, schema_of_table, stream_of_events};
 use crate::warehouse::Warehouse;
@@ -120,7 +121,10 @@ impl Transaction {
         text: String,
     ) -> Result<()> {
         self.base.get_or_insert(snapshot.version());
-        self.working = Some(Arc::new(snapshot.apply(&changes)?));
+        self.working = Some(match changes.is_empty() {
+            true => Arc::clone(snapshot),
+            false => Arc::new(snapshot.apply(&changes)?),
+        });
         self.changes.extend(changes);
         if !writes.is_empty() {
             let known = Arc::make_mut(&mut self.writes);
@@ -166,16 +170,23 @@ impl Transaction {
             append(warehouse, &working, write).await?;
         }
         let mut after = Arc::clone(&before);
-        if !changes.is_empty() {
+        let is_change = !changes.is_empty();
+        if is_change {
             let author =
                 Author { role: role.to_owned(), at_us: warehouse.clock.now_us(), statement: texts.join(";\n") };
             after = warehouse.catalog.commit(base, &author, changes)?;
             kept.iter().for_each(|table| table.keep());
         }
+        let mut stored = Vec::new();
         for write in existing {
-            append(warehouse, &after, write).await?;
+            let name = name_of(&after, &write.table);
+            append(warehouse, &after, write).await.map_err(|error| stored_before(error, &stored))?;
+            stored.extend(name);
         }
-        after_commit(warehouse, &before, &after).await
+        if is_change {
+            after_commit(warehouse, &before, &after).await?;
+        }
+        Ok(())
     }
 }
 
@@ -198,6 +209,24 @@ fn table_made(change: &Change) -> Option<String> {
     }
 }
 
+/// What has the stored table of that name.
+fn name_of(snapshot: &Snapshot, stored: &str) -> Option<String> {
+    let table = || snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
+    let stream = stream_of_events(snapshot, stored).map(|stream| &stream.header.name);
+    let written = stream.or_else(|| feature_table(snapshot, stored).map(|table| &table.header.name));
+    written.or_else(|| table().map(|table| &table.header.name)).cloned()
+}
+
+/// The error of a write, for who has written elsewhere in the same transaction.
+fn stored_before(error: Error, stored: &[String]) -> Error {
+    if stored.is_empty() {
+        return error;
+    }
+    let mut detail = error.detail().map_or_else(String::new, |detail| format!("{detail} "));
+    detail.push_str(&format!("The rows of these are stored: {}.", stored.join(", ")));
+    error.with_detail(detail)
+}
+
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
 async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWrite) -> Result<()> {
     if let Some(table) = feature_table(snapshot, &write.table) {
@@ -208,7 +237,11 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWri
         let schema = schema.ok_or_else(|| Error::internal("a stream has no columns"))?;
         let _staged = write.staged.clone();
         let rows = rows_of(warehouse, write, schema).await?;
-        return warehouse.ingest.append(stream, rows).await.map(|_| ());
+        let stored = warehouse.ingest.append(stream, rows).await?;
+        if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
+            metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
+        }
+        return Ok(());
     }
     let Some(schema) = schema_of_table(snapshot, &write.table) else {
         let message = "could not commit: another session dropped a table that this one has written to";

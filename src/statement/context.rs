@@ -9,7 +9,17 @@ use sqlparser::ast::{Ident, ObjectName, Spanned};
 
 use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
+use crate::ingest::ViewCount;
 use crate::warehouse::Warehouse;
+
+/// How rows are written that a client sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// all is checked, and nothing kept
+    pub is_dry_run: bool,
+    /// rows that do not fit are left out, rather than to fail the call
+    pub leaves_out: bool,
+}
 
 /// One statement's surroundings. Made by the session, for one statement.
 pub struct StatementContext {
@@ -28,6 +38,10 @@ pub struct StatementContext {
     /// rows that the open transaction has written before, one entry a table
     pub pending: Arc<Vec<TableWrite>>,
     pub notices: Vec<Error>,
+    /// how INSERT and COPY write
+    pub writing: Writing,
+    /// how many rows the statement has of each view over the streams that it writes to
+    pub view_counts: Vec<ViewCount>,
     /// what functions and system views are told of the session
     pub facts: Arc<SessionFacts>,
 }

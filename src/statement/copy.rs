@@ -1,16 +1,18 @@
 //! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store. `COPY … FROM STDIN`:
 //! which rows a client is asked for, and where they go; what they look like on the wire is not known here.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use granary_catalog::FileFormat;
 use granary_sql::name::fold;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use super::context::StatementContext;
-use super::execute::{BatchStream, Parameters};
+use super::context::{StatementContext, Writing};
+use super::execute::Parameters;
 use super::select;
-use super::table::{self, COPY, Target};
+use super::table::{self, COPY, Call, CallStream, LeftOut, Target};
 use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
 
@@ -98,7 +100,10 @@ pub struct CopyIn {
     pub text: String,
     /// the places in the table of the columns that each line has
     pub columns: Vec<usize>,
-    pub format: CopyFormat,
+    pub format: CopyForm,
+    /// where rows are noted that do not fit, if those shall not fail the COPY
+    pub left_out: Option<Arc<LeftOut>>,
+    is_dry_run: bool,
 }
 
 impl CopyIn {
@@ -116,6 +121,13 @@ impl CopyIn {
         let columns = self.target.columns.iter().enumerate().filter(|(_, column)| !column.nullable);
         columns.map(|(place, column)| (place, self.target.null_in(column))).collect()
     }
+}
+
+/// What rows look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyForm {
+    Lines(CopyFormat),
+    Binary,
 }
 
 /// PostgreSQL's text format, or its CSV.
@@ -176,13 +188,16 @@ pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<Co
         places = (0..into.columns.len()).collect();
     }
     let format = format(options, legacy_options)?;
-    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format })
+    let Writing { is_dry_run, leaves_out } = context.writing;
+    let left_out = leaves_out.then(Arc::default);
+    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format, left_out, is_dry_run })
 }
 
 /// What options say of the format, in PostgreSQL's new form or its old one.
 #[derive(Default)]
 struct FormatOptions {
     is_csv: bool,
+    is_binary: bool,
     header: bool,
     delimiter: Option<char>,
     null: Option<String>,
@@ -190,17 +205,19 @@ struct FormatOptions {
     escape: Option<char>,
 }
 
-fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyFormat> {
+fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyForm> {
     let mut said = FormatOptions::default();
     for option in options {
         match option {
             ast::CopyOption::Format(name) => match name.value.to_ascii_lowercase().as_str() {
                 "text" => said.is_csv = false,
                 "csv" => said.is_csv = true,
-                "binary" => return Err(Error::not_supported("COPY FROM STDIN in binary format")),
+                "binary" => said.is_binary = true,
                 other => {
                     let message = format!("COPY format \"{other}\" not recognized");
-                    return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text or csv"));
+                    return Err(
+                        Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text, csv or binary")
+                    );
                 }
             },
             ast::CopyOption::Header(header) => said.header = *header,
@@ -217,6 +234,7 @@ fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption])
             ast::CopyLegacyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
             ast::CopyLegacyOption::Null(null) => said.null = Some(null.clone()),
             ast::CopyLegacyOption::Header => said.header = true,
+            ast::CopyLegacyOption::Binary => said.is_binary = true,
             ast::CopyLegacyOption::Csv(options) => {
                 said.is_csv = true;
                 for option in options {
@@ -239,8 +257,22 @@ fn is_utf8(encoding: &str) -> bool {
 }
 
 impl FormatOptions {
-    fn checked(self) -> Result<CopyFormat> {
-        let FormatOptions { is_csv, header, delimiter, null, quote, escape } = self;
+    fn checked(self) -> Result<CopyForm> {
+        let FormatOptions { is_csv, is_binary, header, delimiter, null, quote, escape } = self;
+        if is_binary {
+            let said = [
+                ("CSV", is_csv),
+                ("HEADER", header),
+                ("DELIMITER", delimiter.is_some()),
+                ("NULL", null.is_some()),
+                ("QUOTE", quote.is_some()),
+                ("ESCAPE", escape.is_some()),
+            ];
+            return match said.iter().find(|(_, said)| *said) {
+                Some((name, _)) => Err(Error::new(Kind::Syntax, format!("cannot specify {name} in BINARY mode"))),
+                None => Ok(CopyForm::Binary),
+            };
+        }
         let wrong = |message: String| Err(Error::new(Kind::InvalidParameterValue, message));
         let one_byte = |name: &str, character: Option<char>, default: u8| match character.map(u8::try_from) {
             None => Ok(default),
@@ -277,7 +309,7 @@ impl FormatOptions {
         if is_csv && null.as_bytes().contains(&quote) {
             return wrong("CSV quote character must not appear in the NULL specification".to_owned());
         }
-        Ok(CopyFormat { is_csv, header, delimiter, null, quote, escape })
+        Ok(CopyForm::Lines(CopyFormat { is_csv, header, delimiter, null, quote, escape }))
     }
 }
 
@@ -285,8 +317,9 @@ impl FormatOptions {
 pub async fn copy_rows(
     context: &mut StatementContext,
     copy: &CopyIn,
-    rows: BatchStream,
+    rows: CallStream,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    table::gather(context, &copy.target, rows, cancel).await
+    let call = Call { rows, left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run };
+    table::gather(context, &copy.target, call, cancel).await
 }

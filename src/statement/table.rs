@@ -1,9 +1,12 @@
 //! Ordinary tables: `CREATE TABLE [AS]`. And `INSERT`, into them and into feature tables: rows that wait for the commit.
 
+mod checks;
+mod values;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Stream, Table};
 use granary_sql::SqlText;
@@ -11,7 +14,7 @@ use granary_sql::name::fold;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{NewObject, StatementContext};
+use super::context::{NewObject, StatementContext, Writing};
 use super::execute::Parameters;
 use super::select::{self, PlannedQuery};
 use super::{types, view};
@@ -21,8 +24,12 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::row::{Key, normalize_type, values_of};
+use crate::row::normalize_type;
 use crate::warehouse::STAGED;
+pub use checks::{CallRows, CallStream, Fault, Faults, LeftOut};
+
+use checks::{Checks, numbered};
+use values::constant_rows;
 
 /// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
 pub async fn create(
@@ -72,7 +79,10 @@ pub async fn create(
     context.snapshot().apply(&context.changes)?;
     match query {
         None => Ok(None),
-        Some(query) => fill(context, &Target::of_table(&table), query.plan, cancel).await.map(Some),
+        Some(query) => {
+            let rows = (query.plan, Writing::default());
+            fill(context, &Target::of_table(&table), rows, cancel).await.map(Some)
+        }
     }
 }
 
@@ -168,6 +178,42 @@ pub struct Target {
 }
 
 impl Target {
+    /// What rows are written to by `verb`; an error that says what the object is, if they cannot be.
+    fn of(object: &Object, verb: &str) -> Result<Target> {
+        match object {
+            Object::Table(table) => Ok(Target::of_table(table)),
+            Object::FeatureTable(table) if verb == INSERT || verb == COPY => Target::of_feature_table(table),
+            Object::Stream(stream) if verb == INSERT || verb == COPY => Target::of_stream(stream),
+            other => {
+                let target = format!("{} \"{}\"", other.kind().as_str(), other.name());
+                let is_later = match other.kind() {
+                    ObjectKind::FeatureTable => true,
+                    ObjectKind::Stream => verb == DELETE,
+                    _ => false,
+                };
+                let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
+                Err(match other.kind() {
+                    _ if is_later => Error::not_supported(format!("{verb} {target}")),
+                    ObjectKind::Dataset => refused().with_detail("The rows of a dataset never change.").with_hint(
+                        format!("make a new version of it: CREATE OR REPLACE DATASET {} AS …", other.name()),
+                    ),
+                    _ => refused(),
+                })
+            }
+        }
+    }
+
+    /// What events, or rows of a feature table, are pushed to.
+    pub fn pushed(object: &Object) -> Result<Target> {
+        match object {
+            Object::Stream(_) | Object::FeatureTable(_) => Target::of(object, INSERT),
+            other => {
+                let message = format!("\"{}\" is a {}", other.name(), other.kind().as_str());
+                Err(Error::new(Kind::WrongObjectType, message).with_hint("push to a stream or a feature table"))
+            }
+        }
+    }
+
     fn of_table(table: &Table) -> Target {
         let (name, columns) = (table.header.name.clone(), table.columns.clone());
         Target { name, stored: table_id(table), columns, join_keys: Vec::new(), stream: None }
@@ -221,43 +267,84 @@ impl Target {
 
 /// What a transaction holds of one table's new rows; more are staged in the offline store.
 const HELD_BYTES: usize = 16 << 20;
+/// The same of a stream's events, which are held in memory anyhow once they are committed.
+const HELD_EVENT_BYTES: usize = 64 << 20;
 
 /// Leaves the plan's rows in the context, as rows of `target`; gives their number.
 async fn fill(
     context: &mut StatementContext,
     target: &Target,
-    plan: LogicalPlan,
+    (plan, writing): (LogicalPlan, Writing),
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &target.schema())?).await?;
-    gather(context, target, rows.map_err(Error::from).boxed(), cancel).await
+    let call = Call::new(numbered(rows.map_err(Error::from).boxed()), writing);
+    gather(context, target, call, cancel).await
+}
+
+/// Rows on their way into a target.
+pub struct Call {
+    pub rows: CallStream,
+    /// those that do not fit are noted here, if they shall not fail the call
+    pub left_out: Option<Arc<LeftOut>>,
+    /// all is checked, and nothing kept
+    pub is_dry_run: bool,
+}
+
+impl Call {
+    pub fn new(rows: CallStream, writing: Writing) -> Call {
+        Call { rows, left_out: writing.leaves_out.then(Arc::default), is_dry_run: writing.is_dry_run }
+    }
 }
 
 /// Leaves rows, which have the target's columns, in the context; gives their number.
 pub async fn gather(
     context: &mut StatementContext,
     target: &Target,
-    rows: BatchStream,
+    call: Call,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let checked = target.clone();
-    let mut first = 1;
-    let check = move |batch: RecordBatch| {
-        let fits = check_nulls(&checked, &batch, first);
-        first += batch.num_rows() as u64;
-        let fits = fits.and_then(|()| check_keys(&checked, &batch));
-        std::future::ready(fits.and_then(|()| fit_lengths(&checked, batch)))
-    };
-    let mut rows = rows.and_then(check).boxed();
-    if let Some(stream) = &target.stream {
-        rows = checked_events(context, Arc::clone(stream), rows);
+    let Call { rows, left_out, is_dry_run } = call;
+    let checks = Arc::new(Checks::new(context, target, left_out));
+    let gathered = gather_checked(context, target, (checks.applied_to(rows), is_dry_run), cancel).await;
+    checks.count_refused(gathered.as_ref().err());
+    let n_rows = gathered?;
+    context.notices.extend(checks.notice());
+    checks.keep_counts(context);
+    Ok(n_rows)
+}
+
+async fn gather_checked(
+    context: &mut StatementContext,
+    target: &Target,
+    (mut rows, is_dry_run): (BatchStream, bool),
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    if is_dry_run {
+        let mut n_rows = 0;
+        while let Some(batch) = rows.try_next().await? {
+            n_rows += batch.num_rows() as u64;
+        }
+        context.notices.push(Error::new(Kind::SuccessfulCompletion, "nothing is stored: this is a dry run"));
+        return Ok(n_rows);
     }
+    hold(context, target, rows, cancel).await
+}
+
+/// Keeps rows in memory, or staged if they are many.
+async fn hold(
+    context: &mut StatementContext,
+    target: &Target,
+    mut rows: BatchStream,
+    cancel: &CancellationToken,
+) -> Result<u64> {
     let id = &target.stored;
     let pending = Arc::clone(&context.pending);
     let before = pending.iter().find(|write| write.table == *id);
     let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0 };
-    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= HELD_BYTES {
+    let most_bytes = if target.stream.is_some() { HELD_EVENT_BYTES } else { HELD_BYTES };
+    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= most_bytes {
         let Some(batch) = rows.try_next().await? else {
             let n_rows = count(&write.batches);
             context.writes.push(write);
@@ -279,21 +366,6 @@ pub async fn gather(
     let n_written = stage(context, staged, target.schema(), rows, cancel).await?;
     context.writes.push(write);
     Ok(n_written - n_held)
-}
-
-/// Events that every view of the stream can take.
-fn checked_events(context: &StatementContext, stream: Arc<Stream>, rows: BatchStream) -> BatchStream {
-    let (ingest, snapshot) = (Arc::clone(&context.warehouse.ingest), Arc::clone(context.snapshot()));
-    let checked = futures::stream::try_unfold((rows, 1), move |(mut rows, first)| {
-        let (ingest, snapshot, stream) = (Arc::clone(&ingest), Arc::clone(&snapshot), Arc::clone(&stream));
-        async move {
-            let Some(batch) = rows.try_next().await? else { return Ok(None) };
-            ingest.check(&snapshot, &stream, &batch, first).await?;
-            let next = first + batch.num_rows() as u64;
-            Ok::<_, Error>(Some((batch, (rows, next))))
-        }
-    });
-    checked.boxed()
 }
 
 fn count(batches: &[RecordBatch]) -> u64 {
@@ -338,9 +410,26 @@ pub async fn insert(
     parameters: &Parameters,
     cancel: &CancellationToken,
 ) -> Result<u64> {
+    let writing = context.writing;
+    if let Some((target, rows)) = constant_insert(context, insert, parameters)? {
+        let rows = futures::stream::once(async move { Ok(rows) }).boxed();
+        return gather(context, &target, Call::new(numbered(rows), writing), cancel).await;
+    }
     let (target, plan) = plan_insert(context, insert, parameters).await?;
     let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-    fill(context, &target, plan, cancel).await
+    fill(context, &target, (plan, writing), cancel).await
+}
+
+/// What an INSERT writes to, and its rows, if it needs no planner.
+pub fn constant_insert(
+    context: &StatementContext,
+    insert: &ast::Insert,
+    parameters: &Parameters,
+) -> Result<Option<(Target, RecordBatch)>> {
+    let ast::TableObject::TableName(name) = &insert.table else { return Ok(None) };
+    let target = writable(context, name, INSERT)?;
+    let insert = with_columns(context, insert, &target)?;
+    Ok(constant_rows(&insert, &target, parameters).map(|rows| (target, rows)))
 }
 
 /// What an INSERT writes to, and its plan. Errors: its target cannot be written to; those of its query.
@@ -449,94 +538,5 @@ pub fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) 
         let error = Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
         context.at(name, error)
     })?;
-    match object.as_ref() {
-        Object::Table(table) => Ok(Target::of_table(table)),
-        Object::FeatureTable(table) if verb == INSERT || verb == COPY => Target::of_feature_table(table),
-        Object::Stream(stream) if verb == INSERT || verb == COPY => {
-            Target::of_stream(stream).map_err(|error| context.at(name, error))
-        }
-        other => {
-            let target = format!("{} \"{}\"", other.kind().as_str(), other.name());
-            let is_later = match other.kind() {
-                ObjectKind::FeatureTable => true,
-                ObjectKind::Stream => verb == DELETE,
-                _ => false,
-            };
-            let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
-            let error = match other.kind() {
-                _ if is_later => Error::not_supported(format!("{verb} {target}")),
-                ObjectKind::Dataset => refused()
-                    .with_detail("The rows of a dataset never change.")
-                    .with_hint(format!("make a new version of it: CREATE OR REPLACE DATASET {} AS …", other.name())),
-                _ => refused(),
-            };
-            Err(context.at(name, error))
-        }
-    }
-}
-
-/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
-fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
-    let mut columns = batch.columns().to_vec();
-    for (column, array) in table.columns.iter().zip(&mut columns) {
-        let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
-        let end_of = |text: &str| usize::try_from(max_length).ok().and_then(|end| text.char_indices().nth(end));
-        let is_long = |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some());
-        if !texts.iter().any(is_long) {
-            continue;
-        }
-        let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
-            None => Ok(text.map(str::to_owned)),
-            Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
-            Some(_) => {
-                Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({max_length})")))
-            }
-        };
-        *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
-    }
-    RecordBatch::try_new(batch.schema(), columns)
-        .map_err(|error| Error::internal("rows cut to length").with_source(error))
-}
-
-/// `first`: the number of the batch's first row in the call.
-fn check_nulls(table: &Target, batch: &RecordBatch, first: u64) -> Result<()> {
-    for (index, column) in table.columns.iter().enumerate() {
-        let values = batch.column(index);
-        if column.nullable || values.null_count() == 0 {
-            continue;
-        }
-        let error = table.null_in(column);
-        let place = (0..values.len()).find(|row| values.is_null(*row)).map(|row| first + row as u64);
-        return Err(match (&table.stream, place) {
-            (Some(_), Some(place)) => error.with_detail(format!("Event {place} has no time. None is stored.")),
-            _ => error,
-        });
-    }
-    Ok(())
-}
-
-/// Refuses join keys that the online store cannot take: once the rows are in the offline one it would be too late.
-fn check_keys(table: &Target, batch: &RecordBatch) -> Result<()> {
-    let keys: Vec<&ArrayRef> = table.join_keys.iter().map(|place| batch.column(*place)).collect();
-    let most: usize = keys.iter().map(|key| most_key_bytes(key)).sum();
-    if most <= u16::MAX.into() {
-        return Ok(());
-    }
-    let keys = keys.into_iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
-    for row in 0..batch.num_rows() {
-        if let Some(key) = Key::encode(keys.iter().map(|values| values[row].as_ref())) {
-            key.length()?;
-        }
-    }
-    Ok(())
-}
-
-/// No value of the column takes more bytes in a key.
-fn most_key_bytes(column: &ArrayRef) -> usize {
-    let longest = |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0);
-    match column.data_type() {
-        DataType::Utf8 => 2 * longest(column.as_string::<i32>().value_offsets()) + 2,
-        DataType::Binary => 2 * longest(column.as_binary::<i32>().value_offsets()) + 2,
-        _ => 16,
-    }
+    Target::of(object, verb).map_err(|error| context.at(name, error))
 }

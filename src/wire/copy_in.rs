@@ -4,8 +4,8 @@
 
 mod lines;
 mod rows;
+mod tuples;
 
-use arrow::array::RecordBatch;
 use bytes::{BufMut, Bytes};
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
@@ -16,7 +16,7 @@ use super::frontend::{Body, Tag};
 use super::input::{Inbox, Incoming};
 use super::link::{Failure, Outcome};
 use crate::error::{Error, Kind, Result};
-use crate::session::CopyIn;
+use crate::session::{CallRows, CopyForm, CopyIn};
 use rows::CopyRows;
 
 /// How many batches may wait for the session.
@@ -28,11 +28,12 @@ impl Connection {
         self.put_notices();
         let n_columns = u16::try_from(copy.columns.len())
             .map_err(|_| Error::new(Kind::ConfigurationLimitExceeded, "more columns than COPY can name"))?;
+        let format = u8::from(copy.format == CopyForm::Binary);
         self.link.out.message(b'G', |body| {
-            // text, and so is every column
-            body.put_u8(0);
+            // and so is every column
+            body.put_u8(format);
             body.put_u16(n_columns);
-            (0..n_columns).for_each(|_| body.put_u16(0));
+            (0..n_columns).for_each(|_| body.put_u16(format.into()));
             Ok(())
         })?;
         self.link.flush(Some(token)).await?;
@@ -67,7 +68,7 @@ impl Connection {
 async fn feed(
     inbox: &mut Inbox,
     mut reader: CopyRows,
-    sender: Sender<Result<RecordBatch>>,
+    sender: Sender<Result<CallRows>>,
     most_message_bytes: usize,
 ) -> Outcome<()> {
     loop {
@@ -100,7 +101,7 @@ async fn feed(
 }
 
 /// The batches that a message completes, and whether it was the last one.
-fn take(reader: &mut CopyRows, tag: Tag, body: Bytes) -> (Result<Vec<RecordBatch>>, bool) {
+fn take(reader: &mut CopyRows, tag: Tag, body: Bytes) -> (Result<Vec<CallRows>>, bool) {
     match tag.byte() {
         b'd' => (reader.push(&body), false),
         b'c' => (reader.finish(), true),

@@ -1,6 +1,7 @@
 """psycopg 3 as applications use it. Takes a connection string; ends with 0 if everything is as expected."""
 
 import datetime
+import decimal
 import sys
 
 import psycopg
@@ -35,6 +36,26 @@ spine = rows(
     (3,),
 )
 assert len(spine) == 1 and spine[0][0] == "ann", spine
+
+# COPY in binary, of all types, into a table; what is read back is what was sent
+names = "int2 int4 int8 float4 float8 numeric text bytea bool date timestamptz timestamp time int8[] text[] float8[]".split()
+columns = ", ".join(f"c{place} {'numeric(12,3)' if name == 'numeric' else name}" for place, name in enumerate(names))
+connection.execute(f"CREATE TABLE copied ({columns})")
+sent = (
+    (1, -2, 2**40, 1.5, 0.1, decimal.Decimal("-12.345"), "hä\t", b"\0\xff", True, datetime.date(1999, 2, 28), at)
+    + (datetime.datetime(2024, 1, 2, 3, 4, 5, 6), datetime.time(1, 2, 3, 4), [1, None], ["a", "", None], [0.1, -1e300])
+)
+with connection.cursor() as cursor, cursor.copy("COPY copied FROM STDIN (FORMAT binary)") as copy:
+    copy.set_types(names)
+    copy.write_row(sent)
+    copy.write_row((None,) * len(names))
+assert rows("SELECT * FROM copied ORDER BY c0") == [sent, (None,) * len(names)]
+with connection.cursor() as cursor, cursor.copy("COPY ride_stream FROM STDIN (FORMAT binary)") as copy:
+    copy.set_types(["text", "timestamptz", "float8"])
+    for number in range(1000):
+        copy.write_row((f"d{number % 7}", at, number / 4))
+assert rows("SELECT count(*), sum(fare) FROM ride_stream") == [(1000, 124875.0)]
+connection.execute("DROP TABLE copied")
 
 # errors, and going on after them
 try:

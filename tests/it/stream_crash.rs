@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use crate::crash::Process;
 use crate::random::Random;
 
+/// `STREAM_KILLS=100 cargo test --test it stream_crash` is the long test.
 const KILLS: u64 = 25;
 const KEYS: i64 = 5;
 /// How long a server runs at most before it is killed; more on a machine where nothing gets done in that.
@@ -35,6 +36,11 @@ async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_are_counted_once_everywhere() {
+    let kills = std::env::var("STREAM_KILLS").ok().map(|kills| kills.parse().expect("a number"));
+    kill_again_and_again(kills.unwrap_or(KILLS)).await;
+}
+
+async fn kill_again_and_again(kills: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut random = Random::new(11);
     let process = Process::start(folder.path());
@@ -54,7 +60,7 @@ async fn acknowledged_events_are_counted_once_everywhere() {
     let (mut acknowledged, mut possible) = (BTreeSet::new(), BTreeSet::new());
     let mut next = 0;
     let mut longest_run_ms = LONGEST_RUN_MS;
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let process = Process::start(folder.path());
         check(&process.connect().await, &acknowledged, &possible).await;
         let pushing = tokio::spawn(push(process.connect().await, next));

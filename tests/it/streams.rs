@@ -1,7 +1,10 @@
 //! Pushed events: after every call the online store, AS OF now from both stores and from the source, and the brute force
 //! say the same, whatever comes late, twice at one time, or of the future; across flushes, restarts and refreshes.
 
+use granary::access::Asker;
+use granary::engine::{BoundView, EventProgram};
 use granary::row::Value;
+use granary_catalog::FeatureView;
 
 use crate::laws::{create_view_named, declare_sources_until, insert_into, literal, random_case};
 use crate::oracle::{Event, Kind, View};
@@ -117,4 +120,40 @@ async fn check(world: &mut World, what: &str, name: &str, view: &View, events: &
     let found = world.run(&scan).await;
     same(&format!("{what}: a scan as of now"), view, events, &found, &expected(view, events, &seen, now));
     world.run("RESET from_source").await;
+}
+
+/// Events that come one by one must not be planned one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_compiled_unless_the_time_decides() {
+    let mut world = World::at(1_704_067_200_000_000).await;
+    world.run("CREATE ENTITY e (k text)").await;
+    world.run("CREATE STREAM s (k text, ts timestamptz, v float8, n bigint, tags text[]) FROM PUSH TIMESTAMP ts").await;
+    world.run("CREATE FUNCTION half(x float8) RETURNS float8 LANGUAGE sql RETURN x / 2").await;
+    world.run("CREATE FUNCTION late() RETURNS boolean LANGUAGE sql RETURN now() > '2024-01-01'").await;
+    let queries = [
+        ("SELECT * FROM s", true),
+        ("SELECT k, ts, v FROM s WHERE v > 0 AND n < 5 OR k LIKE 'a%'", true),
+        ("SELECT lower(k) AS k, ts, CASE WHEN v > 1 THEN v / n ELSE half(v) END AS w, tags[1] AS tag FROM s", true),
+        ("SELECT k, ts, w + 1 AS x FROM (SELECT k, ts, v * 2 AS w FROM s WHERE n > 1) AS t WHERE w > 3", true),
+        ("SELECT k, ts, v FROM s WHERE ts < now()", false),
+        ("SELECT k, ts, v FROM s WHERE late()", false),
+        ("SELECT k, ts, random() AS v FROM s", false),
+    ];
+    for (number, (query, is_compiled)) in queries.into_iter().enumerate() {
+        world.run(&format!("CREATE FEATURE VIEW v{number} ENTITY e TIMESTAMP ts AS {query}")).await;
+        let snapshot = world.warehouse.catalog.snapshot();
+        let name = format!("v{number}");
+        let view = snapshot.all::<FeatureView>().into_iter().find(|view| view.header.name == name).expect("the view");
+        let workspace = view.header.home.workspace().expect("a workspace");
+        let scope = world.warehouse.scope(workspace, vec!["public".to_owned()], Asker::Server);
+        let planner = world.warehouse.planner(scope, world.now_us());
+        let view = BoundView::of_feature_view(view).expect("bound");
+        let program = EventProgram::compile(&planner, &view).await.expect("compiles");
+        assert_eq!(program.is_some(), is_compiled, "{query}");
+    }
+    world.run("INSERT INTO s VALUES ('aB', '2023-12-31', 4, 2, '{x,y}'), ('aB', '2023-12-30', 0, 0, NULL)").await;
+    let found = world.run("SELECT w, tag FROM v2 WHERE k = 'ab'").await;
+    assert_eq!(found, [[Some(Value::Float(2.0)), Some(Value::Text("x".into()))]]);
+    let found = world.run("SELECT x FROM v3 WHERE k = 'aB'").await;
+    assert_eq!(found, [[Some(Value::Float(9.0))]]);
 }

@@ -86,7 +86,7 @@ impl Served {
 }
 
 /// A new key of a role.
-async fn api_key(sql: &tokio_postgres::Client, role: &str) -> String {
+pub async fn api_key(sql: &tokio_postgres::Client, role: &str) -> String {
     let messages = sql.simple_query(&format!("CREATE API KEY FOR {role}")).await.expect("a key");
     let row = messages.into_iter().find_map(|message| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),

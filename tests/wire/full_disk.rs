@@ -111,3 +111,46 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     assert_eq!(number(&client, "SELECT count(*) FROM events").await, 20_001);
     assert_eq!(number(&client, as_of).await, 50);
 }
+
+/// Events that cannot be logged are refused, and taken again as soon as there is room: the log needs no restart.
+pub async fn a_stream_goes_on_when_there_is_room_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: a small disk cannot be mounted here, which takes root");
+        return;
+    };
+    let data = disk.folder.path().join("data");
+    let server = server_on(&data);
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE ENTITY thing (k bigint);
+             CREATE STREAM events (k bigint, ts timestamptz, v text) FROM PUSH TIMESTAMP ts;
+             CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts FEATURES (count(*) OVER (LIFETIME) AS n)
+               AS SELECT k, ts, v FROM events;
+             INSERT INTO events VALUES (1, '2024-01-01', 'first');",
+        )
+        .await
+        .expect("declares");
+    let counted = "SELECT n FROM v WHERE k = 1";
+    disk.fill();
+    // longer than what a segment may have to spare
+    let many =
+        format!("INSERT INTO events SELECT 1, '2024-01-01', '{}' FROM generate_series(1, 5000) g", "x".repeat(200));
+    for _ in 0..3 {
+        refused_for_space(&client, &many).await;
+        assert_eq!(number(&client, counted).await, 1);
+        assert_eq!(number(&client, "SELECT count(*) FROM events").await, 1);
+    }
+    disk.free();
+    client.batch_execute("INSERT INTO events VALUES (1, '2024-01-02', 'second')").await.expect("inserts");
+    assert_eq!(number(&client, counted).await, 2);
+    assert_eq!(number(&client, "SELECT count(*) FROM events").await, 2);
+
+    drop(client);
+    drop(server);
+    let server = server_on(&data);
+    let client = server.connect().await;
+    assert_eq!(number(&client, counted).await, 2);
+    let events = "SELECT count(*) FROM events WHERE v IN ('first', 'second')";
+    assert_eq!(number(&client, events).await, 2);
+}

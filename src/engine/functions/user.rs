@@ -243,7 +243,7 @@ fn count_columns<'e>(expr: &'e Expr, uses: &mut HashMap<&'e Column, usize>) -> R
 }
 
 /// That of what is called most freely in an expression.
-fn volatility(expr: &Expr) -> Volatility {
+pub fn volatility(expr: &Expr) -> Volatility {
     let mut found = Volatility::Immutable;
     // The closure gives no error.
     let _ = expr.apply(|expr| {

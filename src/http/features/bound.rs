@@ -11,11 +11,12 @@ use granary_catalog::{Column, FeatureService, Object, ObjectId, Snapshot, Versio
 use serde_json::Value as Json;
 
 use super::json::type_json;
-use super::request::{Named, RowParams};
-use super::values::value_of;
+use super::request::RowParams;
 use crate::engine::{AskedRow, Interface, NameScope, ServiceLookup, shown_name};
 use crate::error::{Error, Kind, Result};
+use crate::http::json::Named;
 use crate::http::refusal::{Answered, Refusal};
+use crate::http::values::value_of;
 use crate::metrics::{self, ServiceMetrics};
 use crate::row::Value;
 use crate::warehouse::Warehouse;

@@ -1,26 +1,19 @@
 //! What clients of the feature server send, as JSON. Names of fields are read as `camelCase` and as `snake_case`; a
 //! field that is not known is refused, so that no option is lost by a slip of the pen.
 
-use std::fmt;
-use std::ops::Deref;
 use std::time::Duration;
 
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value as Json};
+use serde::Deserialize;
+use serde_json::Value as Json;
 
 use crate::error::{Error, Kind};
+use crate::http::json::{Named, null_is_default, present, read_json};
 use crate::http::refusal::{Answered, Refusal};
 
 /// Feature vectors that one request may ask for.
 pub const MAX_BATCH_ROWS: usize = 1_000;
 /// What a latency budget may be.
 const BUDGET_MS: std::ops::RangeInclusive<u64> = 100..=2_000;
-
-/// Values by the name of a join key or a request column. A name that stands there twice is refused: either value would
-/// be a guess.
-#[derive(Debug, Default)]
-pub struct Named(Map<String, Json>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,13 +137,7 @@ pub enum Call {
 impl Params {
     /// Reads the body of a request, and refuses what this kind of request does not take.
     pub fn read(call: Call, body: &[u8]) -> Answered<Params> {
-        let Envelope { params } = serde_json::from_slice(body).map_err(|error| {
-            let message = match error.classify() {
-                serde_json::error::Category::Data => format!("the request has a wrong field: {error}"),
-                _ => format!("the request is not JSON: {error}"),
-            };
-            Refusal::from(Error::new(Kind::InvalidTextRepresentation, message))
-        })?;
+        let Envelope { params } = read_json(body)?;
         params.check(call)?;
         Ok(params)
     }
@@ -220,50 +207,6 @@ impl Params {
             }]
         })
     }
-}
-
-fn present<'a>(value: Option<&'a str>, field: &str) -> Answered<&'a str> {
-    let value = value.filter(|value| !value.is_empty());
-    value.ok_or_else(|| Refusal::bad_request(format!("\"{field}\" is missing")))
-}
-
-impl Deref for Named {
-    type Target = Map<String, Json>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Named {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Named, D::Error> {
-        deserializer.deserialize_map(NamedVisitor)
-    }
-}
-
-struct NamedVisitor;
-
-impl<'de> Visitor<'de> for NamedVisitor {
-    type Value = Named;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of values by name")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Named, A::Error> {
-        let mut values = Map::new();
-        while let Some((name, value)) = entries.next_entry::<String, Json>()? {
-            if values.contains_key(&name) {
-                return Err(de::Error::custom(format!("\"{name}\" stands there twice")));
-            }
-            values.insert(name, value);
-        }
-        Ok(Named(values))
-    }
-}
-
-fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

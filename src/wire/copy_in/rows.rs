@@ -1,4 +1,4 @@
-//! The lines of a COPY into batches of the table's columns. Errors say the line, and the column, as PostgreSQL does.
+//! The lines, or binary rows, of a COPY into batches of the table's columns. Errors say the line, and the column, as PostgreSQL does.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 
 use super::lines::{Lines, fields};
+use super::tuples::Tuples;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, value_at};
-use crate::session::{CopyFormat, CopyIn};
+use crate::session::{CallRows, CopyForm, CopyFormat, CopyIn, Fault, LeftOut};
 use crate::wire::decode::{Raw, decode};
 use crate::wire::encode::Format;
 use crate::wire::types::ShownType;
@@ -23,21 +24,51 @@ const MOST_SHOWN: usize = 100;
 
 pub struct CopyRows {
     table: String,
-    format: CopyFormat,
-    lines: Lines,
-    /// the first line names the columns
-    skips_header: bool,
+    source: Source,
     fields: Vec<Field>,
     /// columns that cannot be NULL
     required: Vec<(usize, Error)>,
     schema: SchemaRef,
+    /// where rows are noted that are no values of their columns, if they do not fail the COPY
+    left_out: Option<Arc<LeftOut>>,
+    /// so many rows have come
+    count: u64,
     /// of the batch at hand, by column of the table
     values: Vec<Vec<Option<Value>>>,
-    rows: usize,
+    /// their numbers in the COPY
+    numbers: Vec<u64>,
     bytes: usize,
 }
 
-/// A field of each line.
+/// Where rows are cut out of the bytes.
+enum Source {
+    Lines {
+        format: CopyFormat,
+        lines: Lines,
+        /// the first line names the columns
+        skips_header: bool,
+    },
+    Binary(Tuples),
+}
+
+impl Source {
+    /// Of the last row.
+    fn number(&self) -> u64 {
+        match self {
+            Source::Lines { lines, .. } => lines.number,
+            Source::Binary(tuples) => tuples.number,
+        }
+    }
+
+    fn format(&self) -> Format {
+        match self {
+            Source::Lines { .. } => Format::Text,
+            Source::Binary(_) => Format::Binary,
+        }
+    }
+}
+
+/// A field of each row.
 struct Field {
     name: String,
     /// its place in the table
@@ -56,88 +87,153 @@ impl CopyRows {
         };
         Ok(CopyRows {
             table: copy.table().to_owned(),
-            format: copy.format.clone(),
-            lines: Lines::new(copy.format.clone()),
-            skips_header: copy.format.header,
+            source: match &copy.format {
+                CopyForm::Lines(format) => Source::Lines {
+                    format: format.clone(),
+                    lines: Lines::new(format.clone()),
+                    skips_header: format.header,
+                },
+                CopyForm::Binary => Source::Binary(Tuples::new(copy.columns.len())),
+            },
             fields: copy.columns.iter().map(field).collect::<Result<_>>()?,
             required: copy.required(),
             values: vec![Vec::new(); schema.fields().len()],
             schema,
-            rows: 0,
+            left_out: copy.left_out.clone(),
+            count: 0,
+            numbers: Vec::new(),
             bytes: 0,
         })
     }
 
     /// Takes bytes; gives the batches that they complete.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
-        self.lines.push(bytes);
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<CallRows>> {
+        match &mut self.source {
+            Source::Lines { lines, .. } => lines.push(bytes),
+            Source::Binary(tuples) => tuples.push(bytes),
+        }
         self.read(false)
     }
 
     /// No more bytes will come.
-    pub fn finish(&mut self) -> Result<Vec<RecordBatch>> {
+    pub fn finish(&mut self) -> Result<Vec<CallRows>> {
         let mut batches = self.read(true)?;
-        if self.rows > 0 {
+        if !self.numbers.is_empty() {
             batches.push(self.batch()?);
         }
         Ok(batches)
     }
 
-    fn read(&mut self, is_last: bool) -> Result<Vec<RecordBatch>> {
+    fn read(&mut self, is_last: bool) -> Result<Vec<CallRows>> {
         let mut batches = Vec::new();
-        loop {
-            let line = self.lines.next(is_last).map_err(|error| {
-                let place = format!("COPY {}, line {}", self.table, self.lines.number);
-                error.with_context(place)
-            })?;
-            let Some(line) = line else { return Ok(batches) };
-            if std::mem::take(&mut self.skips_header) {
-                continue;
-            }
-            self.add(&line)?;
-            if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+        while self.next(is_last)? {
+            if self.numbers.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
                 batches.push(self.batch()?);
             }
         }
+        Ok(batches)
     }
 
-    fn add(&mut self, line: &Bytes) -> Result<()> {
-        let at_line = |error: Error| {
-            error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.lines.number, shown(line)))
-        };
-        let values = fields(line, &self.format).map_err(at_line)?;
-        if values.len() > self.fields.len() {
-            return Err(at_line(Error::new(Kind::BadCopyFormat, "extra data after last expected column")));
-        }
-        if let Some(missing) = self.fields.get(values.len()) {
-            let message = format!("missing data for column \"{}\"", missing.name);
-            return Err(at_line(Error::new(Kind::BadCopyFormat, message)));
-        }
-        for (field, value) in self.fields.iter().zip(values) {
-            let value = match value {
-                None => None,
-                Some(text) => {
-                    let text = Bytes::from(text);
-                    Some(field.value(text.clone()).map_err(|error| {
-                        let (table, number, name) = (&self.table, self.lines.number, &field.name);
-                        error.with_context(format!("COPY {table}, line {number}, column {name}: \"{}\"", shown(&text)))
-                    })?)
+    /// Reads one row, or header; false if none is whole.
+    fn next(&mut self, is_last: bool) -> Result<bool> {
+        match &mut self.source {
+            Source::Binary(tuples) => {
+                let fields = tuples.next(is_last);
+                let fields = fields.map_err(|error| self.at_row(error))?;
+                let Some(fields) = fields else { return Ok(false) };
+                let bytes = fields.iter().flatten().map(Bytes::len).sum();
+                self.add(fields, None, bytes)?;
+            }
+            Source::Lines { lines, skips_header, format } => {
+                let line = lines.next(is_last);
+                let (skips, fields) = match &line {
+                    Ok(Some(line)) => match std::mem::take(skips_header) {
+                        true => (true, Ok(Vec::new())),
+                        false => (false, fields(line, format)),
+                    },
+                    _ => (true, Ok(Vec::new())),
+                };
+                let line = line.map_err(|error| self.at_row(error))?;
+                let Some(line) = line else { return Ok(false) };
+                if skips {
+                    return Ok(true);
                 }
-            };
-            self.values[field.place].push(value.flatten());
+                let fields = fields.map_err(|error| self.at_line(&line, error))?;
+                if fields.len() > self.fields.len() {
+                    let error = Error::new(Kind::BadCopyFormat, "extra data after last expected column");
+                    return Err(self.at_line(&line, error));
+                }
+                if let Some(missing) = self.fields.get(fields.len()) {
+                    let message = format!("missing data for column \"{}\"", missing.name);
+                    return Err(self.at_line(&line, Error::new(Kind::BadCopyFormat, message)));
+                }
+                let fields = fields.into_iter().map(|field| field.map(Bytes::from)).collect();
+                self.add(fields, Some(&line), line.len())?;
+            }
         }
-        let row = self.rows;
-        let is_null = |place: &usize| self.values[*place].get(row).is_none_or(Option::is_none);
-        if let Some((_, error)) = self.required.iter().find(|(place, _)| is_null(place)) {
-            return Err(at_line(error.duplicate()));
-        }
-        self.rows += 1;
-        self.bytes += line.len();
+        Ok(true)
+    }
+
+    /// Adds a row; one that does not fit is noted, or is an error.
+    fn add(&mut self, fields: Vec<Option<Bytes>>, line: Option<&Bytes>, bytes: usize) -> Result<()> {
+        self.count += 1;
+        let rows = self.numbers.len();
+        let (error, place) = match self.take(fields) {
+            Ok(()) => {
+                self.numbers.push(self.count);
+                self.bytes += bytes;
+                return Ok(());
+            }
+            Err(fault) => fault,
+        };
+        let error = match (place, line) {
+            (Some(place), _) => error.with_context(place),
+            (None, Some(line)) => self.at_line(line, error),
+            (None, None) => self.at_row(error),
+        };
+        let Some(left_out) = &self.left_out else { return Err(error) };
+        // what of the row was read before its fault
+        self.values.iter_mut().for_each(|values| values.truncate(rows));
+        left_out.add(Fault { number: self.count, refused: error.into() });
         Ok(())
     }
 
-    fn batch(&mut self) -> Result<RecordBatch> {
-        let rows = std::mem::take(&mut self.rows);
+    fn at_row(&self, error: Error) -> Error {
+        error.with_context(format!("COPY {}, line {}", self.table, self.source.number()))
+    }
+
+    fn at_line(&self, line: &[u8], error: Error) -> Error {
+        error.with_context(format!("COPY {}, line {}: \"{}\"", self.table, self.source.number(), shown(line)))
+    }
+
+    /// Adds the values of a row. An error comes with its own place, if that is a field.
+    fn take(&mut self, fields: Vec<Option<Bytes>>) -> Result<(), (Error, Option<String>)> {
+        let format = self.source.format();
+        for (field, bytes) in self.fields.iter().zip(fields) {
+            let value = match bytes {
+                None => None,
+                Some(bytes) => field.value(bytes.clone(), format).map_err(|error| {
+                    let (table, number, name) = (&self.table, self.source.number(), &field.name);
+                    let place = format!("COPY {table}, line {number}, column {name}");
+                    match format {
+                        Format::Text => (error, Some(format!("{place}: \"{}\"", shown(&bytes)))),
+                        Format::Binary => (error, Some(place)),
+                    }
+                })?,
+            };
+            self.values[field.place].push(value);
+        }
+        let row = self.numbers.len();
+        let is_null = |place: &usize| self.values[*place].get(row).is_none_or(Option::is_none);
+        match self.required.iter().find(|(place, _)| is_null(place)) {
+            Some((_, error)) => Err((error.duplicate(), None)),
+            None => Ok(()),
+        }
+    }
+
+    fn batch(&mut self) -> Result<CallRows> {
+        let numbers = std::mem::take(&mut self.numbers);
+        let rows = numbers.len();
         self.bytes = 0;
         let columns = self.values.iter_mut().zip(self.schema.fields()).map(|(values, field)| {
             // columns that no field names are NULL
@@ -146,15 +242,20 @@ impl CopyRows {
             values.clear();
             array
         });
-        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<Vec<_>>>()?)
-            .map_err(|error| Error::internal("copied rows do not fit their table").with_source(error))
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<Vec<_>>>()?)
+            .map_err(|error| Error::internal("copied rows do not fit their table").with_source(error))?;
+        Ok(CallRows { rows, numbers })
     }
 }
 
 impl Field {
-    fn value(&self, text: Bytes) -> Result<Option<Value>> {
-        let raw = Raw { number: self.place + 1, format: Format::Text, bytes: Some(text) };
-        let decoded = decode(raw, self.shown, &self.data_type)?;
+    fn value(&self, bytes: Bytes, format: Format) -> Result<Option<Value>> {
+        let raw = Raw { number: self.place + 1, format, bytes: Some(bytes) };
+        let decoded = decode(raw, self.shown, &self.data_type).map_err(|error| match error.kind() {
+            // it would speak of a parameter
+            Kind::InvalidBinaryRepresentation => Error::new(error.kind(), "incorrect binary data format"),
+            _ => error,
+        })?;
         let item = match &self.data_type {
             DataType::List(item) => item.data_type(),
             own => own,

@@ -1,0 +1,274 @@
+//! Rows before they are kept: which of them do not fit what they are written to, for every reason that can be known
+//! before, so that none fails later.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use granary_catalog::Snapshot;
+
+use super::Target;
+use crate::error::{Error, Kind, Result};
+use crate::ingest::{Ingest, Refused, ViewCount};
+use crate::metrics;
+use crate::offline::BatchStream;
+use crate::row::check_key_lengths;
+use crate::statement::context::StatementContext;
+
+/// Rows of a call, each with its number in it, counted from one.
+pub struct CallRows {
+    pub rows: RecordBatch,
+    pub numbers: Vec<u64>,
+}
+
+pub type CallStream = BoxStream<'static, Result<CallRows>>;
+
+/// Rows as they come are those of the call.
+pub fn numbered(rows: BatchStream) -> CallStream {
+    let mut next = 1;
+    let number = move |rows: RecordBatch| {
+        let first = next;
+        next += rows.num_rows() as u64;
+        CallRows { rows, numbers: (first..next).collect() }
+    };
+    rows.map_ok(number).boxed()
+}
+
+/// A row that does not fit.
+#[derive(Debug)]
+pub struct Fault {
+    /// in the call, counted from one
+    pub number: u64,
+    pub refused: Refused,
+}
+
+/// So many faults are told of a call; all are counted.
+pub const MOST_FAULTS: usize = 100;
+/// As many numbers as a notice has.
+const MOST_SHOWN: usize = 5;
+
+/// The rows that a call leaves out, where one that does not fit shall not fail it.
+#[derive(Debug, Default)]
+pub struct LeftOut(Mutex<Faults>);
+
+#[derive(Debug, Default)]
+pub struct Faults {
+    pub count: u64,
+    /// the first ones, by number
+    pub first: Vec<Fault>,
+}
+
+impl LeftOut {
+    pub fn add(&self, fault: Fault) {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.count += 1;
+        let place = faults.first.partition_point(|known| known.number < fault.number);
+        if place < MOST_FAULTS {
+            faults.first.insert(place, fault);
+            faults.first.truncate(MOST_FAULTS);
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    pub fn take(&self) -> Faults {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a client is told, if any row was left out.
+    pub fn notice(&self) -> Option<Error> {
+        let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.count == 0 {
+            return None;
+        }
+        let rows = if faults.count == 1 { "row was" } else { "rows were" };
+        let shown = faults.first.iter().take(MOST_SHOWN).map(|Fault { number, refused }| {
+            let of_view = refused.view.as_ref().map_or(String::new(), |view| format!(" (feature view \"{view}\")"));
+            format!("Row {number}: {}{of_view}.", refused.error.message())
+        });
+        let mut detail = shown.collect::<Vec<_>>().join(" ");
+        if faults.count > MOST_SHOWN as u64 {
+            detail.push_str(" And others.");
+        }
+        let message = format!("{} {rows} left out", faults.count);
+        Some(Error::new(Kind::SuccessfulCompletion, message).with_detail(detail))
+    }
+}
+
+/// What rows of one target are held against.
+pub struct Checks {
+    target: Target,
+    ingest: Arc<Ingest>,
+    snapshot: Arc<Snapshot>,
+    left_out: Option<Arc<LeftOut>>,
+    /// by view
+    counts: Mutex<BTreeMap<u64, ViewCount>>,
+}
+
+impl Checks {
+    pub fn new(context: &StatementContext, target: &Target, left_out: Option<Arc<LeftOut>>) -> Checks {
+        Checks {
+            target: target.clone(),
+            ingest: Arc::clone(&context.warehouse.ingest),
+            snapshot: Arc::clone(context.snapshot()),
+            left_out,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// The rows that fit. The first one that does not is an error, unless it is left out.
+    pub fn applied_to(self: &Arc<Self>, rows: CallStream) -> BatchStream {
+        let checks = Arc::clone(self);
+        let check = move |rows: CallRows| {
+            let checks = Arc::clone(&checks);
+            async move { checks.fitting(rows).await }
+        };
+        rows.and_then(check).boxed()
+    }
+
+    pub fn notice(&self) -> Option<Error> {
+        self.left_out.as_ref()?.notice()
+    }
+
+    /// Counts the events that a stream has refused, or the one that failed the call.
+    pub fn count_refused(&self, error: Option<&Error>) {
+        let Some(stream) = &self.target.stream else { return };
+        let left_out = self.left_out.as_ref().map_or(0, |left_out| left_out.count());
+        let refused = left_out + u64::from(error.is_some_and(is_of_row));
+        let workspace = stream.header.home.workspace().and_then(|id| self.snapshot.get(id));
+        if let Some(workspace) = workspace.filter(|_| refused > 0) {
+            metrics::ingested(workspace.name(), &stream.header.name, 0, refused);
+        }
+    }
+
+    /// Tells the statement how many rows of each view it has.
+    pub fn keep_counts(&self, context: &mut StatementContext) {
+        let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        context.view_counts.extend(counts.into_values());
+    }
+
+    async fn fitting(&self, CallRows { rows, numbers }: CallRows) -> Result<RecordBatch> {
+        let error = match self.whole(&rows).await {
+            Ok(rows) => return Ok(rows),
+            Err(refused) if !is_of_row(&refused.error) => return Err(refused.error),
+            Err(refused) => refused,
+        };
+        let mut sifted = Sifted::default();
+        self.sift(&rows, 0, &mut sifted).await?;
+        let Some(left_out) = &self.left_out else {
+            let first = sifted.faults.into_iter().next();
+            // a row that fits by itself and not with others: the place is not known
+            let (place, refused) = first.map_or((None, error), |(place, refused)| (Some(place), refused));
+            return Err(self.refusal(refused, place.map(|place| numbers[place])));
+        };
+        for (place, refused) in sifted.faults {
+            left_out.add(Fault { number: numbers[place], refused });
+        }
+        let schema = self.target.schema();
+        concat_batches(&schema, &sifted.fitting).map_err(|error| Error::internal("rows do not join").with_source(error))
+    }
+
+    /// Divides rows, by halves, into those that fit and those that do not; without leaving out, up to the first that
+    /// does not. `first` is the place of the first one.
+    fn sift<'a>(&'a self, rows: &'a RecordBatch, first: usize, sifted: &'a mut Sifted) -> BoxFuture<'a, Result<()>> {
+        async move {
+            match self.whole(rows).await {
+                Ok(fitting) => sifted.fitting.push(fitting),
+                Err(refused) if !is_of_row(&refused.error) => return Err(refused.error),
+                Err(refused) if rows.num_rows() == 1 => sifted.faults.push((first, refused)),
+                Err(_) => {
+                    let half = rows.num_rows() / 2;
+                    self.sift(&rows.slice(0, half), first, sifted).await?;
+                    if self.left_out.is_some() || sifted.faults.is_empty() {
+                        self.sift(&rows.slice(half, rows.num_rows() - half), first + half, sifted).await?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn refusal(&self, refused: Refused, number: Option<u64>) -> Error {
+        let (Some(_), Some(number)) = (&self.target.stream, number) else { return refused.error };
+        let detail = match &refused.view {
+            Some(view) => format!("Event {number} does not fit feature view \"{view}\". None is stored."),
+            None if refused.error.kind() == Kind::NotNullViolation => {
+                format!("Event {number} has no time. None is stored.")
+            }
+            None => format!("Event {number} does not fit. None is stored."),
+        };
+        refused.error.with_detail(detail)
+    }
+
+    /// The rows as they are kept, if all of them fit.
+    async fn whole(&self, rows: &RecordBatch) -> Result<RecordBatch, Refused> {
+        let target = &self.target;
+        check_nulls(target, rows)?;
+        check_keys(target, rows)?;
+        let rows = fit_lengths(target, rows.clone())?;
+        if let Some(stream) = &target.stream {
+            let made = self.ingest.check(&self.snapshot, stream, &rows).await?;
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            for count in made {
+                let known = counts.entry(count.view.id).or_insert_with(|| ViewCount { rows: 0, ..count.clone() });
+                known.rows += count.rows;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+#[derive(Default)]
+struct Sifted {
+    fitting: Vec<RecordBatch>,
+    faults: Vec<(usize, Refused)>,
+}
+
+/// Whether it is the fault of a row, and not of the statement, the server or its disk.
+fn is_of_row(error: &Error) -> bool {
+    ["22", "23"].iter().any(|class| error.sqlstate().starts_with(class)) || error.kind() == Kind::DatatypeMismatch
+}
+
+/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
+fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
+    let mut columns = batch.columns().to_vec();
+    for (column, array) in table.columns.iter().zip(&mut columns) {
+        let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
+        let end_of = |text: &str| usize::try_from(max_length).ok().and_then(|end| text.char_indices().nth(end));
+        let is_long = |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some());
+        if !texts.iter().any(is_long) {
+            continue;
+        }
+        let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
+            None => Ok(text.map(str::to_owned)),
+            Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
+            Some(_) => {
+                Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({max_length})")))
+            }
+        };
+        *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
+    }
+    RecordBatch::try_new(batch.schema(), columns)
+        .map_err(|error| Error::internal("rows cut to length").with_source(error))
+}
+
+fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
+    let has_null =
+        |(column, values): &(&granary_catalog::Column, &ArrayRef)| !column.nullable && values.null_count() > 0;
+    match table.columns.iter().zip(batch.columns()).find(has_null) {
+        Some((column, _)) => Err(table.null_in(column)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses join keys that the online store cannot take: once the rows are in the offline one it would be too late.
+fn check_keys(table: &Target, batch: &RecordBatch) -> Result<()> {
+    check_key_lengths(&table.join_keys.iter().map(|place| batch.column(*place)).collect::<Vec<_>>())
+}

@@ -55,11 +55,7 @@ impl Consumer {
         let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
         for view in views.views.iter().filter(|view| view.is_online) {
             for rows in views.rows(&self.stores, view, events, now_us).await? {
-                self.stores.online.put_items(
-                    view.view.id,
-                    item_rows(&view.view, &rows)?,
-                    view.view.item_spans().as_ref(),
-                )?;
+                self.stores.online.put_items(view.view.id, item_rows(&view.view, &rows)?, view.spans.as_ref())?;
             }
         }
         Ok(())

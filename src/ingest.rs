@@ -204,10 +204,11 @@ impl Ingest {
         let name = events_table(id);
         let stored = self.stores.offline.table_since(&name, &name).await?;
         let flushed = stored.and_then(|(_, end)| end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
+        self.stores.tails.open(id, flushed);
         // before the log is read: its events are held against those before them
         let snapshot = self.stores.catalog.snapshot();
-        repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us()).await?;
-        self.stores.tails.open(id, flushed);
+        let known = repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us());
+        known.await.inspect_err(|_| self.stores.tails.close(id))?;
         let consumer = Consumer {
             stores: self.stores.clone(),
             clock: self.clock.clone(),

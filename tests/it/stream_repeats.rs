@@ -61,6 +61,8 @@ async fn events_that_are_sent_again_are_counted_once() {
     let mut acknowledged = 0;
     for kill in 0..KILLS {
         if kill == LOSS {
+            // which puts the events into the offline store
+            Process::start(folder.path()).stop();
             std::fs::remove_dir_all(folder.path().join("online")).expect("is there");
         }
         let process = Process::start(folder.path());

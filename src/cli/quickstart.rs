@@ -61,8 +61,9 @@ pub async fn quickstart(arguments: QuickstartArguments) -> Result<()> {
 
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
+    let stopped = stop_signal();
     tokio::spawn(async move {
-        stop_signal().await;
+        stopped.await;
         stop.cancel();
     });
     let mut running = tokio::spawn(server.run(shutdown.clone()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use granary_sql::timestamp::parse_timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, parse_size};
@@ -56,11 +57,13 @@ pub struct ServeArguments {
 pub async fn serve(arguments: ServeArguments) -> Result<()> {
     let config = server_config(&arguments)?;
     let server = Server::start(&config).await?;
+    // before anybody is told that there is something to stop
+    let stopped = stop_signal();
     announce(&server, &config)?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        stop_signal().await;
+        stopped.await;
         tracing::info!("stopping: running statements may end");
         stop.cancel();
     });
@@ -171,17 +174,26 @@ pub fn parse_address(text: &str) -> std::result::Result<SocketAddr, String> {
     text.parse().map_err(|_| "it is an IP address and a port, such as 127.0.0.1:5433".to_owned())
 }
 
-/// SIGTERM or Ctrl-C.
-pub async fn stop_signal() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be caught");
-            return std::future::pending().await;
+/// SIGTERM or Ctrl-C, from now on.
+pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
+    let (terminate, interrupt) = (caught(SignalKind::terminate()), caught(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn caught(kind: SignalKind) -> impl Future<Output = ()> + Send + 'static {
+    let signals = signal(kind);
+    async move {
+        match signals {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, ?kind, "a signal cannot be caught");
+                std::future::pending().await
+            }
+        }
     }
 }

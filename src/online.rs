@@ -219,7 +219,7 @@ impl OnlineStore {
         rows: impl IntoIterator<Item = Result<ItemRow>>,
         spans: Option<&SpanPlan>,
     ) -> Result<()> {
-        let generations = self.shards.iter().map(Shard::next_generation).collect::<Result<Vec<u64>>>()?;
+        let Generation(generations) = self.next_generation()?;
         let mut batch = Vec::new();
         for row in rows {
             let row = row?;

@@ -120,11 +120,18 @@ fn counted_events(
         _ => i64::MIN,
     };
     let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
-    let mut columns: Vec<Expr> =
-        stream.columns.iter().map(|column| Expr::Column(Column::from_name(&column.name))).collect();
+    let mut columns = columns_of(stream);
     columns.extend(with_offsets.then(|| Expr::Column(Column::from_name(OFFSET))));
-    let scan = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    let scan = scan_events(stream, events)?;
     Ok(scan.filter(in_range(time, start_us.max(cut_us), end_us))?.project(columns)?.build()?)
+}
+
+fn scan_events(stream: &Stream, events: Arc<EventTable>) -> Result<LogicalPlanBuilder> {
+    Ok(LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?)
+}
+
+fn columns_of(stream: &Stream) -> Vec<Expr> {
+    stream.columns.iter().map(|column| Expr::Column(Column::from_name(&column.name))).collect()
 }
 
 async fn mirror_plan(planner: &QueryPlanner, stream: &Stream, backfill: &Backfill) -> Result<LogicalPlan> {
@@ -138,27 +145,24 @@ async fn mirror_plan(planner: &QueryPlanner, stream: &Stream, backfill: &Backfil
     let (start_us, end_us) = planner.source_range.unwrap_or((i64::MIN, i64::MAX));
     let mirror = LogicalPlanBuilder::from(plan).project(columns)?;
     let in_time = in_range(time.clone(), start_us, end_us.min(backfill.until_us));
-    let mut builder = match stream.deduplicate_by.is_empty() {
-        true => mirror.filter(in_time)?,
-        // which row is the first of its kind does not hang on what a job reads
-        false => {
-            let counted = mirror.filter(in_range(time.clone(), i64::MIN, backfill.until_us))?;
-            first_of_each(counted, stream, time)?.filter(in_time)?
-        }
-    };
-    if !stream.deduplicate_by.is_empty() {
-        // an event that is stored came before its row of the mirror: else it had been left out
-        if let Some(events) = events_of(planner, stream).await? {
-            builder = without_events(builder, stream, events)?;
-        }
+    if stream.deduplicate_by.is_empty() {
+        return Ok(mirror.filter(in_time)?.build()?);
     }
-    Ok(builder.build()?)
+    // which row is the first of its kind does not hang on what a job reads
+    let counted = mirror.filter(in_range(time.clone(), i64::MIN, backfill.until_us))?;
+    let firsts = first_of_each(counted, stream, time)?.filter(in_time)?;
+    // an event that is stored came before its row of the mirror: else it had been left out
+    let left = match events_of(planner, stream).await? {
+        Some(events) => without_events(firsts, stream, events)?,
+        None => firsts,
+    };
+    Ok(left.build()?)
 }
 
 /// Leaves out the rows that agree with an event in the DEDUPLICATE BY columns.
 fn without_events(mirror: LogicalPlanBuilder, stream: &Stream, events: Arc<EventTable>) -> Result<LogicalPlanBuilder> {
     let known = |name: &String| Expr::Column(Column::from_name(name)).alias(format!("{REPEAT}{name}"));
-    let events = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    let events = scan_events(stream, events)?;
     let events = events.project(stream.deduplicate_by.iter().map(known))?.build()?;
     let of_mirror: Vec<Column> = stream.deduplicate_by.iter().map(Column::from_name).collect();
     let of_events: Vec<Column> =
@@ -186,7 +190,7 @@ pub async fn event_ids(
     let from = i64::try_from(from).map_err(|_| Error::internal("offsets have run out"))?;
     let columns = stream.deduplicate_by.iter().map(String::as_str).chain([OFFSET]);
     let columns: Vec<Expr> = columns.map(|name| Expr::Column(Column::from_name(name))).collect();
-    let scan = LogicalPlanBuilder::scan(stream.header.name.as_str(), provider_as_source(events), None)?;
+    let scan = scan_events(stream, events)?;
     let plan = scan.filter(Expr::Column(Column::from_name(OFFSET)).gt_eq(lit(from)))?.project(columns)?.build()?;
     Ok(Some(run(&planner.state(), &plan).await?))
 }
@@ -197,7 +201,5 @@ const REPEAT: &str = "_repeat";
 fn first_of_each(builder: LogicalPlanBuilder, stream: &Stream, time: Expr) -> Result<LogicalPlanBuilder> {
     let by = stream.deduplicate_by.iter().map(|name| Expr::Column(Column::from_name(name))).collect();
     let number = row_number().partition_by(by).order_by(vec![time.sort(true, false)]).build()?.alias(REPEAT);
-    let columns: Vec<Expr> =
-        stream.columns.iter().map(|column| Expr::Column(Column::from_name(&column.name))).collect();
-    Ok(builder.window([number])?.filter(col(REPEAT).eq(lit(1u64)))?.project(columns)?)
+    Ok(builder.window([number])?.filter(col(REPEAT).eq(lit(1u64)))?.project(columns_of(stream))?)
 }

@@ -92,13 +92,9 @@ def pgbench(server, scripts, seconds, more, folder):
     output = subprocess.run([*command, server.user], env=serving.ENVIRONMENT, capture_output=True, text=True)
     if "failed transactions: 0 (" not in output.stdout:
         raise SystemExit(output.stdout + output.stderr)
-    latencies = []
-    for log in glob.glob(f"{folder}/log*"):
-        with open(log) as lines:
-            latencies += [int(line.split()[2]) / 1000 for line in lines]
-    latencies.sort()
-    quantile = lambda part: latencies[min(len(latencies) - 1, int(len(latencies) * part))]
-    return len(latencies), len(latencies) / seconds, quantile(0.5), quantile(0.99)
+    latencies = serving.read_latencies(f"{folder}/log*")
+    quantiles = [serving.quantile(latencies, part) for part in (0.5, 0.99)]
+    return len(latencies), len(latencies) / seconds, *quantiles
 
 
 def read_after_write(server):

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from run import ENVIRONMENT, Granary, psql
+from run import ENVIRONMENT, Granary, psql, quantile, read_latencies
 
 LOOKUPS = ["view0", "written"]
 # one row of every combination of three, and an aggregate of them
@@ -73,11 +73,7 @@ def lookups(server, folder, arguments):
     running = pgbench(server, f"{folder}/lookups", scripts, *options)
     output, errors = running.communicate()
     assert running.returncode == 0 and "failed transactions: 0 (" in output, output + errors
-    latencies = []
-    for log in glob.glob(f"{folder}/lookups*.[0-9]*"):
-        with open(log) as lines:
-            latencies += [int(line.split()[2]) / 1000 for line in lines]
-    return sorted(latencies)
+    return read_latencies(f"{folder}/lookups*.[0-9]*")
 
 
 def measure(server, folder, arguments, what, writes, queries):
@@ -99,8 +95,7 @@ def measure(server, folder, arguments, what, writes, queries):
         assert writing.returncode == 0, errors
         told = next(line for line in output.splitlines() if line.startswith("tps"))
         note = f"  {float(told.split()[2]) * arguments.batch:.0f} rows/s written"
-    quantile = lambda part: latencies[min(len(latencies) - 1, int(len(latencies) * part))]
-    figures = "  ".join(f"{name} {quantile(part):7.3f}" for name, part in QUANTILES)
+    figures = "  ".join(f"{name} {quantile(latencies, part):7.3f}" for name, part in QUANTILES)
     print(f"{what:34} {len(latencies) / arguments.seconds:6.0f} lookups/s  {figures} ms{note}", flush=True)
 
 

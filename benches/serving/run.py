@@ -159,6 +159,19 @@ class Postgres:
         self.process.wait()
 
 
+def read_latencies(pattern):
+    """Milliseconds, ascending, out of pgbench's logs."""
+    latencies = []
+    for log in glob.glob(pattern):
+        with open(log) as lines:
+            latencies += [int(line.split()[2]) / 1000 for line in lines]
+    return sorted(latencies)
+
+
+def quantile(ascending, part):
+    return ascending[min(len(ascending) - 1, int(len(ascending) * part))]
+
+
 def pgbench(server, work, clients, seconds, keys, folder):
     """Calls a second, server CPU a call in microseconds, and latencies in milliseconds."""
     scripts = []
@@ -180,16 +193,12 @@ def pgbench(server, work, clients, seconds, keys, folder):
     output = subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True, text=True).stdout
     if "failed transactions: 0 (" not in output:
         raise SystemExit(output)
-    latencies = []
-    for log in glob.glob(f"{folder}/log*"):
-        with open(log) as lines:
-            latencies += [int(line.split()[2]) / 1000 for line in lines]
+    latencies = read_latencies(f"{folder}/log*")
     # backends are counted when they have ended
     time.sleep(0.5)
     used = server.cpu() - before
-    latencies.sort()
-    quantile = lambda part: latencies[min(len(latencies) - 1, int(len(latencies) * part))]
-    return len(latencies) / seconds, used / len(latencies) * 1e6, quantile(0.5), quantile(0.99), quantile(0.9999)
+    quantiles = [quantile(latencies, part) for part in (0.5, 0.99, 0.9999)]
+    return len(latencies) / seconds, used / len(latencies) * 1e6, *quantiles
 
 
 def redis(folder, seconds, keys):

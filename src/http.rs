@@ -27,7 +27,7 @@ use crate::warehouse::Warehouse;
 use features::{Call, FeatureServer};
 use refusal::{Refusal, json_response};
 
-pub use features::FeatureLimits;
+pub use features::{FeatureLimits, value_of};
 pub use tls::acceptor;
 pub use tokio_rustls::TlsAcceptor;
 

@@ -40,6 +40,7 @@ use request::Params;
 use response::{Response, metadata_of};
 
 pub use request::Call;
+pub use values::value_of;
 
 /// The longest request.
 const MAX_BODY_BYTES: usize = 4 << 20;

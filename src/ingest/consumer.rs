@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::online::{item_rows, views_of};
 use super::{TAIL_BYTES, payload, planner};
-use crate::engine::{ReadStores, event_schema, rows_of_events};
+use crate::engine::{DeadLetter, ReadStores, event_schema, rows_of_events};
 use crate::error::{Error, Result};
 use crate::ingest_log::Entry;
 use crate::time::Clock;
@@ -31,9 +31,12 @@ impl Consumer {
         // of a stream that is being dropped nobody reads
         let Some(stream) = snapshot.get_as::<Stream>(self.stream) else { return Ok(()) };
         let Some(last) = entries.last() else { return Ok(()) };
-        let events = self.events(stream, entries)?;
-        self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
+        let (events, letters) = self.events(stream, entries)?;
+        if events.num_rows() > 0 {
+            self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
+        }
         let tails = &self.stores.tails;
+        tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
         if tails.bytes(self.stream) > TAIL_BYTES {
             self.wants_flush.notify_one();
@@ -41,11 +44,20 @@ impl Consumer {
         Ok(())
     }
 
-    fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<RecordBatch> {
+    fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<(RecordBatch, Vec<DeadLetter>)> {
         let schema = event_schema(stream);
-        let decode = |entry: &Entry| payload::decode(&entry.payload, entry.offset, entry.events.get(), &schema);
-        let batches = entries.iter().map(decode).collect::<Result<Vec<_>>>()?;
-        concat_batches(&schema, &batches).map_err(|error| Error::internal("events do not join").with_source(error))
+        let known = self.stores.tails.dead_letters_end(self.stream);
+        let (mut batches, mut letters) = (Vec::with_capacity(entries.len()), Vec::new());
+        for entry in entries {
+            let decoded = payload::decode(&entry.payload, entry.offset, entry.events.get(), &schema)?;
+            batches.push(decoded.events);
+            if entry.end_offset() > known {
+                letters.extend(decoded.letters);
+            }
+        }
+        let events = concat_batches(&schema, &batches)
+            .map_err(|error| Error::internal("events do not join").with_source(error))?;
+        Ok((events, letters))
     }
 
     async fn put_online(&self, snapshot: &Arc<Snapshot>, stream: &Stream, events: &RecordBatch) -> Result<()> {

@@ -20,6 +20,7 @@ use crate::engine::{
     insert_input, is_system_schema, max_length, run, table_id,
 };
 use crate::error::{Error, Kind, Result};
+use crate::ingest::check_pushed;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::row::{Key, normalize_type, values_of};
 use crate::warehouse::STAGED;
@@ -175,6 +176,7 @@ impl Target {
 
     /// Every event has a time.
     fn of_stream(stream: &Stream) -> Result<Target> {
+        check_pushed(stream)?;
         if !stream.deduplicate_by.is_empty() {
             return Err(Error::not_supported("writing to a stream with DEDUPLICATE BY"));
         }

@@ -48,6 +48,13 @@ impl Process {
         self.child.wait().expect("ends");
     }
 
+    /// As an administrator stops it: what is under way is done.
+    pub fn stop(mut self) {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(asked.success());
+        assert!(self.child.wait().expect("ends").success(), "it stops in order");
+    }
+
     /// The moment of the kill is the test's random input, not a wait for something.
     pub async fn kill_after(self, run: Duration) {
         let kill = move || {

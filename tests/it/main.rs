@@ -1,6 +1,7 @@
 //! Tests that look inside: laws against a brute force, crashes, and the tidiness of the tree.
 
 mod crash;
+mod kafka;
 mod laws;
 mod oracle;
 mod random;

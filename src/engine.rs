@@ -55,8 +55,8 @@ pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, S
 pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
-pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
 pub use tables::pending::{Staged, TableWrite};
+pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
     rows_in_order, sorted_rows, table_id, tables_of,

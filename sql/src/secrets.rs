@@ -56,7 +56,11 @@ fn is_option_of(before: &[&TokenWithSpan]) -> bool {
         [.., key, _, _] => name == "pem" && is_word(&key.token, "key"),
         _ => false,
     };
-    name == "ssl_key" || name.contains("password") || name.contains("secret") || name.ends_with("key.pem") || is_pem_of_key()
+    name == "ssl_key"
+        || name.contains("password")
+        || name.contains("secret")
+        || name.ends_with("key.pem")
+        || is_pem_of_key()
 }
 
 fn is_string(token: &Token) -> bool {

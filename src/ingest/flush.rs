@@ -65,7 +65,11 @@ impl Ingest {
     pub async fn shorten(&self) -> Result<()> {
         let logs = self.all_opened();
         let shortened = logs.clone();
-        let remove = move || logs.iter().try_for_each(|log| log.log.remove_before(log.flushed.load(Ordering::Acquire).min(log.kept_from.load(Ordering::Acquire))));
+        let remove = move || {
+            logs.iter().try_for_each(|log| {
+                log.log.remove_before(log.flushed.load(Ordering::Acquire).min(log.kept_from.load(Ordering::Acquire)))
+            })
+        };
         let removed = blocking(remove).await;
         shortened.iter().for_each(|log| self.note(log, None));
         removed

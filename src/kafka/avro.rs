@@ -67,7 +67,8 @@ impl AvroRows {
             let before = decoder.capacity();
             let read = decoder.decode(framed).map_err(|error| malformed(error))?;
             if decoder.capacity() + 1 != before || read != framed.len() {
-                let what = if read < framed.len() { "it does not end where its record does" } else { "it is cut short" };
+                let what =
+                    if read < framed.len() { "it does not end where its record does" } else { "it is cut short" };
                 return Err(malformed(what));
             }
         }
@@ -102,9 +103,7 @@ fn decoder(schema: &str, id: u32, rows: usize) -> Result<Decoder> {
             .with_hint("it is a record: schema = '{\"type\": \"record\", \"name\": \"r\", \"fields\": […]}'")
     };
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
-    store
-        .set(Fingerprint::Id(id), AvroSchema::new(schema.to_owned()))
-        .map_err(|error| wrong(&error))?;
+    store.set(Fingerprint::Id(id), AvroSchema::new(schema.to_owned())).map_err(|error| wrong(&error))?;
     let builder = ReaderBuilder::new().with_batch_size(rows).with_writer_schema_store(store);
     builder.with_active_fingerprint(Fingerprint::Id(id)).build_decoder().map_err(|error| wrong(&error))
 }
@@ -115,4 +114,58 @@ fn malformed(what: impl std::fmt::Display) -> Error {
 
 fn error_again(error: &Error) -> Error {
     Error::new(error.kind(), error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type": "record", "name": "r", "fields": [
+        {"name": "more", "type": "int"}, {"name": "n", "type": ["null", "long"]}, {"name": "s", "type": "string"}]}"#;
+
+    fn rows(schema_id: Option<u32>, n: DataType) -> AvroRows {
+        AvroRows::new(SCHEMA.to_owned(), schema_id, vec![("s".to_owned(), DataType::Utf8), ("n".to_owned(), n)])
+    }
+
+    #[test]
+    fn records_become_rows_by_name() {
+        let (text, ten) = (Some(Value::Text("hi".into())), Some(Value::Int(10)));
+        let messages: [&[u8]; 2] = [b"\x02\x02\x14\x04hi", b"\x02\x00\x04hi"];
+        let read = rows(None, DataType::Int64).rows(&messages).expect("reads");
+        let read: Vec<_> = read.into_iter().map(|row| row.expect("is fine")).collect();
+        assert_eq!(read, [vec![text.clone(), ten.clone()], vec![text.clone(), None]]);
+        let framed: &[u8] = b"\0\0\0\x01\x02\x02\x02\x14\x04hi";
+        let read = rows(Some(258), DataType::Int32).rows(&[framed]).expect("reads").remove(0);
+        assert_eq!(read.expect("is fine"), [text, ten]);
+    }
+
+    #[test]
+    fn a_bad_message_spoils_no_other() {
+        let good: &[u8] = b"\0\0\0\0\x07\x02\x02\x14\x04hi";
+        let bad: [&[u8]; 7] = [
+            b"",
+            b"\0\0\0\0",
+            b"\x01\0\0\0\x07\x02\x02\x14\x04hi",
+            b"\0\0\0\0\x08\x02\x02\x14\x04hi",
+            b"\0\0\0\0\x07\x02\x02\x14\x04h",
+            b"\0\0\0\0\x07\x02\x02\x14\x04hi!",
+            b"\0\0\0\0\x07\x02\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x04hi",
+        ];
+        let rows = rows(Some(7), DataType::Int16);
+        for message in bad {
+            let read = rows.rows(&[good, message, good]).expect("reads");
+            assert!(read[0].is_ok() && read[1].is_err() && read[2].is_ok(), "{message:?}: {read:?}");
+        }
+        assert!(rows.rows(&bad[..1]).expect("reads")[0].is_err());
+        let large: &[u8] = b"\0\0\0\0\x07\x02\x02\x80\x80\x08\x04hi";
+        let error = rows.rows(&[large]).expect("reads").remove(0).expect_err("no smallint");
+        assert_eq!(error.sqlstate(), "22003");
+    }
+
+    #[test]
+    fn a_schema_must_be_a_record() {
+        for schema in ["", "{", r#"{"type": "nothing"}"#, r#""long""#] {
+            assert_eq!(AvroRows::check(schema).expect_err("is none").sqlstate(), "22023", "{schema}");
+        }
+    }
 }

@@ -207,9 +207,8 @@ fn set_pem(client: &mut ClientConfig, name: &str, setting: &str, value: &str) ->
 
 fn reason(error: &rdkafka::error::KafkaError) -> String {
     match error {
-        rdkafka::error::KafkaError::ClientConfig(_, reason, ..) | rdkafka::error::KafkaError::ClientCreation(reason) => {
-            reason.clone()
-        }
+        rdkafka::error::KafkaError::ClientConfig(_, reason, ..)
+        | rdkafka::error::KafkaError::ClientCreation(reason) => reason.clone(),
         other => other.to_string(),
     }
 }
@@ -270,4 +269,88 @@ fn missing(name: &str, example: &str) -> Error {
 fn wrong(name: &str, value: &str, wanted: &str) -> Error {
     let value = if is_secret(name) { "***" } else { value };
     Error::new(Kind::InvalidParameterValue, format!("option \"{name}\" of FROM KAFKA is \"{value}\", not {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: [(&str, &str); 3] = [("brokers", "a:9092, b"), ("topic", "t"), ("format", "JSON")];
+
+    fn with(more: &[(&'static str, &'static str)]) -> Result<Options> {
+        Options::of(LEAST.into_iter().chain(more.iter().copied()))
+    }
+
+    #[test]
+    fn settings_are_ours_or_the_clients() {
+        let options = with(&[
+            ("start", "2024-01-01"),
+            ("sasl_mechanism", "scram-sha-256"),
+            ("fetch.max.bytes", "5000000"),
+            ("ssl_ca", "-----BEGIN CERTIFICATE-----"),
+            ("key", "k"),
+        ])
+        .expect("are fine");
+        assert_eq!((options.format, options.key.as_deref(), options.paused), (Format::Json, Some("k"), false));
+        assert_eq!(options.start, Start::Time(1_704_067_200_000_000));
+        for (name, value) in [
+            ("bootstrap.servers", "a:9092,b"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("fetch.max.bytes", "5000000"),
+            ("ssl.ca.pem", "-----BEGIN CERTIFICATE-----"),
+            ("auto.offset.reset", "error"),
+            ("enable.auto.commit", "false"),
+        ] {
+            assert_eq!(options.client.get(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases: [(&[(&str, &str)], &str, &str); 14] = [
+            (&[("color", "red")], "22023", "\"color\""),
+            (&[("no.such.setting", "1")], "22023", "\"no.such.setting\""),
+            (&[("fetch.max.bytes", "many")], "22023", "\"fetch.max.bytes\""),
+            (&[("enable.auto.commit", "true")], "22023", "\"enable.auto.commit\""),
+            (&[("plugin.library.paths", "x")], "22023", "\"plugin.library.paths\""),
+            (&[("start", "someday")], "22023", "earliest, latest or a timestamp"),
+            (&[("sasl_mechanism", "MD5")], "22023", "SCRAM-SHA-512"),
+            (&[("sasl_mechanism", "GSSAPI")], "0A000", "GSSAPI"),
+            (&[("sasl.mechanisms", "OAUTHBEARER")], "0A000", "OAUTHBEARER"),
+            (&[("security_protocol", "telnet")], "22023", "security_protocol"),
+            (&[("schema", "{}")], "22023", "format avro alone"),
+            (&[("schema_registry", "http://r")], "0A000", "schema registry"),
+            (&[("sasl_password", "secret:kafka")], "0A000", "secret"),
+            (&[("paused", "perhaps")], "22023", "true or false"),
+        ];
+        for (more, sqlstate, said) in cases {
+            let error = with(more).expect_err("is wrong");
+            assert_eq!(error.sqlstate(), sqlstate, "{more:?}");
+            assert!(error.message().contains(said), "{more:?}: {}", error.message());
+        }
+        for missing in 0..LEAST.len() {
+            let rest = LEAST.into_iter().enumerate().filter(|(place, _)| *place != missing);
+            let error = Options::of(rest.map(|(_, option)| option)).expect_err("is missing");
+            assert!(error.message().contains(LEAST[missing].0), "{}", error.message());
+        }
+        for brokers in ["", "a:", ":9092", "a:x", "a,,b", "a:70000"] {
+            let error = Options::of([("brokers", brokers), LEAST[1], LEAST[2]]).expect_err("is wrong");
+            assert!(error.message().contains("brokers"), "{}", error.message());
+        }
+        let registry = [LEAST[0], LEAST[1], ("format", "avro"), ("schema", r#"{"type": "record"}"#)];
+        assert!(Options::of(registry).expect_err("is no schema").message().contains("Avro schema"));
+        let error = Options::of([LEAST[0], LEAST[1], ("format", "protobuf")]).expect_err("later");
+        assert_eq!(error.sqlstate(), "0A000");
+    }
+
+    #[test]
+    fn secrets_are_in_no_error() {
+        for name in ["sasl_password", "ssl_key", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem"] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!is_secret("key") && !is_secret("sasl_username"));
+        let options = with(&[("security_protocol", "ssl"), ("ssl_key", "-----BEGIN hush")]).expect("asked later");
+        let error = options.check_client().expect_err("is no key");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
 }

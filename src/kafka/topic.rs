@@ -17,6 +17,10 @@ use super::options::{Options, Start};
 /// How long a broker may take to answer a question; a server that stops waits for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often, and how long, librdkafka is asked what the matter is.
+const HEARING_TURNS: u32 = 10;
+const HEARING_TURN: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub partition: i32,
@@ -101,7 +105,8 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         if let Some(topic) = statistics.topics.get(&self.topic) {
             let mut known = self.heard.high_watermarks.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = topic.partitions.values().filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0);
+            let own =
+                topic.partitions.values().filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0);
             known.extend(own.map(|partition| (partition.partition, partition.hi_offset)));
         }
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
@@ -132,7 +137,8 @@ impl Topic {
 
     /// The partitions that there are.
     pub fn partitions(&self) -> Result<Vec<i32>, Problem> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.name), ANSWER_TIMEOUT).map_err(|error| self.why(&error))?;
+        let metadata =
+            self.consumer.fetch_metadata(Some(&self.name), ANSWER_TIMEOUT).map_err(|error| self.why(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.name);
         match topic.map(|topic| (topic.error(), topic.partitions())) {
             Some((None, partitions)) if !partitions.is_empty() => {
@@ -238,8 +244,13 @@ impl Topic {
 
     /// What librdkafka heard on the way says more than that there was no answer.
     fn why(&self, error: &KafkaError) -> Problem {
-        // events that are waiting are heard when they are asked for
-        drop(self.consumer.poll(Duration::ZERO));
+        // what is waiting to be said is heard when it is asked for
+        for _ in 0..HEARING_TURNS {
+            if self.problem().is_some() {
+                break;
+            }
+            drop(self.consumer.poll(HEARING_TURN));
+        }
         match (Problem::of(error), self.problem()) {
             (Problem::Away(_), Some(heard)) => heard,
             (problem, _) => problem,

@@ -66,12 +66,7 @@ impl From<Error> for Trouble {
 
 impl Reader {
     /// To be made where there is a runtime.
-    pub fn new(
-        warehouse: Arc<Warehouse>,
-        stream: Arc<Stream>,
-        workspace: String,
-        stop: CancellationToken,
-    ) -> Reader {
+    pub fn new(warehouse: Arc<Warehouse>, stream: Arc<Stream>, workspace: String, stop: CancellationToken) -> Reader {
         let field = |column: &granary_catalog::Column| Field::new(&column.name, column.data_type.clone(), true);
         let schema = Arc::new(Schema::new(stream.columns.iter().map(field).collect::<Vec<_>>()));
         let metrics = metrics::of_stream(&workspace, &stream.header.name);
@@ -90,7 +85,11 @@ impl Reader {
                 Trouble::Topic(Problem::Failed(text)) => (ReadingState::Failing, text),
                 Trouble::Ours(error) => (ReadingState::Failing, error.to_string()),
             };
-            tracing::warn!(stream = self.stream.header.name, error = text, "a stream cannot be read, and is tried again");
+            tracing::warn!(
+                stream = self.stream.header.name,
+                error = text,
+                "a stream cannot be read, and is tried again"
+            );
             self.note(state, Some(text));
             let stopped = self.stop.cancelled();
             // the time passes or somebody stops it
@@ -157,9 +156,9 @@ impl Reader {
         let offsets: BTreeMap<i32, Option<i64>> =
             partitions.iter().map(|partition| (*partition, begins(partition))).collect();
         topic.assign(&offsets)?;
-        let figures = offsets.iter().map(|(partition, next)| {
-            (*partition, PartitionFigures { next_offset: *next, high_watermark: None })
-        });
+        let figures = offsets
+            .iter()
+            .map(|(partition, next)| (*partition, PartitionFigures { next_offset: *next, high_watermark: None }));
         let reading = Reading { state: ReadingState::Reading, partitions: figures.collect() };
         self.warehouse.ingest.note_reading(self.stream.header.id, |known| *known = reading);
         Ok(())
@@ -233,13 +232,7 @@ impl Reader {
         figures.map_or(0, |reading| reading.partitions.len())
     }
 
-    fn show(
-        &self,
-        state: ReadingState,
-        error: Option<String>,
-        positions: &Positions,
-        highs: &BTreeMap<i32, i64>,
-    ) {
+    fn show(&self, state: ReadingState, error: Option<String>, positions: &Positions, highs: &BTreeMap<i32, i64>) {
         self.warehouse.ingest.note_reading(self.stream.header.id, |reading| {
             for (partition, next) in positions {
                 reading.partitions.entry(*partition).or_default().next_offset = Some(*next);

@@ -167,9 +167,7 @@ fn cut(text: &str, most: u64) -> Result<Option<&str>> {
     match end {
         None => Ok(None),
         Some((end, _)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(&text[..end])),
-        Some(_) => {
-            Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({most})")))
-        }
+        Some(_) => Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({most})"))),
     }
 }
 
@@ -181,4 +179,103 @@ fn value_of_bytes(bytes: &[u8], data_type: &DataType) -> Result<Value> {
 
 fn in_column(error: &Error, column: &Column) -> Error {
     Error::new(error.kind(), format!("column \"{}\": {}", column.name, error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use granary_catalog::{Header, Home, ObjectId, StreamIngest};
+
+    use super::*;
+
+    fn rows(options: &[(&'static str, &'static str)]) -> Rows {
+        let column = |name: &str, data_type| Column::new(name, data_type, true);
+        let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let stream = Stream {
+            header: Header::new(ObjectId(1), Home::Server, "s", "ada"),
+            columns: vec![
+                column("k", DataType::Utf8),
+                column("ts", time),
+                Column { max_length: Some(2), ..column("v", DataType::Utf8) },
+                column("n", DataType::Int32),
+            ],
+            timestamp: "ts".to_owned(),
+            deduplicate_by: Vec::new(),
+            ingest: StreamIngest::Push,
+            backfill: None,
+            depends_on: Vec::new(),
+        };
+        let least = [("brokers", "b"), ("topic", "t")];
+        let options = Options::of(least.into_iter().chain(options.iter().copied())).expect("options");
+        Rows::new(&stream, &options).expect("fit")
+    }
+
+    fn read(rows: &Rows, key: Option<&[u8]>, payload: Option<&[u8]>) -> String {
+        let (key, payload) = (key.map(<[u8]>::to_vec), payload.map(<[u8]>::to_vec));
+        let message = Message { partition: 0, offset: 0, time_us: None, key, payload };
+        match rows.read(&[message]).expect("reads").remove(0) {
+            Read::Tombstone => "tombstone".to_owned(),
+            Read::Bad(error) => format!("{} {}", error.sqlstate(), error.message()),
+            Read::Row(row) => {
+                let cell = |value: &Option<Value>| match value {
+                    None => "-".to_owned(),
+                    Some(Value::Int(number)) => number.to_string(),
+                    Some(Value::Text(text)) => text.to_string(),
+                    Some(other) => format!("{other:?}"),
+                };
+                row.iter().map(cell).collect::<Vec<_>>().join("|")
+            }
+        }
+    }
+
+    #[test]
+    fn json_is_read_by_the_names_of_columns() {
+        let rows = rows(&[("format", "json")]);
+        let read = |payload: &[u8]| read(&rows, None, Some(payload));
+        assert_eq!(read(br#"{"ts": "1970-01-01T00:00:01Z", "k": "a", "n": "7", "x": [1]}"#), "a|1000000|-|7");
+        assert_eq!(read(br#"{"ts": "1970-01-01", "v": "ab   ", "n": null}"#), "-|0|ab|-");
+        for (payload, said) in [
+            (&b""[..], "22P02 the message is no JSON object"),
+            (b"[1]", "22P02 the message is no JSON object"),
+            (b"{} {}", "22P02 the message is no JSON object"),
+            (b"\xff", "22P02 the message is no JSON object"),
+            (b"{}", "23502 null value in column \"ts\""),
+            (br#"{"ts": "1970-01-01", "n": 1.5}"#, "22P02 column \"n\""),
+            (br#"{"ts": "1970-01-01", "n": 3000000000}"#, "22003 column \"n\""),
+            (br#"{"ts": "1970-01-01", "k": 7}"#, "42804 column \"k\""),
+            (br#"{"ts": "1970-01-01", "k": "a\u0000"}"#, "22021 "),
+            (br#"{"ts": "1970-13-01"}"#, "22008 column \"ts\""),
+            (br#"{"ts": "1970-01-01", "v": "abc"}"#, "22001 value too long"),
+        ] {
+            assert!(read(payload).starts_with(said), "{}: {}", String::from_utf8_lossy(payload), read(payload));
+        }
+    }
+
+    #[test]
+    fn csv_is_one_line() {
+        let rows = rows(&[("format", "csv")]);
+        let read = |payload: &[u8]| read(&rows, None, Some(payload));
+        assert_eq!(read(b"a,1970-01-01,,7"), "a|0|-|7");
+        assert_eq!(read(b"\"a\n,b\",1970-01-01,\"\",\r\n"), "a\n,b|0||-");
+        for (payload, said) in [
+            (&b""[..], "22P04 there is no line"),
+            (b"a,1970-01-01,,7\nb,1970-01-01,,7", "22P04 there is more than one line"),
+            (b"a,1970-01-01", "22P04 the line has 2 fields, not 4"),
+            (b"\"a,1970-01-01,,7", "22P04 unterminated"),
+            (b"a,,,7", "23502 "),
+            (b"a,1970-01-01,,x", "22P02 column \"n\""),
+            (b"\xff,1970-01-01,,7", "22021 column \"k\""),
+        ] {
+            assert!(read(payload).starts_with(said), "{}: {}", String::from_utf8_lossy(payload), read(payload));
+        }
+    }
+
+    #[test]
+    fn a_key_has_a_column_of_its_own() {
+        let rows = rows(&[("format", "csv"), ("key", "n")]);
+        let line = Some(&b"a,1970-01-01,v"[..]);
+        assert_eq!(read(&rows, Some(b"12"), line), "a|0|v|12");
+        assert_eq!(read(&rows, None, line), "a|0|v|-");
+        assert!(read(&rows, Some(b"x"), line).starts_with("22P02 column \"n\""));
+        assert_eq!(read(&rows, Some(b"12"), None), "tombstone");
+    }
 }

@@ -135,8 +135,7 @@ fn check_record<'a>(schema: &str, columns: impl Iterator<Item = &'a Column>) -> 
         let (from, to) = (field.data_type(), &column.data_type);
         let loses = !from.is_integer() && to.is_integer();
         if loses || !is_same_family(from, to) {
-            let message =
-                format!("column \"{}\" has type {}, which Avro's {from} is not", column.name, type_name(to));
+            let message = format!("column \"{}\" has type {}, which Avro's {from} is not", column.name, type_name(to));
             return Err(Error::new(Kind::DatatypeMismatch, message));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+use granary::http::TlsAcceptor;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -114,6 +116,21 @@ impl Producer {
     }
 }
 
+/// A new certificate of 127.0.0.1, signed by itself, and its key, as files.
+pub fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    let output = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"])
+        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (certificate, key)
+}
+
 /// Carries connections from a port to a broker until it is cut.
 pub struct Way {
     cut: CancellationToken,
@@ -122,6 +139,15 @@ pub struct Way {
 
 impl Way {
     pub async fn open(from: u16, to: u16) -> Way {
+        Way::open_with(from, to, None).await
+    }
+
+    /// Clients come encrypted.
+    pub async fn open_tls(from: u16, to: u16, acceptor: TlsAcceptor) -> Way {
+        Way::open_with(from, to, Some(acceptor)).await
+    }
+
+    async fn open_with(from: u16, to: u16, acceptor: Option<TlsAcceptor>) -> Way {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], from))).await.expect("listens");
         let cut = CancellationToken::new();
         let until = cut.clone();
@@ -129,11 +155,17 @@ impl Way {
             let carried = until.clone();
             let accept = async move {
                 while let Ok((mut near, _)) = listener.accept().await {
-                    let until = carried.clone();
+                    let (until, acceptor) = (carried.clone(), acceptor.clone());
                     tokio::spawn(async move {
                         let carry = async {
                             let mut far = TcpStream::connect(("127.0.0.1", to)).await?;
-                            tokio::io::copy_bidirectional(&mut near, &mut far).await
+                            match acceptor {
+                                None => tokio::io::copy_bidirectional(&mut near, &mut far).await,
+                                Some(acceptor) => {
+                                    let mut near = acceptor.accept(near).await?;
+                                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                                }
+                            }
                         };
                         drop(until.run_until_cancelled(carry).await);
                     });

@@ -65,7 +65,11 @@ const GRANARY: &[(&str, &str)] = &[
          attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
-    ("metrics", "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!"),
+    (
+        "metrics",
+        "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
+      partition int4",
+    ),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",
@@ -78,10 +82,7 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\
          columns int4!,owner text!,description text",
     ),
-    (
-        "stream_partitions",
-        "schema name!,stream name!,partition int4!,next_offset int8,high_watermark int8,lag int8",
-    ),
+    ("stream_partitions", "schema name!,stream name!,partition int4!,next_offset int8,high_watermark int8,lag int8"),
     (
         "streams",
         "schema name!,name name!,type text!,timestamp text!,deduplicate_by _text!,backfill_source text,\

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::crash::Process;
 use crate::random::Random;
-use broker::{Broker, Producer, Way, certificate, client, create_topic, free_port};
+use broker::{Broker, Producer, Way, client, create_topic, free_port};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -310,8 +310,8 @@ async fn brokers_may_be_away() {
 async fn brokers_are_known_by_their_certificates() {
     let (port, advertised) = (free_port(), free_port());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (certificate, key) = certificate(folder.path(), "broker");
-    let (other, _) = certificate(folder.path(), "nobody");
+    let (certificate, key) = broker::certificate(folder.path(), "broker");
+    let (other, _) = broker::certificate(folder.path(), "nobody");
     let _broker = Broker::start_at(port, advertised, &[]);
     let acceptor = granary::http::acceptor(&certificate, &key).expect("a certificate");
     let _way = Way::open_tls(advertised, port, acceptor).await;

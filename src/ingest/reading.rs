@@ -20,7 +20,7 @@ use super::payload::{Payload, Positions, decode};
 use super::{Ingest, StreamLog, blocking};
 use crate::engine::{DeadLetter, DeadLetters, Reading, event_schema};
 use crate::error::{Error, Kind, Result, io_error};
-use crate::ingest_log::IngestLog;
+use crate::ingest_log::{Entry, IngestLog, PAYLOAD_MAX_BYTES};
 
 const LETTERS: &str = "dead_letters.json";
 const STARTS: &str = "starts.json";
@@ -63,6 +63,10 @@ struct StoredLetter {
 impl Ingest {
     /// Opens the log for the one reader of a stream.
     pub async fn open_reading(&self, stream: &Stream) -> Result<ReadLog> {
+        if self.stores.catalog.snapshot().get_as::<Stream>(stream.header.id).is_none() {
+            let message = format!("stream \"{}\" was dropped", stream.header.name);
+            return Err(Error::new(Kind::UndefinedTable, message));
+        }
         let log = self.log(stream).await?;
         let (reading, schema) = (Arc::clone(&log), event_schema(stream));
         let folder = self.folder_of(stream.header.id);
@@ -93,21 +97,25 @@ impl Ingest {
 
     /// Appends what was read up to `positions`: events, in the stream's columns, and letters, all in one entry.
     ///
-    /// After an error nobody knows whether they are stored: the reader must open the log again.
+    /// False if that is more than an entry can hold: nothing is done. After an error nobody knows whether they are stored:
+    /// the reader must open the log again.
     pub async fn append_read(
         &self,
         stream: &Stream,
         log: &mut ReadLog,
         (events, letters): (&RecordBatch, &[DeadLetter]),
         positions: Positions,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut payload = Payload::of_read(&positions, letters)?;
         payload.add(events)?;
+        if payload.bytes.len() > PAYLOAD_MAX_BYTES {
+            return Ok(false);
+        }
         let appended = self.append_entry(stream, &log.log, payload).await?;
         let end = log.log.log.end();
         log.log.kept_from.store(end - appended, Ordering::Release);
         log.positions = positions;
-        Ok(())
+        Ok(true)
     }
 
     /// Notes for those who look how far a reader is.
@@ -183,7 +191,7 @@ impl StoredLetter {
 }
 
 /// The last entry on disk, if there ever was one.
-fn last_entry(log: &IngestLog) -> Result<Option<crate::ingest_log::Entry>> {
+fn last_entry(log: &IngestLog) -> Result<Option<Entry>> {
     match log.end() {
         0 => Ok(None),
         end => log.read(end - 1)?.last().transpose(),

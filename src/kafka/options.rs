@@ -61,7 +61,7 @@ const NAMES: [&str; 17] = [
 ];
 
 /// Settings of librdkafka that are ours: what is promised of offsets hangs on them.
-const OURS: [&str; 9] = [
+const OURS: [&str; 8] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "enable.auto.commit",
@@ -70,7 +70,6 @@ const OURS: [&str; 9] = [
     "enable.partition.eof",
     "statistics.interval.ms",
     "group.instance.id",
-    "client.rack",
 ];
 
 /// Settings that would run or load programs, or are for tests.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rows::{Read, Row, Rows};
 use crate::engine::{DeadLetter, PartitionFigures, Reading, ReadingState};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ingest::{Positions, ReadLog};
 use crate::kafka::{Message, Options, Problem, Topic};
 use crate::metrics::{self, StreamMetrics};
@@ -75,6 +75,7 @@ impl Reader {
 
     /// Reads until it is stopped. Blocks.
     pub fn run(self) {
+        let mut told = String::new();
         while !self.stop.is_cancelled() {
             let trouble = match self.read() {
                 Ok(()) => break,
@@ -85,11 +86,14 @@ impl Reader {
                 Trouble::Topic(Problem::Failed(text)) => (ReadingState::Failing, text),
                 Trouble::Ours(error) => (ReadingState::Failing, error.to_string()),
             };
-            tracing::warn!(
-                stream = self.stream.header.name,
-                error = text,
-                "a stream cannot be read, and is tried again"
-            );
+            if told != text {
+                tracing::warn!(
+                    stream = self.stream.header.name,
+                    error = text,
+                    "a stream cannot be read, and is tried again"
+                );
+                told.clone_from(&text);
+            }
             self.note(state, Some(text));
             let stopped = self.stop.cancelled();
             // the time passes or somebody stops it
@@ -166,9 +170,33 @@ impl Reader {
 
     /// Puts messages into the log: events, and letters of those that are none.
     fn take(&self, rows: &Rows, log: &mut ReadLog, messages: &[Message]) -> Result<(), Trouble> {
+        let mut parts = vec![messages];
+        while let Some(part) = parts.pop() {
+            if !self.take_part(rows, log, part, None)? {
+                match part.split_at(part.len() / 2) {
+                    ([], alone) => {
+                        let error = Error::new(Kind::ConfigurationLimitExceeded, "the event is too long for the log");
+                        self.take_part(rows, log, alone, Some(&error))?;
+                    }
+                    (first, second) => parts.extend([second, first]),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for messages that fit into one entry; false if they do not. With an error all of them are letters.
+    fn take_part(
+        &self,
+        rows: &Rows,
+        log: &mut ReadLog,
+        messages: &[Message],
+        error: Option<&Error>,
+    ) -> Result<bool, Trouble> {
         let (mut good, mut from, mut letters) = (Vec::new(), Vec::new(), Vec::new());
         for (message, read) in messages.iter().zip(rows.read(messages)?) {
             match read {
+                Read::Row(_) if error.is_some() => letters.extend(error.map(|error| letter(message, error))),
                 Read::Row(row) => {
                     good.push(row);
                     from.push(message);
@@ -189,14 +217,17 @@ impl Reader {
             good = good.into_iter().enumerate().filter(|(place, _)| stays(place)).map(|(_, row)| row).collect();
             events = self.batch(&good)?;
         }
-        self.metrics.read(good.len() as u64, letters.len() as u64);
         if good.is_empty() && letters.is_empty() {
             // tombstones: to read them again after a crash is nothing
             log.positions = positions;
-            return Ok(());
+            return Ok(true);
         }
         let appended = self.warehouse.ingest.append_read(&self.stream, log, (&events, &letters), positions);
-        Ok(self.runtime.block_on(appended)?)
+        let fits = self.runtime.block_on(appended)?;
+        if fits {
+            self.metrics.read(good.len() as u64, letters.len() as u64);
+        }
+        Ok(fits)
     }
 
     fn batch(&self, rows: &[Row]) -> Result<RecordBatch> {

@@ -200,6 +200,44 @@ async fn what_is_no_event_is_a_dead_letter_once() {
     process.kill();
 }
 
+/// A byte of Avro becomes nine of an event: batches, and single messages, that are too long for an entry of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_may_be_longer_than_their_messages() {
+    let broker = Broker::start();
+    let config = client(&broker.address());
+    create_topic(&config, "t", 1).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    let create = format!(
+        r#"CREATE STREAM s (ts timestamptz, ns bigint[]) FROM KAFKA (brokers '{}', topic 't', paused = true,
+             receive.message.max.bytes = 20000000, fetch.message.max.bytes = 8000000, format avro, schema = '
+             {{"type": "record", "name": "r", "fields": [
+               {{"name": "ts", "type": {{"type": "long", "logicalType": "timestamp-micros"}}}},
+               {{"name": "ns", "type": {{"type": "array", "items": "long"}}}}]}}') TIMESTAMP ts"#,
+        broker.address()
+    );
+    run(&sql, &create).await;
+    let producer = Producer::new(config.clone().set("message.max.bytes", "8000000"));
+    for items in [900_000, 900_000, 5_000_000, 900_000, 900_000, 900_000] {
+        let message =
+            [avro_long(0), avro_long(items), vec![2; usize::try_from(items).expect("small")], vec![0]].concat();
+        producer.send("t", 0, None, Some(&message));
+    }
+    producer.flush();
+    run(&sql, &create.replace("CREATE", "CREATE OR REPLACE").replace("paused = true", "paused = false")).await;
+    until(&sql, "SELECT lag::text FROM granary.streams", "0").await;
+    assert_eq!(
+        one(&sql, "SELECT count(*)::text || ' ' || sum(cardinality(ns))::bigint::text FROM s").await,
+        "5 4500000"
+    );
+    assert_eq!(
+        one(&sql, "SELECT \"offset\"::text || ' ' || left(reason, 5) FROM granary.dead_letters").await,
+        "2 53400"
+    );
+    process.kill();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_counts_once_whenever_the_server_is_killed() {
     let broker = Broker::start();

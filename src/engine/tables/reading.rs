@@ -55,7 +55,11 @@ impl PartitionFigures {
 }
 
 impl Reading {
+    /// Of all partitions; None if one is not known, or none.
     pub fn lag(&self) -> Option<i64> {
+        if self.partitions.is_empty() {
+            return None;
+        }
         self.partitions.values().map(PartitionFigures::lag).sum()
     }
 }
@@ -161,5 +165,6 @@ mod tests {
         let reading = |partitions| Reading { partitions, ..Reading::default() };
         assert_eq!(reading(BTreeMap::from([(0, known), (1, known)])).lag(), Some(14));
         assert_eq!(reading(BTreeMap::from([(0, known), (1, unknown)])).lag(), None);
+        assert_eq!(reading(BTreeMap::new()).lag(), None);
     }
 }

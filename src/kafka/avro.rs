@@ -65,14 +65,14 @@ impl AvroRows {
                 }
             };
             let before = decoder.capacity();
-            let read = decoder.decode(framed).map_err(|error| malformed(error))?;
+            let read = decoder.decode(framed).map_err(malformed)?;
             if decoder.capacity() + 1 != before || read != framed.len() {
                 let what =
                     if read < framed.len() { "it does not end where its record does" } else { "it is cut short" };
                 return Err(malformed(what));
             }
         }
-        let batch = decoder.flush().map_err(|error| malformed(error))?.ok_or_else(|| malformed("no record"))?;
+        let batch = decoder.flush().map_err(malformed)?.ok_or_else(|| malformed("no record"))?;
         let columns = self.columns.iter().map(|column| values_in(&batch, column)).collect::<Result<Vec<_>>>()?;
         Ok((0..batch.num_rows()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect())
     }

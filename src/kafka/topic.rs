@@ -1,5 +1,6 @@
 //! The messages of a topic, from given offsets on.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,6 +124,8 @@ pub struct Topic {
     consumer: BaseConsumer<Context>,
     heard: Arc<Heard>,
     name: String,
+    /// why there is no more to read
+    ended: RefCell<Option<Problem>>,
 }
 
 impl Topic {
@@ -132,7 +135,7 @@ impl Topic {
         let context = Context { heard: Arc::clone(&heard), topic: options.topic.clone() };
         let consumer = options.client().create_with_context(context);
         let consumer = consumer.map_err(|error: KafkaError| Problem::Failed(error.to_string()))?;
-        Ok(Topic { consumer, heard, name: options.topic.clone() })
+        Ok(Topic { consumer, heard, name: options.topic.clone(), ended: RefCell::default() })
     }
 
     /// The partitions that there are.
@@ -196,8 +199,15 @@ impl Topic {
         self.consumer.assign(&assigned).map_err(|error| Problem::of(&error))
     }
 
+    /// An error is the end of it: also when no broker can be reached any more, since one that comes back without the topic,
+    /// as one does that keeps topics in memory, makes librdkafka 2.12 crash (`rd_kafka_metadata_update_op` looks for a
+    /// topic without a name) if it is still asked for more.
+    ///
     /// Messages that have arrived, some if there are any within `wait`, until they take up so many bytes.
     pub fn read(&self, wait: Duration, most_messages: usize, most_bytes: usize) -> Result<Vec<Message>, Problem> {
+        if let Some(problem) = self.ended.take() {
+            return Err(problem);
+        }
         let (mut messages, mut bytes, mut wait) = (Vec::new(), 0, wait);
         while messages.len() < most_messages && bytes < most_bytes {
             match self.consumer.poll(wait) {
@@ -213,16 +223,20 @@ impl Topic {
                     });
                     wait = Duration::ZERO;
                 }
-                Some(Err(error)) => match Problem::of(&error) {
-                    // librdkafka goes on trying
-                    problem @ Problem::Away(_) => self.heard(problem),
-                    // what came before is good
-                    problem if messages.is_empty() => return Err(problem),
-                    problem => {
+                Some(Err(error)) => {
+                    let problem = Problem::of(&error);
+                    let is_lost = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+                    if matches!(problem, Problem::Away(_)) && !is_lost {
+                        // librdkafka goes on trying
                         self.heard(problem);
+                    } else if messages.is_empty() {
+                        return Err(problem);
+                    } else {
+                        // what came before is good
+                        self.ended.replace(Some(problem));
                         break;
                     }
-                },
+                }
             }
         }
         Ok(messages)

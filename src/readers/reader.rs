@@ -113,7 +113,7 @@ impl Reader {
             return Ok(());
         }
         let topic = Topic::open(&options)?;
-        self.assign(&topic, &options, &mut log)?;
+        let mut begun = self.assign(&topic, &options, &mut log)?;
         let (mut asked, mut shown) = (Stopwatch::start(), None);
         while !self.stop.is_cancelled() {
             let messages = topic.read(WAIT, BATCH_MESSAGES, BATCH_BYTES)?;
@@ -124,6 +124,7 @@ impl Reader {
                 self.take(&rows, &mut log, &messages)?;
             }
             let highs = topic.high_watermarks();
+            check_ends(&begun, &highs)?;
             let problem = topic.problem();
             if !messages.is_empty() || shown.as_ref() != Some(&(highs.clone(), problem.clone())) {
                 let (state, error) = match problem.clone() {
@@ -138,7 +139,7 @@ impl Reader {
                 asked = Stopwatch::start();
                 // what is away will be heard of
                 if topic.partitions().is_ok_and(|partitions| partitions.len() > self.known_partitions()) {
-                    self.assign(&topic, &options, &mut log)?;
+                    begun = self.assign(&topic, &options, &mut log)?;
                 }
             }
         }
@@ -146,7 +147,12 @@ impl Reader {
     }
 
     /// Finds out where to go on in each partition, and goes there.
-    fn assign(&self, topic: &Topic, options: &Options, log: &mut ReadLog) -> Result<(), Trouble> {
+    fn assign(
+        &self,
+        topic: &Topic,
+        options: &Options,
+        log: &mut ReadLog,
+    ) -> Result<BTreeMap<i32, Option<i64>>, Trouble> {
         let partitions = topic.partitions()?;
         if log.starts.is_none() {
             let starts = topic.starts(options.start, &partitions)?;
@@ -165,7 +171,7 @@ impl Reader {
             .map(|(partition, next)| (*partition, PartitionFigures { next_offset: *next, high_watermark: None }));
         let reading = Reading { state: ReadingState::Reading, partitions: figures.collect() };
         self.warehouse.ingest.note_reading(self.stream.header.id, |known| *known = reading);
-        Ok(())
+        Ok(offsets)
     }
 
     /// Puts messages into the log: events, and letters of those that are none.
@@ -290,6 +296,20 @@ impl Reader {
             self.warehouse.ingest.note_error(id, error);
         }
     }
+}
+
+/// Refuses to wait behind the end of a partition, as if nothing had come: it has lost what it had. Not all brokers say so.
+fn check_ends(begun: &BTreeMap<i32, Option<i64>>, highs: &BTreeMap<i32, i64>) -> Result<(), Problem> {
+    for (partition, begun) in begun {
+        if let (Some(begun), Some(high)) = (begun, highs.get(partition))
+            && high < begun
+        {
+            let what =
+                format!("partition {partition} ends at offset {high}, and was to be read from offset {begun} on");
+            return Err(Problem::Failed(what));
+        }
+    }
+    Ok(())
 }
 
 /// Whether an error says that an event is wrong, rather than that something is wrong here or now.

@@ -421,3 +421,40 @@ async fn a_stream_begins_where_it_says_and_goes_on_there() {
     assert_eq!(one(&sql, "SELECT count(*)::text FROM early").await, "2");
     process.kill();
 }
+
+/// A broker that keeps its topics in memory has lost them when it is killed: what was to be read next is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_has_lost_messages_is_not_read_on_unsaid() {
+    let broker = Broker::start();
+    let port = broker.port;
+    let config = client(&broker.address());
+    let send = |letters: &str| {
+        let producer = Producer::new(&config);
+        letters.chars().for_each(|k| producer.send("t", 0, None, Some(format!("{k},2024-01-01").as_bytes())));
+        producer.flush();
+    };
+    create_topic(&config, "t", 1).await;
+    send("abc");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    run(
+        &sql,
+        &format!(
+            "CREATE STREAM s (k text, ts timestamptz) FROM KAFKA (brokers '127.0.0.1:{port}', topic 't', format csv) TIMESTAMP ts"
+        ),
+    )
+    .await;
+    let events = "SELECT string_agg(k, '' ORDER BY k) FROM s";
+    until(&sql, events, "abc").await;
+    drop(broker);
+    until(&sql, "SELECT state FROM granary.streams", "reconnecting").await;
+    let _broker = Broker::start_at(port, port, &[]);
+    create_topic(&config, "t", 1).await;
+    send("x");
+    until(&sql, "SELECT state FROM granary.streams", "failing").await;
+    let error = one(&sql, "SELECT last_error FROM granary.streams").await;
+    assert!(error.to_lowercase().contains("offset"), "{error}");
+    assert_eq!(one(&sql, events).await, "abc");
+    process.kill();
+}

@@ -69,6 +69,14 @@ impl Process {
     }
 }
 
+/// A test that fails leaves nothing running.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn day(number: i64) -> String {
     granary_sql::timestamp::format_timestamp(1_704_067_200_000_000 + number * 86_400_000_000)
 }

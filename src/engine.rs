@@ -58,6 +58,7 @@ pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, eve
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
+pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
 pub use tables::sources::{event_ids, mirror_ids};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,

@@ -36,6 +36,7 @@ use refusal::{Refusal, json_response};
 pub use features::FeatureLimits;
 pub use tls::acceptor;
 pub use tokio_rustls::TlsAcceptor;
+pub use values::value_of;
 
 /// What the port allows its clients.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,7 @@ mod consumer;
 mod flush;
 mod online;
 mod payload;
+mod reading;
 mod repeats;
 mod views;
 
@@ -30,6 +31,8 @@ use granary_catalog::{FeatureView, Object, ObjectId, Snapshot, Stream, StreamIng
 use tokio::sync::Notify;
 
 pub use self::check::{Refused, ViewCount};
+pub use self::payload::Positions;
+pub use self::reading::ReadLog;
 
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
@@ -60,6 +63,8 @@ pub struct Ingest {
     opening: tokio::sync::Mutex<()>,
     /// told when a tail has grown long
     pub wants_flush: Arc<Notify>,
+    /// told when the catalog has changed: streams that are read from elsewhere may have come or gone
+    pub changed: Arc<Notify>,
 }
 
 struct StreamLog {
@@ -67,6 +72,10 @@ struct StreamLog {
     log: IngestLog,
     /// up to which offset the offline store has the events
     flushed: AtomicU64,
+    /// what is in the log from here on stays there, flushed or not
+    kept_from: AtomicU64,
+    /// how many dead letters there were when they were put on disk
+    letters_kept: AtomicU64,
     /// held by who flushes, or sets marks
     flushing: tokio::sync::Mutex<()>,
     /// held by the consumer, from its look at the catalog on
@@ -84,6 +93,7 @@ impl Ingest {
             logs: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             wants_flush: Arc::default(),
+            changed: Arc::default(),
         }
     }
 
@@ -110,9 +120,7 @@ impl Ingest {
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
     /// entry, which has some megabytes, are there all or none; of more an error may leave the first ones.
     pub async fn append(&self, stream: &Stream, mut rows: BatchStream) -> Result<u64> {
-        if stream.ingest != StreamIngest::Push {
-            return Err(Error::internal("events were pushed to a stream that is not pushed to"));
-        }
+        check_pushed(stream)?;
         let log = self.log(stream).await?;
         let (mut payload, mut count) = (Payload::default(), 0);
         while let Some(batch) = rows.try_next().await? {
@@ -149,6 +157,7 @@ impl Ingest {
 
     /// Frees what a commit has dropped, and gives views that it has made or changed the events that there are.
     pub async fn after_change(&self, before: &Snapshot, after: &Snapshot) -> Result<()> {
+        self.changed.notify_one();
         let is_same = |object: &Arc<Object>| after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object));
         for object in before.objects().filter(|object| !is_same(object)) {
             match object.as_ref() {
@@ -209,6 +218,15 @@ impl Ingest {
         let snapshot = self.stores.catalog.snapshot();
         let known = repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us());
         known.await.inspect_err(|_| self.stores.tails.close(id))?;
+        let kept_from = match stream.ingest {
+            StreamIngest::Push => u64::MAX,
+            // the last entry says how far the reader was; who opens the log to read says where that begins
+            _ => {
+                self.open_letters(id).await?;
+                0
+            }
+        };
+        let letters_kept = self.stores.tails.dead_letters(id).total;
         let consumer = Consumer {
             stores: self.stores.clone(),
             clock: self.clock.clone(),
@@ -226,6 +244,8 @@ impl Ingest {
             id,
             log,
             flushed: AtomicU64::new(flushed),
+            kept_from: AtomicU64::new(kept_from),
+            letters_kept: AtomicU64::new(letters_kept),
             flushing: tokio::sync::Mutex::default(),
             taking,
         });
@@ -332,6 +352,17 @@ fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_u
 fn rows_at_once(batch: &RecordBatch) -> usize {
     let row_bytes = (batch.get_array_memory_size() / batch.num_rows().max(1)).max(1);
     (ENTRY_BYTES / 8 / row_bytes).max(1)
+}
+
+/// Refuses what is to be pushed to a stream that is read from elsewhere.
+pub fn check_pushed(stream: &Stream) -> Result<()> {
+    match stream.ingest {
+        StreamIngest::Push => Ok(()),
+        StreamIngest::Kafka { .. } | StreamIngest::Postgres { .. } => {
+            let message = format!("cannot write to stream \"{}\", which is read from elsewhere", stream.header.name);
+            Err(Error::new(Kind::WrongObjectType, message).with_hint("send events to where it reads them"))
+        }
+    }
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

@@ -19,6 +19,7 @@ pub mod online;
 pub mod engine;
 
 pub mod ingest;
+pub mod kafka;
 
 pub mod warehouse;
 
@@ -31,6 +32,8 @@ pub mod session;
 pub mod wire;
 
 pub mod http;
+
+pub mod readers;
 
 pub mod server;
 

@@ -98,6 +98,28 @@ impl ServiceMetrics {
     }
 }
 
+/// The counters of a stream that is read from elsewhere.
+#[derive(Debug)]
+pub struct StreamMetrics {
+    workspace: String,
+    stream: String,
+    events: AtomicU64,
+    dead_letters: AtomicU64,
+    /// messages that are still to be read, by partition
+    lags: RwLock<BTreeMap<i32, i64>>,
+}
+
+impl StreamMetrics {
+    pub fn read(&self, events: u64, dead_letters: u64) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        self.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+    }
+
+    pub fn lags(&self, partition: i32, messages: i64) {
+        self.lags.write().unwrap_or_else(PoisonError::into_inner).insert(partition, messages);
+    }
+}
+
 /// Statuses of HTTP that have a counter of their own; others are counted as the last.
 const HTTP_STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 429, 500, 503, 504];
 
@@ -114,6 +136,7 @@ struct Registry {
     services: RwLock<BTreeMap<(String, String), Arc<ServiceMetrics>>>,
     ingested: RwLock<BTreeMap<(String, String), IngestMetrics>>,
     ingest_requests: DoorMetrics,
+    streams: RwLock<Vec<Arc<StreamMetrics>>>,
     store_reads: AtomicU64,
     http_responses: [AtomicU64; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64,
@@ -124,6 +147,7 @@ static REGISTRY: Registry = Registry {
     services: RwLock::new(BTreeMap::new()),
     ingested: RwLock::new(BTreeMap::new()),
     ingest_requests: DoorMetrics::new(),
+    streams: RwLock::new(Vec::new()),
     store_reads: AtomicU64::new(0),
     http_responses: [const { AtomicU64::new(0) }; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64::new(0),
@@ -137,6 +161,24 @@ pub fn of_service(workspace: &str, service: &str) -> Arc<ServiceMetrics> {
         return Arc::clone(known);
     }
     Arc::clone(REGISTRY.services.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default())
+}
+
+/// The counters of a stream, from zero on, to be kept by its reader until it forgets them.
+pub fn of_stream(workspace: &str, stream: &str) -> Arc<StreamMetrics> {
+    let metrics = Arc::new(StreamMetrics {
+        workspace: workspace.to_owned(),
+        stream: stream.to_owned(),
+        events: AtomicU64::new(0),
+        dead_letters: AtomicU64::new(0),
+        lags: RwLock::default(),
+    });
+    REGISTRY.streams.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&metrics));
+    metrics
+}
+
+pub fn forget_stream(metrics: &Arc<StreamMetrics>) {
+    let mut streams = REGISTRY.streams.write().unwrap_or_else(PoisonError::into_inner);
+    streams.retain(|known| !Arc::ptr_eq(known, metrics));
 }
 
 /// Rows or ranges of one key that were read out of the online store.
@@ -229,6 +271,16 @@ static STORE_READS: Metric =
     Metric { name: "granary_store_reads_total", kind: "counter", help: "Keys that were read in the online store." };
 static HTTP_RESPONSES: Metric =
     Metric { name: "granary_http_responses_total", kind: "counter", help: "Answers over HTTP, by status." };
+static STREAM_MESSAGES: Metric = Metric {
+    name: "granary_stream_messages_total",
+    kind: "counter",
+    help: "Messages that streams have read since their readers began, by stream and outcome.",
+};
+static STREAM_LAG: Metric = Metric {
+    name: "granary_stream_lag",
+    kind: "gauge",
+    help: "Messages that are still to be read, by stream and partition.",
+};
 
 /// All numbers as they are now; those of one metric stand together.
 pub fn samples() -> Vec<Sample> {
@@ -275,7 +327,24 @@ pub fn samples() -> Vec<Sample> {
     for (status, count) in statuses.zip(&REGISTRY.http_responses) {
         samples.push(sample(&HTTP_RESPONSES, None, vec![("status", status)], count_of(count)));
     }
+    add_streams(&mut samples);
     samples
+}
+
+fn add_streams(samples: &mut Vec<Sample>) {
+    let streams = REGISTRY.streams.read().unwrap_or_else(PoisonError::into_inner).clone();
+    for metrics in &streams {
+        for (outcome, count) in [("event", &metrics.events), ("dead_letter", &metrics.dead_letters)] {
+            let labels = vec![("stream", metrics.stream.clone()), outcome_label(outcome)];
+            samples.push(sample(&STREAM_MESSAGES, Some(&metrics.workspace), labels, count_of(count)));
+        }
+    }
+    for metrics in &streams {
+        for (partition, lag) in metrics.lags.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let labels = vec![("stream", metrics.stream.clone()), ("partition", partition.to_string())];
+            samples.push(sample(&STREAM_LAG, Some(&metrics.workspace), labels, *lag as f64));
+        }
+    }
 }
 
 fn outcome_label(outcome: &str) -> (&'static str, String) {
@@ -376,12 +445,19 @@ mod tests {
     fn each_metric_is_described_once() {
         of_service("unit", "described");
         ingested("unit", "described", 1, 0);
+        let stream = of_stream("unit", "described");
+        stream.read(2, 1);
+        stream.lags(0, 7);
         let text = prometheus();
         let mut described: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = described.len();
         described.sort_unstable();
         described.dedup();
-        assert_eq!((described.len(), count), (10, 10), "{text}");
+        assert_eq!((described.len(), count), (12, 12), "{text}");
+        let lag = "granary_stream_lag{workspace=\"unit\",stream=\"described\",partition=\"0\"} 7";
+        assert!(text.lines().any(|line| line == lag), "{text}");
+        forget_stream(&stream);
+        assert!(!prometheus().contains(lag));
     }
 
     #[test]

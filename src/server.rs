@@ -13,6 +13,7 @@ use crate::access::{make_verifier, random_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
+use crate::readers;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
 
@@ -110,7 +111,10 @@ impl Server {
         let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let expiry = tokio::spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = tokio::spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
+        let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
+        // what they have read is flushed with the rest
+        reading.await.map_err(|error| Error::internal("the readers' task died").with_source(error))?;
         stopped.cancel();
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;

@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use copy_in::fields_of_line;
 pub use decode::value_of_text;
 pub use scram::MockSecret;
 pub use types::{COLUMN_KEY, TABLE_OID_KEY, TYPE_KEY};

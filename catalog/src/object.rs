@@ -300,6 +300,9 @@ impl Object {
         match &mut object {
             Object::Secret(secret) => secret.value = SealedText::redacted(),
             Object::ApiKey(key) => key.digest = SealedText::redacted(),
+            Object::Stream(Stream { ingest: StreamIngest::Kafka { secrets, .. }, .. }) => {
+                secrets.iter_mut().for_each(|(_, secret)| *secret = SealedText::redacted());
+            }
             Object::Role(role) => {
                 if let Some(verifier) = &mut role.scram_verifier {
                     *verifier = SealedText::redacted();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::source::{Source, is_word};
 
@@ -10,10 +10,11 @@ const BLANK: &str = "'***'";
 /// In place of a text that says a secret and cannot be read.
 const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
 
-/// The text with `'***'` for passwords (`PASSWORD 'x'`) and for the values of secrets (`CREATE SECRET s AS 'x'`).
+/// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), and for
+/// options of streams that are secret (`sasl_password = 'x'`).
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     let says = |word: &str| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
-    if !says("password") && !says("secret") {
+    if !says("password") && !says("secret") && !says("key") {
         return Cow::Borrowed(text);
     }
     let Ok(source) = Source::tokenize(text) else { return Cow::Borrowed(UNREADABLE) };
@@ -26,9 +27,13 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
             words.len() <= solid.len() && words.iter().zip(&solid).all(|(word, token)| is_word(&token.token, word))
         };
         let is_secret = begins(&["create", "secret"]) || begins(&["create", "or", "replace", "secret"]);
+        let is_stream = begins(&["create", "stream"])
+            || begins(&["create", "or", "replace", "stream"])
+            || begins(&["alter", "stream"]);
         for (nth, token) in solid.iter().enumerate() {
             let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
-            if is_string(&token.token) && (is_secret || behind_password) {
+            let of_secret_option = || is_stream && is_option_of(&solid[..nth]);
+            if is_string(&token.token) && (is_secret || behind_password || of_secret_option()) {
                 blanked.push_str(&text[kept..source.byte(token.span.start)]);
                 blanked.push_str(BLANK);
                 kept = source.byte(token.span.end);
@@ -37,6 +42,25 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     }
     blanked.push_str(&text[kept..]);
     Cow::Owned(blanked)
+}
+
+/// Whether the tokens end with the name of a secret option, and maybe an equals sign.
+fn is_option_of(before: &[&TokenWithSpan]) -> bool {
+    let before = match before {
+        [names @ .., last] if last.token == Token::Eq => names,
+        names => names,
+    };
+    let Some(TokenWithSpan { token: Token::Word(name), .. }) = before.last() else { return false };
+    let name = name.value.to_ascii_lowercase();
+    let is_pem_of_key = || match before {
+        [.., key, _, _] => name == "pem" && is_word(&key.token, "key"),
+        _ => false,
+    };
+    name == "ssl_key"
+        || name.contains("password")
+        || name.contains("secret")
+        || name.ends_with("key.pem")
+        || is_pem_of_key()
 }
 
 fn is_string(token: &Token) -> bool {
@@ -63,6 +87,15 @@ mod tests {
                 "alter user a encrypted password\n '***'; SELECT 'x'",
             ),
             ("ALTER ROLE ä PASSWORD $$x$$", "ALTER ROLE ä PASSWORD '***'"),
+            (
+                "CREATE STREAM s (a text) FROM KAFKA (topic 't', sasl_password = 'x', sasl.password 'y') TIMESTAMP a",
+                "CREATE STREAM s (a text) FROM KAFKA (topic 't', sasl_password = '***', sasl.password '***') TIMESTAMP a",
+            ),
+            (
+                "CREATE OR REPLACE STREAM s (a text) FROM KAFKA (ssl_key 'x', ssl.key.pem = 'y', \"ssl.key.password\" 'z', key = 'a')",
+                "CREATE OR REPLACE STREAM s (a text) FROM KAFKA (ssl_key '***', ssl.key.pem = '***', \"ssl.key.password\" '***', key = 'a')",
+            ),
+            ("SELECT 1 FROM t WHERE password = 'x'", "SELECT 1 FROM t WHERE password = 'x'"),
             ("ALTER ROLE a PASSWORD NULL", "ALTER ROLE a PASSWORD NULL"),
             ("CREATE SECRET s AS 'x' COMMENT 'y'", "CREATE SECRET s AS '***' COMMENT '***'"),
             ("create or replace secret s AS 'x'", "create or replace secret s AS '***'"),

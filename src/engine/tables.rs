@@ -4,6 +4,7 @@ pub mod events;
 pub mod export;
 pub mod files;
 pub mod pending;
+pub mod reading;
 pub mod sources;
 pub mod stored;
 pub mod system;

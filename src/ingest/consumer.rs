@@ -12,7 +12,7 @@ use super::online::item_rows;
 use super::payload::Events;
 use super::repeats::first_ones;
 use super::views::Compiled;
-use crate::engine::{ReadStores, event_schema};
+use crate::engine::{DeadLetter, ReadStores, event_schema};
 use crate::error::Result;
 use crate::ingest_log::Entry;
 use crate::time::Clock;
@@ -34,9 +34,13 @@ impl Consumer {
         // of a stream that is being dropped nobody reads
         let Some(stream) = snapshot.get_as::<Stream>(self.stream) else { return Ok(()) };
         let Some(last) = entries.last() else { return Ok(()) };
-        let events = first_ones(&self.stores.online, stream, self.events(stream, entries)?)?;
-        self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
+        let (events, letters) = self.events(stream, entries)?;
+        let events = first_ones(&self.stores.online, stream, events)?;
+        if events.num_rows() > 0 {
+            self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
+        }
         let tails = &self.stores.tails;
+        tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
         if tails.bytes(self.stream) > TAIL_BYTES {
             self.wants_flush.notify_one();
@@ -44,10 +48,17 @@ impl Consumer {
         Ok(())
     }
 
-    fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<RecordBatch> {
-        let mut events = Events::new(event_schema(stream));
-        entries.iter().try_for_each(|entry| events.add(&entry.payload, entry.offset, entry.events.get()))?;
-        events.finish()
+    /// The events of entries, and the dead letters that are not known yet.
+    fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<(RecordBatch, Vec<DeadLetter>)> {
+        let known = self.stores.tails.dead_letters_end(self.stream);
+        let (mut events, mut letters) = (Events::new(event_schema(stream)), Vec::new());
+        for entry in entries {
+            let read = events.add(&entry.payload, entry.offset, entry.events.get())?;
+            if entry.end_offset() > known {
+                letters.extend(read.into_iter().flat_map(|read| read.letters));
+            }
+        }
+        Ok((events.finish()?, letters))
     }
 
     async fn put_online(&self, snapshot: &Arc<Snapshot>, stream: &Stream, events: &RecordBatch) -> Result<()> {

@@ -47,6 +47,7 @@ impl Ingest {
         }
         let online = Arc::clone(&self.stores.online);
         blocking(move || online.sync()).await?;
+        self.keep_letters(log).await?;
         let name = events_table(log.id);
         // Plain, since the order of its files is that of the offsets
         self.stores.offline.create_table(&name, event_schema(stream), Layout::Plain).await?;
@@ -68,7 +69,11 @@ impl Ingest {
     pub async fn shorten(&self) -> Result<()> {
         let logs = self.all_opened();
         let shortened = logs.clone();
-        let remove = move || logs.iter().try_for_each(|log| log.log.remove_before(log.flushed.load(Ordering::Acquire)));
+        let remove = move || {
+            logs.iter().try_for_each(|log| {
+                log.log.remove_before(log.flushed.load(Ordering::Acquire).min(log.kept_from.load(Ordering::Acquire)))
+            })
+        };
         let removed = blocking(remove).await;
         shortened.iter().for_each(|log| self.note(log, None));
         removed

@@ -1,21 +1,36 @@
-//! Events as bytes of the ingest log. Format 1:
+//! Events as bytes of the ingest log. Format 1, of events that were pushed:
 //!
 //! ```text
 //! 1 | of every event: a count of columns, and their values as `row` writes them, in the order of the stream's columns
 //! ```
 //!
-//! A payload does not say how many events it has: the log's entry does. Columns that a stream gets later are NULL in
-//! events of before.
+//! Format 2, of events that were read from elsewhere: how far the reader was after them, and what could not be taken in,
+//! are in one entry with the events, so that no crash comes between them.
+//!
+//! ```text
+//! 2 | values: of every partition its number and next offset | values: how many dead letters
+//!   | of every dead letter, values: partition, offset, time or NULL, reason, payload, length of the whole payload
+//!   | events as in format 1
+//! ```
+//!
+//! A payload does not say how many events it has: the log's entry does. It counts dead letters, too, behind the events:
+//! their offsets are those of no event. Columns that a stream gets later are NULL in events of before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
+use crate::engine::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Reader, Value, array_of, put_values, values_of};
 
-const FORMAT: u8 = 1;
+const PUSHED: u8 = 1;
+const READ: u8 = 2;
+
+/// By partition, the offset behind the last message that was taken in.
+pub type Positions = BTreeMap<i32, i64>;
 
 /// Events on their way into one entry.
 #[derive(Default)]
@@ -25,10 +40,32 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// For events that were read up to these positions; the letters are all there will be.
+    pub fn of_read(positions: &Positions, letters: &[DeadLetter]) -> Result<Payload> {
+        let mut payload = Payload { bytes: vec![READ], events: 0 };
+        let flat = positions.iter().flat_map(|(partition, next)| [i64::from(*partition), *next]);
+        put_values(&mut payload.bytes, &flat.map(|number| Some(Value::Int(number))).collect::<Vec<_>>());
+        let integer = |number: u64| i64::try_from(number).map(Value::Int).map_err(|_| too_many());
+        put_values(&mut payload.bytes, &[Some(integer(letters.len() as u64)?)]);
+        for letter in letters {
+            let values = [
+                Some(Value::Int(letter.partition.into())),
+                Some(Value::Int(letter.offset)),
+                letter.time_us.map(Value::Int),
+                Some(Value::Text(letter.reason.as_str().into())),
+                Some(Value::Bytes(letter.payload.as_slice().into())),
+                Some(integer(letter.payload_bytes)?),
+            ];
+            put_values(&mut payload.bytes, &values);
+        }
+        payload.count(letters.len())?;
+        Ok(payload)
+    }
+
     /// Adds the rows of a batch, which has the stream's columns.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         if self.bytes.is_empty() {
-            self.bytes.push(FORMAT);
+            self.bytes.push(PUSHED);
         }
         let columns = batch.columns().iter().map(|column| values_of(column.as_ref())).collect::<Result<Vec<_>>>()?;
         let mut row = Vec::with_capacity(columns.len());
@@ -37,10 +74,92 @@ impl Payload {
             row.extend(columns.iter().map(|column| column[number].clone()));
             put_values(&mut self.bytes, &row);
         }
-        let added = u32::try_from(batch.num_rows()).ok().and_then(|added| self.events.checked_add(added));
-        self.events = added.ok_or_else(|| Error::internal("more events in an entry than can be counted"))?;
+        self.count(batch.num_rows())
+    }
+
+    fn count(&mut self, added: usize) -> Result<()> {
+        let added = u32::try_from(added).ok().and_then(|added| self.events.checked_add(added));
+        self.events = added.ok_or_else(too_many)?;
         Ok(())
     }
+}
+
+fn too_many() -> Error {
+    Error::internal("more events in an entry than can be counted")
+}
+
+/// What an entry has beside its events, if they were read from elsewhere.
+#[derive(Debug)]
+pub struct ReadPart {
+    pub letters: Vec<DeadLetter>,
+    pub positions: Positions,
+}
+
+/// Of an entry whose events were pushed: none.
+pub fn read_part(payload: &[u8], events: u32) -> Result<Option<ReadPart>> {
+    read_header(&mut Reader::new(payload), events)
+}
+
+fn read_header(reader: &mut Reader<'_>, events: u32) -> Result<Option<ReadPart>> {
+    match reader.u8()? {
+        PUSHED => Ok(None),
+        READ => {
+            let positions = read_positions(reader)?;
+            Ok(Some(ReadPart { letters: read_letters(reader, events)?, positions }))
+        }
+        _ => Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has an unknown format")
+            .with_hint("use a newer server")),
+    }
+}
+
+fn read_positions(reader: &mut Reader<'_>) -> Result<Positions> {
+    let values = reader.values()?;
+    let pair = |pair: &[Option<Value>]| match pair {
+        [Some(Value::Int(partition)), Some(Value::Int(next))] => Some((i32::try_from(*partition).ok()?, *next)),
+        _ => None,
+    };
+    let positions = values.chunks(2).map(pair).collect::<Option<Positions>>();
+    positions.ok_or_else(|| damaged("positions"))
+}
+
+/// There are no more of them than `most`.
+fn read_letters(reader: &mut Reader<'_>, most: u32) -> Result<Vec<DeadLetter>> {
+    let count = match reader.values()?.as_slice() {
+        [Some(Value::Int(count))] if (0..=i64::from(most)).contains(count) => *count,
+        _ => return Err(damaged("a count of dead letters")),
+    };
+    (0..count).map(|_| letter_of(&reader.values()?).ok_or_else(|| damaged("a dead letter"))).collect()
+}
+
+fn letter_of(values: &[Option<Value>]) -> Option<DeadLetter> {
+    let [
+        Some(Value::Int(partition)),
+        Some(Value::Int(offset)),
+        time,
+        Some(Value::Text(reason)),
+        Some(Value::Bytes(payload)),
+        Some(Value::Int(payload_bytes)),
+    ] = values
+    else {
+        return None;
+    };
+    let time_us = match time {
+        Some(Value::Int(time_us)) => Some(*time_us),
+        None => None,
+        Some(_) => return None,
+    };
+    Some(DeadLetter {
+        partition: i32::try_from(*partition).ok()?,
+        offset: *offset,
+        time_us,
+        reason: reason.to_string(),
+        payload: payload.to_vec(),
+        payload_bytes: u64::try_from(*payload_bytes).ok()?,
+    })
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(Kind::DataCorrupted, format!("an entry of an ingest log has {what} that cannot be read"))
 }
 
 /// Entries on their way into one batch.
@@ -57,13 +176,12 @@ impl Events {
         Events { schema, columns, offsets: Vec::new() }
     }
 
-    /// Adds the events of an entry.
-    pub fn add(&mut self, payload: &[u8], first_offset: u64, events: u32) -> Result<()> {
+    /// Adds the events of an entry; gives what it has beside them.
+    pub fn add(&mut self, payload: &[u8], first_offset: u64, events: u32) -> Result<Option<ReadPart>> {
         let mut reader = Reader::new(payload);
-        if reader.u8()? != FORMAT {
-            return Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has an unknown format")
-                .with_hint("use a newer server"));
-        }
+        let read = read_header(&mut reader, events)?;
+        let letters = read.as_ref().map_or(0, |read| read.letters.len());
+        let events = events - u32::try_from(letters).map_err(|_| too_many())?;
         for _ in 0..events {
             let mut row = reader.values()?.into_iter();
             self.columns.iter_mut().for_each(|column| column.push(row.next().flatten()));
@@ -73,7 +191,7 @@ impl Events {
         }
         let first = i64::try_from(first_offset).map_err(|_| Error::internal("offsets have run out"))?;
         self.offsets.extend((0..i64::from(events)).map(|place| first + place));
-        Ok(())
+        Ok(read)
     }
 
     pub fn finish(self) -> Result<RecordBatch> {
@@ -122,20 +240,56 @@ mod tests {
     /// Written by the first release with streams; never to be changed.
     const GOLDEN: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-1.bin");
 
+    fn decode(bytes: &[u8], count: u32) -> Result<(RecordBatch, Option<ReadPart>)> {
+        let mut events = Events::new(schema());
+        let part = events.add(bytes, 7, count)?;
+        Ok((events.finish()?, part))
+    }
+
     #[test]
     fn bytes_are_those_of_format_1_and_come_back() {
         let mut payload = Payload::default();
         payload.add(&events().project(&[0, 1, 2]).expect("projects")).expect("encodes");
         assert_eq!((payload.bytes.as_slice(), payload.events), (GOLDEN, 3));
-        let decode = |bytes: &[u8], count: u32| {
-            let mut events = Events::new(schema());
-            events.add(bytes, 7, count)?;
-            events.finish()
-        };
-        assert_eq!(format!("{:?}", decode(GOLDEN, 3).expect("reads")), format!("{:?}", events()));
+        let (read, part) = decode(GOLDEN, 3).expect("reads");
+        assert_eq!((format!("{read:?}"), part.is_none()), (format!("{:?}", events()), true));
         for end in 0..GOLDEN.len() {
             assert_eq!(decode(&GOLDEN[..end], 3).expect_err("cut").kind(), Kind::DataCorrupted);
         }
         assert!(decode(GOLDEN, 2).is_err());
+    }
+
+    fn letter() -> DeadLetter {
+        let (payload, reason) = (b"{".to_vec(), "22P02: no".to_owned());
+        DeadLetter { partition: 1, offset: 4, time_us: Some(-5), reason, payload, payload_bytes: 70_000 }
+    }
+
+    /// Written by the first release that read topics; never to be changed.
+    const GOLDEN_READ: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-2.bin");
+
+    #[test]
+    fn bytes_are_those_of_format_2_and_come_back() {
+        let positions = Positions::from([(0, 17), (1, 5)]);
+        let letters = [letter(), DeadLetter { time_us: None, ..letter() }];
+        let mut payload = Payload::of_read(&positions, &letters).expect("encodes");
+        payload.add(&events().project(&[0, 1, 2]).expect("projects")).expect("encodes");
+        assert_eq!((payload.bytes.as_slice(), payload.events), (GOLDEN_READ, 5));
+        let (read, part) = decode(GOLDEN_READ, 5).expect("reads");
+        assert_eq!(format!("{read:?}"), format!("{:?}", events()));
+        let part = part.expect("was read");
+        assert_eq!((part.letters.as_slice(), part.positions), (letters.as_slice(), positions));
+        for end in 0..GOLDEN_READ.len() {
+            assert_eq!(decode(&GOLDEN_READ[..end], 5).expect_err("cut").kind(), Kind::DataCorrupted);
+        }
+        for count in [1, 4, 6] {
+            assert!(decode(GOLDEN_READ, count).is_err(), "{count}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_need_no_events() {
+        let payload = Payload::of_read(&Positions::from([(0, 1)]), &[letter()]).expect("encodes");
+        let (read, part) = decode(&payload.bytes, payload.events).expect("reads");
+        assert_eq!((read.num_rows(), part.map(|part| part.letters.len())), (0, Some(1)));
     }
 }

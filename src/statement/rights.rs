@@ -4,7 +4,7 @@
 use granary_catalog::{Change, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
 use granary_sql::Statement;
 use granary_sql::name::fold;
-use granary_sql::statement::{CommentTarget, SourceOrigin};
+use granary_sql::statement::{CommentTarget, SourceOrigin, StreamOrigin};
 use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
@@ -29,7 +29,13 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             }
             check.create(ObjectKind::Source, &create.name, create.or_replace)
         }
-        Statement::CreateStream(create) => check.create(ObjectKind::Stream, &create.name, create.or_replace),
+        Statement::CreateStream(create) => {
+            if matches!(create.origin, StreamOrigin::Kafka(_)) {
+                // it says files of certificates, and where the server connects to
+                check.access.check_server_files(PredefinedRole::ReadServerFiles, "read from Kafka")?;
+            }
+            check.create(ObjectKind::Stream, &create.name, create.or_replace)
+        }
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)

@@ -1,15 +1,18 @@
 //! `CREATE STREAM`: declared with its columns; its mirror answers for the past.
 
 use arrow::compute::can_cast_types;
-use granary_catalog::{Backfill, Change, Column, ObjectKind, Source, Stream, StreamIngest};
+use granary_catalog::{Backfill, Change, Column, ObjectKind, SealedText, Source, Stream, StreamIngest};
 use granary_sql::name::fold;
 use granary_sql::statement::{CreateStream, StreamOrigin};
 use granary_sql::timestamp::parse_timestamp;
+
+use granary_sql::{OptionValue, Options, without_secrets};
 
 use super::context::{NewObject, StatementContext, check_options};
 use super::types::{self, type_name};
 use crate::engine::{OFFSET, check_time_type};
 use crate::error::{Error, Kind, Result};
+use crate::kafka::{self, AvroRows, Format};
 
 pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<()> {
     check_options(&create.options, &[])?;
@@ -38,7 +41,7 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
     }
     let ingest = match &create.origin {
         StreamOrigin::Push => StreamIngest::Push,
-        StreamOrigin::Kafka(_) => return Err(Error::not_supported("CREATE STREAM … FROM KAFKA")),
+        StreamOrigin::Kafka(options) => read_topic(options, &columns)?,
         StreamOrigin::Postgres { .. } => return Err(Error::not_supported("CREATE STREAM … FROM POSTGRES")),
     };
     let backfill = match &create.backfill {
@@ -61,12 +64,77 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
         if_not_exists: create.if_not_exists,
         options: &create.options,
         comment: create.comment.clone(),
-        statement: CreateStream { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
+        statement: without_secrets(
+            &CreateStream { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
+        )
+        .into_owned(),
     })?;
     if let Some(header) = header {
         let stream = Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, depends_on: Vec::new() };
         check_replaced(context, &stream)?;
         context.changes.push(Change::put(stream));
+    }
+    Ok(())
+}
+
+/// What is kept of `FROM KAFKA (…)`. Everything is checked that can be without asking a broker.
+fn read_topic(typed: &Options, columns: &[Column]) -> Result<StreamIngest> {
+    let (mut options, mut secrets) = (Vec::new(), Vec::new());
+    for entry in &typed.entries {
+        let value = match &entry.value {
+            OptionValue::String(text) | OptionValue::Ident(text) | OptionValue::Number(text) => text.clone(),
+            OptionValue::Bool(value) => value.to_string(),
+            OptionValue::List(_) | OptionValue::Pairs(_) => {
+                let message = format!("option \"{}\" of FROM KAFKA takes a single value", entry.name);
+                return Err(Error::new(Kind::InvalidParameterValue, message));
+            }
+        };
+        if kafka::is_secret(&entry.name) {
+            secrets.push((entry.name.clone(), SealedText::new(value)));
+        } else {
+            options.push((entry.name.clone(), value));
+        }
+    }
+    let ingest = StreamIngest::Kafka { options, secrets };
+    let read = topic_options(&ingest)?.ok_or_else(|| Error::internal("a topic is none"))?;
+    read.check_client()?;
+    if let Some(key) = &read.key {
+        let column = columns.iter().find(|column| column.name == *key).ok_or_else(|| {
+            Error::new(Kind::UndefinedColumn, format!("the stream has no column \"{key}\", which option \"key\" names"))
+        })?;
+        if column.data_type.is_nested() {
+            let message = format!("a message's key cannot be of type {}", type_name(&column.data_type));
+            return Err(Error::new(Kind::DatatypeMismatch, message));
+        }
+    }
+    if let Format::Avro { schema, .. } = &read.format {
+        check_record(schema, columns.iter().filter(|column| Some(&column.name) != read.key.as_ref()))?;
+    }
+    Ok(ingest)
+}
+
+/// What a stream says of its topic; None if it has none.
+pub fn topic_options(ingest: &StreamIngest) -> Result<Option<kafka::Options>> {
+    let StreamIngest::Kafka { options, secrets } = ingest else { return Ok(None) };
+    let shown = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let sealed = secrets.iter().map(|(name, value)| (name.as_str(), value.expose()));
+    kafka::Options::of(shown.chain(sealed)).map(Some)
+}
+
+/// The records have every column, in a type that loses nothing but by an error. More fields are fine.
+fn check_record<'a>(schema: &str, columns: impl Iterator<Item = &'a Column>) -> Result<()> {
+    let record = AvroRows::check(schema)?;
+    for column in columns {
+        let Ok(field) = record.field_with_name(&column.name) else {
+            let message = format!("the Avro schema has no field \"{}\", which the stream has", column.name);
+            return Err(Error::new(Kind::UndefinedColumn, message));
+        };
+        let (from, to) = (field.data_type(), &column.data_type);
+        let loses = !from.is_integer() && to.is_integer();
+        if loses || !is_same_family(from, to) {
+            let message = format!("column \"{}\" has type {}, which Avro's {from} is not", column.name, type_name(to));
+            return Err(Error::new(Kind::DatatypeMismatch, message));
+        }
     }
     Ok(())
 }
@@ -77,13 +145,21 @@ fn check_replaced(context: &StatementContext, stream: &Stream) -> Result<()> {
     let is_same = before.columns == stream.columns
         && before.timestamp == stream.timestamp
         && before.deduplicate_by == stream.deduplicate_by
-        && before.ingest == stream.ingest
+        && is_same_origin(&before.ingest, &stream.ingest)
         && before.backfill == stream.backfill;
     if is_same || !context.warehouse.ingest.has_events(stream.header.id) {
         return Ok(());
     }
     Err(Error::not_supported(format!("CREATE OR REPLACE STREAM \"{}\", which has events,", stream.header.name))
         .with_hint("make a new stream under another name"))
+}
+
+/// Offsets are those of a topic. How it is reached and read may change.
+fn is_same_origin(before: &StreamIngest, after: &StreamIngest) -> bool {
+    match (topic_options(before), topic_options(after)) {
+        (Ok(Some(before)), Ok(Some(after))) => before.topic == after.topic,
+        _ => before == after,
+    }
 }
 
 fn granary_sql_error(error: impl std::fmt::Display) -> Error {

@@ -23,6 +23,7 @@ use crate::engine::{
     insert_input, is_system_schema, max_length, run, table_id,
 };
 use crate::error::{Error, Kind, Result};
+use crate::ingest::check_pushed;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::row::normalize_type;
 use crate::warehouse::STAGED;
@@ -221,6 +222,7 @@ impl Target {
 
     /// Every event has a time.
     fn of_stream(stream: &Stream) -> Result<Target> {
+        check_pushed(stream)?;
         let column =
             |column: &Column| Column { nullable: column.nullable && column.name != stream.timestamp, ..column.clone() };
         let columns = stream.columns.iter().map(column).collect();

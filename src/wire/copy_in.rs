@@ -19,6 +19,8 @@ use crate::error::{Error, Kind, Result};
 use crate::session::{CallRows, CopyForm, CopyIn};
 use rows::CopyRows;
 
+pub use lines::fields_of_line;
+
 /// How many batches may wait for the session.
 const BATCHES_WAITING: usize = 2;
 

@@ -37,7 +37,11 @@ impl Process {
     }
 
     pub async fn connect(&self) -> Client {
-        let dsn = format!("host=127.0.0.1 port={} user=granary dbname=granary password={PASSWORD}", self.port);
+        self.connect_as("granary", PASSWORD).await
+    }
+
+    pub async fn connect_as(&self, role: &str, password: &str) -> Client {
+        let dsn = format!("host=127.0.0.1 port={} user={role} dbname=granary password={password}", self.port);
         let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connects");
         tokio::spawn(connection);
         client
@@ -62,6 +66,14 @@ impl Process {
             self.kill();
         };
         tokio::task::spawn_blocking(kill).await.expect("kills");
+    }
+}
+
+/// A test that fails leaves nothing running.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod item_spans;
+mod kafka;
 mod laws;
 mod oracle;
 mod random;

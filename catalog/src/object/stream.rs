@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Reference, Wanted, each};
-use super::{Column, Header};
+use super::{Column, Header, SealedText};
 use crate::id::ObjectId;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub enum StreamIngest {
     Push,
     Kafka {
         options: Vec<(String, String)>,
+        /// Options that nobody is shown, such as passwords.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<(String, SealedText)>,
     },
     Postgres {
         /// A connection string, or `secret:<name>`.

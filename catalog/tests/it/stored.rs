@@ -107,8 +107,13 @@ fn everything_else() -> Vec<Change> {
         }
         .into(),
         stream(ids[5], "pushed", StreamIngest::Push, Some(Backfill { source: SOURCE, until_us: -1 })).into(),
-        stream(ids[6], "kafka", StreamIngest::Kafka { options: vec![("topic".to_owned(), "tx".to_owned())] }, None)
-            .into(),
+        stream(
+            ids[6],
+            "kafka",
+            StreamIngest::Kafka { options: vec![("topic".to_owned(), "tx".to_owned())], secrets: Vec::new() },
+            None,
+        )
+        .into(),
         stream(
             ids[7],
             "captured",

@@ -18,6 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use granary_catalog::{ObjectId, Stream};
 
+use super::reading::{DeadLetters, Reading};
 use super::stored::version_table;
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Result};
@@ -72,11 +73,17 @@ pub struct StreamFigures {
     pub flushed_offset: u64,
     pub log_bytes: u64,
     pub last_error: Option<String>,
+    /// of a stream whose events are read from elsewhere
+    pub reading: Option<Reading>,
 }
 
 /// The tails of all streams that have any events.
 #[derive(Debug, Default)]
-pub struct EventTails(RwLock<HashMap<u64, Tail>>, Mutex<HashMap<u64, StreamFigures>>);
+pub struct EventTails(
+    RwLock<HashMap<u64, Tail>>,
+    Mutex<HashMap<u64, StreamFigures>>,
+    pub(super) Mutex<HashMap<u64, DeadLetters>>,
+);
 
 impl EventTails {
     pub fn of(&self, stream: ObjectId) -> Option<Tail> {
@@ -102,6 +109,7 @@ impl EventTails {
     }
 
     pub fn close(&self, stream: ObjectId) {
+        self.close_letters(stream);
         self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
     }

@@ -126,6 +126,17 @@ pub fn fields(line: &[u8], format: &CopyFormat) -> Result<Vec<Option<Vec<u8>>>> 
     if format.is_csv { csv_fields(line, format) } else { Ok(text_fields(line, format)) }
 }
 
+/// The fields of bytes that are one line, with or without its end.
+pub fn fields_of_line(bytes: &[u8], format: &CopyFormat) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut lines = Lines::new(format.clone());
+    lines.push(bytes);
+    let line = lines.next(true)?.ok_or_else(|| Error::new(Kind::BadCopyFormat, "there is no line"))?;
+    match lines.next(true)? {
+        Some(_) => Err(Error::new(Kind::BadCopyFormat, "there is more than one line")),
+        None => fields(&line, format),
+    }
+}
+
 fn text_fields(line: &[u8], format: &CopyFormat) -> Vec<Option<Vec<u8>>> {
     let mut fields = Vec::new();
     let mut start = 0;

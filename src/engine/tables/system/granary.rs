@@ -7,6 +7,7 @@ mod definitions;
 mod features;
 mod jobs;
 mod metrics;
+mod streams;
 
 use granary_catalog::{Header, Object};
 
@@ -20,6 +21,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "audit_log" => audit::audit_log(context, rows),
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
+        "dead_letters" => streams::dead_letters(context, rows),
         "entities" => definitions::entities(context, rows),
         "expiry" => features::expiry(context, rows),
         "feature_tables" => features::feature_tables(context, rows),
@@ -39,7 +41,8 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             Ok(())
         }
         "sources" => definitions::sources(context, rows),
-        "streams" => definitions::streams(context, rows),
+        "stream_partitions" => streams::stream_partitions(context, rows),
+        "streams" => streams::streams(context, rows),
         "tables" => definitions::tables(context, rows),
         "views" => definitions::views(context, rows),
         other => Err(Error::internal(format!("granary.{other} is listed but not filled"))),

@@ -22,6 +22,11 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,name name!,version int8!,rows int8!,bytes int8!,created_at timestamptz!,created_by text!,\
          query text!,catalog_version int8!,job int8,settings _text!,is_newest bool!,owner text!,description text",
     ),
+    (
+        "dead_letters",
+        "schema name!,stream name!,partition int4!,\"offset\" int8!,timestamp timestamptz,reason text!,payload bytea!,\
+         payload_bytes int8!",
+    ),
     ("entities", "schema name!,name name!,join_keys _text!,types _text!,owner text!,description text"),
     (
         "expiry",
@@ -60,7 +65,11 @@ const GRANARY: &[(&str, &str)] = &[
          attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
-    ("metrics", "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!"),
+    (
+        "metrics",
+        "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
+      partition int4",
+    ),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",
@@ -73,11 +82,12 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\
          columns int4!,owner text!,description text",
     ),
+    ("stream_partitions", "schema name!,stream name!,partition int4!,next_offset int8,high_watermark int8,lag int8"),
     (
         "streams",
         "schema name!,name name!,type text!,timestamp text!,deduplicate_by _text!,backfill_source text,\
          backfill_until timestamptz,columns int4!,owner text!,description text,state text!,first_offset int8!,\
-         end_offset int8!,flushed_offset int8!,log_bytes int8!,last_error text",
+         end_offset int8!,flushed_offset int8!,log_bytes int8!,last_error text,lag int8,dead_letters int8!",
     ),
     ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
     ("views", "schema name!,name name!,query text!,owner text!,description text"),
@@ -180,6 +190,7 @@ pub fn data_type(type_name: &str) -> DataType {
         "float4" => DataType::Float32,
         "float8" => DataType::Float64,
         "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "bytea" => DataType::Binary,
         "interval" => DataType::Duration(TimeUnit::Microsecond),
         "int2vector" => DataType::new_list(DataType::Int16, true),
         "oidvector" => DataType::new_list(DataType::Int64, true),

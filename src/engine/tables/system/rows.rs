@@ -35,6 +35,7 @@ cell_of! {
     usize => |value| Value::Int(i64::try_from(value).unwrap_or(i64::MAX));
     f64 => |value| Value::Float(value);
     &str => |value| Value::Text(value.into());
+    Vec<u8> => |value| Value::Bytes(value.into());
     String => |value| Value::Text(value.into());
     &String => |value| Value::Text(value.as_str().into());
     Vec<String> => |value| Value::List(value.into_iter().map(|item| Some(Value::Text(item.into()))).collect());
@@ -111,6 +112,7 @@ fn nothing(data_type: &DataType) -> Option<Value> {
         DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Duration(_) => Some(Value::Int(0)),
         DataType::Float32 | DataType::Float64 => Some(Value::Float(0.0)),
         DataType::Utf8 => Some(Value::Text("".into())),
+        DataType::Binary => Some(Value::Bytes(Arc::new([]))),
         DataType::List(_) => Some(Value::List(Arc::new([]))),
         _ => None,
     }

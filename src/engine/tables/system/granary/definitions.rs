@@ -1,6 +1,6 @@
-//! What is defined besides features: entities, sources, streams, tables, views, services.
+//! What is defined besides features: entities, sources, tables, views, services.
 
-use granary_catalog::{FileFormat, Object, SourceDefinition, StreamIngest};
+use granary_catalog::{FileFormat, Object, SourceDefinition};
 
 use super::super::names::type_name;
 use super::{Rows, SystemContext, column_names, object_row, row};
@@ -46,34 +46,6 @@ fn format_name(format: FileFormat) -> &'static str {
         FileFormat::Json => "json",
         FileFormat::Delta => "delta",
     }
-}
-
-pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for object in context.objects() {
-        let Object::Stream(stream) = object else { continue };
-        let kind = match &stream.ingest {
-            StreamIngest::Push => "push",
-            StreamIngest::Kafka { .. } => "kafka",
-            StreamIngest::Postgres { .. } => "postgres",
-        };
-        let figures = context.tails.figures(stream.header.id).unwrap_or_default();
-        let source = stream.backfill.and_then(|backfill| context.scope.snapshot.get(backfill.source));
-        object_row!(context, rows, &stream.header,
-            type: kind,
-            timestamp: &stream.timestamp,
-            deduplicate_by: stream.deduplicate_by.clone(),
-            backfill_source: source.map(|source| source.name()),
-            backfill_until: stream.backfill.map(|backfill| backfill.until_us),
-            columns: stream.columns.len(),
-            state: if figures.end_offset > 0 { "open" } else { "empty" },
-            first_offset: figures.first_offset,
-            end_offset: figures.end_offset,
-            flushed_offset: figures.flushed_offset,
-            log_bytes: figures.log_bytes,
-            last_error: figures.last_error,
-        );
-    }
-    Ok(())
 }
 
 pub fn tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {

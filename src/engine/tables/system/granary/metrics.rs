@@ -21,6 +21,8 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             status: label("status"),
             le: label("le").and_then(|bound| bound.parse::<f64>().ok()),
             value: sample.value,
+            stream: label("stream"),
+            partition: label("partition").and_then(|partition| partition.parse::<i32>().ok()),
         );
     }
     Ok(())

@@ -1,0 +1,85 @@
+//! Streams: how events come in, how far that is, and what could not be taken in.
+
+use granary_catalog::{Object, StreamIngest};
+
+use super::{Rows, SystemContext, object_row, row};
+use crate::access::Asker;
+use crate::error::Result;
+
+pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::Stream(stream) = object else { continue };
+        let kind = match &stream.ingest {
+            StreamIngest::Push => "push",
+            StreamIngest::Kafka { .. } => "kafka",
+            StreamIngest::Postgres { .. } => "postgres",
+        };
+        let figures = context.tails.figures(stream.header.id).unwrap_or_default();
+        let source = stream.backfill.and_then(|backfill| context.scope.snapshot.get(backfill.source));
+        object_row!(context, rows, &stream.header,
+            type: kind,
+            timestamp: &stream.timestamp,
+            deduplicate_by: stream.deduplicate_by.clone(),
+            backfill_source: source.map(|source| source.name()),
+            backfill_until: stream.backfill.map(|backfill| backfill.until_us),
+            columns: stream.columns.len(),
+            state: match &figures.reading {
+                Some(reading) => reading.state.as_str(),
+                None if figures.end_offset > 0 => "open",
+                None => "empty",
+            },
+            first_offset: figures.first_offset,
+            end_offset: figures.end_offset,
+            flushed_offset: figures.flushed_offset,
+            log_bytes: figures.log_bytes,
+            last_error: figures.last_error,
+            lag: figures.reading.and_then(|reading| reading.lag()),
+            dead_letters: context.tails.dead_letters(stream.header.id).total,
+        );
+    }
+    Ok(())
+}
+
+pub fn stream_partitions(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::Stream(stream) = object else { continue };
+        let reading = context.tails.figures(stream.header.id).and_then(|figures| figures.reading);
+        for (partition, figures) in reading.into_iter().flat_map(|reading| reading.partitions) {
+            row!(rows,
+                schema: context.schema_of(&stream.header),
+                stream: &stream.header.name,
+                partition: partition,
+                next_offset: figures.next_offset,
+                high_watermark: figures.high_watermark,
+                lag: figures.lag(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Those of streams whose events may be read: payloads are what events are made of.
+pub fn dead_letters(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let asker = Asker::role(&context.facts.user);
+    let access = asker.access(&context.scope.snapshot);
+    for object in context.objects() {
+        let Object::Stream(stream) = object else { continue };
+        let columns = stream.columns.iter().map(|column| column.name.as_str());
+        if access.check_select(object, columns).is_err() {
+            continue;
+        }
+        for letter in context.tails.dead_letters(stream.header.id).newest {
+            row!(rows,
+                schema: context.schema_of(&stream.header),
+                stream: &stream.header.name,
+                partition: letter.partition,
+                offset: letter.offset,
+                timestamp: letter.time_us,
+                reason: &letter.reason,
+                payload: letter.payload.clone(),
+                payload_bytes: letter.payload_bytes,
+            );
+        }
+    }
+    Ok(())
+}

@@ -54,7 +54,7 @@ pub use rows::{
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
-pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table};
+pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table, stream_of_table};
 pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};

@@ -150,6 +150,11 @@ impl Ingest {
         appended.map(|_| u64::from(events.get()))
     }
 
+    /// Whether taking events of a stream is no long work: its log is open, and no view of it needs a planner.
+    pub fn is_ready(&self, snapshot: &Arc<Snapshot>, stream: ObjectId) -> bool {
+        self.compiled.is_ready(snapshot, stream) && self.opened(stream).is_some()
+    }
+
     /// Whether a stream ever had events.
     pub fn has_events(&self, stream: ObjectId) -> bool {
         self.opened(stream).is_some_and(|log| log.log.end() > 0)

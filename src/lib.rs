@@ -5,6 +5,7 @@
 pub mod config;
 pub mod error;
 pub mod metrics;
+pub mod priority;
 pub mod time;
 
 pub mod access;

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
 use cache::RowCache;
-use shard::{BATCH_ROWS, Doom, Shard, Snapshot};
+use shard::{BATCH_ROWS, Doom, Settler, Shard, Snapshot, Wanted};
 pub use spans::SpanPlan;
 
 /// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
@@ -92,7 +92,9 @@ pub struct Span {
 /// The shards. Share it by reference: writers to one shard wait for each other, readers never wait.
 #[derive(Debug)]
 pub struct OnlineStore {
-    shards: Vec<Shard>,
+    shards: Vec<Arc<Shard>>,
+    /// held for its end
+    _settler: Settler,
 }
 
 /// A time in the life of a store, by shard.
@@ -132,13 +134,16 @@ impl OnlineStore {
         let rows = RowCache::new(cache_bytes / 2);
         let rows = Arc::new(rows.map_err(|error| io_error("reserve memory for the rows of", dir, error))?);
         let of_pages = cache_bytes / 2 / count as usize;
-        let shards = (0..count)
-            .map(|number| Shard::open(shard_path(dir, number), create, of_pages, Arc::clone(&rows)))
-            .collect::<Result<Vec<Shard>>>()?;
+        let wanted = Arc::new(Wanted::default());
+        let open = |number| {
+            let (rows, wanted) = (Arc::clone(&rows), Arc::clone(&wanted));
+            Shard::open(shard_path(dir, number), create, of_pages, rows, wanted).map(Arc::new)
+        };
+        let shards = (0..count).map(open).collect::<Result<Vec<Arc<Shard>>>>()?;
         if create {
             // the shards come first: a store without this file is one whose making was cut short, and empty
             for shard in &shards {
-                if !shard.snapshot().is_empty()? {
+                if !shard.snapshot().stored.is_empty()? {
                     let missing = dir.join(META_FILE);
                     return Err(Error::new(
                         Kind::DataCorrupted,
@@ -153,7 +158,9 @@ impl OnlineStore {
         if meta.is_none_or(|meta| meta.format != FORMAT) {
             write_meta(dir, &Meta { format: FORMAT, shards: count })?;
         }
-        Ok(OnlineStore { shards })
+        let settler = Settler::start(shards.clone(), wanted);
+        let settler = settler.map_err(|error| io_error("start a thread for", dir, error))?;
+        Ok(OnlineStore { shards, _settler: settler })
     }
 
     /// Per key: replaces the stored row unless its `(ts, arrival)` is newer. Visible at return, durable after
@@ -241,7 +248,7 @@ impl OnlineStore {
 
     /// From now on items are new, for [`OnlineStore::remove_old_pushed`].
     pub fn next_generation(&self) -> Result<Generation> {
-        self.shards.iter().map(Shard::next_generation).collect::<Result<_>>().map(Generation)
+        self.shards.iter().map(|shard| shard.next_generation()).collect::<Result<_>>().map(Generation)
     }
 
     /// Removes the items from [`FIRST_PUSHED`] on that nobody has put since then, and makes all spans anew.
@@ -326,9 +333,15 @@ impl OnlineStore {
         self.on_each(|_, shard| shard.sync()).map(|_| ())
     }
 
+    /// Writes what was put and is not in the files yet; nobody sees a difference.
+    #[cfg(test)]
+    fn settle(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.settle())
+    }
+
     /// The newest committed state; cheap (one reference count per shard).
     pub fn reader(&self) -> Result<OnlineReader> {
-        Ok(OnlineReader { shards: self.shards.iter().map(Shard::snapshot).collect() })
+        Ok(OnlineReader { shards: self.shards.iter().map(|shard| shard.snapshot()).collect() })
     }
 
     fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {
@@ -382,18 +395,26 @@ impl OnlineReader {
     pub fn latest(&self, view: u64, key: &Key) -> Result<Option<Latest>> {
         metrics::read_from_store(1);
         let mut bytes = Vec::new();
-        self.shard(key).latest(view, key, &mut bytes)?.then(|| codec::read_latest(&bytes)).transpose()
+        self.shard(key).stored.latest(view, key, &mut bytes)?.then(|| codec::read_latest(&bytes)).transpose()
     }
 
     /// Appends the latest row to `out` as it is stored; gives its ts and where in `out` its values begin.
     pub fn latest_bytes(&self, view: u64, key: &Key, out: &mut Vec<u8>) -> Result<Option<(i64, usize)>> {
         metrics::read_from_store(1);
         let start = out.len();
-        if !self.shard(key).latest(view, key, out)? {
+        if !self.shard(key).stored.latest(view, key, out)? {
             return Ok(None);
         }
         let (ts_us, _) = codec::latest_order(&out[start..])?;
         Ok(Some((ts_us, start + codec::LATEST_VALUES)))
+    }
+
+    /// Makes ready for the latest rows of these keys, of which there should be some and not too many.
+    pub fn warm<'a>(&self, view: u64, keys: impl Iterator<Item = &'a Key>) {
+        // all shards share the memory for rows
+        if let Some(shard) = self.shards.first() {
+            shard.stored.warm(view, keys);
+        }
     }
 
     /// Items with a time in `times`, ascending by (time, sequence, secondary).
@@ -409,11 +430,7 @@ impl OnlineReader {
     /// The last item with a time in `times`.
     pub fn newest_item(&self, view: u64, key: &Key, times: Range<i64>) -> Result<Option<Item>> {
         metrics::read_from_store(1);
-        let prefix = codec::prefix(view, key)?;
-        let prefix_length = prefix.len();
-        self.shard(key).last(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {
-            codec::read_item(prefix_length, row_key, value)
-        })
+        self.shard(key).newest_item(view, key, times)
     }
 
     /// Whether there is anything of the key in the view.
@@ -427,23 +444,25 @@ impl OnlineReader {
         view: u64,
         key: &Key,
         times: Range<i64>,
-        mut visit: impl FnMut(Item) -> Result<()>,
+        visit: impl FnMut(Item) -> Result<()>,
     ) -> Result<()> {
         metrics::read_from_store(1);
-        let prefix = codec::prefix(view, key)?;
-        let prefix_length = prefix.len();
-        self.shard(key).scan(codec::item_bounds(prefix, times.start, times.end), |row_key, value| {
-            visit(codec::read_item(prefix_length, row_key, value)?)
-        })
+        self.shard(key).visit_items(view, key, times, visit)
     }
 
     /// The form of the spans that are kept of a key's items; `None` if there are none, as of few items.
     pub fn spans_form(&self, view: u64, key: &Key) -> Result<Option<u64>> {
-        self.shard(key).spans_form(view, key)
+        self.shard(key).stored.spans_form(view, key)
+    }
+
+    /// The times of the items of a key that its spans do not have, though they begin before and end behind them; ascending.
+    pub fn times_without_spans(&self, view: u64, key: &Key) -> Vec<i64> {
+        self.shard(key).fresh_times(view, key)
     }
 
     /// The spans of this width that start in `starts`, ascending by (start, secondary), those without one first. Only spans
-    /// of many items are kept: what lies between them is few.
+    /// of many items are kept: what lies between them is few. One that a time of [`OnlineReader::times_without_spans`] lies
+    /// in lacks an item.
     pub fn visit_spans(
         &self,
         view: u64,
@@ -453,7 +472,7 @@ impl OnlineReader {
     ) -> Result<()> {
         let prefix = codec::prefix(view, key)?;
         let bounds = codec::span_bounds(&prefix, width_us, starts.start, starts.end);
-        self.shard(key).scan(bounds, |row_key, value| {
+        self.shard(key).stored.scan(bounds, |row_key, value| {
             let (start_us, secondary) = codec::read_span_key(prefix.len(), row_key)?;
             visit(Span { start_us, secondary, payload: codec::read_span_value(value)?.1.to_vec() })
         })
@@ -461,7 +480,7 @@ impl OnlineReader {
 
     /// Every key that has something in the view, each once; ascending within a shard, not over all.
     pub fn keys(&self, view: u64) -> Result<impl Iterator<Item = Result<Key>> + use<>> {
-        let shards = self.shards.iter().map(|shard| shard.keys(view, None)).collect::<Result<Vec<_>>>()?;
+        let shards = self.shards.iter().map(|shard| shard.keys(view)).collect::<Result<Vec<_>>>()?;
         Ok(shards.into_iter().flatten())
     }
 

@@ -202,12 +202,22 @@ impl Session {
     }
 
     /// The statements of a text. More than one make up an implicit transaction.
-    pub fn split(&mut self, sql: &str) -> Result<Vec<String>> {
-        let pieces: Vec<String> = granary_sql::parse(sql)?.into_iter().map(|parsed| parsed.text).collect();
+    pub fn split(&mut self, sql: &str) -> Result<Vec<Parsed>> {
+        let pieces = granary_sql::parse(sql)?;
         if pieces.len() > 1 {
             self.transaction.begin_implicit();
         }
         Ok(pieces)
+    }
+
+    /// Describes a statement that is the whole text of a message.
+    pub fn prepare_parsed(&mut self, parsed: Parsed) -> BoxFuture<'_, Result<Prepared>> {
+        async move {
+            let text: Arc<str> = parsed.text.as_str().into();
+            let shown = self.begin(&text);
+            self.describe_statement((text, shown), Some(parsed), &[]).await
+        }
+        .boxed()
     }
 
     // Futures of statements are large, and every frame up to the connection's would hold them: they are on the heap.
@@ -223,25 +233,40 @@ impl Session {
 
     async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
         let text: Arc<str> = sql.into();
-        let shown = match without_secrets(sql) {
-            Cow::Borrowed(_) => Arc::clone(&text),
-            Cow::Owned(without) => without.into(),
-        };
-        self.activity.begin(&shown, self.warehouse.clock.now_us());
+        let shown = self.begin(&text);
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
-        let Some(parsed) = parsed.pop().map(Arc::new) else {
+        self.describe_statement((text, shown), parsed.pop(), parameter_types).await
+    }
+
+    /// Notes that a statement is being read; gives its text without what is secret.
+    fn begin(&self, text: &Arc<str>) -> Arc<str> {
+        let shown = match without_secrets(text) {
+            Cow::Borrowed(_) => Arc::clone(text),
+            Cow::Owned(without) => without.into(),
+        };
+        self.activity.begin(&shown, self.warehouse.clock.now_us());
+        shown
+    }
+
+    async fn describe_statement(
+        &mut self,
+        (text, shown): (Arc<str>, Arc<str>),
+        parsed: Option<Parsed>,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Prepared> {
+        let Some(parsed) = parsed.map(Arc::new) else {
             let description = Description { parameters: Vec::new(), columns: None };
             return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, shown, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
-        let lookup = self.prepare_lookup(&parsed.statement, sql, parameter_types).await?;
+        let lookup = self.prepare_lookup(&parsed.statement, &text, parameter_types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
             None => {
-                let (context, types) = (self.context(sql), parameter_types.to_vec());
+                let (context, types) = (self.context(&text), parameter_types.to_vec());
                 match &parsed.statement {
                     // what is planned is planned apart from the threads that listen to clients
                     Statement::Query(_) | Statement::Postgres(_) => {
@@ -304,6 +329,14 @@ impl Session {
         let token = cancel.child_token();
         let deadline = self.deadline();
         let parameters = Parameters::of_values(parameters);
+        if let Some(rows) = statement::few_events(&context, &parsed.statement, &parameters) {
+            let inserted = statement::insert_few(&mut context, parsed, rows, &token);
+            let response = stoppable(async { Ok(inserted.await) }, &cancel, &token, deadline).await?;
+            self.notices.extend(notices_of(&mut context));
+            let response = response?;
+            self.keep(context).await?;
+            return Ok(response);
+        }
         // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
         let (statement, stop) = (Arc::clone(parsed), token.clone());
         let work = self.warehouse.engine.work(Box::pin(async move {

@@ -17,6 +17,7 @@ mod option;
 mod parser;
 mod postgres;
 mod reserved;
+mod rows;
 mod secrets;
 mod signature;
 mod source;

@@ -10,6 +10,7 @@ use crate::limits::check_length;
 use crate::object_kind::ObjectKind;
 use crate::option::closest;
 use crate::postgres;
+use crate::rows::parse_constant_rows;
 use crate::source::{Slice, Source, check_nesting};
 use crate::statement::{self, Statement, role_membership, utility};
 use crate::system_time;
@@ -35,6 +36,14 @@ impl PartialEq for Parsed {
 /// The first error anywhere refuses the whole text, as in PostgreSQL.
 pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     check_length(text)?;
+    match parse_constant_rows(text, |head| parse_by_tokens(head).ok()) {
+        Some(parsed) => Ok(parsed),
+        None => parse_by_tokens(text),
+    }
+}
+
+/// The same without a short cut.
+pub(crate) fn parse_by_tokens(text: &str) -> Result<Vec<Parsed>> {
     let source = Source::tokenize(text)?;
     source.statements().iter().map(|slice| parse_slice(&source, slice)).collect()
 }

@@ -13,12 +13,12 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
 use super::error::into_datafusion;
 use crate::error::{Error, Kind, Result};
+use crate::priority::let_others_go_first;
 
 /// Batches that wait for who asked.
 const BATCHES_AHEAD: usize = 2;
@@ -97,15 +97,6 @@ impl QueryThreads {
         };
         builder.spawn_on(work, &self.handle);
         builder.build()
-    }
-}
-
-/// Lowers the priority of the thread that it runs on. Where the system forbids it, all are equal.
-fn let_others_go_first() {
-    // of 99; on Linux a niceness of 9: beside a thread of the usual priority it gets an eighth of a core
-    const PRIORITY: u8 = 23;
-    if let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) {
-        let _ = ThreadPriority::Crossplatform(priority).set_for_current();
     }
 }
 

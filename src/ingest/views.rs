@@ -79,6 +79,14 @@ impl Compiled {
         Ok(compiled)
     }
 
+    /// Whether events of the stream need no planner, as this snapshot has its views.
+    pub fn is_ready(&self, snapshot: &Arc<Snapshot>, stream: ObjectId) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&stream.0).is_some_and(|known| {
+            Arc::ptr_eq(&known.snapshot, snapshot) && known.views.iter().all(|view| view.program.is_some())
+        })
+    }
+
     pub fn forget(&self, stream: ObjectId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
     }

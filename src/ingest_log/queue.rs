@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -27,6 +27,8 @@ use crate::error::{Error, Kind, Result, io_error};
 const GROUP_BYTES: usize = 8 << 20;
 /// Groups on disk that wait for the consumer. With one, a group can be written while another is consumed.
 const GROUPS_WAITING: usize = 1;
+/// A group up to so long is consumed by the thread that has written it: to wake another one would take longer.
+const GROUP_BYTES_OF_WRITER: usize = 64 << 10;
 
 /// What the callers and the threads of a log share.
 pub(super) struct Shared {
@@ -37,6 +39,8 @@ pub(super) struct Shared {
     /// Whether the consumer has failed and not caught up since; changed under the lock of `consumption`.
     behind: AtomicBool,
     consumed: AtomicU64,
+    /// Groups that were handed to the consuming thread and that it has not finished.
+    handed_over: AtomicUsize,
     line: Mutex<Line>,
     /// Something was put in line, or it was closed.
     arrived: Condvar,
@@ -99,6 +103,7 @@ impl Caller {
 struct Group {
     entries: Vec<Entry>,
     callers: Vec<Caller>,
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -129,6 +134,7 @@ impl Shared {
             consumption: Mutex::new(Consumption { consumer, failure: None, broken: false }),
             behind: AtomicBool::new(true),
             consumed: AtomicU64::new(consumed),
+            handed_over: AtomicUsize::new(0),
             line: Mutex::default(),
             arrived: Condvar::new(),
             counters: Counters::default(),
@@ -219,7 +225,7 @@ impl Shared {
         self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         self.counters.events.fetch_add(offset - first_offset, Ordering::Relaxed);
         self.counters.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-        Some(Group { entries, callers })
+        Some(Group { entries, callers, bytes: buffer.len() })
     }
 
     /// Lets readers see what is on disk.
@@ -237,7 +243,7 @@ impl Shared {
 
     /// Has a group consumed and tells its callers.
     fn finish(&self, group: Group) {
-        let Group { entries, callers } = group;
+        let Group { entries, callers, .. } = group;
         if let Err(error) = self.consume_group(&entries) {
             self.refuse(callers, &error);
             return;
@@ -425,7 +431,13 @@ fn work_until_idle(shared: &Shared) {
         let mut buffer = Vec::new();
         while let Some(waiting) = shared.take_from_line() {
             if let Some(group) = shared.write(waiting, &mut buffer) {
-                hand_over.send(group).expect("it takes groups as long as there are any");
+                // only this thread hands over, so that nothing comes before one that it consumes itself
+                if group.bytes <= GROUP_BYTES_OF_WRITER && shared.handed_over.load(Ordering::Acquire) == 0 {
+                    shared.finish(group);
+                } else {
+                    shared.handed_over.fetch_add(1, Ordering::Relaxed);
+                    hand_over.send(group).expect("it takes groups as long as there are any");
+                }
             }
             if buffer.capacity() > 2 * GROUP_BYTES {
                 buffer = Vec::new();
@@ -443,6 +455,7 @@ fn work_until_idle(shared: &Shared) {
 fn finish_all(shared: &Shared, groups: Receiver<Group>) {
     for group in groups {
         shared.finish(group);
+        shared.handed_over.fetch_sub(1, Ordering::Release);
     }
 }
 

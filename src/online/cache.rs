@@ -51,6 +51,16 @@ impl RowCache {
         Some(kept.row.is_some())
     }
 
+    /// Makes ready for [`RowCache::get`] of these keys: to wait for memory one key after the other is most of what it takes.
+    pub(super) fn warm<'a>(&self, view: u64, keys: impl Iterator<Item = &'a Key>) {
+        let mut hashes: Vec<u64> = keys.map(|key| row_id(view, key, key.stable_hash()).hash).collect();
+        hashes.sort_unstable_by_key(|hash| self.part_of(*hash));
+        let mut places = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunk_by(|a, b| self.part_of(*a) == self.part_of(*b)) {
+            self.part(hashes[0]).warm(hashes.iter().copied(), &mut places);
+        }
+    }
+
     /// Keeps the latest row that the commit `version` has written, of which no reader knows yet; `None`: it was removed.
     pub(super) fn put(&self, view: u64, key: &Key, version: u64, row: Option<&[u8]>) {
         let id = row_id(view, key, key.stable_hash());
@@ -72,8 +82,12 @@ impl RowCache {
     }
 
     fn part(&self, hash: u64) -> MutexGuard<'_, Ring> {
+        self.numbered(self.part_of(hash))
+    }
+
+    fn part_of(&self, hash: u64) -> usize {
         // the highest bits, since those below find the row in its part
-        self.numbered((hash >> 48) as usize & (self.parts.len() - 1))
+        (hash >> 48) as usize & (self.parts.len() - 1)
     }
 
     fn numbered(&self, number: usize) -> MutexGuard<'_, Ring> {

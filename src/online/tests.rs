@@ -61,7 +61,7 @@ fn nasty_keys() -> Vec<Key> {
 
 type ItemId = (u64, Key, i64, i64, Option<Value>);
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Model {
     latest: BTreeMap<(u64, Key), LatestRow>,
     items: BTreeMap<ItemId, Vec<u8>>,
@@ -123,6 +123,8 @@ fn random_writes_end_like_a_map() {
         let shards = 1 + seed as u32 % 4;
         let mut store = OnlineStore::open(dir.path(), shards, CACHE).expect("opens");
         let mut model = Model::default();
+        // readers of older states, and what they saw
+        let mut older: Vec<(OnlineReader, Model)> = Vec::new();
         let keys = nasty_keys();
         let views = [0, 1, 255, 256, u64::MAX];
         let secondaries =
@@ -193,6 +195,7 @@ fn random_writes_end_like_a_map() {
                 }
                 _ => {
                     store.sync().expect("syncs");
+                    older.drain(..).for_each(|(reader, model)| model.check(&reader, &views, &keys));
                     drop(store);
                     store = OnlineStore::open(dir.path(), 9, CACHE).expect("opens again");
                 }
@@ -200,7 +203,14 @@ fn random_writes_end_like_a_map() {
             if step % 10 == 9 {
                 model.check(&store.reader().expect("reads"), &views, &keys);
             }
+            if random.below(8) == 0 {
+                older.push((store.reader().expect("reads"), model.clone()));
+            }
+            if random.below(4) == 0 {
+                store.settle().expect("settles");
+            }
         }
+        older.drain(..).for_each(|(reader, model)| model.check(&reader, &views, &keys));
         model.check(&store.reader().expect("reads"), &views, &keys);
     }
 }
@@ -298,6 +308,9 @@ fn a_reader_sees_one_state() {
         }
         for payload in 1..=200 {
             store.put_items(1, round(payload), None).expect("puts");
+            if payload % 7 == 0 {
+                store.settle().expect("settles");
+            }
             if payload % 50 == 0 {
                 store.sync().expect("syncs");
             }

@@ -9,13 +9,16 @@ use granary_catalog::{Author, Change, Snapshot, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
-use crate::engine::{Staged, TableWrite, rows_in_order, table_id};
+use crate::engine::{Staged, TableWrite, rows_in_order, stream_of_table, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
 use crate::statement::{after_commit, feature_table, schema_of_table, stream_of_events};
 use crate::warehouse::Warehouse;
+
+/// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
+const FEW_BYTES: usize = 64 << 10;
 
 /// As ReadyForQuery says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,10 +149,21 @@ impl Transaction {
             self.rollback();
             return Ok(());
         }
+        if self.is_of_few_events() {
+            return std::mem::take(self).commit_all(warehouse, role).await;
+        }
         let (transaction, warehouse, role) = (std::mem::take(self), Arc::clone(warehouse), role.to_owned());
         let engine = Arc::clone(&warehouse.engine);
         // writing takes its time, apart from the threads that listen to clients; on the heap: it has a large state
         engine.work(Box::pin(async move { transaction.commit_all(&warehouse, &role).await })).await?
+    }
+
+    /// Whether to commit it is no long work.
+    fn is_of_few_events(&self) -> bool {
+        let is_of_few = |write: &TableWrite| {
+            write.staged.is_none() && write.held_bytes <= FEW_BYTES && stream_of_table(&write.table).is_some()
+        };
+        self.changes.is_empty() && self.writes.iter().all(is_of_few)
     }
 
     async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {

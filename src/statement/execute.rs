@@ -129,6 +129,18 @@ pub fn execute<'a>(
     .boxed()
 }
 
+/// Carries out an INSERT of rows that [`super::few_events`] has found.
+pub async fn insert_few(
+    context: &mut StatementContext,
+    parsed: &Parsed,
+    rows: (table::Target, RecordBatch),
+    cancel: &CancellationToken,
+) -> Result<Response> {
+    rights::check(context, &parsed.statement)?;
+    let n_rows = table::insert_constant(context, rows, cancel).await?;
+    Ok(Response::done(format!("INSERT 0 {n_rows}")))
+}
+
 async fn dispatch(
     context: &mut StatementContext,
     parsed: &Parsed,

@@ -1,5 +1,6 @@
 //! The simple query protocol: a text of statements, each answered before the next is looked at.
 
+use granary_sql::Parsed;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Sent};
@@ -18,18 +19,14 @@ impl Connection {
             self.session.end_implicit_transaction(true).await?;
             self.link.out.small(b'I', |_| {});
         }
-        let mut searched = 0;
-        for (index, piece) in pieces.iter().enumerate() {
-            let start = sql[searched..].find(piece.as_str()).map(|found| searched + found);
-            let is_last = index + 1 == pieces.len();
-            let shifted = |failure| match (failure, start) {
-                (Failure::Statement(error), Some(start)) => {
-                    Failure::Statement(shift(error, sql[..start].chars().count()))
-                }
-                (failure, _) => failure,
+        let last = pieces.len().saturating_sub(1);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let start = piece.offset;
+            let shifted = |failure| match failure {
+                Failure::Statement(error) => Failure::Statement(shift(error, sql[..start].chars().count())),
+                failure => failure,
             };
-            self.run(piece, is_last).await.map_err(shifted)?;
-            searched = start.map_or(searched, |start| start + piece.len());
+            self.run(piece, index == last).await.map_err(shifted)?;
             if self.link.out.is_high() {
                 self.link.flush(None).await?;
             }
@@ -39,9 +36,14 @@ impl Connection {
     }
 
     /// The last statement is only reported as complete when the transaction around all of them is committed.
-    async fn run(&mut self, piece: &str, is_last: bool) -> Outcome<()> {
+    async fn run(&mut self, piece: Parsed, is_last: bool) -> Outcome<()> {
         let token = self.registration.begin();
-        let prepared = self.link.attend_or_drop(&token, self.session.prepare(piece, &[])).await??;
+        // places in a statement count from where it begins
+        let preparing = match piece.offset {
+            0 => self.session.prepare_parsed(piece),
+            _ => self.session.prepare(&piece.text, &[]),
+        };
+        let prepared = self.link.attend_or_drop(&token, preparing).await??;
         if prepared.is_empty() {
             self.link.out.small(b'I', |_| {});
             return self.commit_if(is_last).await;

@@ -114,3 +114,45 @@ async fn check(client: &Client, acknowledged: &BTreeSet<i64>, possible: &BTreeSe
         assert!(differences.is_empty(), "{view}: {differences:?}");
     }
 }
+
+/// Events are taken as long as their log can be written, whatever the offline store does; what it lacks it gets when it is
+/// well again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_offline_store_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let process = Process::start(folder.path());
+    let client = process.connect().await;
+    let declared = "CREATE ENTITY thing (k text);
+         CREATE STREAM live (k text, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
+         CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts FEATURES (count(*) OVER (LIFETIME) AS events) AS SELECT k, ts FROM live;
+         INSERT INTO live VALUES ('a', '2024-01-01', 0)";
+    client.batch_execute(declared).await.expect("declares");
+    let logs = std::fs::read_dir(folder.path().join("ingest")).expect("lists");
+    let name = logs.map(|log| log.expect("lists").file_name()).next().expect("a log");
+    let stored = folder.path().join("offline").join(&name);
+    // a file where the table's folder would be: nothing can be written there
+    std::fs::create_dir_all(folder.path().join("offline")).expect("makes");
+    std::fs::write(&stored, "in the way").expect("writes");
+    for n in 1..100 {
+        client.batch_execute(&format!("INSERT INTO live VALUES ('a', '2024-01-01', {n})")).await.expect("inserts");
+    }
+    let seen = "SELECT events::text || ' ' || (SELECT count(*) FROM live)::text FROM v WHERE k = 'a'";
+    // stopped in order, it tries to write them and cannot
+    process.stop();
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_granary"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains(&name.to_string_lossy().into_owned()), "{told}");
+    std::fs::remove_file(&stored).expect("removes");
+    for _ in 0..2 {
+        let process = Process::start(folder.path());
+        let client = process.connect().await;
+        assert_eq!(client.query_one(seen, &[]).await.expect("reads").get::<_, String>(0), "100 100");
+        assert!(client.query("VERIFY FEATURE VIEW v", &[]).await.expect("verifies").is_empty());
+        process.stop();
+        assert!(stored.join("_delta_log").is_dir(), "the events are in the offline store");
+    }
+}

@@ -193,25 +193,35 @@ impl Lookup {
         self.answerer.n_wanted()
     }
 
-    /// What the store has for a key, by its values, as of `now_us`. Leaves the row's bytes in `read`.
+    /// A key of the view, by its values, for [`Lookup::find`]. None if one is NULL, or where that needs none.
+    pub fn key<'a>(&self, keys: &impl Fn(usize) -> Option<&'a Value>) -> Option<Key> {
+        if self.is_of_one_row() { Key::encode((0..self.view.keys.len()).map(keys)) } else { None }
+    }
+
+    /// Makes ready to find some keys.
+    pub fn warm(&self, reader: &OnlineReader, keys: &[Option<Key>]) {
+        if !self.view.is_feature_table() {
+            reader.warm(self.view.id, keys.iter().flatten());
+        }
+    }
+
+    /// What the store has for a key, also given by its values, as of `now_us`. Leaves the row's bytes in `read`.
     pub fn find<'a>(
         &self,
         reader: &OnlineReader,
-        keys: &impl Fn(usize) -> Option<&'a Value>,
+        (key, keys): (Option<&Key>, &impl Fn(usize) -> Option<&'a Value>),
         now_us: i64,
         read: &mut StoredRows,
     ) -> Result<Found> {
-        let n_keys = self.view.keys.len();
         if self.is_of_one_row() {
-            let key = Key::encode((0..n_keys).map(keys));
             let time_us = key.is_some().then_some(now_us);
             let row = match key.filter(|key| key.length().is_ok()) {
                 None => None,
-                Some(key) => self.row(reader, &key, now_us, read)?,
+                Some(key) => self.row(reader, key, now_us, read)?,
             };
             return Ok(Found::Row { row, time_us });
         }
-        let asked: Vec<Option<Value>> = (0..n_keys).map(|key| keys(key).cloned()).collect();
+        let asked: Vec<Option<Value>> = (0..self.view.keys.len()).map(|key| keys(key).cloned()).collect();
         let mut columns = vec![Vec::with_capacity(1); self.n_columns()];
         self.answer(reader, &asked, now_us, read, &mut columns)?;
         Ok(Found::Values(columns.into_iter().map(|mut column| column.pop().flatten()).collect()))
@@ -307,7 +317,7 @@ impl Lookup {
         if self.is_of_one_row() {
             read.clear();
             let keys = |key: usize| asked[key].as_ref();
-            let found = self.find(reader, &keys, now_us, read)?;
+            let found = self.find(reader, (self.key(&keys).as_ref(), &keys), now_us, read)?;
             for (column, out) in out.iter_mut().enumerate() {
                 out.push(self.cell(&found, column, &keys, read)?.to_value()?);
             }

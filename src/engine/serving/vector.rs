@@ -17,7 +17,10 @@ use crate::engine::point_in_time::{Cell, Found, Lookup, StoredRows, replace_colu
 use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
 use crate::online::OnlineReader;
-use crate::row::{Value, array_of, values_of};
+use crate::row::{Key, Value, array_of, values_of};
+
+/// So many rows' keys are looked for together: what is found of them fits into a processor's nearest cache.
+const ROWS_AT_ONCE: usize = 128;
 
 /// What is asked for: the values of the keys and of the request columns.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +56,13 @@ struct Read {
     lookup: Lookup,
     /// for each key of the view, which of the vector's it is
     keys: Vec<usize>,
+}
+
+impl Read {
+    /// By row, its key in the view.
+    fn keys_of(&self, asked: &[AskedRow]) -> Vec<Option<Key>> {
+        asked.iter().map(|row| self.lookup.key(&|key| row.keys[self.keys[key]].as_ref())).collect()
+    }
 }
 
 /// What the store has for one row that is asked for, by read.
@@ -172,16 +182,21 @@ impl Vector {
     ) -> Result<()> {
         let reader = self.reader()?;
         let mut found = FoundRows::default();
-        for row in asked {
-            found.rows.clear();
-            found.stored.clear();
-            for read in &self.reads {
-                let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
-                let rows =
-                    read.lookup.find(reader, &|key| row.keys[read.keys[key]].as_ref(), now_us, &mut found.stored)?;
-                found.rows.push(rows);
+        for asked in asked.chunks(ROWS_AT_ONCE) {
+            let keys: Vec<Vec<Option<Key>>> = self.reads.iter().map(|read| read.keys_of(asked)).collect();
+            if let Some(reader) = reader.as_ref().filter(|_| asked.len() > 1) {
+                self.reads.iter().zip(&keys).for_each(|(read, keys)| read.lookup.warm(reader, keys));
             }
-            with(row, &found)?;
+            for (number, row) in asked.iter().enumerate() {
+                found.rows.clear();
+                found.stored.clear();
+                for (read, keys) in self.reads.iter().zip(&keys) {
+                    let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
+                    let key = (keys[number].as_ref(), &|key: usize| row.keys[read.keys[key]].as_ref());
+                    found.rows.push(read.lookup.find(reader, key, now_us, &mut found.stored)?);
+                }
+                with(row, &found)?;
+            }
         }
         Ok(())
     }

@@ -26,9 +26,16 @@ use crate::error::{Error, Result};
 /// The place of an event in its stream, beside its columns.
 pub const OFFSET: &str = "_offset";
 
+const EVENTS: &str = "stream-";
+
 /// The name of a stream's events in the offline store, and of the application that writes them.
 pub fn events_table(stream: ObjectId) -> String {
-    format!("stream-{}", stream.0)
+    format!("{EVENTS}{}", stream.0)
+}
+
+/// The stream whose events have that name.
+pub fn stream_of_table(name: &str) -> Option<ObjectId> {
+    name.strip_prefix(EVENTS)?.parse().ok().map(ObjectId)
 }
 
 /// A stream's columns and [`OFFSET`].

@@ -17,6 +17,8 @@ use memmap2::{Advice, MmapMut};
 /// Rows begin at multiples of it.
 const UNIT: usize = 8;
 const HEADER: usize = 32;
+/// Bytes of memory that a processor fetches together.
+const LINE_PAIR: usize = 128;
 const NO_ROW: u32 = u32::MAX;
 /// So many old rows are written again for one that comes: whoever writes does not wait for all that was read.
 const SPARED_AT_ONCE: usize = 4;
@@ -101,6 +103,23 @@ impl Ring {
         let row = at + HEADER + header.n_key;
         let row = (header.n_row != NO_ROW).then(|| &self.memory[row..row + header.n_row as usize]);
         Some(Kept { version: header.version, row })
+    }
+
+    /// Fetches rows with these hashes into the processor's cache, all at once, since none of them waits for another.
+    pub(super) fn warm(&self, hashes: impl Iterator<Item = u64>, places: &mut Vec<usize>) {
+        places.clear();
+        let place = |hash: u64| {
+            let hash = short(hash);
+            // of rows that share a hash it may be the wrong one, which is no more than slower
+            self.places.find(spread(hash), |place| place.hash == hash).map(|place| place.at as usize * UNIT)
+        };
+        places.extend(hashes.filter_map(place));
+        let mut touched = 0;
+        for at in places.iter() {
+            // the lines of a row come in pairs
+            touched ^= self.memory[*at] ^ self.memory.get(at + LINE_PAIR).copied().unwrap_or_default();
+        }
+        std::hint::black_box(touched);
     }
 
     /// Keeps a row in the place of what was kept of it. One that is too long for the memory is not kept.

@@ -16,15 +16,21 @@ use crate::statement::execute::Parameters;
 /// A number of so many digits is a float64 exactly as it is written, however it is read.
 const EXACT_DIGITS: usize = 15;
 
-/// The rows of `INSERT … VALUES`, in the columns of the target; `None` if a planner has to make them.
+/// The rows of `INSERT … VALUES`, in the columns of the target; `None` if a planner has to make them, or to refuse them.
 pub fn constant_rows(insert: &ast::Insert, target: &Target, parameters: &Parameters) -> Option<RecordBatch> {
     let query = insert.source.as_deref()?;
     let ast::SetExpr::Values(values) = query.body.as_ref() else { return None };
-    if query.with.is_some() || query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+    if insert.on.is_some()
+        || insert.returning.is_some()
+        || query.with.is_some()
+        || query.order_by.is_some()
+        || query.limit_clause.is_some()
+        || query.fetch.is_some()
+    {
         return None;
     }
-    let places = places(insert, target)?;
     let n_rows = values.rows.len();
+    let places = places(insert, target, values.rows.first()?.content.len())?;
     let mut columns = vec![Vec::with_capacity(n_rows); target.columns.len()];
     for row in &values.rows {
         if row.content.len() != places.len() {
@@ -43,10 +49,10 @@ pub fn constant_rows(insert: &ast::Insert, target: &Target, parameters: &Paramet
     RecordBatch::try_new(Arc::clone(&schema), arrays.collect::<Option<Vec<_>>>()?).ok()
 }
 
-/// The places in the target of the columns that the values are for.
-fn places(insert: &ast::Insert, target: &Target) -> Option<Vec<usize>> {
+/// The places in the target of the columns that so many values of a row are for.
+fn places(insert: &ast::Insert, target: &Target, n_values: usize) -> Option<Vec<usize>> {
     if insert.columns.is_empty() {
-        return Some((0..target.columns.len()).collect());
+        return (n_values <= target.columns.len()).then(|| (0..n_values).collect());
     }
     let mut places = Vec::with_capacity(insert.columns.len());
     for name in &insert.columns {

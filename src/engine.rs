@@ -14,6 +14,7 @@ mod expiry;
 mod explain;
 mod folding;
 mod functions;
+mod leading_edge;
 mod literals;
 mod memory;
 mod named_keys;
@@ -39,6 +40,7 @@ pub use event_rows::{FIRST_EVENT_ARRIVAL, event_rows, rows_of_events, stream_of}
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
+pub use leading_edge::{Edge, Moment, served_from_us};
 pub use named_keys::named_keys;
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
@@ -59,7 +61,7 @@ pub use tables::export::{ExportRequest, export};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
-pub use tables::sources::{event_ids, mirror_ids};
+pub use tables::sources::{event_ids, mirror_ids, newest_event_time};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
     rows_in_order, sorted_rows, table_id, tables_of,

@@ -39,7 +39,9 @@ use self::online::{events_mark, is_live, item_rows, views_of};
 use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
-use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table};
+use crate::engine::{
+    BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table, newest_event_time,
+};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
 use crate::offline::BatchStream;
@@ -223,6 +225,7 @@ impl Ingest {
         let snapshot = self.stores.catalog.snapshot();
         let known = repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us());
         known.await.inspect_err(|_| self.stores.tails.close(id))?;
+        self.find_newest(stream, flushed).await.inspect_err(|_| self.stores.tails.close(id))?;
         let kept_from = match stream.ingest {
             StreamIngest::Push => u64::MAX,
             // the last entry says how far the reader was; who opens the log to read says where that begins
@@ -263,6 +266,24 @@ impl Ingest {
         self.note(&log, None);
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&log));
         Ok(log)
+    }
+
+    /// Looks for the newest of the events that the offline store has; those of the log are seen as they are read.
+    async fn find_newest(&self, stream: &Stream, flushed: u64) -> Result<()> {
+        let id = stream.header.id;
+        let known_us = match self.stores.online.mark(&newest_mark(id))? {
+            Some(newest) => Some(newest.cast_signed()),
+            None if flushed == 0 => None,
+            // the online store was lost
+            None => {
+                let snapshot = self.stores.catalog.snapshot();
+                newest_event_time(&planner(&self.stores, &snapshot, stream, self.clock.now_us())?, stream).await?
+            }
+        };
+        if let Some(known_us) = known_us {
+            self.stores.tails.newest_event(id).saw(known_us);
+        }
+        Ok(())
     }
 
     /// Puts the rows that a view makes of all events, from its mark on, into the online store. What comes meanwhile does
@@ -332,7 +353,7 @@ impl Ingest {
         blocking(move || {
             drop(log);
             remove_folder(&folder)?;
-            online.set_marks(&[(repeats::claims_mark(stream), None)])?;
+            online.set_marks(&[(repeats::claims_mark(stream), None), (newest_mark(stream), None)])?;
             online.remove_claims(stream.0)
         })
         .await?;
@@ -351,6 +372,11 @@ fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_u
     let search_path = schema.map(|schema| schema.name().to_owned()).into_iter().collect();
     let scope = NameScope { snapshot: Arc::clone(snapshot), workspace, search_path, asker: Asker::Server };
     Ok(QueryPlanner::new(stores.clone(), scope, now_us))
+}
+
+/// The name under which the online store keeps the time of the newest event in the offline store.
+fn newest_mark(stream: ObjectId) -> String {
+    format!("{}/newest", events_table(stream))
 }
 
 /// How many rows of a batch make up a good part of an entry.

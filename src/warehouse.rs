@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Asker;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, events_table,
-    is_named_by_objects, tables_of,
+    is_named_by_objects, served_from_us, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -114,6 +114,13 @@ impl Warehouse {
     /// The names of a workspace's newest objects, for what `asker` wants of them.
     pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>, asker: Asker) -> NameScope {
         NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, asker }
+    }
+
+    /// The earliest time that a view is served as of at `now_us` or later: before now, if its windows end at the newest event.
+    pub fn served_from_us(&self, view: &BoundView, now_us: i64) -> i64 {
+        let snapshot = self.catalog.snapshot();
+        let stream = view.depends_on.iter().copied().find(|id| snapshot.get_as::<Stream>(*id).is_some());
+        served_from_us(view, stream, &self.stores.tails, now_us)
     }
 
     /// How often, since the start, keys have left the online store for good. Who keeps answers of the store asks before

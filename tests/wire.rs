@@ -169,6 +169,7 @@ async fn applications_get_their_features() {
     features::vectors_have_values_and_what_is_known_of_them(&served).await;
     features::batches_and_queries_have_many(&served).await;
     features::mistakes_are_told_apart(&served).await;
+    features::windows_end_where_a_request_says(&served).await;
     features::long_requests_are_refused_and_the_server_goes_on(&served).await;
     features::a_connection_takes_many_requests(&served).await;
     features::a_change_of_the_catalog_is_noticed(&served).await;

@@ -215,7 +215,7 @@ impl Serving {
             return Ok(None);
         };
         let Some(asked) = self.asked(&keys, request, now_us)? else { return Ok(None) };
-        Ok(Some(self.vector.rows(&asked, now_us)?))
+        Ok(Some(self.vector.rows(&asked, now_us.into())?))
     }
 
     /// Every combination of these values, as many as are wanted; `None`: they are too many.

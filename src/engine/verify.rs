@@ -22,6 +22,7 @@ use granary_sql::name::quote;
 use granary_sql::timestamp::format_timestamp;
 
 use super::into_datafusion;
+use super::leading_edge::{Edge, Moment};
 use super::plans::run;
 use super::point_in_time::Lookup;
 use super::query::{FromSource, QueryPlanner};
@@ -84,7 +85,9 @@ impl Verification {
             None => online_keys(&reader, &view)?,
             Some(count) => sampled_keys(&planner, &reader, &view, count).await?,
         };
-        let as_of = format!("{relation} FOR SYSTEM_TIME AS OF TIMESTAMPTZ '{}'", format_timestamp(planner.now_us));
+        // where windows end at the newest event, that is the time to ask for
+        let now_us = lookup.asked_us(planner.now_us.into());
+        let as_of = format!("{relation} FOR SYSTEM_TIME AS OF TIMESTAMPTZ '{}'", format_timestamp(now_us));
         let shown: Vec<String> =
             view.output.fields().iter().map(|field| format!("f.{}", quote(field.name()))).collect();
         let shown = shown.join(", ");
@@ -97,7 +100,7 @@ impl Verification {
             let all = format!("SELECT {shown} FROM {as_of} AS f");
             replays.push(Replay { plan: planner.plan_query_text(&all).await?, only_offline: true });
         }
-        let (now_us, state) = (planner.now_us, planner.state());
+        let state = planner.state();
         Ok(Verification { view: Arc::new(view), now_us, reader, lookup, state, replays })
     }
 
@@ -146,7 +149,8 @@ impl Comparison<'_> {
             }
         }
         let asked: Vec<Vec<Option<Value>>> = rows.iter().map(|row| key_of(*row)).collect();
-        let served = self.lookup.columns(self.reader, asked.iter().map(Vec::as_slice), self.now_us)?;
+        let moment = Moment { now_us: self.now_us, edge: Some(Edge::WallClock) };
+        let served = self.lookup.columns(self.reader, asked.iter().map(Vec::as_slice), moment)?;
         let mut found = Found { keys: vec![Vec::new(); n_keys], texts: Default::default() };
         for column in n_keys..replayed.num_columns() {
             let field = self.view.output.field(column);

@@ -27,7 +27,7 @@ use super::caller;
 use super::names::{relation_named, workspace_named};
 use super::refusal::{Answered, json_response};
 use crate::access::{Asker, PUBLIC_SCHEMA};
-use crate::engine::{AskedRow, NameScope};
+use crate::engine::{AskedRow, Moment, NameScope};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Door, Outcome};
 use crate::time::Stopwatch;
@@ -107,7 +107,8 @@ impl FeatureServer {
         let rows = params.take_rows();
         let asked = rows.iter().map(|row| bound.asked_row(row, ignores_extra_fields));
         let (now_us, n_forgotten) = (self.warehouse.clock.now_us(), self.warehouse.n_forgotten());
-        let ask = Ask::new(asked.collect::<Answered<_>>()?, &params, now_us, n_forgotten);
+        let moment = Moment { now_us, edge: params.request_options.edge()? };
+        let ask = Ask::new(asked.collect::<Answered<_>>()?, &params, moment, n_forgotten);
         let answer = answer(bound, &self.cache, ask, seat).await?;
         let response = Response::new(bound, &answer, &params, watch.elapsed());
         Ok(match call {
@@ -140,7 +141,8 @@ impl FeatureServer {
         let keys = keys?;
         let rows: Vec<AskedRow> =
             keys.iter().map(|keys| AskedRow { keys: keys.clone(), request: request.clone() }).collect();
-        let answer = answer(bound, &self.cache, Ask::new(rows, &params, now_us, n_forgotten), seat).await?;
+        let moment = Moment { now_us, edge: params.request_options.edge()? };
+        let answer = answer(bound, &self.cache, Ask::new(rows, &params, moment, n_forgotten), seat).await?;
         Ok(Response::new(bound, &answer, &params, watch.elapsed()).rows_of_keys(&keys, &open))
     }
 

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
@@ -40,6 +41,9 @@ impl Consumer {
             self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
         }
         let tails = &self.stores.tails;
+        if let Some(newest_us) = newest_time(stream, &events) {
+            tails.newest_event(self.stream).saw(newest_us);
+        }
         tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
         if tails.bytes(self.stream) > TAIL_BYTES {
@@ -71,4 +75,10 @@ impl Consumer {
         }
         Ok(())
     }
+}
+
+/// The latest time of events.
+fn newest_time(stream: &Stream, events: &RecordBatch) -> Option<i64> {
+    let times = events.column_by_name(&stream.timestamp)?;
+    arrow::compute::max(times.as_primitive_opt::<TimestampMicrosecondType>()?)
 }

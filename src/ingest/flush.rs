@@ -9,7 +9,7 @@ use granary_catalog::Stream;
 
 use super::online::{events_mark, views_of};
 use super::repeats::claims_mark;
-use super::{Ingest, StreamLog, blocking};
+use super::{Ingest, StreamLog, blocking, newest_mark};
 use crate::engine::{event_schema, events_table};
 use crate::error::{Error, Result};
 use crate::offline::{Layout, Write, WriteKind};
@@ -41,6 +41,9 @@ impl Ingest {
             if is_online && self.stores.online.mark(&mark)?.is_some() {
                 marks.push((mark, Some(tail.end)));
             }
+        }
+        if let Some(newest_us) = self.stores.tails.newest_event(log.id).time_us() {
+            marks.push((newest_mark(log.id), Some(newest_us.cast_unsigned())));
         }
         if !stream.deduplicate_by.is_empty() {
             marks.push((claims_mark(log.id), Some(tail.end)));

@@ -34,7 +34,7 @@ pub async fn expire(warehouse: &Arc<Warehouse>) {
 async fn expire_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<Expired> {
     let now_us = warehouse.clock.now_us();
     let asked_us = now_us.saturating_sub(LONGEST_READ_US);
-    let before_us = useful_from_us(view, asked_us);
+    let before_us = useful_from_us(view, warehouse.served_from_us(view, asked_us));
     // where all rows are attributes that are known at once, only the newest answers, whenever that is asked
     let is_newest_enough = view.kind() == ViewKind::StreamAttributes && view.known_at.is_none();
     let superseded_us = is_newest_enough.then(|| asked_us.saturating_add(1));

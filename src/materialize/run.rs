@@ -128,7 +128,7 @@ async fn write_online(
 ) -> Result<()> {
     let view = &work.view;
     let now_us = warehouse.clock.now_us();
-    let useful = Useful { from_us: useful_from_us(view, now_us), now_us };
+    let useful = Useful { from_us: useful_from_us(view, warehouse.served_from_us(view, now_us)), now_us };
     let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
     if work.overwrite || was_tried_before(warehouse, work, job)? {

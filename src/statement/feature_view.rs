@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
-    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, LeadingEdge, ObjectId,
+    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, ObjectId,
     ObjectKind, Stream, Trigger, Window,
 };
 use granary_sql::name::fold;
@@ -101,7 +101,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         offline: options.bool("offline")?.unwrap_or(true),
         unfiltered: options.bool("unfiltered")?.unwrap_or(false),
         buckets: buckets(options)?,
-        leading_edge: LeadingEdge::WallClock,
+        leading_edge: times.leading_edge,
         compaction: times.compaction,
         cache_us: cache_age(options)?,
         known_at: known_at(&create.options, &query)?,

@@ -315,6 +315,8 @@ pub async fn mistakes_are_told_apart(served: &Served) {
         (with(fraud("u1"), "requestContextMap", json!({"amount": 1, "more": 1})), "more"),
         (with(fraud("u1"), "requestData", json!([])), "requestData"),
         (with(fraud("u1"), "requestOptions", json!({"latencyBudgetMs": 5})), "latencyBudgetMs"),
+        (with(fraud("u1"), "requestOptions", json!({"aggregationLeadingEdge": "x"})), "WALL_CLOCK_TIME"),
+        (with(fraud("u1"), "requestOptions", json!({"highWatermarkOverride": "soon"})), "highWatermarkOverride"),
         (with(fraud("u1"), "metadataOptions", json!({"includeEverything": true})), "includeEverything"),
     ];
     for (params, named) in wrong {
@@ -452,4 +454,34 @@ pub async fn what_is_not_ready_in_time_is_left_out(served: Served) {
     // its work goes on, and holds the only seat
     let (status, refused) = served.post("get-features", ask(1, json!({}))).await;
     assert_eq!((status, &refused["code"]), (429, &json!(8)), "{refused}");
+}
+
+/// Windows of tiled stream views end where a request says, if it says so.
+pub async fn windows_end_where_a_request_says(served: &Served) {
+    for statement in [
+        "CREATE STREAM clicks (user_id text, ts timestamptz) FROM PUSH TIMESTAMP ts",
+        "CREATE FEATURE VIEW by_clock ENTITY customer TIMESTAMP ts FEATURES (count(*) OVER (LAST '2 hours') AS n) \
+         WITH (aggregation_interval = '1 hour', cache = '1 hour') AS SELECT user_id, ts FROM clicks",
+        "CREATE FEATURE VIEW by_event ENTITY customer TIMESTAMP ts FEATURES (count(*) OVER (LAST '2 hours') AS n) \
+         WITH (aggregation_interval = '1 hour', leading_edge = latest_event) AS SELECT user_id, ts FROM clicks",
+        "CREATE FEATURE SERVICE edges AS by_clock, by_event",
+        "GRANT SELECT ON edges TO app",
+        "INSERT INTO clicks VALUES ('u1', '2024-01-04 08:00'), ('u1', '2024-01-04 09:30'), ('u1', '2024-01-04 10:30')",
+    ] {
+        served.run(statement).await;
+    }
+    let of = |options: Json| async move {
+        let ask = json!({"workspaceName": "granary", "featureServiceName": "edges", "joinKeyMap": {"user_id": "u1"},
+            "requestOptions": options});
+        served.answer("get-features", ask).await["result"]["features"].clone()
+    };
+    // twice: what is kept for one question is not given for another
+    for _ in 0..2 {
+        assert_eq!(of(json!({})).await, json!(["0", "2"]));
+        assert_eq!(of(json!({"aggregationLeadingEdge": "LATEST_EVENT_TIME"})).await, json!(["2", "2"]));
+        assert_eq!(of(json!({"aggregation_leading_edge": "WALL_CLOCK_TIME"})).await, json!(["0", "0"]));
+        let at = json!({"aggregationLeadingEdge": "LATEST_EVENT_TIME", "highWatermarkOverride": "2024-01-04T09:15:00Z"});
+        assert_eq!(of(at).await, json!(["1", "1"]));
+        assert_eq!(of(json!({"highWatermarkOverride": "2024-01-04T11:00:00Z"})).await, json!(["2", "2"]));
+    }
 }

@@ -18,6 +18,7 @@ use super::answer::{Answerer, Asked, KeyRows, Wanted, status};
 use super::exec::sees_whole_time;
 use super::item_spans::ItemReader;
 use super::planner::single_partition;
+use crate::engine::leading_edge::{Moment, ViewEdge};
 use crate::engine::relation::{BoundView, FeatureRelation, RowsOrigin};
 use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore, SpanPlan};
@@ -126,7 +127,7 @@ impl LookupRows {
         let keys = spine.columns()[width..].iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;
         let key_of = |row: usize| keys.iter().map(|values| values[row].clone()).collect();
         let keys: Vec<Vec<Option<Value>>> = (0..spine.num_rows()).map(key_of).collect();
-        let columns = self.lookup.columns(reader, keys.iter().map(Vec::as_slice), self.now_us)?;
+        let columns = self.lookup.columns(reader, keys.iter().map(Vec::as_slice), self.now_us.into())?;
         self.batch(&spine.columns()[..width], &columns, keys.len())
     }
 
@@ -136,7 +137,7 @@ impl LookupRows {
         let mut columns = vec![Vec::new(); lookup.answerer.n_wanted()];
         let (mut rows, mut read) = (0, StoredRows::default());
         for key in lookup.existing_keys(&reader, &any, self.now_us)? {
-            lookup.answer(&reader, &key?, self.now_us, &mut read, &mut columns)?;
+            lookup.answer(&reader, &key?, self.now_us.into(), &mut read, &mut columns)?;
             rows += 1;
         }
         self.batch(&[], &columns, rows)
@@ -161,16 +162,19 @@ pub struct Lookup {
     answerer: Answerer,
     /// what may stand for many items
     spans: Option<SpanPlan>,
+    /// where windows end, if that is not always now
+    edge: Option<ViewEdge>,
 }
 
 impl Lookup {
     /// Of the relation's `columns`. `None` where its rows are not in the online store.
     pub fn of(relation: &FeatureRelation, columns: &[usize]) -> Option<Lookup> {
-        let RowsOrigin::Online(store) = &relation.origin else { return None };
+        let RowsOrigin::Online { store, edge } = &relation.origin else { return None };
         let wanted: Vec<Wanted> = columns.iter().map(|column| relation.wanted(*column)).collect();
         let answerer = Answerer::new(&relation.view, &wanted);
         let spans = relation.view.item_spans();
-        Some(Lookup { view: Arc::clone(&relation.view), store: Arc::clone(store), answerer, spans })
+        let (view, store, edge) = (Arc::clone(&relation.view), Arc::clone(store), edge.clone());
+        Some(Lookup { view, store, answerer, spans, edge })
     }
 
     /// By wanted column, a value for every key as of `now_us`.
@@ -178,12 +182,12 @@ impl Lookup {
         &self,
         reader: &OnlineReader,
         keys: impl Iterator<Item = &'a [Option<Value>]>,
-        now_us: i64,
+        moment: Moment,
     ) -> Result<Vec<Vec<Option<Value>>>> {
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
         let mut read = StoredRows::default();
         for key in keys {
-            self.answer(reader, key, now_us, &mut read, &mut out)?;
+            self.answer(reader, key, moment, &mut read, &mut out)?;
         }
         Ok(out)
     }
@@ -205,15 +209,16 @@ impl Lookup {
         }
     }
 
-    /// What the store has for a key, also given by its values, as of `now_us`. Leaves the row's bytes in `read`.
+    /// What the store has for a key, also given by its values. Leaves the row's bytes in `read`.
     pub fn find<'a>(
         &self,
         reader: &OnlineReader,
         (key, keys): (Option<&Key>, &impl Fn(usize) -> Option<&'a Value>),
-        now_us: i64,
+        moment: Moment,
         read: &mut StoredRows,
     ) -> Result<Found> {
         if self.is_of_one_row() {
+            let now_us = moment.now_us;
             let time_us = key.is_some().then_some(now_us);
             let row = match key.filter(|key| key.length().is_ok()) {
                 None => None,
@@ -223,7 +228,7 @@ impl Lookup {
         }
         let asked: Vec<Option<Value>> = (0..self.view.keys.len()).map(|key| keys(key).cloned()).collect();
         let mut columns = vec![Vec::with_capacity(1); self.n_columns()];
-        self.answer(reader, &asked, now_us, read, &mut columns)?;
+        self.answer(reader, &asked, moment, read, &mut columns)?;
         Ok(Found::Values(columns.into_iter().map(|mut column| column.pop().flatten()).collect()))
     }
 
@@ -305,34 +310,49 @@ impl Lookup {
         self.view.is_feature_table() || !self.view.is_kept_as_items()
     }
 
+    /// The time that the view is asked for, whose windows may end at the newest event.
+    pub fn asked_us(&self, moment: Moment) -> i64 {
+        self.edge.as_ref().map_or(moment.now_us, |edge| edge.asked_us(moment))
+    }
+
     /// Appends the answer for a key to `out`, by wanted column.
     fn answer(
         &self,
         reader: &OnlineReader,
         asked: &[Option<Value>],
-        now_us: i64,
+        moment: Moment,
         read: &mut StoredRows,
         out: &mut [Vec<Option<Value>>],
     ) -> Result<()> {
         if self.is_of_one_row() {
             read.clear();
             let keys = |key: usize| asked[key].as_ref();
-            let found = self.find(reader, (self.key(&keys).as_ref(), &keys), now_us, read)?;
+            let found = self.find(reader, (self.key(&keys).as_ref(), &keys), moment, read)?;
             for (column, out) in out.iter_mut().enumerate() {
                 out.push(self.cell(&found, column, &keys, read)?.to_value()?);
             }
             return Ok(());
         }
         let key = Key::encode(asked.iter().map(Option::as_ref));
+        let asked_us = self.asked_us(moment);
         // A NULL key has the defaults of a NULL time: no window is placed, no start is compared.
-        let time = key.is_some().then_some(now_us);
+        let time = key.is_some().then_some(asked_us);
         // one that is longer than the store takes is nobody's
         let key = key.filter(|key| key.length().is_ok());
         let rows = match &key {
             None => None,
-            Some(key) => read_key(self, reader, key, now_us)?,
+            Some(key) => read_key(self, reader, key, asked_us)?,
         };
-        self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)
+        self.answerer.answer(rows.as_ref(), &Asked { keys: asked, times: &[time] }, out)?;
+        if asked_us != moment.now_us && time.is_some() {
+            // the lookup itself is as of now
+            for (wanted, out) in self.answerer.wanted().iter().zip(out) {
+                if let (Wanted::AsOf | Wanted::ValidFrom, Some(value)) = (wanted, out.last_mut()) {
+                    *value = Some(Value::Int(moment.now_us));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The one row of a key that answers, if it does.

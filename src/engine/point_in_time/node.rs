@@ -169,7 +169,7 @@ fn read_along(
         return LogicalPlanBuilder::from(input).project(exprs)?.build().map(Some);
     }
     let Some(join) = join_of(plan) else { return Ok(None) };
-    let is_of_the_past = |read: &RelationRead| !matches!(read.relation.origin, RowsOrigin::Online(_));
+    let is_of_the_past = |read: &RelationRead| !matches!(read.relation.origin, RowsOrigin::Online { .. });
     let is_as_of_now = |read: &RelationRead| read.relation.mode == ReadMode::Now;
     let fits = join.bindings == bindings
         && is_of_the_past(read)

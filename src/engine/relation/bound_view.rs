@@ -6,7 +6,9 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use granary_catalog::{AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, ViewKind};
+use granary_catalog::{
+    AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, LeadingEdge, ViewKind,
+};
 use serde_json::json;
 use twox_hash::XxHash64;
 
@@ -81,6 +83,8 @@ pub struct BoundView {
     pub known_at: Option<String>,
     pub buckets: u32,
     pub depends_on: Vec<granary_catalog::ObjectId>,
+    /// of a stream view
+    pub leading_edge: LeadingEdge,
 }
 
 impl BoundView {
@@ -129,6 +133,7 @@ impl BoundView {
             known_at: view.known_at.clone(),
             buckets: view.buckets,
             depends_on: view.depends_on.clone(),
+            leading_edge: view.leading_edge,
         })
     }
 
@@ -168,6 +173,7 @@ impl BoundView {
             known_at: None,
             buckets: table.buckets,
             depends_on: Vec::new(),
+            leading_edge: LeadingEdge::WallClock,
         })
     }
 

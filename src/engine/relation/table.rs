@@ -18,6 +18,7 @@ use super::bound_view::{BoundView, RowLayout, time_type};
 use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
 use crate::engine::event_rows::{event_rows_plan, stream_of, together};
 use crate::engine::into_datafusion;
+use crate::engine::leading_edge::ViewEdge;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
 use crate::engine::rows::{RowsRequest, is_row_by_row, rows_plan, rows_without_arrival, sorted_plan, stored_rows_plan};
@@ -41,7 +42,11 @@ pub enum ReadMode {
 /// Where the rows behind the answers come from.
 #[derive(Clone)]
 pub enum RowsOrigin {
-    Online(Arc<OnlineStore>),
+    Online {
+        store: Arc<OnlineStore>,
+        /// where windows end, if that is not always now
+        edge: Option<ViewEdge>,
+    },
     /// a plan of the view's rows, in `layout`
     Plan {
         plan: Box<LogicalPlan>,
@@ -63,7 +68,7 @@ impl RowsOrigin {
     /// For EXPLAIN.
     pub fn name(&self) -> &'static str {
         match self {
-            RowsOrigin::Online(_) => "online store",
+            RowsOrigin::Online { .. } => "online store",
             RowsOrigin::Plan { materialized: Some(_), .. } => "offline store",
             RowsOrigin::Plan { materialized: None, .. } => "source",
         }
@@ -184,7 +189,9 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
     let live = planner.scope.is_live();
     let on_demand = is_on_demand(planner)?;
     if *mode == ReadMode::Now && live && planner.from_source != FromSource::On {
-        return Ok(RowsOrigin::Online(Arc::clone(&planner.online)));
+        let stream = stream_of(planner, view).map(|stream| stream.header.id);
+        let edge = stream.and_then(|stream| ViewEdge::of(view, stream, &planner.tails));
+        return Ok(RowsOrigin::Online { store: Arc::clone(&planner.online), edge });
     }
     if on_demand && view.query.is_some() {
         if let Some(origin) = on_demand_with_events(planner, view).await? {

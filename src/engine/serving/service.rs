@@ -8,6 +8,7 @@ use granary_catalog::{Column, Feature, FeatureDefinition, Object, Snapshot};
 
 use super::vector::{AskedRow, Vector};
 use super::{Served, ServedKind};
+use crate::engine::leading_edge::Moment;
 use crate::engine::point_in_time::PRESENT;
 use crate::engine::query::QueryPlanner;
 use crate::engine::relation::{Interface, Place};
@@ -102,8 +103,8 @@ impl ServiceLookup {
     }
 
     /// Values are those of `keys` and `request`, in their order and types. All rows are out of one state of the store.
-    pub fn answer(&self, asked: &[AskedRow], now_us: i64) -> Result<ServedRows> {
-        let mut columns = self.vector.columns(asked, now_us)?;
+    pub fn answer(&self, asked: &[AskedRow], moment: Moment) -> Result<ServedRows> {
+        let mut columns = self.vector.columns(asked, moment)?;
         let own = columns.split_off(self.features.len());
         let (mut present, mut effective_us) = (Vec::with_capacity(self.n_reads), Vec::with_capacity(self.n_reads));
         for pair in own.chunks_exact(2) {

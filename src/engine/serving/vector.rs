@@ -13,6 +13,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::ValueRows;
+use crate::engine::leading_edge::Moment;
 use crate::engine::point_in_time::{Cell, Found, Lookup, StoredRows, replace_columns};
 use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Place, time_type};
 use crate::error::{Error, Result};
@@ -133,15 +134,15 @@ impl Vector {
         self.reads.first().map(|read| read.lookup.reader()).transpose()
     }
 
-    /// A row for every one that is asked for, as of `now_us`, all out of one state of the store.
-    pub fn rows(&self, asked: &[AskedRow], now_us: i64) -> Result<ValueRows> {
+    /// A row for every one that is asked for, all out of one state of the store.
+    pub fn rows(&self, asked: &[AskedRow], moment: Moment) -> Result<ValueRows> {
         if !self.steps.is_empty() {
-            return Ok(ValueRows::of_columns(&self.columns(asked, now_us)?, asked.len()));
+            return Ok(ValueRows::of_columns(&self.columns(asked, moment)?, asked.len()));
         }
         let mut rows = ValueRows::new(self.outputs.len(), asked.len());
-        self.each(asked, now_us, |row, found| {
+        self.each(asked, moment, |row, found| {
             for slot in &self.outputs {
-                self.cell(*slot, row, found, now_us)?.put(&mut rows.bytes);
+                self.cell(*slot, row, found, moment.now_us)?.put(&mut rows.bytes);
             }
             Ok(())
         })?;
@@ -149,12 +150,12 @@ impl Vector {
     }
 
     /// The same, by column.
-    pub fn columns(&self, asked: &[AskedRow], now_us: i64) -> Result<Vec<Values>> {
+    pub fn columns(&self, asked: &[AskedRow], moment: Moment) -> Result<Vec<Values>> {
         let mut slots: Vec<Values> = vec![Vec::new(); self.types.len()];
         let n_given = self.types.len() - self.steps.iter().map(|step| step.exprs.len()).sum::<usize>();
-        self.each(asked, now_us, |row, found| {
+        self.each(asked, moment, |row, found| {
             for slot in (0..n_given).filter(|slot| self.uses[*slot] > 0) {
-                slots[slot].push(self.cell(slot, row, found, now_us)?.to_value()?);
+                slots[slot].push(self.cell(slot, row, found, moment.now_us)?.to_value()?);
             }
             Ok(())
         })?;
@@ -177,7 +178,7 @@ impl Vector {
     fn each(
         &self,
         asked: &[AskedRow],
-        now_us: i64,
+        moment: Moment,
         mut with: impl FnMut(&AskedRow, &FoundRows) -> Result<()>,
     ) -> Result<()> {
         let reader = self.reader()?;
@@ -193,7 +194,7 @@ impl Vector {
                 for (read, keys) in self.reads.iter().zip(&keys) {
                     let Some(reader) = &reader else { return Err(Error::internal("a lookup without a store")) };
                     let key = (keys[number].as_ref(), &|key: usize| row.keys[read.keys[key]].as_ref());
-                    found.rows.push(read.lookup.find(reader, key, now_us, &mut found.stored)?);
+                    found.rows.push(read.lookup.find(reader, key, moment, &mut found.stored)?);
                 }
                 with(row, &found)?;
             }

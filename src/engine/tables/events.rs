@@ -20,6 +20,7 @@ use granary_catalog::{ObjectId, Stream};
 
 use super::reading::{DeadLetters, Reading};
 use super::stored::version_table;
+use crate::engine::leading_edge::NewestEvent;
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Result};
 
@@ -90,6 +91,7 @@ pub struct EventTails(
     RwLock<HashMap<u64, Tail>>,
     Mutex<HashMap<u64, StreamFigures>>,
     pub(super) Mutex<HashMap<u64, DeadLetters>>,
+    Mutex<HashMap<u64, Arc<NewestEvent>>>,
 );
 
 impl EventTails {
@@ -107,6 +109,10 @@ impl EventTails {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(stream.0, tail);
     }
 
+    pub fn newest_event(&self, stream: ObjectId) -> Arc<NewestEvent> {
+        Arc::clone(self.3.lock().unwrap_or_else(PoisonError::into_inner).entry(stream.0).or_default())
+    }
+
     pub fn figures(&self, stream: ObjectId) -> Option<StreamFigures> {
         self.1.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
     }
@@ -117,6 +123,7 @@ impl EventTails {
 
     pub fn close(&self, stream: ObjectId) {
         self.close_letters(stream);
+        self.3.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
     }

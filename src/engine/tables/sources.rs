@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions::core::expr_fn::nullif;
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use futures::TryStreamExt;
 use granary_catalog::{Backfill, FileFormat, Source, SourceDefinition, Stream};
 
 use super::events::{EventTable, OFFSET, StreamRows, event_schema, events_of};
@@ -193,6 +196,16 @@ pub async fn event_ids(
     let scan = scan_events(stream, events)?;
     let plan = scan.filter(Expr::Column(Column::from_name(OFFSET)).gt_eq(lit(from)))?.project(columns)?.build()?;
     Ok(Some(run(&planner.state(), &plan).await?))
+}
+
+/// The time of a stream's newest event, by all that it has.
+pub async fn newest_event_time(planner: &QueryPlanner, stream: &Stream) -> Result<Option<i64>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let newest = max(Expr::Column(Column::from_name(&stream.timestamp))).alias("newest");
+    let plan = scan_events(stream, events)?.aggregate(Vec::<Expr>::new(), vec![newest])?.build()?;
+    let rows: Vec<RecordBatch> = run(&planner.state(), &plan).await?.try_collect().await?;
+    let newest = rows.first().map(|rows| rows.column(0).as_primitive::<TimestampMicrosecondType>());
+    Ok(newest.filter(|newest| newest.is_valid(0)).map(|newest| newest.value(0)))
 }
 
 const REPEAT: &str = "_repeat";

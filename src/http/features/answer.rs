@@ -11,7 +11,7 @@ use super::bound::BoundService;
 use super::cache::{CacheKey, ServingCache};
 use super::fragment::Fragment;
 use super::request::Params;
-use crate::engine::AskedRow;
+use crate::engine::{AskedRow, Moment};
 use crate::error::{Error, Kind, Result};
 use crate::http::refusal::Answered;
 use crate::row::Value;
@@ -30,21 +30,22 @@ pub struct Ask {
     pub latency_budget: Option<Duration>,
     /// what is not ready in time is left out, rather than that the request fails
     pub is_partial: bool,
-    pub now_us: i64,
+    pub moment: Moment,
     /// [`Warehouse::n_forgotten`](crate::warehouse::Warehouse::n_forgotten) before anything is read
     pub n_forgotten: u64,
 }
 
 impl Ask {
-    pub fn new(rows: Vec<AskedRow>, params: &Params, now_us: i64, n_forgotten: u64) -> Ask {
+    pub fn new(rows: Vec<AskedRow>, params: &Params, moment: Moment, n_forgotten: u64) -> Ask {
         let options = &params.request_options;
         Ask {
             rows,
-            reads_cache: options.reads_cache(),
-            writes_cache: options.writes_cache(),
+            // what is kept is of the edges that the views say
+            reads_cache: options.reads_cache() && moment.edge.is_none(),
+            writes_cache: options.writes_cache() && moment.edge.is_none(),
             latency_budget: options.latency_budget(),
             is_partial: params.allows_partial_results(),
-            now_us,
+            moment,
             n_forgotten,
         }
     }
@@ -96,7 +97,7 @@ pub async fn answer(
         for (row, whole) in ask.rows.iter().enumerate() {
             let asked = of_part.asked_row(whole);
             let key = || CacheKey::of(bound, part, &asked.keys, ask.n_forgotten);
-            let kept = |max_age_us| cache.get(&key(), max_age_us, ask.now_us);
+            let kept = |max_age_us| cache.get(&key(), max_age_us, ask.moment.now_us);
             let fragment = max_age_us.and_then(kept);
             let is_cached = fragment.is_some();
             if !is_cached {
@@ -124,7 +125,7 @@ pub async fn answer(
             bound: Arc::clone(bound),
             cache: Arc::clone(cache),
             writes_cache: ask.writes_cache,
-            now_us: ask.now_us,
+            moment: ask.moment,
             n_forgotten: ask.n_forgotten,
             _seat: Arc::clone(&seat),
         };
@@ -177,7 +178,7 @@ struct Work {
     bound: Arc<BoundService>,
     cache: Arc<ServingCache>,
     writes_cache: bool,
-    now_us: i64,
+    moment: Moment,
     n_forgotten: u64,
     /// one of those that may be at work
     _seat: Arc<OwnedSemaphorePermit>,
@@ -187,13 +188,13 @@ impl Work {
     fn run(&self, part: usize, asked: &[AskedRow]) -> Result<(Vec<Arc<Fragment>>, Duration)> {
         let watch = Stopwatch::start();
         let of_part = &self.bound.parts[part];
-        let rows = of_part.lookup.answer(asked, self.now_us)?;
+        let rows = of_part.lookup.answer(asked, self.moment)?;
         let fragment = |row| Arc::new(Fragment::of_row(&rows, &of_part.lookup.features, row));
         let fragments: Vec<Arc<Fragment>> = (0..asked.len()).map(fragment).collect();
         if self.writes_cache && of_part.max_age_us.is_some() {
             for (row, fragment) in asked.iter().zip(&fragments) {
                 let key = CacheKey::of(&self.bound, part, &row.keys, self.n_forgotten);
-                self.cache.put(key, Arc::clone(fragment), self.now_us);
+                self.cache.put(key, Arc::clone(fragment), self.moment.now_us);
             }
         }
         Ok((fragments, watch.elapsed()))

@@ -3,15 +3,18 @@
 
 use std::time::Duration;
 
+use granary_sql::timestamp::parse_timestamp;
 use serde::Deserialize;
-use serde_json::Value as Json;
 
+use crate::engine::Edge;
 use crate::error::{Error, Kind};
 use crate::http::json::{Named, null_is_default, present, read_json};
 use crate::http::refusal::{Answered, Refusal};
 
 /// Feature vectors that one request may ask for.
 pub const MAX_BATCH_ROWS: usize = 1_000;
+const WALL_CLOCK: &str = "WALL_CLOCK_TIME";
+const LATEST_EVENT: &str = "LATEST_EVENT_TIME";
 /// What a latency budget may be.
 const BUDGET_MS: std::ops::RangeInclusive<u64> = 100..=2_000;
 
@@ -98,9 +101,9 @@ pub struct RequestOptions {
     #[serde(alias = "coerce_null_counts_to_zero")]
     coerce_null_counts_to_zero: Option<bool>,
     #[serde(alias = "aggregation_leading_edge")]
-    aggregation_leading_edge: Option<Json>,
+    aggregation_leading_edge: Option<String>,
     #[serde(alias = "high_watermark_override")]
-    high_watermark_override: Option<Json>,
+    high_watermark_override: Option<String>,
 }
 
 impl RequestOptions {
@@ -118,6 +121,29 @@ impl RequestOptions {
 
     pub fn has_zero_counts(&self) -> bool {
         self.coerce_null_counts_to_zero.unwrap_or(false)
+    }
+
+    /// Where the windows of tiled stream views end, if not where the views say.
+    pub fn edge(&self) -> Answered<Option<Edge>> {
+        let edge = match self.aggregation_leading_edge.as_deref() {
+            None => None,
+            Some(WALL_CLOCK) => Some(Edge::WallClock),
+            Some(LATEST_EVENT) => Some(Edge::LatestEvent),
+            Some(other) => {
+                let message = format!("\"aggregationLeadingEdge\" is \"{other}\", not {WALL_CLOCK} or {LATEST_EVENT}");
+                return Err(Refusal::bad_request(message));
+            }
+        };
+        match (&self.high_watermark_override, edge) {
+            (None, edge) => Ok(edge),
+            (Some(_), Some(Edge::WallClock)) => {
+                Err(Refusal::bad_request(format!("\"highWatermarkOverride\" is for {LATEST_EVENT}")))
+            }
+            (Some(text), _) => match parse_timestamp(text) {
+                Ok(time_us) => Ok(Some(Edge::At(time_us))),
+                Err(error) => Err(Refusal::bad_request(format!("\"highWatermarkOverride\": {error}"))),
+            },
+        }
     }
 
     pub fn latency_budget(&self) -> Option<Duration> {
@@ -169,12 +195,7 @@ impl Params {
                 .into());
         }
         let options = &self.request_options;
-        if options.aggregation_leading_edge.is_some() {
-            return Err(Error::not_supported("\"aggregationLeadingEdge\"").into());
-        }
-        if options.high_watermark_override.is_some() {
-            return Err(Error::not_supported("\"highWatermarkOverride\"").into());
-        }
+        options.edge()?;
         match options.latency_budget_ms {
             Some(budget) if !BUDGET_MS.contains(&budget) => Err(Refusal::bad_request(format!(
                 "\"latencyBudgetMs\" must be from {} to {}, not {budget}",

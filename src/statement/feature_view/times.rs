@@ -1,6 +1,6 @@
 //! What a feature view's options say of time.
 
-use granary_catalog::ViewKind;
+use granary_catalog::{LeadingEdge, ViewKind};
 use granary_sql::interval::format_interval;
 use granary_sql::statement::CreateFeatureView;
 
@@ -24,6 +24,7 @@ pub struct Times {
     pub lifetime_start_us: Option<i64>,
     pub ttl_us: Option<i64>,
     pub compaction: bool,
+    pub leading_edge: LeadingEdge,
 }
 
 impl Times {
@@ -34,9 +35,6 @@ impl Times {
         is_stream: bool,
     ) -> Result<Times> {
         let options = &create.options;
-        if options.choice("leading_edge", &["wall_clock", "latest_event"])? == Some("latest_event") {
-            return Err(Error::not_supported("leading_edge = latest_event"));
-        }
         let schedule_us = positive_interval(options, "schedule")?;
         let interval_us = positive_interval(options, "aggregation_interval")?;
         let ttl_us = positive_interval(options, "ttl")?;
@@ -60,6 +58,16 @@ impl Times {
                 "continuous windows: a view with FEATURES over a stream, without aggregation_interval",
             ));
         }
+        let leading_edge = match options.choice("leading_edge", &["wall_clock", "latest_event"])? {
+            Some("latest_event") if kind != ViewKind::StreamTiled => {
+                return Err(misplaced(
+                    "leading_edge",
+                    "tiled windows over a stream: a view with FEATURES and aggregation_interval",
+                ));
+            }
+            Some("latest_event") => LeadingEdge::LatestEvent,
+            _ => LeadingEdge::WallClock,
+        };
         if has_features && ttl_us.is_some() {
             return Err(misplaced("ttl", "a view without FEATURES, since windows end by themselves"));
         }
@@ -93,6 +101,7 @@ impl Times {
             lifetime_start_us,
             ttl_us,
             compaction,
+            leading_edge,
         })
     }
 

@@ -5,11 +5,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::functions::core::expr_fn::{coalesce, greatest};
+use datafusion::functions_nested::length::array_length;
+use datafusion::functions_nested::range::range;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, Unnest, cast, lit};
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 use granary_catalog::Stream;
@@ -24,8 +29,10 @@ use crate::online::FIRST_PUSHED;
 /// The arrival of an event is this, and its offset times [`ARRIVALS_OF_EVENT`]: behind that of every row of a backfill,
 /// which are counted from one.
 pub const FIRST_EVENT_ARRIVAL: i64 = FIRST_PUSHED;
-/// Room for the rows that a query may one day make of one event.
+/// Room for the rows that a query may make of one event, out of its lists.
 const ARRIVALS_OF_EVENT: i64 = 1 << 16;
+/// The place of a row among those of its event.
+const PLACE: &str = "_offset place";
 
 /// The rows of `view` that come from pushed events, in the columns of `row_schema(RowLayout::Events)`; None if its
 /// stream never had any. Errors: 0A000 for a query that does not go event by event.
@@ -45,10 +52,14 @@ pub async fn event_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Result
             "a stream's events in feature view \"{}\", whose query does not go event by event",
             view.name
         ))
-        .with_hint("its query may only choose, filter and compute: one row of one event"),
+        .with_hint("its query may only choose, filter, compute and unnest lists of an event"),
         _ => error,
     })?;
-    let arrival = lit(FIRST_EVENT_ARRIVAL) + column(OFFSET) * lit(ARRIVALS_OF_EVENT);
+    let mut arrival = lit(FIRST_EVENT_ARRIVAL) + column(OFFSET) * lit(ARRIVALS_OF_EVENT);
+    if base.schema().has_column_with_unqualified_name(PLACE) {
+        // a list for which there is no room fails
+        arrival = arrival + cast(cast(column(PLACE), DataType::UInt16), DataType::Int64);
+    }
     outputs.insert(view.keys.len() + usize::from(view.secondary.is_some()) + 1, arrival.alias(ARRIVAL));
     Ok(Some(LogicalPlanBuilder::from(base).filter(filter)?.project(outputs)?.build()?))
 }
@@ -83,8 +94,12 @@ fn with_offset(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Projection(projection) => {
             let input = with_offset(Arc::unwrap_or_clone(projection.input))?;
             let mut exprs = projection.expr;
-            if !projection.schema.has_column_with_unqualified_name(OFFSET) {
-                exprs.push(column(OFFSET));
+            for name in [OFFSET, PLACE] {
+                if input.schema().has_column_with_unqualified_name(name)
+                    && !projection.schema.has_column_with_unqualified_name(name)
+                {
+                    exprs.push(column(name));
+                }
             }
             LogicalPlanBuilder::from(input).project(exprs)?.build()?
         }
@@ -95,8 +110,28 @@ fn with_offset(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::SubqueryAlias(alias) => {
             LogicalPlanBuilder::from(with_offset(Arc::unwrap_or_clone(alias.input))?).alias(alias.alias)?.build()?
         }
+        LogicalPlan::Unnest(unnest) => with_places(unnest)?,
         _ => return Err(Error::not_supported("a query that does not go event by event")),
     })
+}
+
+/// Lists of events, with the places of their items: a list of the places is unnested beside them.
+fn with_places(unnest: Unnest) -> Result<LogicalPlan> {
+    let input = with_offset(Arc::unwrap_or_clone(unnest.input))?;
+    let is_flat =
+        unnest.struct_type_columns.is_empty() && unnest.list_type_columns.iter().all(|(_, list)| list.depth == 1);
+    if !is_flat || input.schema().has_column_with_unqualified_name(PLACE) {
+        return Err(Error::not_supported("lists in lists of events"));
+    }
+    let length = |list: &Column| cast(array_length(Expr::Column(list.clone())), DataType::Int64);
+    let lengths = unnest.exec_columns.iter().map(|list| coalesce(vec![length(list), lit(0_i64)]));
+    // the shorter ones of several lists end with NULLs
+    let longest = greatest(lengths.collect());
+    let places = range(lit(0_i64), longest, lit(1_i64)).alias(PLACE);
+    let columns = input.schema().columns().into_iter().map(Expr::Column).chain([places]);
+    let input = LogicalPlanBuilder::from(input.clone()).project(columns.collect::<Vec<_>>())?;
+    let lists = unnest.exec_columns.into_iter().chain([Column::from_name(PLACE)]).collect();
+    Ok(input.unnest_columns_with_options(lists, unnest.options)?.build()?)
 }
 
 /// The rows that `view` makes of these events of its stream.

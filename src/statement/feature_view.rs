@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
-    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, ObjectId,
-    ObjectKind, Stream, Trigger, Window,
+    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, ObjectId, ObjectKind, Stream,
+    Trigger, Window,
 };
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureView;

@@ -480,7 +480,8 @@ pub async fn windows_end_where_a_request_says(served: &Served) {
         assert_eq!(of(json!({})).await, json!(["0", "2"]));
         assert_eq!(of(json!({"aggregationLeadingEdge": "LATEST_EVENT_TIME"})).await, json!(["2", "2"]));
         assert_eq!(of(json!({"aggregation_leading_edge": "WALL_CLOCK_TIME"})).await, json!(["0", "0"]));
-        let at = json!({"aggregationLeadingEdge": "LATEST_EVENT_TIME", "highWatermarkOverride": "2024-01-04T09:15:00Z"});
+        let at =
+            json!({"aggregationLeadingEdge": "LATEST_EVENT_TIME", "highWatermarkOverride": "2024-01-04T09:15:00Z"});
         assert_eq!(of(at).await, json!(["1", "1"]));
         assert_eq!(of(json!({"highWatermarkOverride": "2024-01-04T11:00:00Z"})).await, json!(["2", "2"]));
     }

@@ -13,6 +13,7 @@
 mod check;
 mod consumer;
 mod flush;
+mod forget;
 mod online;
 mod payload;
 mod reading;
@@ -78,6 +79,8 @@ struct StreamLog {
     kept_from: AtomicU64,
     /// how many dead letters there were when they were put on disk
     letters_kept: AtomicU64,
+    /// held to append; alone by who wants the log to stand still
+    appending: tokio::sync::RwLock<()>,
     /// held by who flushes, or sets marks
     flushing: tokio::sync::Mutex<()>,
     /// held by the consumer, from its look at the catalog on
@@ -147,6 +150,7 @@ impl Ingest {
             return Err(Error::new(Kind::ConfigurationLimitExceeded, message)
                 .with_hint("the server's log says why they cannot be written there"));
         }
+        let _appending = log.appending.read().await;
         let appended = log.log.append(payload.bytes.into(), events, self.clock.now_us()).await;
         self.note(log, appended.as_ref().err());
         appended.map(|_| u64::from(events.get()))
@@ -254,6 +258,7 @@ impl Ingest {
             flushed: AtomicU64::new(flushed),
             kept_from: AtomicU64::new(kept_from),
             letters_kept: AtomicU64::new(letters_kept),
+            appending: tokio::sync::RwLock::default(),
             flushing: tokio::sync::Mutex::default(),
             taking,
         });

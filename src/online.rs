@@ -327,6 +327,11 @@ impl OnlineStore {
         self.remove(view, &Doom::OlderThan { bound_us })
     }
 
+    /// Removes items that were put like this, and makes the spans of their keys anew.
+    pub fn remove_these_items(&self, view: u64, rows: Vec<ItemRow>, spans: Option<&SpanPlan>) -> Result<()> {
+        self.spread(rows, |row| &row.key, |shard, rows| shard.remove_these(view, &rows, spans))
+    }
+
     /// Makes every write that returned before durable, on all shards. A crash undoes, shard by shard, everything
     /// after the last sync.
     pub fn sync(&self) -> Result<()> {

@@ -28,6 +28,11 @@ impl Ingest {
 
     async fn flush_log(&self, log: &StreamLog) -> Result<()> {
         let _flushing = log.flushing.lock().await;
+        self.flush_locked(log).await
+    }
+
+    /// For who holds the lock.
+    pub(super) async fn flush_locked(&self, log: &StreamLog) -> Result<()> {
         let snapshot = self.stores.catalog.snapshot();
         let Some(stream) = snapshot.get_as::<Stream>(log.id) else { return Ok(()) };
         let Some(tail) = self.stores.tails.of(log.id) else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! Everything of some keys out of both stores, as a job: the right to be forgotten.
 //!
-//! Online first, so that nothing is served any more; then the stored rows, and the spans folded from them. Each step is
+//! Online first, so that nothing is served any more; then the events of a stream, which other views lose, too; then the
+//! stored rows, and the spans folded from them. Each step is
 //! final and finds nothing when it is done once more: killed anywhere and run again, it ends the same. The ledger lets no
 //! refresh of the view run meanwhile, and a feature table takes no writes.
 
@@ -65,6 +66,9 @@ async fn remove(
     warehouse.keys_are_forgotten();
     let (keys, mut found) = removed?;
     let mut rows = 0;
+    if view.kind().is_stream() && view.query.is_some() {
+        found.extend(warehouse.ingest.forget(view, &keys, cancel).await?);
+    }
     let spans = warehouse.offline.tables_beginning(&view.span_tables())?;
     for table in std::iter::once(view.offline_table()).chain(spans) {
         let removed = warehouse.offline.remove_keys(&table, &keys, cancel).await?;

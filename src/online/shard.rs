@@ -12,6 +12,7 @@ mod snapshot;
 mod stored;
 mod tables;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -213,6 +214,20 @@ impl Shard {
 
     pub(super) fn remove_key(&self, view: u64, key: &Key) -> Result<()> {
         self.write(|tables| tables.remove(view, key, &Doom::Everything, None)).map(|_| ())
+    }
+
+    /// Removes items that were put like this.
+    pub(super) fn remove_these(&self, view: u64, rows: &[ItemRow], spans: Option<&SpanPlan>) -> Result<()> {
+        let mut keys: HashMap<&Key, Vec<Vec<u8>>> = HashMap::new();
+        for row in rows {
+            keys.entry(&row.key).or_default().push(codec::item_key(view, row)?);
+        }
+        self.write(|tables| {
+            for (key, items) in keys {
+                tables.remove(view, key, &Doom::These(items), spans)?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes everything of these keys, in one commit; gives those that had something.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use granary_catalog::{Author, Object};
+use granary_catalog::{Author, Object, Stream, StreamIngest};
 use granary_sql::name::quote;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -104,11 +104,12 @@ pub async fn forget(
         .with_hint("delete the rows in the sources"));
     }
     let view = Arc::new(bound(&object)?);
-    if view.depends_on.iter().any(|id| context.warehouse.ingest.has_events(*id)) {
-        let what = format!("DELETE from {kind} \"{name}\", whose stream has events of its own,");
-        return Err(
-            Error::not_supported(what).with_hint("its backfill alone can be forgotten, before events are pushed")
-        );
+    if let Some(stream) = view.depends_on.iter().find_map(|id| context.snapshot().get_as::<Stream>(*id))
+        && stream.ingest != StreamIngest::Push
+        && context.warehouse.ingest.has_events(stream.header.id)
+    {
+        let what = format!("DELETE from {kind} \"{name}\", whose stream has read events from elsewhere,");
+        return Err(Error::not_supported(what).with_hint("keys can be forgotten in views over streams FROM PUSH"));
     }
     let Some(keys) = named_keys(&context.planner(), &view, &plan)? else {
         let what = format!("DELETE from {kind} \"{name}\" by anything but values of all its join keys");

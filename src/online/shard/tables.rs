@@ -49,6 +49,8 @@ pub enum Doom {
     Superseded {
         before_us: i64,
     },
+    /// The items with these row keys.
+    These(Vec<Vec<u8>>),
     /// The latest row.
     Latest,
     Everything,
@@ -180,6 +182,13 @@ pub fn doomed(
             let row_key = codec::latest_key(prefix);
             if rows.get(row_key.as_slice()).map_err(|error| storage_error(path, error))?.is_some() {
                 found.push(row_key);
+            }
+        }
+        Doom::These(items) => {
+            for row_key in items {
+                if rows.get(row_key.as_slice()).map_err(|error| storage_error(path, error))?.is_some() {
+                    found.push(row_key.clone());
+                }
             }
         }
         Doom::Everything => {

@@ -1,0 +1,116 @@
+//! Events out of everything, because a feature view makes rows of keys of them that are to be forgotten.
+//!
+//! First the log is flushed and lets go of all that it has, while nothing is appended, so that events are in the offline
+//! store alone. Then their rows leave the online store, those of every view of the stream, then the events the offline
+//! store, in one commit. Each step is final and finds nothing when it is done once more.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
+use futures::{StreamExt, TryStreamExt};
+use granary_catalog::{Stream, StreamIngest};
+use tokio_util::sync::CancellationToken;
+
+use super::online::{item_rows, views_of};
+use super::{Ingest, blocking, planner};
+use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, OFFSET, event_rows, event_schema, events_table, rows_in_order};
+use crate::error::{Error, Result};
+use crate::offline::{Write, WriteKind};
+use crate::online::ItemRow;
+use crate::row::Key;
+
+/// Items that are removed in one call of the online store.
+const ITEMS_AT_ONCE: usize = 10_000;
+
+impl Ingest {
+    /// Removes the events that `view` makes rows of these keys of, and all that any view made of them; gives the keys that
+    /// had some. What is appended meanwhile stays. Errors: 0A000 for a stream that is read from elsewhere, whose log says
+    /// how far it is.
+    pub async fn forget(
+        &self,
+        view: &BoundView,
+        keys: &HashSet<Key>,
+        cancel: &CancellationToken,
+    ) -> Result<HashSet<Key>> {
+        let snapshot = self.stores.catalog.snapshot();
+        let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id));
+        let Some((stream, log)) = stream.and_then(|stream| Some((stream, self.opened(stream.header.id)?))) else {
+            return Ok(HashSet::new());
+        };
+        if log.log.end() == 0 {
+            return Ok(HashSet::new());
+        }
+        if stream.ingest != StreamIngest::Push {
+            return Err(Error::not_supported("to forget events of a stream that is read from elsewhere"));
+        }
+        let _flushing = log.flushing.lock().await;
+        {
+            let _no_appends = log.appending.write().await;
+            self.flush_locked(&log).await?;
+            let log = Arc::clone(&log);
+            blocking(move || log.log.remove_before(log.flushed.load(Ordering::Acquire))).await?;
+        }
+        let planner = planner(&self.stores, &snapshot, stream, self.clock.now_us())?;
+        let (mut doomed, mut found) = (BTreeSet::new(), HashSet::new());
+        let Some(mut rows) = event_rows(&planner, view).await? else { return Ok(found) };
+        while let Some(batch) = rows.try_next().await? {
+            for row in item_rows(view, &batch)?.into_iter().filter(|row| keys.contains(&row.key)) {
+                doomed.insert(offset_of(&row));
+                found.insert(row.key);
+            }
+        }
+        if doomed.is_empty() {
+            return Ok(found);
+        }
+        for (view, is_online) in views_of(&snapshot, stream)? {
+            let Some(mut rows) = event_rows(&planner, &view).await?.filter(|_| is_online) else { continue };
+            let mut items = Vec::new();
+            while let Some(batch) = rows.try_next().await? {
+                items.extend(item_rows(&view, &batch)?.into_iter().filter(|row| doomed.contains(&offset_of(row))));
+                if items.len() >= ITEMS_AT_ONCE {
+                    self.remove_items(&view, std::mem::take(&mut items)).await?;
+                }
+            }
+            self.remove_items(&view, items).await?;
+        }
+        let online = Arc::clone(&self.stores.online);
+        blocking(move || online.sync()).await?;
+        self.rewrite_without(stream, doomed, cancel).await?;
+        Ok(found)
+    }
+
+    async fn remove_items(&self, view: &Arc<BoundView>, items: Vec<ItemRow>) -> Result<()> {
+        let (online, view) = (Arc::clone(&self.stores.online), Arc::clone(view));
+        blocking(move || online.remove_these_items(view.id, items, view.item_spans().as_ref())).await
+    }
+
+    /// Writes the events of the offline store anew, in their order, without those of these offsets.
+    async fn rewrite_without(&self, stream: &Stream, doomed: BTreeSet<i64>, cancel: &CancellationToken) -> Result<()> {
+        let (name, schema) = (events_table(stream.header.id), event_schema(stream));
+        let rows = rows_in_order(&self.stores.engine, &self.stores.offline, &name, schema).await?;
+        let kept = rows.map_err(Error::from).and_then(move |batch| {
+            let kept = without(&batch, &doomed);
+            async move { kept }
+        });
+        let write = Write::new(WriteKind::ReplaceAll, kept.boxed()).with_cancel(cancel.clone());
+        self.stores.offline.write(&name, write).await?;
+        // at once, whoever else may read them: only versions that a query of this server holds keep their files
+        self.stores.offline.vacuum(&name, i64::MAX).await?;
+        Ok(())
+    }
+}
+
+fn offset_of(row: &ItemRow) -> i64 {
+    (row.sequence - FIRST_EVENT_ARRIVAL) >> 16
+}
+
+fn without(events: &RecordBatch, doomed: &BTreeSet<i64>) -> Result<RecordBatch> {
+    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt::<Int64Type>());
+    let offsets = offsets.ok_or_else(|| Error::internal("events have no offsets"))?;
+    let stays: BooleanArray = offsets.values().iter().map(|offset| Some(!doomed.contains(offset))).collect();
+    filter_record_batch(events, &stays).map_err(|error| Error::internal("events cannot be left out").with_source(error))
+}

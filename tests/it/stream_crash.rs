@@ -156,3 +156,53 @@ async fn a_failed_offline_store_loses_nothing() {
         assert!(stored.join("_delta_log").is_dir(), "the events are in the offline store");
     }
 }
+
+/// Killed anywhere while a key is forgotten, the server forgets it when it is asked once more, and counts all others once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_under_kills_is_forgotten_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut random = Random::new(23);
+    let process = Process::start(folder.path());
+    let declared = "CREATE ENTITY thing (k text);
+         CREATE ENTITY group_of (g bigint);
+         CREATE STREAM live (k text, g bigint, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
+         CREATE FEATURE VIEW by_key ENTITY thing TIMESTAMP ts
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total) AS SELECT k, ts, n FROM live;
+         CREATE FEATURE VIEW by_group ENTITY group_of TIMESTAMP ts
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total) AS SELECT g, ts, n FROM live";
+    process.connect().await.batch_execute(declared).await.expect("declares");
+    process.kill();
+    let mut others = (0_i64, 0_i64);
+    let mut n_cut_short = 0;
+    for round in 0..12_i64 {
+        let process = Process::start(folder.path());
+        let client = process.connect().await;
+        let rows: Vec<String> = (0..300)
+            .map(|n| {
+                let key = if n % 3 == 0 { "gone".to_owned() } else { format!("k{}", n % 7) };
+                others = if n % 3 == 0 { others } else { (others.0 + 1, others.1 + round * 1000 + n) };
+                format!("('{key}', {}, '2024-01-01', {})", n % 2, round * 1000 + n)
+            })
+            .collect();
+        client.batch_execute(&format!("INSERT INTO live VALUES {}", rows.join(", "))).await.expect("inserts");
+        let forgetting = tokio::spawn(async move { client.batch_execute("DELETE FROM by_key WHERE k = 'gone'").await });
+        process.kill_after(Duration::from_millis(random.below(300))).await;
+        n_cut_short += i32::from(forgetting.await.expect("ends").is_err());
+        let process = Process::start(folder.path());
+        let client = process.connect().await;
+        client.batch_execute("DELETE FROM by_key WHERE k = 'gone'").await.expect("forgets");
+        for view in ["by_key", "by_group", "by_key FOR SYSTEM_TIME AS OF now()", "by_group FOR SYSTEM_TIME AS OF now()"]
+        {
+            let sums = format!("SELECT sum(events)::bigint, sum(total)::bigint FROM {view}");
+            let row = client.query_one(&sums, &[]).await.expect("reads");
+            assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), others, "{view}, round {round}");
+        }
+        let left = client.query_one("SELECT count(*) FROM live WHERE k = 'gone'", &[]).await.expect("reads");
+        assert_eq!(left.get::<_, i64>(0), 0);
+        for view in ["by_key", "by_group"] {
+            assert!(client.query(&format!("VERIFY FEATURE VIEW {view}"), &[]).await.expect("verifies").is_empty());
+        }
+        process.kill();
+    }
+    assert!(n_cut_short > 2, "only {n_cut_short} were cut short");
+}

@@ -11,6 +11,8 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .with_target(false)
+        // where nobody reads the log any more, to say so there would end who says it
+        .log_internal_errors(false)
         .init();
     // for listeners and HTTP; queries, and clients of the Postgres port, have threads of their own
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -8,6 +8,7 @@ mod reference;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// Shortly after the example's last flight.
 const NOW: &str = "2014-01-01 08:00:00";
@@ -168,6 +169,33 @@ fn a_taken_port_does_not_swallow_the_first_password() {
     process.kill().expect("it runs");
     process.wait().expect("it ends");
     assert!(first.contains("has the password"), "{first}");
+}
+
+/// As under a supervisor whose log has died first.
+#[test]
+fn a_server_whose_log_nobody_reads_stops_when_it_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = granary();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("the program starts");
+    let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.expect("text").contains(" is ready: ")));
+    drop(lines);
+    let asked = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().expect("kill runs");
+    assert!(asked.success());
+    let (ended, end) = std::sync::mpsc::channel();
+    let id = process.id().to_string();
+    let waiting = std::thread::spawn(move || {
+        let status = process.wait().expect("it ends");
+        // who waits has perhaps given up
+        let _ = ended.send(());
+        status
+    });
+    if end.recv_timeout(Duration::from_secs(60)).is_err() {
+        Command::new("kill").args(["-KILL", &id]).status().expect("kill runs");
+        panic!("it does not stop");
+    }
+    assert!(waiting.join().expect("waits").success());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `granary serve`.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,11 +65,12 @@ pub async fn serve(arguments: ServeArguments) -> Result<()> {
     let stop = shutdown.clone();
     tokio::spawn(async move {
         stopped.await;
-        tracing::info!("stopping: running statements may end");
         stop.cancel();
+        tracing::info!("stopping: running statements may end");
     });
     server.run(shutdown).await?;
-    eprintln!("granary has stopped");
+    // perhaps nobody reads it any more
+    let _ = writeln!(std::io::stderr(), "granary has stopped");
     Ok(())
 }
 

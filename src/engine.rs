@@ -13,6 +13,7 @@ mod event_rows;
 mod expiry;
 mod explain;
 mod folding;
+mod freshness;
 mod functions;
 mod literals;
 mod memory;
@@ -39,6 +40,7 @@ pub use event_rows::{FIRST_EVENT_ARRIVAL, event_rows, rows_of_events, stream_of}
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
+pub use freshness::{Freshness, samples};
 pub use named_keys::named_keys;
 pub use plans::{
     bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
@@ -56,10 +58,11 @@ pub use rows::{
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table};
 pub use tables::export::{ExportRequest, export};
+pub use tables::figures::{Doing, StreamFigures};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
-pub use tables::sources::{event_ids, mirror_ids};
+pub use tables::sources::{event_ids, first_offset_since, mirror_ids};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
     rows_in_order, sorted_rows, table_id, tables_of,

@@ -13,10 +13,12 @@
 mod check;
 mod consumer;
 mod flush;
+mod newest;
 mod online;
 mod payload;
 mod reading;
 mod repeats;
+mod replay;
 mod views;
 
 use std::collections::HashMap;
@@ -33,13 +35,16 @@ use tokio::sync::Notify;
 pub use self::check::{Refused, ViewCount};
 pub use self::payload::Positions;
 pub use self::reading::ReadLog;
+pub use self::replay::ReplayStart;
 
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
 use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
-use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table};
+use crate::engine::{
+    BoundView, Doing, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table,
+};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
 use crate::offline::BatchStream;
@@ -120,7 +125,9 @@ impl Ingest {
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
     /// entry, which has some megabytes, are there all or none; of more an error may leave the first ones.
     pub async fn append(&self, stream: &Stream, mut rows: BatchStream) -> Result<u64> {
-        check_pushed(stream)?;
+        // as it is by now: a transaction may have begun before it was paused
+        let snapshot = self.stores.catalog.snapshot();
+        check_pushed(snapshot.get_as::<Stream>(stream.header.id).unwrap_or(stream))?;
         let log = self.log(stream).await?;
         let (mut payload, mut count) = (Payload::default(), 0);
         while let Some(batch) = rows.try_next().await? {
@@ -146,7 +153,8 @@ impl Ingest {
                 .with_hint("the server's log says why they cannot be written there"));
         }
         let appended = log.log.append(payload.bytes.into(), events, self.clock.now_us()).await;
-        self.note(log, appended.as_ref().err());
+        self.note(log);
+        self.note_outcome(log.id, Doing::Appending, appended.as_ref().err());
         appended.map(|_| u64::from(events.get()))
     }
 
@@ -214,6 +222,7 @@ impl Ingest {
         let stored = self.stores.offline.table_since(&name, &name).await?;
         let flushed = stored.and_then(|(_, end)| end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
         self.stores.tails.open(id, flushed);
+        self.recall_newest(id)?;
         // before the log is read: its events are held against those before them
         let snapshot = self.stores.catalog.snapshot();
         let known = repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us());
@@ -255,7 +264,7 @@ impl Ingest {
                 self.bring_online(&log, stream, &view).await?;
             }
         }
-        self.note(&log, None);
+        self.note(&log);
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&log));
         Ok(log)
     }
@@ -327,6 +336,7 @@ impl Ingest {
         blocking(move || {
             drop(log);
             remove_folder(&folder)?;
+            online.set_marks(&newest::marks(stream, None))?;
             online.set_marks(&[(repeats::claims_mark(stream), None)])?;
             online.remove_claims(stream.0)
         })
@@ -354,12 +364,18 @@ fn rows_at_once(batch: &RecordBatch) -> usize {
     (ENTRY_BYTES / 8 / row_bytes).max(1)
 }
 
-/// Refuses what is to be pushed to a stream that is read from elsewhere.
+/// Refuses what is to be pushed to a stream that is paused, or read from elsewhere.
 pub fn check_pushed(stream: &Stream) -> Result<()> {
+    let name = &stream.header.name;
     match stream.ingest {
+        StreamIngest::Push if stream.paused => {
+            Err(Error::new(Kind::ObjectNotInPrerequisiteState, format!("stream \"{name}\" is paused"))
+                .with_detail("It takes no events until it is resumed.")
+                .with_hint(format!("ALTER STREAM {name} RESUME")))
+        }
         StreamIngest::Push => Ok(()),
         StreamIngest::Kafka { .. } | StreamIngest::Postgres { .. } => {
-            let message = format!("cannot write to stream \"{}\", which is read from elsewhere", stream.header.name);
+            let message = format!("cannot write to stream \"{name}\", which is read from elsewhere");
             Err(Error::new(Kind::WrongObjectType, message).with_hint("send events to where it reads them"))
         }
     }

@@ -20,6 +20,7 @@ mod grant;
 mod optimize;
 mod realtime_view;
 mod refresh;
+mod replay;
 mod rights;
 mod role;
 mod select;

@@ -95,6 +95,7 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
     postgres::check_supported(cursor)?;
     match head_word(cursor).as_str() {
         "refresh" => statement::refresh::parse(cursor).map(Statement::Refresh),
+        "replay" => statement::replay::parse(cursor).map(Statement::Replay),
         "optimize" => statement::optimize::parse(cursor).map(Statement::Optimize),
         "vacuum" => statement::vacuum::parse(cursor).map(Statement::Vacuum),
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
@@ -122,8 +123,8 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 9] =
-        ["create", "refresh", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
+    const OURS: [&str; 10] =
+        ["create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
     match closest(&head_word(cursor), &known) {

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod job;
 pub mod optimize;
 pub mod refresh;
+pub mod replay;
 pub mod role_membership;
 pub mod show_create;
 pub mod utility;
@@ -50,6 +51,7 @@ pub use explain::{Explain, ExplainFormat};
 pub use job::{CancelJob, RetryJob};
 pub use optimize::{Optimize, StoredKind};
 pub use refresh::{Refresh, RefreshStores};
+pub use replay::{Replay, ReplayStart};
 pub use role_membership::{GrantRole, RevokeRole};
 pub use show_create::ShowCreate;
 pub use utility::Utility;
@@ -72,6 +74,7 @@ pub enum Statement {
     CreateApiKey(CreateApiKey),
     CreateFunction(CreateFunction),
     Refresh(Refresh),
+    Replay(Replay),
     Optimize(Optimize),
     Vacuum(Vacuum),
     Verify(Verify),
@@ -108,6 +111,7 @@ impl Display for Statement {
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
             Statement::CreateFunction(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
+            Statement::Replay(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),
             Statement::Vacuum(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),

@@ -8,6 +8,7 @@ use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
 use super::TAIL_BYTES;
+use super::newest::newest_until;
 use super::online::item_rows;
 use super::payload::Events;
 use super::repeats::first_ones;
@@ -35,6 +36,8 @@ impl Consumer {
         let Some(stream) = snapshot.get_as::<Stream>(self.stream) else { return Ok(()) };
         let Some(last) = entries.last() else { return Ok(()) };
         let (events, letters) = self.events(stream, entries)?;
+        let newest_us = newest_until(stream, &events, last.appended_us)?;
+        let came = events.num_rows() as u64;
         let events = first_ones(&self.stores.online, stream, events)?;
         if events.num_rows() > 0 {
             self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
@@ -42,6 +45,9 @@ impl Consumer {
         let tails = &self.stores.tails;
         tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
+        if came > 0 {
+            tails.note(self.stream, |figures| figures.came(came, last.appended_us, newest_us));
+        }
         if tails.bytes(self.stream) > TAIL_BYTES {
             self.wants_flush.notify_one();
         }

@@ -1,4 +1,4 @@
-//! `ALTER … SET | RESET | RENAME TO | OWNER TO` of feature objects.
+//! `ALTER … SET | RESET | RENAME TO | OWNER TO | PAUSE | RESUME` of feature objects.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use sqlparser::ast;
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
-use super::{feature_service, feature_table, feature_view, function, source};
+use super::{feature_service, feature_table, feature_view, function, source, stream};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
@@ -37,8 +37,15 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
             let owner = context.role_named(owner);
             change_owner(context, &object, owner)
         }
+        AlterAction::Pause => stream::pause(context, &object, own_statement(&object)?, true),
+        AlterAction::Resume => stream::pause(context, &object, own_statement(&object)?, false),
         AlterAction::Set(options) => {
-            if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
+            if let (ObjectKind::Stream, [only]) = (kind, options.entries.as_slice())
+                && only.name == stream::PAUSED
+            {
+                let paused = options.bool(stream::PAUSED)?.unwrap_or(false);
+                stream::pause(context, &object, own_statement(&object)?, paused)
+            } else if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
                 set_common(context, &object, options)
             } else {
                 redefine(context, &object, |own| merge(own, options)).await
@@ -46,6 +53,9 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         }
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
+            if kind == ObjectKind::Stream && names == [stream::PAUSED] {
+                return stream::pause(context, &object, own_statement(&object)?, false);
+            }
             reset(context, &object, &names).await
         }
     }
@@ -163,6 +173,11 @@ fn merge(own: &mut Options, options: &Options) {
 
 /// Reads the object's own statement, changes its options, and makes it again under the same id.
 async fn redefine(context: &mut StatementContext, object: &Object, change: impl FnOnce(&mut Options)) -> Result<()> {
+    if object.kind() == ObjectKind::Stream {
+        // what it is read with stands nowhere in full
+        let message = "of a stream only the options that every object has are set together, and \"paused\" alone";
+        return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("type CREATE OR REPLACE STREAM …"));
+    }
     let mut statement = own_statement(object)?;
     let options = options_of(&mut statement)
         .ok_or_else(|| Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase())))?;

@@ -17,8 +17,8 @@ use super::context::StatementContext;
 use super::copy::CopyIn;
 use super::{
     alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
-    forget, function, grant, optimize, realtime_view, refresh, rights, role, select, show, source, stream, table,
-    vacuum, verify, view, workspace,
+    forget, function, grant, optimize, realtime_view, refresh, replay, rights, role, select, show, source, stream,
+    table, vacuum, verify, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
@@ -144,6 +144,10 @@ async fn dispatch(
         Statement::Refresh(statement) => {
             refresh::refresh(context, statement, cancel).await?;
             Ok(Response::done("REFRESH FEATURE VIEW"))
+        }
+        Statement::Replay(statement) => {
+            replay::replay(context, statement, cancel).await?;
+            Ok(Response::done("REPLAY STREAM"))
         }
         Statement::CreateDataset(create) => {
             let rows = Box::pin(dataset::create(context, create, cancel)).await?;

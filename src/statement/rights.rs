@@ -51,6 +51,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),
         Statement::CreateSecret(_) => check.workspace(&[Privilege::Owner, Privilege::Editor]),
         Statement::Refresh(refresh) => check.operate(ObjectKind::FeatureView, &refresh.view),
+        Statement::Replay(replay) => check.operate(ObjectKind::Stream, &replay.stream),
         Statement::Optimize(optimize) => check.operate_relation(&optimize.name),
         Statement::Vacuum(vacuum) if vacuum.names.is_empty() => {
             check.workspace(&[Privilege::Owner, Privilege::Editor, Privilege::Operator])

@@ -8,6 +8,7 @@ mod oracle;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;
+mod replay;
 mod services;
 mod spans;
 mod storage;

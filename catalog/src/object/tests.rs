@@ -24,6 +24,7 @@ fn referring() -> Vec<Object> {
         deduplicate_by: Vec::new(),
         ingest: StreamIngest::Push,
         backfill: Some(Backfill { source: ObjectId(4), until_us: 0 }),
+        paused: false,
         depends_on: vec![ObjectId(5)],
     };
     let feature_table = FeatureTable {

@@ -241,6 +241,7 @@ fn stream(id: ObjectId, name: &str, ingest: StreamIngest, backfill: Option<Backf
         deduplicate_by: vec!["tx_id".to_owned()],
         ingest,
         backfill,
+        paused: false,
         depends_on: Vec::new(),
     }
 }

@@ -18,7 +18,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use granary_catalog::{ObjectId, Stream};
 
-use super::reading::{DeadLetters, Reading};
+use super::figures::StreamFigures;
+use super::reading::DeadLetters;
 use super::stored::version_table;
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Result};
@@ -62,21 +63,6 @@ pub struct Tail {
     pub bytes: usize,
 }
 
-/// How far a stream's log is.
-#[derive(Debug, Clone, Default)]
-pub struct StreamFigures {
-    /// of the first event that is still in the log
-    pub first_offset: u64,
-    /// behind the last event
-    pub end_offset: u64,
-    /// behind the last event in the offline store
-    pub flushed_offset: u64,
-    pub log_bytes: u64,
-    pub last_error: Option<String>,
-    /// of a stream whose events are read from elsewhere
-    pub reading: Option<Reading>,
-}
-
 /// The tails of all streams that have any events.
 #[derive(Debug, Default)]
 pub struct EventTails(
@@ -88,6 +74,11 @@ pub struct EventTails(
 impl EventTails {
     pub fn of(&self, stream: ObjectId) -> Option<Tail> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
+    }
+
+    /// The offset behind the last event that queries see.
+    pub fn end(&self, stream: ObjectId) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).map_or(0, |tail| tail.end)
     }
 
     pub fn bytes(&self, stream: ObjectId) -> usize {

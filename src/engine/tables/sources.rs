@@ -8,8 +8,10 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions::core::expr_fn::nullif;
+use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use futures::TryStreamExt;
 use granary_catalog::{Backfill, FileFormat, Source, SourceDefinition, Stream};
 
 use super::events::{EventTable, OFFSET, StreamRows, event_schema, events_of};
@@ -19,6 +21,7 @@ use crate::engine::query::QueryPlanner;
 use crate::engine::relation::time_type;
 use crate::engine::rows::in_range;
 use crate::error::{Error, Result};
+use crate::row::{Value, value_at};
 
 /// A batch source. While a job runs it gives only the rows of the job's range.
 pub async fn source_table(planner: &QueryPlanner, source: &Source) -> Result<Arc<dyn TableProvider>> {
@@ -193,6 +196,23 @@ pub async fn event_ids(
     let scan = scan_events(stream, events)?;
     let plan = scan.filter(Expr::Column(Column::from_name(OFFSET)).gt_eq(lit(from)))?.project(columns)?.build()?;
     Ok(Some(run(&planner.state(), &plan).await?))
+}
+
+/// The offset of the first event of this time or later; None if there is none.
+pub async fn first_offset_since(planner: &QueryPlanner, stream: &Stream, time_us: i64) -> Result<Option<i64>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
+    let first = min(Expr::Column(Column::from_name(OFFSET)));
+    let scan = scan_events(stream, events)?.filter(in_range(time, time_us, i64::MAX))?;
+    let plan = scan.aggregate(Vec::<Expr>::new(), [first])?.build()?;
+    let batches: Vec<_> = run(&planner.state(), &plan).await?.try_collect().await?;
+    match batches.iter().find(|batch| batch.num_rows() > 0) {
+        Some(batch) => match value_at(batch.column(0).as_ref(), 0)? {
+            Some(Value::Int(offset)) => Ok(Some(offset)),
+            _ => Ok(None),
+        },
+        None => Ok(None),
+    }
 }
 
 const REPEAT: &str = "_repeat";

@@ -24,6 +24,7 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             backfill_until: stream.backfill.map(|backfill| backfill.until_us),
             columns: stream.columns.len(),
             state: match &figures.reading {
+                _ if stream.paused => "paused",
                 Some(reading) => reading.state.as_str(),
                 None if figures.end_offset > 0 => "open",
                 None => "empty",
@@ -32,7 +33,11 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             end_offset: figures.end_offset,
             flushed_offset: figures.flushed_offset,
             log_bytes: figures.log_bytes,
-            last_error: figures.last_error,
+            last_error: figures.troubles.last().map(|(_, error)| error),
+            last_error_at: figures.troubles.last().map(|(at_us, _)| at_us),
+            events_per_second: figures.rate.per_second(context.now_us),
+            newest_event: figures.newest_event_us,
+            newest_arrival: figures.newest_arrival_us,
             lag: figures.reading.and_then(|reading| reading.lag()),
             dead_letters: context.tails.dead_letters(stream.header.id).total,
         );

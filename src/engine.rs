@@ -62,7 +62,8 @@ pub use tables::figures::{Doing, StreamFigures};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
-pub use tables::sources::{event_ids, first_offset_since, mirror_ids};
+pub use tables::sinks::{SinkFigures, SinkState};
+pub use tables::sources::{event_ids, events_between, first_offset_since, mirror_ids};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
     rows_in_order, sorted_rows, table_id, tables_of,

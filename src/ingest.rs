@@ -19,6 +19,7 @@ mod payload;
 mod reading;
 mod repeats;
 mod replay;
+mod sinks;
 mod views;
 
 use std::collections::HashMap;
@@ -70,6 +71,8 @@ pub struct Ingest {
     pub wants_flush: Arc<Notify>,
     /// told when the catalog has changed: streams that are read from elsewhere may have come or gone
     pub changed: Arc<Notify>,
+    /// the same for sinks
+    pub sinks_changed: Arc<Notify>,
 }
 
 struct StreamLog {
@@ -99,6 +102,7 @@ impl Ingest {
             opening: tokio::sync::Mutex::default(),
             wants_flush: Arc::default(),
             changed: Arc::default(),
+            sinks_changed: Arc::default(),
         }
     }
 
@@ -166,6 +170,7 @@ impl Ingest {
     /// Frees what a commit has dropped, and gives views that it has made or changed the events that there are.
     pub async fn after_change(&self, before: &Snapshot, after: &Snapshot) -> Result<()> {
         self.changed.notify_one();
+        self.sinks_changed.notify_one();
         let is_same = |object: &Arc<Object>| after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object));
         for object in before.objects().filter(|object| !is_same(object)) {
             match object.as_ref() {

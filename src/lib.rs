@@ -34,6 +34,7 @@ pub mod wire;
 pub mod http;
 
 pub mod readers;
+pub mod sinks;
 
 pub mod server;
 

@@ -296,6 +296,14 @@ pub static FRESHNESS: Metric = Metric {
     help: "How long ago it is up to when a feature view knows what has happened.",
 };
 
+pub static SINK_MESSAGES: Metric = Metric {
+    name: "granary_sink_messages_total",
+    kind: "counter",
+    help: "Messages of sinks that brokers have acknowledged since the sinks began, by sink.",
+};
+pub static SINK_LAG: Metric =
+    Metric { name: "granary_sink_lag", kind: "gauge", help: "Events that a sink has still to tell of, by sink." };
+
 /// All numbers as they are now; those of one metric stand together.
 pub fn samples() -> Vec<Sample> {
     let services: Vec<((String, String), Arc<ServiceMetrics>)> = {

@@ -138,6 +138,7 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Entity => Statement::CreateEntity(statement::create_entity::parse(cursor)?),
         ObjectKind::Source => Statement::CreateSource(statement::create_source::parse(cursor)?),
         ObjectKind::Stream => Statement::CreateStream(statement::create_stream::parse(cursor)?),
+        ObjectKind::Sink => Statement::CreateSink(statement::create_sink::parse(cursor)?),
         ObjectKind::FeatureView => Statement::CreateFeatureView(statement::create_feature_view::parse(cursor)?),
         ObjectKind::FeatureTable => Statement::CreateFeatureTable(statement::create_feature_table::parse(cursor)?),
         ObjectKind::RealtimeFeatureView => {

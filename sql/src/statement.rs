@@ -11,6 +11,7 @@ pub mod create_feature_view;
 pub mod create_function;
 pub mod create_realtime_feature_view;
 pub mod create_secret;
+pub mod create_sink;
 pub mod create_source;
 pub mod create_stream;
 pub mod create_workspace;
@@ -43,6 +44,7 @@ pub use create_feature_view::CreateFeatureView;
 pub use create_function::{CreateFunction, FunctionArgument, FunctionBody, Volatility};
 pub use create_realtime_feature_view::CreateRealtimeFeatureView;
 pub use create_secret::CreateSecret;
+pub use create_sink::{CreateSink, SinkTarget};
 pub use create_source::{CreateSource, FileFormat, SourceOrigin};
 pub use create_stream::{CreateStream, StreamOrigin};
 pub use create_workspace::{CreateWorkspace, WorkspaceMode};
@@ -64,6 +66,7 @@ pub enum Statement {
     CreateEntity(CreateEntity),
     CreateSource(CreateSource),
     CreateStream(CreateStream),
+    CreateSink(CreateSink),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -101,6 +104,7 @@ impl Display for Statement {
             Statement::CreateEntity(statement) => statement.fmt(formatter),
             Statement::CreateSource(statement) => statement.fmt(formatter),
             Statement::CreateStream(statement) => statement.fmt(formatter),
+            Statement::CreateSink(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),

@@ -1,9 +1,9 @@
 //! How fresh feature views are: up to when they know what has happened.
 
-use granary_catalog::{Catalog, FeatureView, Ledger, Object, StoreKind, Stream, Workspace};
+use granary_catalog::{Catalog, FeatureView, Ledger, Object, Sink, Snapshot, StoreKind, Stream, Workspace};
 
 use super::tables::events::EventTails;
-use crate::metrics::{self, EVENTS_PER_SECOND, FRESHNESS, STREAM_PAUSED, Sample};
+use crate::metrics::{self, EVENTS_PER_SECOND, FRESHNESS, SINK_LAG, SINK_MESSAGES, STREAM_PAUSED, Sample};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,7 +37,15 @@ impl Freshness {
     }
 }
 
-/// What the stores of live workspaces say of streams and views, as metrics.
+/// How many events a sink has still to tell of; None where it is not known where it is.
+pub fn sink_lag(snapshot: &Snapshot, sink: &Sink, tails: &EventTails) -> Option<u64> {
+    let view = snapshot.get_as::<FeatureView>(sink.view)?;
+    let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id))?;
+    let position = tails.sink(sink.header.id)?.position?;
+    Some(tails.end(stream.header.id).saturating_sub(position))
+}
+
+/// What the stores of live workspaces say of streams, views and sinks, as metrics.
 pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample> {
     let (snapshot, ledger) = (catalog.snapshot(), catalog.ledger());
     let live = |object: &Object| {
@@ -45,6 +53,7 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
         workspace.live.then(|| workspace.header.name.clone())
     };
     let (mut rates, mut paused, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sent, mut lags) = (Vec::new(), Vec::new());
     for object in snapshot.objects() {
         let Some(workspace) = live(object) else { continue };
         let labels = |name| vec![(name, object.name().to_owned())];
@@ -63,8 +72,15 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
                     fresh.push(metrics::sample(&FRESHNESS, Some(&workspace), labels("view"), seconds));
                 }
             }
+            Object::Sink(sink) => {
+                let messages = tails.sink(sink.header.id).map_or(0, |figures| figures.messages) as f64;
+                sent.push(metrics::sample(&SINK_MESSAGES, Some(&workspace), labels("sink"), messages));
+                if let Some(lag) = sink_lag(&snapshot, sink, tails) {
+                    lags.push(metrics::sample(&SINK_LAG, Some(&workspace), labels("sink"), lag as f64));
+                }
+            }
             _ => {}
         }
     }
-    rates.into_iter().chain(paused).chain(fresh).collect()
+    [rates, paused, fresh, sent, lags].concat()
 }

@@ -6,7 +6,8 @@ use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
     Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
+    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream,
+    CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
@@ -208,6 +209,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateEntity(create) => Some(&mut create.options),
         Statement::CreateSource(create) => Some(&mut create.options),
         Statement::CreateStream(create) => Some(&mut create.options),
+        Statement::CreateSink(create) => Some(&mut create.options),
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
@@ -234,6 +236,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             Statement::CreateEntity(CreateEntity { comment: own, .. })
             | Statement::CreateSource(CreateSource { comment: own, .. })
             | Statement::CreateStream(CreateStream { comment: own, .. })
+            | Statement::CreateSink(CreateSink { comment: own, .. })
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
@@ -280,7 +283,9 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .snapshot()
         .dependents(object.id())
         .into_iter()
-        .filter(|dependent| dependent.kind().is_relation() || dependent.kind() == ObjectKind::Function)
+        .filter(|dependent| {
+            dependent.kind().is_relation() || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink)
+        })
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();
     if !readers.is_empty() && object.kind() != ObjectKind::Entity {
@@ -303,6 +308,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateEntity(create) => create.name = name,
         Statement::CreateSource(create) => create.name = name,
         Statement::CreateStream(create) => create.name = name,
+        Statement::CreateSink(create) => create.name = name,
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,

@@ -36,6 +36,11 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             }
             check.create(ObjectKind::Stream, &create.name, create.or_replace)
         }
+        Statement::CreateSink(create) => {
+            // as for a stream
+            check.access.check_server_files(PredefinedRole::ReadServerFiles, "write to Kafka")?;
+            check.create(ObjectKind::Sink, &create.name, create.or_replace)
+        }
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)
@@ -132,7 +137,7 @@ fn check_inputs(context: &StatementContext, access: &Access<'_>, object: &Object
             }
             Ok(())
         }
-        Object::RealtimeView(_) | Object::Stream(_) => {
+        Object::RealtimeView(_) | Object::Stream(_) | Object::Sink(_) => {
             let inputs = object.depends_on().into_iter().filter_map(|id| snapshot.get(id));
             inputs
                 .filter(|input| input.kind().is_relation())

@@ -115,22 +115,7 @@ pub fn pause(context: &mut StatementContext, object: &Object, own: Statement, pa
 /// What is kept of `FROM KAFKA (…)`, and whether it says that nothing is read. Everything is checked that can be without
 /// asking a broker.
 fn read_topic(typed: &Options, columns: &[Column]) -> Result<(StreamIngest, bool)> {
-    let (mut options, mut secrets) = (Vec::new(), Vec::new());
-    for entry in &typed.entries {
-        let value = match &entry.value {
-            OptionValue::String(text) | OptionValue::Ident(text) | OptionValue::Number(text) => text.clone(),
-            OptionValue::Bool(value) => value.to_string(),
-            OptionValue::List(_) | OptionValue::Pairs(_) => {
-                let message = format!("option \"{}\" of FROM KAFKA takes a single value", entry.name);
-                return Err(Error::new(Kind::InvalidParameterValue, message));
-            }
-        };
-        if kafka::is_secret(&entry.name) {
-            secrets.push((entry.name.clone(), SealedText::new(value)));
-        } else {
-            options.push((entry.name.clone(), value));
-        }
-    }
+    let (options, secrets) = kept_options(typed, "FROM KAFKA")?;
     let mut ingest = StreamIngest::Kafka { options, secrets };
     let read = topic_options(&ingest)?.ok_or_else(|| Error::internal("a topic is none"))?;
     read.check_client()?;
@@ -151,6 +136,32 @@ fn read_topic(typed: &Options, columns: &[Column]) -> Result<(StreamIngest, bool
         options.retain(|(name, _)| name != PAUSED);
     }
     Ok((ingest, read.paused))
+}
+
+/// Options by name as the catalog keeps them.
+pub type KeptOptions = Vec<(String, String)>;
+/// Those that nobody is shown.
+pub type KeptSecrets = Vec<(String, SealedText)>;
+
+/// The options of a client of Kafka, and those that nobody is shown.
+pub fn kept_options(typed: &Options, clause: &str) -> Result<(KeptOptions, KeptSecrets)> {
+    let (mut options, mut secrets) = (Vec::new(), Vec::new());
+    for entry in &typed.entries {
+        let value = match &entry.value {
+            OptionValue::String(text) | OptionValue::Ident(text) | OptionValue::Number(text) => text.clone(),
+            OptionValue::Bool(value) => value.to_string(),
+            OptionValue::List(_) | OptionValue::Pairs(_) => {
+                let message = format!("option \"{}\" of {clause} takes a single value", entry.name);
+                return Err(Error::new(Kind::InvalidParameterValue, message));
+            }
+        };
+        if kafka::is_secret(&entry.name) {
+            secrets.push((entry.name.clone(), SealedText::new(value)));
+        } else {
+            options.push((entry.name.clone(), value));
+        }
+    }
+    Ok((options, secrets))
 }
 
 /// What a stream says of its topic; None if it has none.

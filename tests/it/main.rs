@@ -10,6 +10,7 @@ mod random;
 mod ready;
 mod replay;
 mod services;
+mod sinks;
 mod spans;
 mod storage;
 mod stream_crash;

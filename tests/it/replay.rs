@@ -86,6 +86,7 @@ async fn a_replay_makes_good_what_is_damaged() {
             assert!((0..KEYS).all(|n| has_spans(&format!("k{n}"))), "spans are made anew");
         }
     }
+    drop(online);
     let mut world = world.again().await;
     assert!(same(&world.run(ANSWER).await, &expected), "it is durable");
 }

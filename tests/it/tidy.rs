@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "error",
     "metrics",
     "time",
@@ -25,6 +25,7 @@ const LAYERS: [&str; 23] = [
     "wire",
     "http",
     "readers",
+    "sinks",
     "server",
     "cli",
     "main",

@@ -20,6 +20,7 @@ use granary_catalog::{ObjectId, Stream};
 
 use super::figures::StreamFigures;
 use super::reading::DeadLetters;
+use super::sinks::SinkFigures;
 use super::stored::version_table;
 use crate::engine::query::QueryPlanner;
 use crate::error::{Error, Result};
@@ -63,12 +64,13 @@ pub struct Tail {
     pub bytes: usize,
 }
 
-/// The tails of all streams that have any events.
+/// The tails of all streams that have any events; what is known of streams and sinks.
 #[derive(Debug, Default)]
 pub struct EventTails(
     RwLock<HashMap<u64, Tail>>,
     Mutex<HashMap<u64, StreamFigures>>,
     pub(super) Mutex<HashMap<u64, DeadLetters>>,
+    pub(super) Mutex<HashMap<u64, SinkFigures>>,
 );
 
 impl EventTails {

@@ -58,7 +58,7 @@ impl EventRate {
     pub fn per_second(&self, now_us: i64) -> f64 {
         let now = now_us.div_euclid(SECOND_US);
         let counted = self.0.iter().filter(|(second, _)| *second > now - RATE_SECONDS);
-        counted.map(|(_, count)| *count as f64).sum::<f64>() / RATE_SECONDS as f64
+        counted.map(|(_, count)| count).sum::<u64>() as f64 / RATE_SECONDS as f64
     }
 }
 

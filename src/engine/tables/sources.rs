@@ -198,6 +198,24 @@ pub async fn event_ids(
     Ok(Some(run(&planner.state(), &plan).await?))
 }
 
+/// A stream's events with offsets in `[start, end)`, in the columns of [`event_schema`].
+pub async fn events_between(
+    planner: &QueryPlanner,
+    stream: &Stream,
+    start: u64,
+    end: u64,
+) -> Result<Option<SendableRecordBatchStream>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let bound = |offset: u64| i64::try_from(offset).map(lit).map_err(|_| Error::internal("offsets have run out"));
+    let offset = || Expr::Column(Column::from_name(OFFSET));
+    let mut columns = columns_of(stream);
+    columns.push(offset());
+    let scan = scan_events(stream, events)?;
+    let within = offset().gt_eq(bound(start)?).and(offset().lt(bound(end)?));
+    let plan = scan.filter(within)?.project(columns)?.build()?;
+    Ok(Some(run(&planner.state(), &plan).await?))
+}
+
 /// The offset of the first event of this time or later; None if there is none.
 pub async fn first_offset_since(planner: &QueryPlanner, stream: &Stream, time_us: i64) -> Result<Option<i64>> {
     let Some(events) = events_of(planner, stream).await? else { return Ok(None) };

@@ -41,6 +41,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             }
             Ok(())
         }
+        "sinks" => streams::sinks(context, rows),
         "sources" => definitions::sources(context, rows),
         "stream_partitions" => streams::stream_partitions(context, rows),
         "streams" => streams::streams(context, rows),

@@ -54,7 +54,7 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "freshness",
         "schema name!,view name!,kind text!,stream name,newest_event timestamptz,newest_arrival timestamptz,\
-         materialized_until timestamptz,freshness interval",
+         materialized_until timestamptz,freshness interval,freshness_seconds float8",
     ),
     ("grants", "grantee text!,privilege text!,kind text!,schema name,object name!,\"column\" name"),
     (
@@ -82,6 +82,11 @@ const GRANARY: &[(&str, &str)] = &[
          keys _text!,request _text!,features int4!",
     ),
     ("settings", "name text!,setting text!,description text!"),
+    (
+        "sinks",
+        "schema name!,name name!,type text!,view name!,topic text,state text!,position int8,lag int8,messages int8!,\
+         last_error text,last_error_at timestamptz,owner text!,description text",
+    ),
     (
         "sources",
         "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\

@@ -66,6 +66,7 @@ pub fn freshness(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             view: &view.header.name,
             kind: kind_name(view.kind),
             freshness: known.age_us(context.now_us),
+            freshness_seconds: known.age_us(context.now_us).map(|age_us| age_us as f64 / 1e6),
             stream: known.stream,
             newest_event: known.newest_event_us,
             newest_arrival: known.newest_arrival_us,

@@ -1,9 +1,10 @@
-//! Streams: how events come in, how far that is, and what could not be taken in.
+//! Streams: how events come in, how far that is, and what could not be taken in. Sinks: how far what goes out is.
 
-use granary_catalog::{Object, StreamIngest};
+use granary_catalog::{Object, SinkTarget, StreamIngest};
 
 use super::{Rows, SystemContext, object_row, row};
 use crate::access::Asker;
+use crate::engine::freshness::sink_lag;
 use crate::error::Result;
 
 pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
@@ -85,6 +86,28 @@ pub fn dead_letters(context: &SystemContext, rows: &mut Rows) -> Result<()> {
                 payload_bytes: letter.payload_bytes,
             );
         }
+    }
+    Ok(())
+}
+
+pub fn sinks(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::Sink(sink) = object else { continue };
+        let SinkTarget::Kafka { options, .. } = &sink.target;
+        let topic = options.iter().find(|(name, _)| name == "topic").map(|(_, topic)| topic.clone());
+        let view = context.scope.snapshot.get(sink.view);
+        let figures = context.tails.sink(sink.header.id).unwrap_or_default();
+        object_row!(context, rows, &sink.header,
+            type: "kafka",
+            view: view.map(|view| view.name()),
+            topic: topic,
+            state: figures.state.as_str(),
+            lag: sink_lag(&context.scope.snapshot, sink, &context.tails),
+            position: figures.position,
+            messages: figures.messages,
+            last_error_at: figures.last_error.as_ref().map(|(at_us, _)| *at_us),
+            last_error: figures.last_error.map(|(_, error)| error),
+        );
     }
     Ok(())
 }

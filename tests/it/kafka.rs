@@ -433,6 +433,19 @@ async fn a_stream_begins_where_it_says_and_goes_on_there() {
     run(&sql, &create("early", "paused = true")).await;
     until(&sql, "SELECT state FROM granary.streams WHERE name = 'early'", "paused").await;
     assert_eq!(one(&sql, "SELECT count(*)::text FROM early").await, "2");
+    // the same by ALTER, for good
+    run(&sql, "ALTER STREAM early RESUME; ALTER STREAM late PAUSE").await;
+    until(&sql, "SELECT state FROM granary.streams WHERE name = 'late'", "paused").await;
+    producer.send("t", 0, None, Some(b"newest,2024-01-01"));
+    producer.flush();
+    until(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM early", "new newest old").await;
+    process.kill();
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    assert_eq!(one(&sql, "SELECT state FROM granary.streams WHERE name = 'late'").await, "paused");
+    assert_eq!(one(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM late").await, "new");
+    run(&sql, "ALTER STREAM late RESUME").await;
+    until(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM late", "new newest").await;
     process.kill();
 }
 

@@ -25,8 +25,9 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             backfill_until: stream.backfill.map(|backfill| backfill.until_us),
             columns: stream.columns.len(),
             state: match &figures.reading {
-                _ if stream.paused => "paused",
+                // one that is being paused still reads until its reader has stopped
                 Some(reading) => reading.state.as_str(),
+                None if stream.paused => "paused",
                 None if figures.end_offset > 0 => "open",
                 None => "empty",
             },

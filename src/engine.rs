@@ -13,6 +13,7 @@ mod event_rows;
 mod expiry;
 mod explain;
 mod folding;
+mod freshness;
 mod functions;
 mod leading_edge;
 mod literals;
@@ -40,6 +41,7 @@ pub use event_rows::{FIRST_EVENT_ARRIVAL, event_rows, rows_of_events, stream_of}
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
+pub use freshness::{Freshness, samples};
 pub use leading_edge::{Edge, Moment, served_from_us};
 pub use named_keys::named_keys;
 pub use plans::{
@@ -58,10 +60,12 @@ pub use rows::{
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table, stream_of_table};
 pub use tables::export::{ExportRequest, export};
+pub use tables::figures::{Doing, StreamFigures};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
-pub use tables::sources::{event_ids, mirror_ids, newest_event_time};
+pub use tables::sinks::{SinkFigures, SinkState};
+pub use tables::sources::{event_ids, events_between, first_offset_since, mirror_ids, newest_event_time};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
     rows_in_order, sorted_rows, table_id, tables_of,

@@ -62,8 +62,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let ingest = Arc::new(IngestServer::new(Arc::clone(&warehouse)));
-    let features = Arc::new(FeatureServer::new(warehouse, limits.features));
-    let router = routes(Door { features, ingest, draining });
+    let features = Arc::new(FeatureServer::new(Arc::clone(&warehouse), limits.features));
+    let router = routes(Door { features, ingest, warehouse, draining });
     let port = listener::Port { router, tls, max_connections: limits.max_connections };
     port.serve(listener, stop).await;
 }
@@ -73,6 +73,7 @@ pub async fn serve(
 struct Door {
     features: Arc<FeatureServer>,
     ingest: Arc<IngestServer>,
+    warehouse: Arc<Warehouse>,
     draining: CancellationToken,
 }
 
@@ -120,8 +121,9 @@ async fn ready(State(door): State<Door>) -> Response {
     Json(json!({"status": "ready"})).into_response()
 }
 
-async fn metrics_text() -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::prometheus()).into_response()
+async fn metrics_text(State(door): State<Door>) -> Response {
+    let text = metrics::prometheus(door.warehouse.samples());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// OpenAPI 3.1.

@@ -14,10 +14,13 @@ mod check;
 mod consumer;
 mod flush;
 mod forget;
+mod newest;
 mod online;
 mod payload;
 mod reading;
 mod repeats;
+mod replay;
+mod sinks;
 mod views;
 
 use std::collections::HashMap;
@@ -34,6 +37,7 @@ use tokio::sync::Notify;
 pub use self::check::{Refused, ViewCount};
 pub use self::payload::Positions;
 pub use self::reading::ReadLog;
+pub use self::replay::ReplayStart;
 
 use self::consumer::Consumer;
 use self::online::{events_mark, is_live, item_rows, views_of};
@@ -41,7 +45,7 @@ use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table, newest_event_time,
+    BoundView, Doing, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
@@ -68,6 +72,8 @@ pub struct Ingest {
     pub wants_flush: Arc<Notify>,
     /// told when the catalog has changed: streams that are read from elsewhere may have come or gone
     pub changed: Arc<Notify>,
+    /// the same for sinks
+    pub sinks_changed: Arc<Notify>,
 }
 
 struct StreamLog {
@@ -99,6 +105,7 @@ impl Ingest {
             opening: tokio::sync::Mutex::default(),
             wants_flush: Arc::default(),
             changed: Arc::default(),
+            sinks_changed: Arc::default(),
         }
     }
 
@@ -125,7 +132,9 @@ impl Ingest {
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
     /// entry, which has some megabytes, are there all or none; of more an error may leave the first ones.
     pub async fn append(&self, stream: &Stream, mut rows: BatchStream) -> Result<u64> {
-        check_pushed(stream)?;
+        // as it is by now: a transaction may have begun before it was paused
+        let snapshot = self.stores.catalog.snapshot();
+        check_pushed(snapshot.get_as::<Stream>(stream.header.id).unwrap_or(stream))?;
         let log = self.log(stream).await?;
         let (mut payload, mut count) = (Payload::default(), 0);
         while let Some(batch) = rows.try_next().await? {
@@ -152,7 +161,8 @@ impl Ingest {
         }
         let _appending = log.appending.read().await;
         let appended = log.log.append(payload.bytes.into(), events, self.clock.now_us()).await;
-        self.note(log, appended.as_ref().err());
+        self.note(log);
+        self.note_outcome(log.id, Doing::Appending, appended.as_ref().err());
         appended.map(|_| u64::from(events.get()))
     }
 
@@ -169,6 +179,7 @@ impl Ingest {
     /// Frees what a commit has dropped, and gives views that it has made or changed the events that there are.
     pub async fn after_change(&self, before: &Snapshot, after: &Snapshot) -> Result<()> {
         self.changed.notify_one();
+        self.sinks_changed.notify_one();
         let is_same = |object: &Arc<Object>| after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object));
         for object in before.objects().filter(|object| !is_same(object)) {
             match object.as_ref() {
@@ -225,11 +236,11 @@ impl Ingest {
         let stored = self.stores.offline.table_since(&name, &name).await?;
         let flushed = stored.and_then(|(_, end)| end).and_then(|end| u64::try_from(end).ok()).unwrap_or(0);
         self.stores.tails.open(id, flushed);
+        self.recall_newest(stream, flushed).await.inspect_err(|_| self.stores.tails.close(id))?;
         // before the log is read: its events are held against those before them
         let snapshot = self.stores.catalog.snapshot();
         let known = repeats::catch_up(&self.stores, &snapshot, stream, flushed, self.clock.now_us());
         known.await.inspect_err(|_| self.stores.tails.close(id))?;
-        self.find_newest(stream, flushed).await.inspect_err(|_| self.stores.tails.close(id))?;
         let kept_from = match stream.ingest {
             StreamIngest::Push => u64::MAX,
             // the last entry says how far the reader was; who opens the log to read says where that begins
@@ -268,27 +279,9 @@ impl Ingest {
                 self.bring_online(&log, stream, &view).await?;
             }
         }
-        self.note(&log, None);
+        self.note(&log);
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&log));
         Ok(log)
-    }
-
-    /// Looks for the newest of the events that the offline store has; those of the log are seen as they are read.
-    async fn find_newest(&self, stream: &Stream, flushed: u64) -> Result<()> {
-        let id = stream.header.id;
-        let known_us = match self.stores.online.mark(&newest_mark(id))? {
-            Some(newest) => Some(newest.cast_signed()),
-            None if flushed == 0 => None,
-            // the online store was lost
-            None => {
-                let snapshot = self.stores.catalog.snapshot();
-                newest_event_time(&planner(&self.stores, &snapshot, stream, self.clock.now_us())?, stream).await?
-            }
-        };
-        if let Some(known_us) = known_us {
-            self.stores.tails.newest_event(id).saw(known_us);
-        }
-        Ok(())
     }
 
     /// Puts the rows that a view makes of all events, from its mark on, into the online store. What comes meanwhile does
@@ -358,7 +351,8 @@ impl Ingest {
         blocking(move || {
             drop(log);
             remove_folder(&folder)?;
-            online.set_marks(&[(repeats::claims_mark(stream), None), (newest_mark(stream), None)])?;
+            online.set_marks(&newest::marks(stream, None))?;
+            online.set_marks(&[(repeats::claims_mark(stream), None)])?;
             online.remove_claims(stream.0)
         })
         .await?;
@@ -379,23 +373,24 @@ fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_u
     Ok(QueryPlanner::new(stores.clone(), scope, now_us))
 }
 
-/// The name under which the online store keeps the time of the newest event in the offline store.
-fn newest_mark(stream: ObjectId) -> String {
-    format!("{}/newest", events_table(stream))
-}
-
 /// How many rows of a batch make up a good part of an entry.
 fn rows_at_once(batch: &RecordBatch) -> usize {
     let row_bytes = (batch.get_array_memory_size() / batch.num_rows().max(1)).max(1);
     (ENTRY_BYTES / 8 / row_bytes).max(1)
 }
 
-/// Refuses what is to be pushed to a stream that is read from elsewhere.
+/// Refuses what is to be pushed to a stream that is paused, or read from elsewhere.
 pub fn check_pushed(stream: &Stream) -> Result<()> {
+    let name = &stream.header.name;
     match stream.ingest {
+        StreamIngest::Push if stream.paused => {
+            Err(Error::new(Kind::ObjectNotInPrerequisiteState, format!("stream \"{name}\" is paused"))
+                .with_detail("It takes no events until it is resumed.")
+                .with_hint(format!("ALTER STREAM {name} RESUME")))
+        }
         StreamIngest::Push => Ok(()),
         StreamIngest::Kafka { .. } | StreamIngest::Postgres { .. } => {
-            let message = format!("cannot write to stream \"{}\", which is read from elsewhere", stream.header.name);
+            let message = format!("cannot write to stream \"{name}\", which is read from elsewhere");
             Err(Error::new(Kind::WrongObjectType, message).with_hint("send events to where it reads them"))
         }
     }

@@ -35,6 +35,7 @@ pub mod wire;
 pub mod http;
 
 pub mod readers;
+pub mod sinks;
 
 pub mod server;
 

@@ -282,6 +282,28 @@ static STREAM_LAG: Metric = Metric {
     help: "Messages that are still to be read, by stream and partition.",
 };
 
+/// Told by who knows the stores.
+pub static EVENTS_PER_SECOND: Metric = Metric {
+    name: "granary_stream_events_per_second",
+    kind: "gauge",
+    help: "Events that came in the last minute, by the second, by stream.",
+};
+pub static STREAM_PAUSED: Metric =
+    Metric { name: "granary_stream_paused", kind: "gauge", help: "Whether a stream takes no events, by stream." };
+pub static FRESHNESS: Metric = Metric {
+    name: "granary_feature_view_freshness_seconds",
+    kind: "gauge",
+    help: "How long ago it is up to when a feature view knows what has happened.",
+};
+
+pub static SINK_MESSAGES: Metric = Metric {
+    name: "granary_sink_messages_total",
+    kind: "counter",
+    help: "Messages of sinks that brokers have acknowledged since the sinks began, by sink.",
+};
+pub static SINK_LAG: Metric =
+    Metric { name: "granary_sink_lag", kind: "gauge", help: "Events that a sink has still to tell of, by sink." };
+
 /// All numbers as they are now; those of one metric stand together.
 pub fn samples() -> Vec<Sample> {
     let services: Vec<((String, String), Arc<ServiceMetrics>)> = {
@@ -355,7 +377,13 @@ fn count_of(counter: &AtomicU64) -> f64 {
     counter.load(Ordering::Relaxed) as f64
 }
 
-fn sample(metric: &'static Metric, workspace: Option<&str>, labels: Vec<(&'static str, String)>, value: f64) -> Sample {
+/// A number of a metric.
+pub fn sample(
+    metric: &'static Metric,
+    workspace: Option<&str>,
+    labels: Vec<(&'static str, String)>,
+    value: f64,
+) -> Sample {
     Sample { metric, suffix: "", workspace: workspace.map(str::to_owned), labels, value }
 }
 
@@ -382,11 +410,11 @@ fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// The numbers in Prometheus' text format, version 0.0.4.
-pub fn prometheus() -> String {
+/// The numbers, and then `more` of other metrics, in Prometheus' text format, version 0.0.4.
+pub fn prometheus(more: Vec<Sample>) -> String {
     let mut text = String::new();
     let mut last: Option<&Metric> = None;
-    for sample in samples() {
+    for sample in samples().into_iter().chain(more) {
         let metric = sample.metric;
         if last != Some(metric) {
             put(
@@ -424,7 +452,7 @@ mod tests {
         }
         metrics.served(Door::Postgres, Duration::ZERO, Outcome::Failed);
         metrics.cache_looked_up(3, 1);
-        let text = prometheus();
+        let text = prometheus(Vec::new());
         let labels = r#"{workspace="unit",service="times\"\\""#;
         for line in [
             format!("granary_requests_total{labels},door=\"http\",outcome=\"answered\"}} 4"),
@@ -448,7 +476,7 @@ mod tests {
         let stream = of_stream("unit", "described");
         stream.read(2, 1);
         stream.lags(0, 7);
-        let text = prometheus();
+        let text = prometheus(Vec::new());
         let mut described: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = described.len();
         described.sort_unstable();
@@ -457,7 +485,7 @@ mod tests {
         let lag = "granary_stream_lag{workspace=\"unit\",stream=\"described\",partition=\"0\"} 7";
         assert!(text.lines().any(|line| line == lag), "{text}");
         forget_stream(&stream);
-        assert!(!prometheus().contains(lag));
+        assert!(!prometheus(Vec::new()).contains(lag));
     }
 
     #[test]

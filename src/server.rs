@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
 use crate::readers;
+use crate::sinks;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
 
@@ -112,9 +113,11 @@ impl Server {
         let expiry = tokio::spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = tokio::spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
+        let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         // what they have read is flushed with the rest
         reading.await.map_err(|error| Error::internal("the readers' task died").with_source(error))?;
+        sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;
         stopped.cancel();
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;

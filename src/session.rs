@@ -308,6 +308,7 @@ impl Session {
         }
         let outside = match &parsed.statement {
             Statement::Refresh(_) => Some("REFRESH FEATURE VIEW"),
+            Statement::Replay(_) => Some("REPLAY STREAM"),
             Statement::CreateDataset(_) => Some("CREATE DATASET"),
             Statement::Optimize(_) => Some("OPTIMIZE"),
             Statement::Vacuum(_) => Some("VACUUM"),

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Asker;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, events_table,
-    is_named_by_objects, served_from_us, tables_of,
+    is_named_by_objects, samples, served_from_us, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
+use crate::metrics::Sample;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
@@ -109,6 +110,11 @@ impl Warehouse {
     /// A planner of queries that sees `scope` at `now_us`.
     pub fn planner(&self, scope: NameScope, now_us: i64) -> QueryPlanner {
         QueryPlanner::new(self.stores.clone(), scope, now_us)
+    }
+
+    /// What the stores say of streams and views, as metrics.
+    pub fn samples(&self) -> Vec<Sample> {
+        samples(&self.catalog, &self.stores.tails, self.clock.now_us())
     }
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.

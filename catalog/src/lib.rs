@@ -34,7 +34,7 @@ pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, Dataset, DatasetInput, DatasetVersion, Definition, Entity, Feature,
     FeatureDefinition, FeatureService, FeatureTable, FeatureView, FileFormat, Function, FunctionArgument, Grant,
     Header, Home, LeadingEdge, NameSpace, Object, ObjectKind, PredefinedRole, Privilege, Reach, RealtimeView,
-    RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows, ServiceMember, Source, SourceDefinition, Stream,
-    StreamIngest, Table, Trigger, View, ViewKind, Volatility, Window, Workspace,
+    RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows, ServiceMember, Sink, SinkTarget, Source,
+    SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
 pub use snapshot::Snapshot;

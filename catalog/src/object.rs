@@ -19,6 +19,7 @@ pub(crate) mod reference;
 mod role;
 mod sealed;
 mod secret;
+mod sink;
 mod source;
 mod stream;
 mod table;
@@ -46,6 +47,7 @@ pub use realtime_view::RealtimeView;
 pub use role::{ApiKey, PredefinedRole, Role};
 pub use sealed::SealedText;
 pub use secret::Secret;
+pub use sink::{Sink, SinkTarget};
 pub use source::{FileFormat, Source, SourceDefinition};
 pub use stream::{Backfill, Stream, StreamIngest};
 pub use table::{Table, View};
@@ -151,6 +153,7 @@ objects! {
     Secret => "secret",
     ApiKey => "API key",
     Function => "function",
+    Sink => "sink",
 }
 
 impl fmt::Display for ObjectKind {
@@ -178,7 +181,8 @@ impl ObjectKind {
             | ObjectKind::Role
             | ObjectKind::Secret
             | ObjectKind::ApiKey
-            | ObjectKind::Function => false,
+            | ObjectKind::Function
+            | ObjectKind::Sink => false,
         }
     }
 
@@ -192,6 +196,7 @@ impl ObjectKind {
             (ObjectKind::Secret, Home::Workspace(workspace)) => Some(NameSpace::Secrets(workspace)),
             (ObjectKind::Entity, Home::Schema { schema, .. }) => Some(NameSpace::Entities(schema)),
             (ObjectKind::Function, Home::Schema { schema, .. }) => Some(NameSpace::Functions(schema)),
+            (ObjectKind::Sink, Home::Schema { schema, .. }) => Some(NameSpace::Sinks(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -255,6 +260,7 @@ impl Object {
             Object::View(object) => object.references(),
             Object::ApiKey(object) => object.references(),
             Object::Function(object) => object.references(),
+            Object::Sink(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
@@ -283,6 +289,7 @@ impl Object {
             Object::Role(object) => object.remap(map),
             Object::ApiKey(object) => object.remap(map),
             Object::Function(object) => object.remap(map),
+            Object::Sink(object) => object.remap(map),
             Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Table(_) | Object::Secret(_) => {}
         }
     }
@@ -300,7 +307,8 @@ impl Object {
         match &mut object {
             Object::Secret(secret) => secret.value = SealedText::redacted(),
             Object::ApiKey(key) => key.digest = SealedText::redacted(),
-            Object::Stream(Stream { ingest: StreamIngest::Kafka { secrets, .. }, .. }) => {
+            Object::Stream(Stream { ingest: StreamIngest::Kafka { secrets, .. }, .. })
+            | Object::Sink(Sink { target: SinkTarget::Kafka { secrets, .. }, .. }) => {
                 secrets.iter_mut().for_each(|(_, secret)| *secret = SealedText::redacted());
             }
             Object::Role(role) => {

@@ -9,6 +9,7 @@ pub enum ObjectKind {
     Entity,
     Source,
     Stream,
+    Sink,
     FeatureView,
     FeatureTable,
     RealtimeFeatureView,
@@ -21,10 +22,11 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 12] = [
+    pub const ALL: [ObjectKind; 13] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
+        ObjectKind::Sink,
         ObjectKind::FeatureView,
         ObjectKind::FeatureTable,
         ObjectKind::RealtimeFeatureView,
@@ -42,6 +44,7 @@ impl ObjectKind {
             ObjectKind::Entity => "entity",
             ObjectKind::Source => "source",
             ObjectKind::Stream => "stream",
+            ObjectKind::Sink => "sink",
             ObjectKind::FeatureView => "feature view",
             ObjectKind::FeatureTable => "feature table",
             ObjectKind::RealtimeFeatureView => "realtime feature view",

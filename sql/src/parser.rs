@@ -104,6 +104,7 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
     postgres::check_supported(cursor)?;
     match head_word(cursor).as_str() {
         "refresh" => statement::refresh::parse(cursor).map(Statement::Refresh),
+        "replay" => statement::replay::parse(cursor).map(Statement::Replay),
         "optimize" => statement::optimize::parse(cursor).map(Statement::Optimize),
         "vacuum" => statement::vacuum::parse(cursor).map(Statement::Vacuum),
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
@@ -131,8 +132,8 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 9] =
-        ["create", "refresh", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
+    const OURS: [&str; 10] =
+        ["create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
     match closest(&head_word(cursor), &known) {
@@ -146,6 +147,7 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Entity => Statement::CreateEntity(statement::create_entity::parse(cursor)?),
         ObjectKind::Source => Statement::CreateSource(statement::create_source::parse(cursor)?),
         ObjectKind::Stream => Statement::CreateStream(statement::create_stream::parse(cursor)?),
+        ObjectKind::Sink => Statement::CreateSink(statement::create_sink::parse(cursor)?),
         ObjectKind::FeatureView => Statement::CreateFeatureView(statement::create_feature_view::parse(cursor)?),
         ObjectKind::FeatureTable => Statement::CreateFeatureTable(statement::create_feature_table::parse(cursor)?),
         ObjectKind::RealtimeFeatureView => {

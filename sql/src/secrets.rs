@@ -11,7 +11,7 @@ const BLANK: &str = "'***'";
 const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
 
 /// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), and for
-/// options of streams that are secret (`sasl_password = 'x'`).
+/// options of streams and sinks that are secret (`sasl_password = 'x'`).
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     if !may_have_secrets(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -26,9 +26,9 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
             words.len() <= solid.len() && words.iter().zip(&solid).all(|(word, token)| is_word(&token.token, word))
         };
         let is_secret = begins(&["create", "secret"]) || begins(&["create", "or", "replace", "secret"]);
-        let is_stream = begins(&["create", "stream"])
-            || begins(&["create", "or", "replace", "stream"])
-            || begins(&["alter", "stream"]);
+        let is_of =
+            |kind| begins(&["create", kind]) || begins(&["create", "or", "replace", kind]) || begins(&["alter", kind]);
+        let is_stream = is_of("stream") || is_of("sink");
         for (nth, token) in solid.iter().enumerate() {
             let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
             let of_secret_option = || is_stream && is_option_of(&solid[..nth]);
@@ -104,6 +104,10 @@ mod tests {
             (
                 "CREATE OR REPLACE STREAM s (a text) FROM KAFKA (ssl_key 'x', ssl.key.pem = 'y', \"ssl.key.password\" 'z', key = 'a')",
                 "CREATE OR REPLACE STREAM s (a text) FROM KAFKA (ssl_key '***', ssl.key.pem = '***', \"ssl.key.password\" '***', key = 'a')",
+            ),
+            (
+                "CREATE SINK s FROM v TO KAFKA (topic 't', sasl_password = 'x')",
+                "CREATE SINK s FROM v TO KAFKA (topic 't', sasl_password = '***')",
             ),
             ("SELECT 1 FROM t WHERE password = 'x'", "SELECT 1 FROM t WHERE password = 'x'"),
             ("ALTER ROLE a PASSWORD NULL", "ALTER ROLE a PASSWORD NULL"),

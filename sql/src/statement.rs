@@ -11,6 +11,7 @@ pub mod create_feature_view;
 pub mod create_function;
 pub mod create_realtime_feature_view;
 pub mod create_secret;
+pub mod create_sink;
 pub mod create_source;
 pub mod create_stream;
 pub mod create_workspace;
@@ -19,6 +20,7 @@ pub mod explain;
 pub mod job;
 pub mod optimize;
 pub mod refresh;
+pub mod replay;
 pub mod role_membership;
 pub mod show_create;
 pub mod utility;
@@ -42,6 +44,7 @@ pub use create_feature_view::CreateFeatureView;
 pub use create_function::{CreateFunction, FunctionArgument, FunctionBody, Volatility};
 pub use create_realtime_feature_view::CreateRealtimeFeatureView;
 pub use create_secret::CreateSecret;
+pub use create_sink::{CreateSink, SinkTarget};
 pub use create_source::{CreateSource, FileFormat, SourceOrigin};
 pub use create_stream::{CreateStream, StreamOrigin};
 pub use create_workspace::{CreateWorkspace, WorkspaceMode};
@@ -50,6 +53,7 @@ pub use explain::{Explain, ExplainFormat};
 pub use job::{CancelJob, RetryJob};
 pub use optimize::{Optimize, StoredKind};
 pub use refresh::{Refresh, RefreshStores};
+pub use replay::{Replay, ReplayStart};
 pub use role_membership::{GrantRole, RevokeRole};
 pub use show_create::ShowCreate;
 pub use utility::Utility;
@@ -62,6 +66,7 @@ pub enum Statement {
     CreateEntity(CreateEntity),
     CreateSource(CreateSource),
     CreateStream(CreateStream),
+    CreateSink(CreateSink),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -72,6 +77,7 @@ pub enum Statement {
     CreateApiKey(CreateApiKey),
     CreateFunction(CreateFunction),
     Refresh(Refresh),
+    Replay(Replay),
     Optimize(Optimize),
     Vacuum(Vacuum),
     Verify(Verify),
@@ -98,6 +104,7 @@ impl Display for Statement {
             Statement::CreateEntity(statement) => statement.fmt(formatter),
             Statement::CreateSource(statement) => statement.fmt(formatter),
             Statement::CreateStream(statement) => statement.fmt(formatter),
+            Statement::CreateSink(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),
@@ -108,6 +115,7 @@ impl Display for Statement {
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
             Statement::CreateFunction(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
+            Statement::Replay(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),
             Statement::Vacuum(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),

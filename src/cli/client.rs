@@ -137,7 +137,7 @@ pub fn tag(parsed: &Parsed, rows: u64) -> String {
 
 /// `CREATE OR REPLACE FEATURE VIEW v …` is `CREATE FEATURE VIEW`; `BEGIN` is `BEGIN`.
 fn tag_of_text(text: &str) -> String {
-    const OBJECTS: [&str; 5] = ["CREATE", "DROP", "ALTER", "REFRESH", "CANCEL"];
+    const OBJECTS: [&str; 6] = ["CREATE", "DROP", "ALTER", "REFRESH", "REPLAY", "CANCEL"];
     const ADJECTIVES: [&str; 4] = ["REALTIME", "FEATURE", "API", "MATERIALIZED"];
     let word = |word: &str| word.trim_end_matches(';').to_uppercase();
     let mut words = text.split_whitespace().map(word).filter(|word| word != "OR" && word != "REPLACE");
@@ -216,6 +216,7 @@ mod tests {
             ("CREATE ENTITY IF NOT EXISTS e (k text)", "CREATE ENTITY"),
             ("drop table t", "DROP TABLE"),
             ("REFRESH FEATURE VIEW v", "REFRESH FEATURE VIEW"),
+            ("REPLAY STREAM s FROM OFFSET 1", "REPLAY STREAM"),
             ("begin", "BEGIN"),
         ] {
             assert_eq!(tag_of_text(text), tag);

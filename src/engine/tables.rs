@@ -2,9 +2,11 @@
 
 pub mod events;
 pub mod export;
+pub mod figures;
 pub mod files;
 pub mod pending;
 pub mod reading;
+pub mod sinks;
 pub mod sources;
 pub mod stored;
 pub mod system;

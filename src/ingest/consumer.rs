@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 use tokio::sync::Notify;
 
 use super::TAIL_BYTES;
+use super::newest::newest_until;
 use super::online::item_rows;
 use super::payload::Events;
 use super::repeats::first_ones;
@@ -36,16 +36,21 @@ impl Consumer {
         let Some(stream) = snapshot.get_as::<Stream>(self.stream) else { return Ok(()) };
         let Some(last) = entries.last() else { return Ok(()) };
         let (events, letters) = self.events(stream, entries)?;
+        let newest_us = newest_until(stream, &events, last.appended_us)?;
+        let came = events.num_rows() as u64;
         let events = first_ones(&self.stores.online, stream, events)?;
         if events.num_rows() > 0 {
             self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
         }
         let tails = &self.stores.tails;
-        if let Some(newest_us) = newest_time(stream, &events) {
+        if let Some(newest_us) = newest_us {
             tails.newest_event(self.stream).saw(newest_us);
         }
         tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
+        if came > 0 {
+            tails.note(self.stream, |figures| figures.came(came, last.appended_us, newest_us));
+        }
         if tails.bytes(self.stream) > TAIL_BYTES {
             self.wants_flush.notify_one();
         }
@@ -75,10 +80,4 @@ impl Consumer {
         }
         Ok(())
     }
-}
-
-/// The latest time of events.
-fn newest_time(stream: &Stream, events: &RecordBatch) -> Option<i64> {
-    let times = events.column_by_name(&stream.timestamp)?;
-    arrow::compute::max(times.as_primitive_opt::<TimestampMicrosecondType>()?)
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
-use granary_catalog::Stream;
+use granary_catalog::{ObjectId, Stream};
 
 use super::online::{events_mark, views_of};
 use super::repeats::claims_mark;
-use super::{Ingest, StreamLog, blocking, newest_mark};
-use crate::engine::{event_schema, events_table};
+use super::{Ingest, StreamLog, blocking, newest};
+use crate::engine::{Doing, event_schema, events_table};
 use crate::error::{Error, Result};
 use crate::offline::{Layout, Write, WriteKind};
 
@@ -22,7 +22,8 @@ impl Ingest {
             if let Err(error) = &flushed {
                 tracing::warn!(stream = log.id.0, %error, "events could not be written to the offline store");
             }
-            self.note(&log, flushed.as_ref().err());
+            self.note(&log);
+            self.note_outcome(log.id, Doing::Flushing, flushed.as_ref().err());
         }
     }
 
@@ -47,12 +48,10 @@ impl Ingest {
                 marks.push((mark, Some(tail.end)));
             }
         }
-        if let Some(newest_us) = self.stores.tails.newest_event(log.id).time_us() {
-            marks.push((newest_mark(log.id), Some(newest_us.cast_unsigned())));
-        }
         if !stream.deduplicate_by.is_empty() {
             marks.push((claims_mark(log.id), Some(tail.end)));
         }
+        marks.extend(newest::marks(log.id, self.stores.tails.figures(log.id).as_ref()));
         let online = Arc::clone(&self.stores.online);
         blocking(move || online.sync()).await?;
         self.keep_letters(log).await?;
@@ -83,20 +82,24 @@ impl Ingest {
             })
         };
         let removed = blocking(remove).await;
-        shortened.iter().for_each(|log| self.note(log, None));
+        shortened.iter().for_each(|log| self.note(log));
         removed
     }
 
-    /// Notes for those who look how far a log is, and why it is no further.
-    pub(super) fn note(&self, log: &StreamLog, error: Option<&Error>) {
+    /// Notes for those who look how far a log is.
+    pub(super) fn note(&self, log: &StreamLog) {
         self.stores.tails.note(log.id, |figures| {
             figures.first_offset = log.log.first();
             figures.end_offset = log.log.end();
             figures.flushed_offset = log.flushed.load(Ordering::Acquire);
             figures.log_bytes = log.log.size_bytes();
-            if let Some(error) = error {
-                figures.last_error = Some(error.to_string());
-            }
         });
+    }
+
+    /// Notes for those who look whether something was done.
+    pub(super) fn note_outcome(&self, stream: ObjectId, doing: Doing, error: Option<&Error>) {
+        let now_us = self.clock.now_us();
+        let error = error.map(ToString::to_string);
+        self.stores.tails.note(stream, |figures| figures.troubles.note(doing, now_us, error));
     }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payload::{Payload, Positions, read_part};
 use super::{Ingest, StreamLog, blocking};
-use crate::engine::{DeadLetter, DeadLetters, Reading};
+use crate::engine::{DeadLetter, DeadLetters, Doing, Reading};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{Entry, IngestLog, PAYLOAD_MAX_BYTES};
 
@@ -123,8 +123,10 @@ impl Ingest {
         self.stores.tails.note(stream, |figures| change(figures.reading.get_or_insert_default()));
     }
 
-    pub fn note_error(&self, stream: ObjectId, error: String) {
-        self.stores.tails.note(stream, |figures| figures.last_error = Some(error));
+    /// Notes for those who look why nothing can be read; without an error all is well.
+    pub fn note_read(&self, stream: ObjectId, error: Option<String>) {
+        let now_us = self.clock.now_us();
+        self.stores.tails.note(stream, |figures| figures.troubles.note(Doing::Reading, now_us, error));
     }
 
     pub fn reading(&self, stream: ObjectId) -> Option<Reading> {

@@ -4,6 +4,7 @@ use granary_sql::timestamp::parse_timestamp;
 use rdkafka::ClientConfig;
 
 use super::avro::AvroRows;
+use super::client::{Client, do_not_fit};
 use crate::error::{Error, Kind, Result};
 
 /// What messages hold.
@@ -39,105 +40,48 @@ pub struct Options {
     client: ClientConfig,
 }
 
-/// Our names. Any other has a dot, and is librdkafka's.
-const NAMES: [&str; 17] = [
-    "brokers",
-    "topic",
-    "format",
-    "schema",
-    "schema_id",
-    "schema_registry",
-    "key",
-    "start",
-    "paused",
-    "security_protocol",
-    "sasl_mechanism",
-    "sasl_username",
-    "sasl_password",
-    "ssl_ca",
-    "ssl_certificate",
-    "ssl_key",
-    "ssl_key_password",
-];
+/// What else may be said here.
+const OWN: [&str; 8] = ["topic", "format", "schema", "schema_id", "schema_registry", "key", "start", "paused"];
 
-/// Settings of librdkafka that are ours: what is promised of offsets hangs on them.
-const OURS: [&str; 8] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "statistics.interval.ms",
-    "group.instance.id",
-];
-
-/// Settings that would run or load programs, or are for tests.
-const FORBIDDEN: [&str; 6] = [
-    "plugin.library.paths",
-    "ssl.engine.location",
-    "ssl.providers",
-    "sasl.kerberos.kinit.cmd",
-    "test.mock.num.brokers",
-    "test.mock.broker.rtt",
-];
-
-/// Whether nobody may be shown the value of an option.
-pub fn is_secret(name: &str) -> bool {
-    name == "ssl_key" || name.contains("password") || name.contains("secret") || name.ends_with("key.pem")
-}
+/// As a statement says it.
+const CLAUSE: &str = "FROM KAFKA";
 
 impl Options {
     /// Errors name the option, or the names that there are: 22023, and 0A000 for what a later release has.
     pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Options> {
-        let mut client = ClientConfig::new();
-        for (name, value) in DEFAULTS {
-            client.set(name, value);
-        }
-        let (mut brokers, mut topic, mut format, mut schema, mut schema_id) = (None, None, None, None, None);
+        let mut client = Client::new(CLAUSE, &OWN, &DEFAULTS);
+        let (mut topic, mut format, mut schema, mut schema_id) = (None, None, None, None);
         let (mut key, mut start, mut paused) = (None, Start::Earliest, false);
         for (name, value) in pairs {
-            if is_secret(name) && value.starts_with("secret:") {
-                return Err(Error::not_supported(format!("a secret's name in option \"{name}\" of FROM KAFKA")));
-            }
+            client.check_secret(name, value)?;
             match name {
-                "brokers" => brokers = Some(value),
                 "topic" => topic = Some(value.to_owned()),
                 "format" => format = Some(value.to_ascii_lowercase()),
                 "schema" => schema = Some(value.to_owned()),
-                "schema_id" => schema_id = Some(value.parse::<u32>().map_err(|_| wrong(name, value, "a number"))?),
+                "schema_id" => {
+                    let number = value.parse::<u32>().map_err(|_| client.wrong(name, value, "a number"))?;
+                    schema_id = Some(number);
+                }
                 "schema_registry" => return Err(Error::not_supported("a schema registry").with_hint(REGISTRY_HINT)),
                 "key" => key = Some(value.to_owned()),
-                "start" => start = start_of(value)?,
-                "paused" => paused = bool_of(name, value)?,
-                "security_protocol" => set(&mut client, name, "security.protocol", value)?,
-                "sasl_mechanism" => set(&mut client, name, "sasl.mechanism", mechanism(value)?)?,
-                "sasl_username" => set(&mut client, name, "sasl.username", value)?,
-                "sasl_password" => set(&mut client, name, "sasl.password", value)?,
-                "ssl_ca" => set_pem(&mut client, name, "ssl.ca", value)?,
-                "ssl_certificate" => set_pem(&mut client, name, "ssl.certificate", value)?,
-                "ssl_key" => set_pem(&mut client, name, "ssl.key", value)?,
-                "ssl_key_password" => set(&mut client, name, "ssl.key.password", value)?,
-                "sasl.mechanism" | "sasl.mechanisms" => set(&mut client, name, "sasl.mechanism", mechanism(value)?)?,
-                other if OURS.contains(&other) || FORBIDDEN.contains(&other) || !other.contains('.') => {
-                    return Err(unknown(other));
-                }
-                other => set(&mut client, other, other, value)?,
+                "start" => start = start_of(&client, value)?,
+                "paused" => paused = bool_of(&client, name, value)?,
+                other => client.set(other, value)?,
             }
         }
-        client.set("bootstrap.servers", brokers_of(brokers.ok_or_else(|| missing("brokers", "'host:9092'"))?)?);
-        let topic = topic.filter(|topic| !topic.is_empty()).ok_or_else(|| missing("topic", "'name'"))?;
+        let topic = topic.filter(|topic| !topic.is_empty()).ok_or_else(|| client.missing("topic", "'name'"))?;
         let format = match format.as_deref() {
-            None => return Err(missing("format", "json")),
+            None => return Err(client.missing("format", "json")),
             Some("json") => Format::Json,
             Some("csv") => Format::Csv,
             Some("avro") => {
-                let schema = schema.take().ok_or_else(|| missing("schema", "'{\"type\": \"record\", …}'"))?;
+                let schema = schema.take();
+                let schema = schema.ok_or_else(|| client.missing("schema", "'{\"type\": \"record\", …}'"))?;
                 AvroRows::check(&schema)?;
                 Format::Avro { schema, schema_id: schema_id.take() }
             }
             Some("protobuf") => return Err(Error::not_supported("FROM KAFKA with format protobuf")),
-            Some(other) => return Err(wrong("format", other, "json, csv or avro")),
+            Some(other) => return Err(client.wrong("format", other, "json, csv or avro")),
         };
         for (name, is_said) in [("schema", schema.is_some()), ("schema_id", schema_id.is_some())] {
             if is_said {
@@ -145,7 +89,7 @@ impl Options {
                 return Err(Error::new(Kind::InvalidParameterValue, message));
             }
         }
-        Ok(Options { topic, format, key, start, paused, client })
+        Ok(Options { topic, format, key, start, paused, client: client.finish()? })
     }
 
     pub(super) fn client(&self) -> &ClientConfig {
@@ -155,10 +99,7 @@ impl Options {
     /// Whether librdkafka takes them together. It reads files of certificates; it asks no broker.
     pub fn check_client(&self) -> Result<()> {
         let made = self.client.create::<rdkafka::consumer::BaseConsumer>();
-        made.map(drop).map_err(|error| {
-            let message = format!("the options of FROM KAFKA do not fit together: {}", reason(&error));
-            Error::new(Kind::InvalidParameterValue, message)
-        })
+        made.map(drop).map_err(|error| do_not_fit(CLAUSE, &error))
     }
 }
 
@@ -180,98 +121,27 @@ const DEFAULTS: [(&str, &str); 11] = [
 
 const REGISTRY_HINT: &str = "give the schema itself, schema = '{…}', and its number, schema_id = 7";
 
-fn set(client: &mut ClientConfig, name: &str, setting: &str, value: &str) -> Result<()> {
-    let mut tried = ClientConfig::new();
-    tried.set(setting, value);
-    match tried.create_native_config() {
-        Ok(_) => {
-            client.set(setting, value);
-            Ok(())
-        }
-        Err(rdkafka::error::KafkaError::ClientConfig(rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-            Err(unknown(name))
-        }
-        Err(error) => {
-            let what = if is_secret(name) { "it is not taken".to_owned() } else { reason(&error) };
-            Err(Error::new(Kind::InvalidParameterValue, format!("option \"{name}\" of FROM KAFKA: {what}")))
-        }
-    }
-}
-
-/// A PEM text, or the path of a file that has it.
-fn set_pem(client: &mut ClientConfig, name: &str, setting: &str, value: &str) -> Result<()> {
-    let kind = if value.contains("-----BEGIN") { "pem" } else { "location" };
-    set(client, name, &format!("{setting}.{kind}"), value)
-}
-
-fn reason(error: &rdkafka::error::KafkaError) -> String {
-    match error {
-        rdkafka::error::KafkaError::ClientConfig(_, reason, ..)
-        | rdkafka::error::KafkaError::ClientCreation(reason) => reason.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Others need libraries of the machine.
-fn mechanism(value: &str) -> Result<&'static str> {
-    const KNOWN: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
-    match KNOWN.iter().find(|known| known.eq_ignore_ascii_case(value)) {
-        Some(known) => Ok(known),
-        None if ["GSSAPI", "OAUTHBEARER"].iter().any(|later| later.eq_ignore_ascii_case(value)) => {
-            Err(Error::not_supported(format!("SASL mechanism {}", value.to_ascii_uppercase())))
-        }
-        None => Err(wrong("sasl_mechanism", value, &KNOWN.join(", "))),
-    }
-}
-
-/// `host:port`, apart by commas.
-fn brokers_of(value: &str) -> Result<String> {
-    let brokers: Vec<&str> = value.split(',').map(str::trim).collect();
-    let is_address = |broker: &&str| match broker.rsplit_once(':') {
-        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
-        None => !broker.is_empty(),
-    };
-    match brokers.iter().find(|broker| !is_address(broker)) {
-        Some(_) => Err(wrong("brokers", value, "'host:9092', or several apart by commas")),
-        None => Ok(brokers.join(",")),
-    }
-}
-
-fn start_of(value: &str) -> Result<Start> {
+fn start_of(client: &Client, value: &str) -> Result<Start> {
     match value.to_ascii_lowercase().as_str() {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),
         _ => parse_timestamp(value)
             .map(Start::Time)
-            .map_err(|_| wrong("start", value, "earliest, latest or a timestamp")),
+            .map_err(|_| client.wrong("start", value, "earliest, latest or a timestamp")),
     }
 }
 
-fn bool_of(name: &str, value: &str) -> Result<bool> {
+fn bool_of(client: &Client, name: &str, value: &str) -> Result<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" | "1" => Ok(true),
         "false" | "off" | "no" | "0" => Ok(false),
-        _ => Err(wrong(name, value, "true or false")),
+        _ => Err(client.wrong(name, value, "true or false")),
     }
-}
-
-fn unknown(name: &str) -> Error {
-    Error::new(Kind::InvalidParameterValue, format!("unrecognized option \"{name}\" of FROM KAFKA"))
-        .with_hint(format!("options here are {}, and settings of librdkafka such as fetch.max.bytes", NAMES.join(", ")))
-}
-
-fn missing(name: &str, example: &str) -> Error {
-    Error::new(Kind::InvalidParameterValue, format!("FROM KAFKA needs the option \"{name}\""))
-        .with_hint(format!("FROM KAFKA ({name} = {example}, …)"))
-}
-
-fn wrong(name: &str, value: &str, wanted: &str) -> Error {
-    let value = if is_secret(name) { "***" } else { value };
-    Error::new(Kind::InvalidParameterValue, format!("option \"{name}\" of FROM KAFKA is \"{value}\", not {wanted}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::is_secret;
     use super::*;
 
     const LEAST: [(&str, &str); 3] = [("brokers", "a:9092, b"), ("topic", "t"), ("format", "JSON")];

@@ -43,9 +43,9 @@ pub enum Problem {
 }
 
 impl Problem {
-    fn of(error: &KafkaError) -> Problem {
+    pub(super) fn of(error: &KafkaError) -> Problem {
         let text = match error {
-            KafkaError::MessageConsumption(code) => code.to_string(),
+            KafkaError::MessageConsumption(code) | KafkaError::MessageProduction(code) => code.to_string(),
             other => other.to_string(),
         };
         match error.rdkafka_error_code() {

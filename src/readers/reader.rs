@@ -107,7 +107,7 @@ impl Reader {
         let rows = Rows::new(&self.stream, &options)?;
         let ingest = &self.warehouse.ingest;
         let mut log = self.runtime.block_on(ingest.open_reading(&self.stream))?;
-        if options.paused {
+        if options.paused || self.stream.paused {
             self.show(ReadingState::Paused, None, &log.positions, &BTreeMap::new());
             self.runtime.block_on(self.stop.cancelled());
             return Ok(());
@@ -293,9 +293,7 @@ impl Reader {
     fn note(&self, state: ReadingState, error: Option<String>) {
         let id = self.stream.header.id;
         self.warehouse.ingest.note_reading(id, |reading| reading.state = state);
-        if let Some(error) = error {
-            self.warehouse.ingest.note_error(id, error);
-        }
+        self.warehouse.ingest.note_read(id, error);
     }
 }
 

@@ -202,6 +202,7 @@ mod tests {
             deduplicate_by: Vec::new(),
             ingest: StreamIngest::Push,
             backfill: None,
+            paused: false,
             depends_on: Vec::new(),
         };
         let least = [("brokers", "b"), ("topic", "t")];

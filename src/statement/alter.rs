@@ -1,4 +1,4 @@
-//! `ALTER … SET | RESET | RENAME TO | OWNER TO` of feature objects.
+//! `ALTER … SET | RESET | RENAME TO | OWNER TO | PAUSE | RESUME` of feature objects.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,15 @@ use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
     Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSource, CreateStream, CreateWorkspace,
+    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream,
+    CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
-use super::{feature_service, feature_table, feature_view, function, source};
+use super::{feature_service, feature_table, feature_view, function, source, stream};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
@@ -37,8 +38,15 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
             let owner = context.role_named(owner);
             change_owner(context, &object, owner)
         }
+        AlterAction::Pause => stream::pause(context, &object, own_statement(&object)?, true),
+        AlterAction::Resume => stream::pause(context, &object, own_statement(&object)?, false),
         AlterAction::Set(options) => {
-            if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
+            if let (ObjectKind::Stream, [only]) = (kind, options.entries.as_slice())
+                && only.name == stream::PAUSED
+            {
+                let paused = options.bool(stream::PAUSED)?.unwrap_or(false);
+                stream::pause(context, &object, own_statement(&object)?, paused)
+            } else if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
                 set_common(context, &object, options)
             } else {
                 redefine(context, &object, |own| merge(own, options)).await
@@ -46,6 +54,9 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         }
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
+            if kind == ObjectKind::Stream && names == [stream::PAUSED] {
+                return stream::pause(context, &object, own_statement(&object)?, false);
+            }
             reset(context, &object, &names).await
         }
     }
@@ -163,6 +174,11 @@ fn merge(own: &mut Options, options: &Options) {
 
 /// Reads the object's own statement, changes its options, and makes it again under the same id.
 async fn redefine(context: &mut StatementContext, object: &Object, change: impl FnOnce(&mut Options)) -> Result<()> {
+    if object.kind() == ObjectKind::Stream {
+        // what it is read with stands nowhere in full
+        let message = "of a stream only the options that every object has are set together, and \"paused\" alone";
+        return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("type CREATE OR REPLACE STREAM …"));
+    }
     let mut statement = own_statement(object)?;
     let options = options_of(&mut statement)
         .ok_or_else(|| Error::not_supported(format!("ALTER {} … SET", object.kind().as_str().to_uppercase())))?;
@@ -193,6 +209,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateEntity(create) => Some(&mut create.options),
         Statement::CreateSource(create) => Some(&mut create.options),
         Statement::CreateStream(create) => Some(&mut create.options),
+        Statement::CreateSink(create) => Some(&mut create.options),
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
@@ -219,6 +236,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             Statement::CreateEntity(CreateEntity { comment: own, .. })
             | Statement::CreateSource(CreateSource { comment: own, .. })
             | Statement::CreateStream(CreateStream { comment: own, .. })
+            | Statement::CreateSink(CreateSink { comment: own, .. })
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
@@ -265,7 +283,9 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .snapshot()
         .dependents(object.id())
         .into_iter()
-        .filter(|dependent| dependent.kind().is_relation() || dependent.kind() == ObjectKind::Function)
+        .filter(|dependent| {
+            dependent.kind().is_relation() || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink)
+        })
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();
     if !readers.is_empty() && object.kind() != ObjectKind::Entity {
@@ -288,6 +308,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateEntity(create) => create.name = name,
         Statement::CreateSource(create) => create.name = name,
         Statement::CreateStream(create) => create.name = name,
+        Statement::CreateSink(create) => create.name = name,
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,

@@ -136,6 +136,7 @@ impl StatementContext {
         let space = match kind {
             ObjectKind::Entity => NameSpace::Entities(schema),
             ObjectKind::Function => NameSpace::Functions(schema),
+            ObjectKind::Sink => NameSpace::Sinks(schema),
             _ => NameSpace::Relations(schema),
         };
         self.snapshot().find(space, name)
@@ -236,6 +237,7 @@ impl StatementContext {
             Some(_) if request.if_not_exists => {
                 let kind = match request.kind {
                     ObjectKind::Function => Kind::DuplicateFunction,
+                    ObjectKind::Sink => Kind::DuplicateObject,
                     _ => Kind::DuplicateTable,
                 };
                 self.notices

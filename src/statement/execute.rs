@@ -17,8 +17,8 @@ use super::context::StatementContext;
 use super::copy::CopyIn;
 use super::{
     alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
-    forget, function, grant, optimize, realtime_view, refresh, rights, role, select, show, source, stream, table,
-    vacuum, verify, view, workspace,
+    forget, function, grant, optimize, realtime_view, refresh, replay, rights, role, select, show, sink, source,
+    stream, table, vacuum, verify, view, workspace,
 };
 use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
 use crate::error::{Error, Result};
@@ -157,6 +157,10 @@ async fn dispatch(
             refresh::refresh(context, statement, cancel).await?;
             Ok(Response::done("REFRESH FEATURE VIEW"))
         }
+        Statement::Replay(statement) => {
+            replay::replay(context, statement, cancel).await?;
+            Ok(Response::done("REPLAY STREAM"))
+        }
         Statement::CreateDataset(create) => {
             let rows = Box::pin(dataset::create(context, create, cancel)).await?;
             Ok(Response::done(rows.map_or_else(|| "CREATE DATASET".to_owned(), |rows| format!("SELECT {rows}"))))
@@ -195,6 +199,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateEntity(create) => entity::create(context, create),
         Statement::CreateSource(create) => source::create(context, create).await,
         Statement::CreateStream(create) => stream::create(context, create),
+        Statement::CreateSink(create) => sink::create(context, create),
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
         Statement::CreateFeatureService(create) => feature_service::create(context, create),
@@ -229,6 +234,7 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateEntity(_) => "CREATE ENTITY".to_owned(),
         Statement::CreateSource(_) => "CREATE SOURCE".to_owned(),
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
+        Statement::CreateSink(_) => "CREATE SINK".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
         Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),

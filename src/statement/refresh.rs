@@ -92,7 +92,7 @@ fn check(context: &StatementContext, view: &FeatureView, refresh: &Refresh) -> R
 }
 
 /// The time that a bound's constant expression says.
-async fn bound_time(context: &StatementContext, expr: Option<&SqlText<Expr>>) -> Result<Option<i64>> {
+pub async fn bound_time(context: &StatementContext, expr: Option<&SqlText<Expr>>) -> Result<Option<i64>> {
     let Some(expr) = expr else { return Ok(None) };
     if let Expr::Value(value) = &expr.ast
         && let sqlparser::ast::Value::SingleQuotedString(text) = &value.value

@@ -36,6 +36,11 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             }
             check.create(ObjectKind::Stream, &create.name, create.or_replace)
         }
+        Statement::CreateSink(create) => {
+            // as for a stream
+            check.access.check_server_files(PredefinedRole::ReadServerFiles, "write to Kafka")?;
+            check.create(ObjectKind::Sink, &create.name, create.or_replace)
+        }
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)
@@ -51,6 +56,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),
         Statement::CreateSecret(_) => check.workspace(&[Privilege::Owner, Privilege::Editor]),
         Statement::Refresh(refresh) => check.operate(ObjectKind::FeatureView, &refresh.view),
+        Statement::Replay(replay) => check.operate(ObjectKind::Stream, &replay.stream),
         Statement::Optimize(optimize) => check.operate_relation(&optimize.name),
         Statement::Vacuum(vacuum) if vacuum.names.is_empty() => {
             check.workspace(&[Privilege::Owner, Privilege::Editor, Privilege::Operator])
@@ -131,7 +137,7 @@ fn check_inputs(context: &StatementContext, access: &Access<'_>, object: &Object
             }
             Ok(())
         }
-        Object::RealtimeView(_) | Object::Stream(_) => {
+        Object::RealtimeView(_) | Object::Stream(_) | Object::Sink(_) => {
             let inputs = object.depends_on().into_iter().filter_map(|id| snapshot.get(id));
             inputs
                 .filter(|input| input.kind().is_relation())

@@ -1,10 +1,11 @@
-//! `CREATE STREAM`: declared with its columns; its mirror answers for the past.
+//! `CREATE STREAM`: declared with its columns; its mirror answers for the past. `ALTER STREAM … PAUSE | RESUME`.
 
 use arrow::compute::can_cast_types;
-use granary_catalog::{Backfill, Change, Column, ObjectKind, SealedText, Source, Stream, StreamIngest};
+use granary_catalog::{Backfill, Change, Column, Object, ObjectKind, SealedText, Source, Stream, StreamIngest};
 use granary_sql::name::fold;
 use granary_sql::statement::{CreateStream, StreamOrigin};
 use granary_sql::timestamp::parse_timestamp;
+use granary_sql::{OptionEntry, Statement};
 
 use granary_sql::{OptionValue, Options, without_secrets};
 
@@ -14,8 +15,12 @@ use crate::engine::{OFFSET, check_time_type};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::{self, AvroRows, Format};
 
+/// The option that says that no events come in.
+pub const PAUSED: &str = "paused";
+
 pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<()> {
-    check_options(&create.options, &[])?;
+    check_options(&create.options, &[PAUSED])?;
+    let mut paused = create.options.bool(PAUSED)?.unwrap_or(false);
     let columns = types::columns(context, &create.columns)?;
     let timestamp = fold(&create.timestamp);
     match columns.iter().find(|column| column.name == timestamp) {
@@ -41,7 +46,11 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
     }
     let ingest = match &create.origin {
         StreamOrigin::Push => StreamIngest::Push,
-        StreamOrigin::Kafka(options) => read_topic(options, &columns)?,
+        StreamOrigin::Kafka(options) => {
+            let (ingest, is_said) = read_topic(options, &columns)?;
+            paused |= is_said;
+            ingest
+        }
         StreamOrigin::Postgres { .. } => return Err(Error::not_supported("CREATE STREAM … FROM POSTGRES")),
     };
     let backfill = match &create.backfill {
@@ -70,32 +79,44 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
         .into_owned(),
     })?;
     if let Some(header) = header {
-        let stream = Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, depends_on: Vec::new() };
+        let stream =
+            Stream { header, columns, timestamp, deduplicate_by, ingest, backfill, paused, depends_on: Vec::new() };
         check_replaced(context, &stream)?;
         context.changes.push(Change::put(stream));
     }
     Ok(())
 }
 
-/// What is kept of `FROM KAFKA (…)`. Everything is checked that can be without asking a broker.
-fn read_topic(typed: &Options, columns: &[Column]) -> Result<StreamIngest> {
-    let (mut options, mut secrets) = (Vec::new(), Vec::new());
-    for entry in &typed.entries {
-        let value = match &entry.value {
-            OptionValue::String(text) | OptionValue::Ident(text) | OptionValue::Number(text) => text.clone(),
-            OptionValue::Bool(value) => value.to_string(),
-            OptionValue::List(_) | OptionValue::Pairs(_) => {
-                let message = format!("option \"{}\" of FROM KAFKA takes a single value", entry.name);
-                return Err(Error::new(Kind::InvalidParameterValue, message));
-            }
-        };
-        if kafka::is_secret(&entry.name) {
-            secrets.push((entry.name.clone(), SealedText::new(value)));
-        } else {
-            options.push((entry.name.clone(), value));
-        }
+/// Stops a stream from taking events, or lets it go on. Its own statement says so, too.
+pub fn pause(context: &mut StatementContext, object: &Object, own: Statement, paused: bool) -> Result<()> {
+    let stream: &Stream = object.downcast().ok_or_else(|| Error::internal("a stream is not a stream"))?;
+    let Statement::CreateStream(mut create) = own else {
+        return Err(Error::internal("a stream was made by another statement"));
+    };
+    let mut stream = Stream { paused, ..stream.clone() };
+    if let StreamIngest::Kafka { options, .. } = &mut stream.ingest {
+        options.retain(|(name, _)| name != PAUSED);
     }
-    let ingest = StreamIngest::Kafka { options, secrets };
+    if let StreamOrigin::Kafka(options) = &mut create.origin {
+        options.entries.retain(|entry| entry.name != PAUSED);
+    }
+    create.options.entries.retain(|entry| entry.name != PAUSED);
+    if paused {
+        let value = OptionValue::Bool(true);
+        create.options.entries.push(OptionEntry { name: PAUSED.to_owned(), value, position: None });
+    }
+    let options = create.options.entries.iter();
+    stream.header.options = options.map(|entry| (entry.name.clone(), entry.value.to_string())).collect();
+    stream.header.statement = create.to_string();
+    context.changes.push(Change::put(stream));
+    Ok(())
+}
+
+/// What is kept of `FROM KAFKA (…)`, and whether it says that nothing is read. Everything is checked that can be without
+/// asking a broker.
+fn read_topic(typed: &Options, columns: &[Column]) -> Result<(StreamIngest, bool)> {
+    let (options, secrets) = kept_options(typed, "FROM KAFKA")?;
+    let mut ingest = StreamIngest::Kafka { options, secrets };
     let read = topic_options(&ingest)?.ok_or_else(|| Error::internal("a topic is none"))?;
     read.check_client()?;
     if let Some(key) = &read.key {
@@ -110,7 +131,37 @@ fn read_topic(typed: &Options, columns: &[Column]) -> Result<StreamIngest> {
     if let Format::Avro { schema, .. } = &read.format {
         check_record(schema, columns.iter().filter(|column| Some(&column.name) != read.key.as_ref()))?;
     }
-    Ok(ingest)
+    // it is the stream's, whatever it reads
+    if let StreamIngest::Kafka { options, .. } = &mut ingest {
+        options.retain(|(name, _)| name != PAUSED);
+    }
+    Ok((ingest, read.paused))
+}
+
+/// Options by name as the catalog keeps them.
+pub type KeptOptions = Vec<(String, String)>;
+/// Those that nobody is shown.
+pub type KeptSecrets = Vec<(String, SealedText)>;
+
+/// The options of a client of Kafka, and those that nobody is shown.
+pub fn kept_options(typed: &Options, clause: &str) -> Result<(KeptOptions, KeptSecrets)> {
+    let (mut options, mut secrets) = (Vec::new(), Vec::new());
+    for entry in &typed.entries {
+        let value = match &entry.value {
+            OptionValue::String(text) | OptionValue::Ident(text) | OptionValue::Number(text) => text.clone(),
+            OptionValue::Bool(value) => value.to_string(),
+            OptionValue::List(_) | OptionValue::Pairs(_) => {
+                let message = format!("option \"{}\" of {clause} takes a single value", entry.name);
+                return Err(Error::new(Kind::InvalidParameterValue, message));
+            }
+        };
+        if kafka::is_secret(&entry.name) {
+            secrets.push((entry.name.clone(), SealedText::new(value)));
+        } else {
+            options.push((entry.name.clone(), value));
+        }
+    }
+    Ok((options, secrets))
 }
 
 /// What a stream says of its topic; None if it has none.

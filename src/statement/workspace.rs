@@ -59,6 +59,7 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Entity => ObjectKind::Entity,
         Sql::Source => ObjectKind::Source,
         Sql::Stream => ObjectKind::Stream,
+        Sql::Sink => ObjectKind::Sink,
         Sql::FeatureView => ObjectKind::FeatureView,
         Sql::FeatureTable => ObjectKind::FeatureTable,
         Sql::RealtimeFeatureView => ObjectKind::RealtimeView,

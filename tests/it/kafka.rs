@@ -1,6 +1,6 @@
 //! Streams that read topics of a real broker: what arrives is in every reader once, whatever dies in between.
 
-mod broker;
+pub mod broker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,12 +13,12 @@ use crate::random::Random;
 use broker::{Broker, Producer, Way, client, create_topic, free_port};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const KILLS: u64 = 10;
 const LONGEST_RUN_MS: u64 = 1_500;
 
 /// Asks until the first column of the answer is `expected`.
-async fn until(client: &Client, sql: &str, expected: &str) {
+pub async fn until(client: &Client, sql: &str, expected: &str) {
     let mut last = String::new();
     let asked = async {
         while last != expected {
@@ -34,12 +34,12 @@ async fn until(client: &Client, sql: &str, expected: &str) {
     }
 }
 
-async fn one(client: &Client, sql: &str) -> String {
+pub async fn one(client: &Client, sql: &str) -> String {
     let row = client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     row.get::<_, Option<String>>(0).unwrap_or_default()
 }
 
-async fn run(client: &Client, sql: &str) {
+pub async fn run(client: &Client, sql: &str) {
     client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
@@ -433,6 +433,19 @@ async fn a_stream_begins_where_it_says_and_goes_on_there() {
     run(&sql, &create("early", "paused = true")).await;
     until(&sql, "SELECT state FROM granary.streams WHERE name = 'early'", "paused").await;
     assert_eq!(one(&sql, "SELECT count(*)::text FROM early").await, "2");
+    // the same by ALTER, for good
+    run(&sql, "ALTER STREAM early RESUME; ALTER STREAM late PAUSE").await;
+    until(&sql, "SELECT state FROM granary.streams WHERE name = 'late'", "paused").await;
+    producer.send("t", 0, None, Some(b"newest,2024-01-01"));
+    producer.flush();
+    until(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM early", "new newest old").await;
+    process.kill();
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    assert_eq!(one(&sql, "SELECT state FROM granary.streams WHERE name = 'late'").await, "paused");
+    assert_eq!(one(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM late").await, "new");
+    run(&sql, "ALTER STREAM late RESUME").await;
+    until(&sql, "SELECT string_agg(k, ' ' ORDER BY k) FROM late", "new newest").await;
     process.kill();
 }
 

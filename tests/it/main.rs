@@ -8,7 +8,9 @@ mod oracle;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;
+mod replay;
 mod services;
+mod sinks;
 mod spans;
 mod storage;
 mod stream_crash;

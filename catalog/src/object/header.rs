@@ -137,4 +137,6 @@ pub enum NameSpace {
     Relations(ObjectId),
     /// The functions of one schema: none is overloaded.
     Functions(ObjectId),
+    /// The sinks of one schema.
+    Sinks(ObjectId),
 }

@@ -17,6 +17,9 @@ pub struct Stream {
     pub ingest: StreamIngest,
     #[serde(default)]
     pub backfill: Option<Backfill>,
+    /// No events come in.
+    #[serde(default)]
+    pub paused: bool,
     /// What the ingest needs besides the mirror, such as the secret of a connection.
     #[serde(default)]
     pub depends_on: Vec<ObjectId>,

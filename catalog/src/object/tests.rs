@@ -24,6 +24,7 @@ fn referring() -> Vec<Object> {
         deduplicate_by: Vec::new(),
         ingest: StreamIngest::Push,
         backfill: Some(Backfill { source: ObjectId(4), until_us: 0 }),
+        paused: false,
         depends_on: vec![ObjectId(5)],
     };
     let feature_table = FeatureTable {
@@ -88,9 +89,12 @@ fn referring() -> Vec<Object> {
         prefix: String::new(),
         created_at_us: 0,
     };
+    let target = SinkTarget::Kafka { options: Vec::new(), secrets: Vec::new() };
+    let sink = Sink { header: header(), view: ObjectId(4), stream: ObjectId(5), target, from_offset: 0 };
     vec![
         source.into(),
         stream.into(),
+        sink.into(),
         feature_table.into(),
         feature_view.into(),
         service.into(),
@@ -195,6 +199,19 @@ fn a_stored_function_reads() {
     let function: &Function = object.downcast().unwrap();
     assert_eq!(function.arguments[1], FunctionArgument { name: None, data_type: DataType::Utf8 });
     assert_eq!((function.volatility, object.depends_on()), (Volatility::Immutable, vec![ObjectId(8)]));
+}
+
+/// The same of a sink.
+#[test]
+fn a_stored_sink_reads() {
+    let stored = r#"{"sink":{"header":{"id":7,"name":"out","home":{"schema":{"workspace":1,"schema":2}},
+        "owner":"ada","created":3,"changed":3,"revision":1},"view":8,"target":{"kafka":{"options":[["topic","t"]]}},
+        "stream":9,"from_offset":5}}"#;
+    let object: Object = serde_json::from_str(stored).unwrap();
+    let sink: &Sink = object.downcast().unwrap();
+    let target = SinkTarget::Kafka { options: vec![("topic".to_owned(), "t".to_owned())], secrets: Vec::new() };
+    assert_eq!((&sink.target, sink.stream, sink.from_offset), (&target, ObjectId(9), 5));
+    assert_eq!(object.depends_on(), [ObjectId(8)]);
 }
 
 #[test]

@@ -229,6 +229,17 @@ fn everything_else() -> Vec<Change> {
             depends_on: Vec::new(),
         }
         .into(),
+        Sink {
+            header: header(ids[18], PUBLIC, "spend_out"),
+            view: ids[8],
+            stream: ids[5],
+            target: SinkTarget::Kafka {
+                options: vec![("topic".to_owned(), "spend".to_owned())],
+                secrets: vec![("sasl_password".to_owned(), SealedText::new("hush"))],
+            },
+            from_offset: 7,
+        }
+        .into(),
     ];
     objects.into_iter().map(Change::Put).collect()
 }
@@ -241,6 +252,7 @@ fn stream(id: ObjectId, name: &str, ingest: StreamIngest, backfill: Option<Backf
         deduplicate_by: vec!["tx_id".to_owned()],
         ingest,
         backfill,
+        paused: false,
         depends_on: Vec::new(),
     }
 }

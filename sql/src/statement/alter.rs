@@ -1,4 +1,4 @@
-//! `ALTER kind [IF EXISTS] name SET (…) | RESET (…) | RENAME TO … | OWNER TO …` of feature objects.
+//! `ALTER kind [IF EXISTS] name SET (…) | RESET (…) | RENAME TO … | OWNER TO … | PAUSE | RESUME` of feature objects.
 
 use std::fmt::{self, Display};
 
@@ -18,6 +18,9 @@ pub enum AlterAction {
     Reset(Vec<Ident>),
     RenameTo(Ident),
     OwnerTo(Ident),
+    /// Of a stream: no more events.
+    Pause,
+    Resume,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +39,13 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Alter> {
     let if_exists = cursor.take(&["if", "exists"]);
     let name = cursor.object_name()?;
     let signature = take_signature(cursor, kind)?;
-    let action = parse_action(cursor)?;
+    let action = parse_action(cursor, kind)?;
     cursor.expect_end()?;
     Ok(Alter { kind, if_exists, name, signature, action })
 }
 
-fn parse_action(cursor: &mut Cursor) -> Result<AlterAction> {
+fn parse_action(cursor: &mut Cursor, kind: ObjectKind) -> Result<AlterAction> {
+    let can_pause = kind == ObjectKind::Stream;
     if cursor.take(&["set"]) {
         let position = cursor.index();
         let options = parse_options(cursor)?;
@@ -55,8 +59,15 @@ fn parse_action(cursor: &mut Cursor) -> Result<AlterAction> {
         Ok(AlterAction::RenameTo(cursor.name()?))
     } else if cursor.take(&["owner", "to"]) {
         Ok(AlterAction::OwnerTo(parse_role(cursor)?))
+    } else if can_pause && cursor.take(&["pause"]) {
+        Ok(AlterAction::Pause)
+    } else if can_pause && cursor.take(&["resume"]) {
+        Ok(AlterAction::Resume)
     } else {
-        let error = cursor.expected("SET (…), RESET (…), RENAME TO or OWNER TO");
+        let error = cursor.expected(match can_pause {
+            true => "SET (…), RESET (…), RENAME TO, OWNER TO, PAUSE or RESUME",
+            false => "SET (…), RESET (…), RENAME TO or OWNER TO",
+        });
         Err(error.with_hint("to change a definition, type CREATE OR REPLACE …"))
     }
 }
@@ -84,6 +95,8 @@ impl Display for Alter {
             AlterAction::Reset(names) => write!(formatter, "RESET ({})", join(names)),
             AlterAction::RenameTo(name) => write!(formatter, "RENAME TO {name}"),
             AlterAction::OwnerTo(role) => write!(formatter, "OWNER TO {role}"),
+            AlterAction::Pause => formatter.write_str("PAUSE"),
+            AlterAction::Resume => formatter.write_str("RESUME"),
         }
     }
 }
@@ -108,12 +121,15 @@ mod tests {
         );
         check("ALTER ENTITY IF EXISTS e RESET (owner, tags)", "ALTER ENTITY IF EXISTS e RESET (owner, tags)");
         check("ALTER SOURCE s RENAME TO \"T\"", "ALTER SOURCE s RENAME TO \"T\"");
+        check("alter stream if exists S pause", "ALTER STREAM IF EXISTS s PAUSE");
+        check("ALTER STREAM pause RESUME", "ALTER STREAM pause RESUME");
         check("ALTER DATABASE d OWNER TO CURRENT_USER", "ALTER WORKSPACE d OWNER TO current_user");
     }
 
     #[test]
     fn errors_have_places() {
         check_error("ALTER FEATURE VIEW v", "syntax error at end of input", 21);
+        check_error("ALTER FEATURE VIEW v PAUSE", "syntax error at or near \"PAUSE\"", 22);
         check_error("ALTER FEATURE VIEW v SET ()", "syntax error at or near \"(\"", 26);
         check_error("ALTER FEATURE VIEW v SET (a = 1, a = 2)", "option \"a\" is given more than once", 34);
     }

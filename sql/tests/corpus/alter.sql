@@ -15,3 +15,5 @@ ALTER API KEY k SET (expires = '1 day');
 ALTER FUNCTION ratio(a float8, double precision) RENAME TO "Ratio";
 ALTER FUNCTION IF EXISTS ratio OWNER TO CURRENT_USER;
 ALTER FUNCTION s.one() SET (tags = ('a' = 'b'));
+ALTER STREAM tx_live PAUSE;
+ALTER STREAM IF EXISTS public.tx_live RESUME;

@@ -18,7 +18,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use granary_catalog::{ObjectId, Stream};
 
-use super::reading::{DeadLetters, Reading};
+use super::figures::StreamFigures;
+use super::reading::DeadLetters;
+use super::sinks::SinkFigures;
 use super::stored::version_table;
 use crate::engine::leading_edge::NewestEvent;
 use crate::engine::query::QueryPlanner;
@@ -70,33 +72,24 @@ pub struct Tail {
     pub bytes: usize,
 }
 
-/// How far a stream's log is.
-#[derive(Debug, Clone, Default)]
-pub struct StreamFigures {
-    /// of the first event that is still in the log
-    pub first_offset: u64,
-    /// behind the last event
-    pub end_offset: u64,
-    /// behind the last event in the offline store
-    pub flushed_offset: u64,
-    pub log_bytes: u64,
-    pub last_error: Option<String>,
-    /// of a stream whose events are read from elsewhere
-    pub reading: Option<Reading>,
-}
-
-/// The tails of all streams that have any events.
+/// The tails of all streams that have any events; what is known of streams and sinks.
 #[derive(Debug, Default)]
 pub struct EventTails(
     RwLock<HashMap<u64, Tail>>,
     Mutex<HashMap<u64, StreamFigures>>,
     pub(super) Mutex<HashMap<u64, DeadLetters>>,
+    pub(super) Mutex<HashMap<u64, SinkFigures>>,
     Mutex<HashMap<u64, Arc<NewestEvent>>>,
 );
 
 impl EventTails {
     pub fn of(&self, stream: ObjectId) -> Option<Tail> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).cloned()
+    }
+
+    /// The offset behind the last event that queries see.
+    pub fn end(&self, stream: ObjectId) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&stream.0).map_or(0, |tail| tail.end)
     }
 
     pub fn bytes(&self, stream: ObjectId) -> usize {
@@ -110,7 +103,7 @@ impl EventTails {
     }
 
     pub fn newest_event(&self, stream: ObjectId) -> Arc<NewestEvent> {
-        Arc::clone(self.3.lock().unwrap_or_else(PoisonError::into_inner).entry(stream.0).or_default())
+        Arc::clone(self.4.lock().unwrap_or_else(PoisonError::into_inner).entry(stream.0).or_default())
     }
 
     pub fn figures(&self, stream: ObjectId) -> Option<StreamFigures> {
@@ -123,7 +116,7 @@ impl EventTails {
 
     pub fn close(&self, stream: ObjectId) {
         self.close_letters(stream);
-        self.3.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
+        self.4.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
     }

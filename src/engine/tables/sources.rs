@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions::core::expr_fn::nullif;
-use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::functions_aggregate::expr_fn::{max, min};
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 use futures::TryStreamExt;
@@ -22,6 +21,7 @@ use crate::engine::query::QueryPlanner;
 use crate::engine::relation::time_type;
 use crate::engine::rows::in_range;
 use crate::error::{Error, Result};
+use crate::row::{Value, value_at};
 
 /// A batch source. While a job runs it gives only the rows of the job's range.
 pub async fn source_table(planner: &QueryPlanner, source: &Source) -> Result<Arc<dyn TableProvider>> {
@@ -198,14 +198,52 @@ pub async fn event_ids(
     Ok(Some(run(&planner.state(), &plan).await?))
 }
 
-/// The time of a stream's newest event, by all that it has.
+/// The time of a stream's newest event up to now, by all that it has.
 pub async fn newest_event_time(planner: &QueryPlanner, stream: &Stream) -> Result<Option<i64>> {
     let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
-    let newest = max(Expr::Column(Column::from_name(&stream.timestamp))).alias("newest");
-    let plan = scan_events(stream, events)?.aggregate(Vec::<Expr>::new(), vec![newest])?.build()?;
-    let rows: Vec<RecordBatch> = run(&planner.state(), &plan).await?.try_collect().await?;
-    let newest = rows.first().map(|rows| rows.column(0).as_primitive::<TimestampMicrosecondType>());
-    Ok(newest.filter(|newest| newest.is_valid(0)).map(|newest| newest.value(0)))
+    let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
+    let past = in_range(time.clone(), i64::MIN, planner.now_us.saturating_add(1));
+    let plan = scan_events(stream, events)?.filter(past)?.aggregate(Vec::<Expr>::new(), [max(time)])?.build()?;
+    first_integer(planner, &plan).await
+}
+
+async fn first_integer(planner: &QueryPlanner, plan: &LogicalPlan) -> Result<Option<i64>> {
+    let batches: Vec<_> = run(&planner.state(), plan).await?.try_collect().await?;
+    match batches.iter().find(|batch| batch.num_rows() > 0) {
+        Some(batch) => match value_at(batch.column(0).as_ref(), 0)? {
+            Some(Value::Int(number)) => Ok(Some(number)),
+            _ => Ok(None),
+        },
+        None => Ok(None),
+    }
+}
+
+/// A stream's events with offsets in `[start, end)`, in the columns of [`event_schema`].
+pub async fn events_between(
+    planner: &QueryPlanner,
+    stream: &Stream,
+    start: u64,
+    end: u64,
+) -> Result<Option<SendableRecordBatchStream>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let bound = |offset: u64| i64::try_from(offset).map(lit).map_err(|_| Error::internal("offsets have run out"));
+    let offset = || Expr::Column(Column::from_name(OFFSET));
+    let mut columns = columns_of(stream);
+    columns.push(offset());
+    let scan = scan_events(stream, events)?;
+    let within = offset().gt_eq(bound(start)?).and(offset().lt(bound(end)?));
+    let plan = scan.filter(within)?.project(columns)?.build()?;
+    Ok(Some(run(&planner.state(), &plan).await?))
+}
+
+/// The offset of the first event of this time or later; None if there is none.
+pub async fn first_offset_since(planner: &QueryPlanner, stream: &Stream, time_us: i64) -> Result<Option<i64>> {
+    let Some(events) = events_of(planner, stream).await? else { return Ok(None) };
+    let time = cast(Expr::Column(Column::from_name(&stream.timestamp)), time_type());
+    let first = min(Expr::Column(Column::from_name(OFFSET)));
+    let scan = scan_events(stream, events)?.filter(in_range(time, time_us, i64::MAX))?;
+    let plan = scan.aggregate(Vec::<Expr>::new(), [first])?.build()?;
+    first_integer(planner, &plan).await
 }
 
 const REPEAT: &str = "_repeat";

@@ -46,7 +46,7 @@ pub struct Layer(RwLock<HashMap<u64, OfView>>);
 
 #[derive(Debug, Default)]
 struct OfView {
-    /// those that are kept of the items, by the last write
+    /// those that are kept of the items
     spans: Option<SpanPlan>,
     keys: HashMap<Key, Vec<FrontItem>>,
 }
@@ -79,7 +79,11 @@ impl Front {
     }
 
     pub fn put(&mut self, view: u64, items: Vec<KeyedItem>, spans: Option<&SpanPlan>) {
-        if !self.is_open {
+        let has_other_spans = |layer: &Arc<Layer>| {
+            let views = layer.0.read().unwrap_or_else(PoisonError::into_inner);
+            views.get(&view).is_some_and(|of_view| of_view.spans.as_ref() != spans)
+        };
+        if !self.is_open || self.layers.last().is_some_and(has_other_spans) {
             self.layers.push(Arc::default());
             self.is_open = true;
         }
@@ -87,10 +91,7 @@ impl Front {
         self.written += 1;
         self.n_items += items.len();
         let mut views = layer.0.write().unwrap_or_else(PoisonError::into_inner);
-        let of_view = views.entry(view).or_default();
-        if of_view.spans.as_ref() != spans {
-            of_view.spans = spans.cloned();
-        }
+        let of_view = views.entry(view).or_insert_with(|| OfView { spans: spans.cloned(), ..OfView::default() });
         for item in items {
             self.n_bytes += item.1.payload.len() + ITEM_BYTES;
             let front_item = FrontItem { written: self.written, item };

@@ -1,5 +1,6 @@
-//! A broker of a test's own, a producer, and a way between that can be cut.
+//! A broker of a test's own, a producer, a reader, and a way between that can be cut.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,10 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +117,40 @@ impl Producer {
     /// What was sent is with the broker.
     pub fn flush(&self) {
         self.0.flush(TIMEOUT).expect("the broker takes messages");
+    }
+}
+
+/// How long it waits for one message more.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Remembers the last message of each key.
+pub struct Reader {
+    consumer: BaseConsumer,
+    newest: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Reader {
+    /// Of a topic that is there.
+    pub fn new(client: &ClientConfig, topic: &str) -> Reader {
+        let consumer: BaseConsumer =
+            client.clone().set("group.id", "test").set("auto.offset.reset", "earliest").create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("brokers answer");
+        let mut assigned = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            assigned.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a partition");
+        }
+        consumer.assign(&assigned).expect("reads");
+        Reader { consumer, newest: BTreeMap::new() }
+    }
+
+    /// Of all that is there by now.
+    pub fn newest(&mut self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        while let Some(message) = self.consumer.poll(QUIET) {
+            let Ok(message) = message else { continue };
+            let (key, payload) = (message.key().expect("a key"), message.payload().expect("a payload"));
+            self.newest.insert(key.to_vec(), payload.to_vec());
+        }
+        &self.newest
     }
 }
 

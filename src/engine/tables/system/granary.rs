@@ -27,6 +27,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),
         "features" => features::features(context, rows),
+        "freshness" => features::freshness(context, rows),
         "grants" => access::grants(context, rows),
         "job_attempts" => jobs::job_attempts(context, rows),
         "jobs" => jobs::jobs(context, rows),
@@ -40,6 +41,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             }
             Ok(())
         }
+        "sinks" => streams::sinks(context, rows),
         "sources" => definitions::sources(context, rows),
         "stream_partitions" => streams::stream_partitions(context, rows),
         "streams" => streams::streams(context, rows),

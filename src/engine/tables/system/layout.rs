@@ -51,6 +51,11 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,view name!,name name!,position int4!,type text!,function text,window text,expression text,\
          filter text,description text",
     ),
+    (
+        "freshness",
+        "schema name!,view name!,kind text!,stream name,newest_event timestamptz,newest_arrival timestamptz,\
+         materialized_until timestamptz,freshness interval,freshness_seconds float8",
+    ),
     ("grants", "grantee text!,privilege text!,kind text!,schema name,object name!,\"column\" name"),
     (
         "job_attempts",
@@ -68,7 +73,7 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "metrics",
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
-      partition int4",
+      partition int4,view text,sink text",
     ),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
@@ -77,6 +82,11 @@ const GRANARY: &[(&str, &str)] = &[
          keys _text!,request _text!,features int4!",
     ),
     ("settings", "name text!,setting text!,description text!"),
+    (
+        "sinks",
+        "schema name!,name name!,type text!,view name!,topic text,state text!,position int8,lag int8,messages int8!,\
+         last_error text,last_error_at timestamptz,owner text!,description text",
+    ),
     (
         "sources",
         "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\
@@ -87,15 +97,15 @@ const GRANARY: &[(&str, &str)] = &[
         "streams",
         "schema name!,name name!,type text!,timestamp text!,deduplicate_by _text!,backfill_source text,\
          backfill_until timestamptz,columns int4!,owner text!,description text,state text!,first_offset int8!,\
-         end_offset int8!,flushed_offset int8!,log_bytes int8!,last_error text,lag int8,dead_letters int8!",
+         end_offset int8!,flushed_offset int8!,log_bytes int8!,last_error text,lag int8,dead_letters int8!,\
+         last_error_at timestamptz,events_per_second float8!,newest_event timestamptz,newest_arrival timestamptz",
     ),
     ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
     ("views", "schema name!,name name!,query text!,owner text!,description text"),
 ];
 
 /// Relations and functions of schema `granary` that a later release has.
-pub const LATER: [&str; 9] =
-    ["apply", "consistency", "drift", "freshness", "lineage", "plan", "plans", "quality", "request_log"];
+pub const LATER: [&str; 8] = ["apply", "consistency", "drift", "lineage", "plan", "plans", "quality", "request_log"];
 
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;

@@ -1,9 +1,10 @@
 //! Feature views, feature tables, and the features of both.
 
-use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Trigger, ViewKind};
+use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Stream, Trigger, ViewKind};
 
 use super::super::names::type_name;
 use super::{Rows, SystemContext, column_names, object_row, row};
+use crate::engine::freshness::Freshness;
 use crate::error::Result;
 use crate::tile::window_label;
 
@@ -52,6 +53,27 @@ fn trigger_name(trigger: Trigger) -> &'static str {
         Trigger::Manual => "manual",
         Trigger::None => "none",
     }
+}
+
+/// Up to when each view knows what has happened, and how long ago that is.
+pub fn freshness(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::FeatureView(view) = object else { continue };
+        let stream = view.depends_on.iter().find_map(|id| context.scope.snapshot.get_as::<Stream>(*id));
+        let known = Freshness::of(view, stream, context.catalog.ledger(), &context.tails);
+        row!(rows,
+            schema: context.schema_of(&view.header),
+            view: &view.header.name,
+            kind: kind_name(view.kind),
+            freshness: known.age_us(context.now_us),
+            freshness_seconds: known.age_us(context.now_us).map(|age_us| age_us as f64 / 1e6),
+            stream: known.stream,
+            newest_event: known.newest_event_us,
+            newest_arrival: known.newest_arrival_us,
+            materialized_until: known.materialized_until_us,
+        );
+    }
+    Ok(())
 }
 
 pub fn feature_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {

@@ -3,6 +3,7 @@
 use granary_catalog::Workspace;
 
 use super::{Rows, SystemContext, row};
+use crate::engine::freshness;
 use crate::error::Result;
 use crate::metrics::samples;
 
@@ -10,7 +11,8 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let workspace = context.scope.snapshot.get_as::<Workspace>(context.scope.workspace);
     let workspace = workspace.map(|workspace| workspace.header.name.as_str());
     let is_shown = |of: &Option<String>| of.is_none() || of.as_deref() == workspace;
-    for sample in samples().into_iter().filter(|sample| is_shown(&sample.workspace)) {
+    let of_stores = freshness::samples(&context.catalog, &context.tails, context.now_us);
+    for sample in samples().into_iter().chain(of_stores).filter(|sample| is_shown(&sample.workspace)) {
         let label = |name| sample.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         row!(rows,
             name: format!("{}{}", sample.metric.name, sample.suffix),
@@ -22,6 +24,8 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             le: label("le").and_then(|bound| bound.parse::<f64>().ok()),
             value: sample.value,
             stream: label("stream"),
+            view: label("view"),
+            sink: label("sink"),
             partition: label("partition").and_then(|partition| partition.parse::<i32>().ok()),
         );
     }

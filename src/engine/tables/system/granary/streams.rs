@@ -1,9 +1,10 @@
-//! Streams: how events come in, how far that is, and what could not be taken in.
+//! Streams: how events come in, how far that is, and what could not be taken in. Sinks: how far what goes out is.
 
-use granary_catalog::{Object, StreamIngest};
+use granary_catalog::{Object, SinkTarget, StreamIngest};
 
 use super::{Rows, SystemContext, object_row, row};
 use crate::access::Asker;
+use crate::engine::freshness::sink_lag;
 use crate::error::Result;
 
 pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
@@ -24,7 +25,9 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             backfill_until: stream.backfill.map(|backfill| backfill.until_us),
             columns: stream.columns.len(),
             state: match &figures.reading {
+                // one that is being paused still reads until its reader has stopped
                 Some(reading) => reading.state.as_str(),
+                None if stream.paused => "paused",
                 None if figures.end_offset > 0 => "open",
                 None => "empty",
             },
@@ -32,7 +35,11 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             end_offset: figures.end_offset,
             flushed_offset: figures.flushed_offset,
             log_bytes: figures.log_bytes,
-            last_error: figures.last_error,
+            last_error: figures.troubles.last().map(|(_, error)| error),
+            last_error_at: figures.troubles.last().map(|(at_us, _)| at_us),
+            events_per_second: figures.rate.per_second(context.now_us),
+            newest_event: figures.newest_event_us,
+            newest_arrival: figures.newest_arrival_us,
             lag: figures.reading.and_then(|reading| reading.lag()),
             dead_letters: context.tails.dead_letters(stream.header.id).total,
         );
@@ -80,6 +87,28 @@ pub fn dead_letters(context: &SystemContext, rows: &mut Rows) -> Result<()> {
                 payload_bytes: letter.payload_bytes,
             );
         }
+    }
+    Ok(())
+}
+
+pub fn sinks(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Object::Sink(sink) = object else { continue };
+        let SinkTarget::Kafka { options, .. } = &sink.target;
+        let topic = options.iter().find(|(name, _)| name == "topic").map(|(_, topic)| topic.clone());
+        let view = context.scope.snapshot.get(sink.view);
+        let figures = context.tails.sink(sink.header.id).unwrap_or_default();
+        object_row!(context, rows, &sink.header,
+            type: "kafka",
+            view: view.map(|view| view.name()),
+            topic: topic,
+            state: figures.state.as_str(),
+            lag: sink_lag(&context.scope.snapshot, sink, &context.tails),
+            position: figures.position,
+            messages: figures.messages,
+            last_error_at: figures.last_error.as_ref().map(|(at_us, _)| *at_us),
+            last_error: figures.last_error.map(|(_, error)| error),
+        );
     }
     Ok(())
 }

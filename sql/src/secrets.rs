@@ -10,11 +10,11 @@ const BLANK: &str = "'***'";
 /// In place of a text that says a secret and cannot be read.
 const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
 
-/// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), and for
-/// options of streams that are secret (`sasl_password = 'x'`).
+/// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), for options
+/// of streams that are secret (`sasl_password = 'x'`), and for connections, which may have one (`FROM POSTGRES 'x'`).
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     let says = |word: &str| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
-    if !says("password") && !says("secret") && !says("key") {
+    if !says("password") && !says("secret") && !says("key") && !says("postgres") {
         return Cow::Borrowed(text);
     }
     let Ok(source) = Source::tokenize(text) else { return Cow::Borrowed(UNREADABLE) };
@@ -33,7 +33,12 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
         for (nth, token) in solid.iter().enumerate() {
             let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
             let of_secret_option = || is_stream && is_option_of(&solid[..nth]);
-            if is_string(&token.token) && (is_secret || behind_password || of_secret_option()) {
+            let of_connection = || {
+                let is_postgres =
+                    |word: &TokenWithSpan| is_word(&word.token, "postgres") || is_word(&word.token, "postgresql");
+                begins(&["create"]) && nth > 1 && is_postgres(solid[nth - 1]) && is_word(&solid[nth - 2].token, "from")
+            };
+            if is_string(&token.token) && (is_secret || behind_password || of_secret_option() || of_connection()) {
                 blanked.push_str(&text[kept..source.byte(token.span.start)]);
                 blanked.push_str(BLANK);
                 kept = source.byte(token.span.end);
@@ -103,6 +108,12 @@ mod tests {
             ("CREATE TABLE secret AS SELECT 'x'", "CREATE TABLE secret AS SELECT 'x'"),
             ("ALTER ROLE a PASSWORD 'x", UNREADABLE),
             ("SELECT 'x", "SELECT 'x"),
+            (
+                "CREATE STREAM s (a text) FROM POSTGRES 'postgres://u:x@h/d' TABLE 't' TIMESTAMP a",
+                "CREATE STREAM s (a text) FROM POSTGRES '***' TABLE 't' TIMESTAMP a",
+            ),
+            ("create source s from postgresql $$host=h$$ table t", "create source s from postgresql '***' table t"),
+            ("SELECT postgres FROM postgres", "SELECT postgres FROM postgres"),
         ] {
             assert_eq!(without_secrets(text), shown);
         }

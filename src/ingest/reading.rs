@@ -35,6 +35,12 @@ pub struct ReadLog {
     pub starts: Option<Positions>,
 }
 
+impl ReadLog {
+    pub fn stream(&self) -> ObjectId {
+        self.log.id
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredStarts {
     format: u32,
@@ -198,7 +204,7 @@ fn last_entry(log: &IngestLog) -> Result<Option<Entry>> {
     }
 }
 
-fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+pub(super) fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| io_error("read", path, error))?,
@@ -212,7 +218,7 @@ fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Whole or not at all.
-fn write_file(path: &Path, stored: &impl Serialize) -> Result<()> {
+pub(super) fn write_file(path: &Path, stored: &impl Serialize) -> Result<()> {
     let fail = |error| io_error("write", path, error);
     let bytes = serde_json::to_vec(stored).map_err(|error| Error::internal("a file of a stream").with_source(error))?;
     let unfinished = path.with_extension("unfinished");

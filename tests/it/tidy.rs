@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "error",
     "metrics",
     "time",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 23] = [
     "engine",
     "ingest",
     "kafka",
+    "capture",
     "warehouse",
     "materialize",
     "statement",
@@ -31,7 +32,7 @@ const LAYERS: [&str; 23] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -49,6 +50,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("tokio_rustls", &["http"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
+    ("pgwire_replication", &["capture"]),
     ("arrow_avro", &["kafka"]),
 ];
 

@@ -283,8 +283,8 @@ async fn what_cannot_be_captured_says_why() {
         "a1-10000 left out too4-0 a5-10000",
     )
     .await;
-    let letters = "SELECT string_agg(left(reason, 20), ', ' ORDER BY reason) FROM granary.dead_letters";
-    assert_eq!(one(&sql, letters).await, "22003: column \"n\": , 55000: column \"big\"");
+    let letters = "SELECT string_agg(left(reason, 5), ', ' ORDER BY reason) FROM granary.dead_letters";
+    assert_eq!(one(&sql, letters).await, "22003, 55000");
     run(&table, "TRUNCATE t").await;
     until(&sql, "SELECT (strpos(last_error, 'truncated') > 0)::text FROM granary.streams WHERE name = 's'", "true")
         .await;

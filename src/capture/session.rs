@@ -158,18 +158,20 @@ impl Snapshot {
         (table, filter): (&Table, Option<&str>),
         columns: &[String],
     ) -> Result<Snapshot> {
-        let mut client = ReplicationClient::connect_gated(dsn.config()).await?;
+        let client = ReplicationClient::connect_gated(dsn.config()).await?;
+        let mut snapshot = Snapshot { client, lsn: 0, time_us: 0, rows_at_once: FIRST_ROWS_AT_ONCE };
+        let client = &mut snapshot.client;
         answered(client.simple_query("BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ")).await?;
         let made = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput USE_SNAPSHOT", identifier(slot));
         let made = client.simple_query(&made).await?.into_iter().next().unwrap_or_default();
-        let lsn = lsn_of(&text(&made, 1)?)?;
+        snapshot.lsn = lsn_of(&text(&made, 1)?)?;
         let now = client.simple_query("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").await?;
-        let time_us = number(&now.into_iter().next().unwrap_or_default(), 0)?;
+        snapshot.time_us = number(&now.into_iter().next().unwrap_or_default(), 0)?;
         let columns = columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ");
         let filter = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
         let open = format!("DECLARE granary NO SCROLL CURSOR FOR SELECT {columns} FROM {}{filter}", table.name);
         client.simple_query(&open).await?;
-        Ok(Snapshot { client, lsn, time_us, rows_at_once: FIRST_ROWS_AT_ONCE })
+        Ok(snapshot)
     }
 
     /// The next rows; none when there are no more.

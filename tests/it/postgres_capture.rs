@@ -297,9 +297,26 @@ async fn what_cannot_be_captured_says_why() {
     until(&sql, "SELECT count(*)::text FROM s", "4").await;
     // a slot that has lost changes is not read on as if there had been none
     process.stop();
+    until(&table, "SELECT count(*)::text FROM pg_replication_slots WHERE NOT active", "1").await;
+    run(&table, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'").await;
+    one(&table, "SELECT pg_reload_conf()::text").await;
+    let mut status = String::new();
+    for _ in 0..50 {
+        one(&table, "SELECT pg_logical_emit_message(false, 'a', 'b')::text").await;
+        one(&table, "SELECT pg_switch_wal()::text").await;
+        run(&table, "CHECKPOINT").await;
+        status = one(&table, "SELECT wal_status FROM pg_replication_slots").await;
+        if status == "lost" {
+            break;
+        }
+    }
+    assert_eq!(status, "lost");
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    until(&sql, STATE, "failing").await;
+    assert!(one(&sql, LAST_ERROR).await.contains("invalidated"), "{}", one(&sql, LAST_ERROR).await);
+    process.stop();
     let drop = "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots";
-    let slots = "SELECT count(*)::text FROM pg_replication_slots WHERE NOT active";
-    until(&table, slots, "1").await;
     let name = one(&table, "SELECT slot_name::text FROM pg_replication_slots").await;
     one(&table, drop).await;
     let process = Process::start(folder.path());

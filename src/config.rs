@@ -171,9 +171,10 @@ pub fn aws_settings() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What to log: `GRANARY_LOG`, in the syntax of tracing's filters.
+/// What to log: `GRANARY_LOG`, in the syntax of tracing's filters. What a connection to a captured server ends with is told
+/// by who reads it.
 pub fn log_filter() -> String {
-    std::env::var("GRANARY_LOG").unwrap_or_else(|_| "warn,granary=info".to_owned())
+    std::env::var("GRANARY_LOG").unwrap_or_else(|_| "warn,granary=info,pgwire_replication=off".to_owned())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //!
 //! Nothing is known here of sessions and statements, nor how the log keeps what it is given.
 
+mod capture;
 mod check;
 mod consumer;
 mod flush;
@@ -34,6 +35,7 @@ use futures::TryStreamExt;
 use granary_catalog::{FeatureView, Object, ObjectId, Snapshot, Stream, StreamIngest};
 use tokio::sync::Notify;
 
+pub use self::capture::{Begun, Capture, Spooled};
 pub use self::check::{Refused, ViewCount};
 pub use self::payload::Positions;
 pub use self::reading::ReadLog;
@@ -123,7 +125,12 @@ impl Ingest {
             let Some(id) = id else { continue };
             match snapshot.get_as::<Stream>(id) {
                 Some(stream) => drop(self.log(stream).await?),
-                None => self.remove(id).await?,
+                None => {
+                    if let Some(slot) = capture::left_slot(&self.folder_of(id)) {
+                        tracing::warn!(slot, "a stream is gone, and nobody has dropped its replication slot");
+                    }
+                    self.remove(id).await?;
+                }
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ pub mod engine;
 pub mod ingest;
 pub mod kafka;
 
+pub mod capture;
+
 pub mod warehouse;
 
 pub mod materialize;

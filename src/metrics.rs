@@ -279,7 +279,7 @@ static STREAM_MESSAGES: Metric = Metric {
 static STREAM_LAG: Metric = Metric {
     name: "granary_stream_lag",
     kind: "gauge",
-    help: "Messages that are still to be read, by stream and partition.",
+    help: "Messages, or bytes of the log of a captured table's server, that are still to be read, by stream and partition.",
 };
 
 /// Told by who knows the stores.

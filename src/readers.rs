@@ -1,11 +1,14 @@
-//! Readers: one for each stream that reads a topic, in live workspaces. They come and go as the catalog changes.
+//! Readers: one for each stream that reads a topic or captures a table, in live workspaces. They come and go as the catalog changes.
 //!
-//! A reader has a thread of its own, since librdkafka's calls block. It reads a batch, makes rows of the messages, lets
-//! every view try the events, and appends what is good with what is not (`reader`). While the log takes a batch no other
-//! is read: librdkafka holds a bounded number of bytes ahead and then asks brokers for no more.
+//! A reader has a thread of its own, since librdkafka's calls block. It reads a batch (`topic`, `table`), makes rows of the
+//! messages (`rows`, `images`), lets every view try the events, and appends what is good with what is not (`reader`). While
+//! the log takes a batch no other is read: what is held ahead is bounded, and then no more is asked for.
 
+mod images;
 mod reader;
 mod rows;
+mod table;
+mod topic;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +78,7 @@ fn wanted(snapshot: &Snapshot) -> HashMap<ObjectId, &Stream> {
         let workspace = stream.header.home.workspace().and_then(|id| snapshot.get_as::<Workspace>(id));
         workspace.is_some_and(|workspace| workspace.live)
     };
-    let reads = |stream: &&Stream| matches!(stream.ingest, StreamIngest::Kafka { .. });
+    let reads = |stream: &&Stream| !matches!(stream.ingest, StreamIngest::Push);
     let streams = snapshot.all::<Stream>().into_iter().filter(reads).filter(is_live);
     streams.map(|stream| (stream.header.id, stream)).collect()
 }

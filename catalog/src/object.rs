@@ -311,6 +311,7 @@ impl Object {
             | Object::Sink(Sink { target: SinkTarget::Kafka { secrets, .. }, .. }) => {
                 secrets.iter_mut().for_each(|(_, secret)| *secret = SealedText::redacted());
             }
+            Object::Stream(Stream { ingest: StreamIngest::Postgres { dsn, .. }, .. }) => *dsn = SealedText::redacted(),
             Object::Role(role) => {
                 if let Some(verifier) = &mut role.scram_verifier {
                     *verifier = SealedText::redacted();

@@ -10,8 +10,8 @@ const BLANK: &str = "'***'";
 /// In place of a text that says a secret and cannot be read.
 const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
 
-/// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), and for
-/// options of streams and sinks that are secret (`sasl_password = 'x'`).
+/// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), for options
+/// of streams and sinks that are secret (`sasl_password = 'x'`), and for connections, which may have one (`FROM POSTGRES 'x'`).
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     if !may_have_secrets(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -32,7 +32,12 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
         for (nth, token) in solid.iter().enumerate() {
             let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
             let of_secret_option = || is_stream && is_option_of(&solid[..nth]);
-            if is_string(&token.token) && (is_secret || behind_password || of_secret_option()) {
+            let of_connection = || {
+                let is_postgres =
+                    |word: &TokenWithSpan| is_word(&word.token, "postgres") || is_word(&word.token, "postgresql");
+                begins(&["create"]) && nth > 1 && is_postgres(solid[nth - 1]) && is_word(&solid[nth - 2].token, "from")
+            };
+            if is_string(&token.token) && (is_secret || behind_password || of_secret_option() || of_connection()) {
                 blanked.push_str(&text[kept..source.byte(token.span.start)]);
                 blanked.push_str(BLANK);
                 kept = source.byte(token.span.end);
@@ -47,7 +52,7 @@ fn may_have_secrets(text: &[u8]) -> bool {
     let begins =
         |at: usize, word: &[u8]| text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word));
     text.iter().enumerate().any(|(at, byte)| match byte.to_ascii_lowercase() {
-        b'p' => begins(at, b"password"),
+        b'p' => begins(at, b"password") || begins(at, b"postgres"),
         b's' => begins(at, b"secret"),
         b'k' => begins(at, b"key"),
         _ => false,
@@ -117,6 +122,12 @@ mod tests {
             ("CREATE TABLE secret AS SELECT 'x'", "CREATE TABLE secret AS SELECT 'x'"),
             ("ALTER ROLE a PASSWORD 'x", UNREADABLE),
             ("SELECT 'x", "SELECT 'x"),
+            (
+                "CREATE STREAM s (a text) FROM POSTGRES 'postgres://u:x@h/d' TABLE 't' TIMESTAMP a",
+                "CREATE STREAM s (a text) FROM POSTGRES '***' TABLE 't' TIMESTAMP a",
+            ),
+            ("create source s from postgresql $$host=h$$ table t", "create source s from postgresql '***' table t"),
+            ("SELECT postgres FROM postgres", "SELECT postgres FROM postgres"),
         ] {
             assert_eq!(without_secrets(text), shown);
         }

@@ -35,6 +35,12 @@ pub struct ReadLog {
     pub starts: Option<Positions>,
 }
 
+impl ReadLog {
+    pub fn stream(&self) -> ObjectId {
+        self.log.id
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredStarts {
     format: u32,
@@ -129,6 +135,12 @@ impl Ingest {
         self.stores.tails.note(stream, |figures| figures.troubles.note(Doing::Reading, now_us, error));
     }
 
+    /// Notes for those who look what no event tells; only a restart clears it.
+    pub fn note_untold(&self, stream: ObjectId, what: String) {
+        let now_us = self.clock.now_us();
+        self.stores.tails.note(stream, |figures| figures.troubles.note(Doing::Telling, now_us, Some(what)));
+    }
+
     pub fn reading(&self, stream: ObjectId) -> Option<Reading> {
         self.stores.tails.figures(stream)?.reading
     }
@@ -200,7 +212,7 @@ fn last_entry(log: &IngestLog) -> Result<Option<Entry>> {
     }
 }
 
-fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+pub(super) fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| io_error("read", path, error))?,
@@ -214,7 +226,7 @@ fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Whole or not at all.
-fn write_file(path: &Path, stored: &impl Serialize) -> Result<()> {
+pub(super) fn write_file(path: &Path, stored: &impl Serialize) -> Result<()> {
     let fail = |error| io_error("write", path, error);
     let bytes = serde_json::to_vec(stored).map_err(|error| Error::internal("a file of a stream").with_source(error))?;
     let unfinished = path.with_extension("unfinished");

@@ -1,61 +1,80 @@
-//! One stream's reader: from where its log ends to the end of its topic, and on.
+//! One stream's reader: from where its log ends to the end of what it reads, and on.
 //!
-//! Whatever fails, it begins anew with what the log says. What the brokers or the disk refuse now is tried again; a message
-//! that cannot be an event is a dead letter, and the next one is read.
+//! Whatever fails, it begins anew with what the log says. What a server or the disk refuses now is tried again; a message
+//! that cannot be an event is a dead letter, and the next one is read. Where messages come from is said by `topic` and
+//! `table`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use granary_catalog::{Snapshot, Stream};
+use granary_catalog::{Snapshot, Stream, StreamIngest};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::rows::{Read, Row, Rows};
-use crate::engine::{DeadLetter, PartitionFigures, Reading, ReadingState};
+use super::rows::{Read, Row};
+use crate::engine::{DeadLetter, ReadingState};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Positions, ReadLog, Refused};
-use crate::kafka::{Message, Options, Problem, Topic};
 use crate::metrics::{self, StreamMetrics};
 use crate::row::array_of;
-use crate::statement::topic_options;
-use crate::time::Stopwatch;
 use crate::warehouse::Warehouse;
 
 /// A batch has no more messages, or bytes of them but for the last.
-const BATCH_MESSAGES: usize = 4096;
-const BATCH_BYTES: usize = 4 << 20;
+pub const BATCH_MESSAGES: usize = 4096;
+pub const BATCH_BYTES: usize = 4 << 20;
 /// How long a message may wait for the first look at whether the reader is to stop.
-const WAIT: Duration = Duration::from_millis(100);
+pub const WAIT: Duration = Duration::from_millis(100);
 /// Between two attempts after something failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// So often the topic is asked for new partitions.
-const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 /// So much is kept of a message that is no event.
 const LETTER_BYTES: usize = 4096;
 const REASON_CHARS: usize = 1000;
 
+/// Messages of one kind: which rows they are, and where they stand.
+pub trait Messages {
+    type Message;
+
+    /// What each message is.
+    fn read(&self, messages: &[Self::Message]) -> Result<Vec<Read>>;
+
+    /// What is known of a message that is no event.
+    fn origin(&self, message: &Self::Message) -> Origin;
+
+    /// Moves positions behind a message.
+    fn pass(&self, message: &Self::Message, positions: &mut Positions);
+}
+
+/// See [`Messages::origin`].
+pub struct Origin {
+    pub partition: i32,
+    pub offset: i64,
+    pub time_us: Option<i64>,
+    pub payload: Vec<u8>,
+}
+
 pub struct Reader {
-    warehouse: Arc<Warehouse>,
-    stream: Arc<Stream>,
-    stop: CancellationToken,
-    metrics: Arc<StreamMetrics>,
+    pub(super) warehouse: Arc<Warehouse>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) stop: CancellationToken,
+    pub(super) metrics: Arc<StreamMetrics>,
+    pub(super) runtime: Handle,
     schema: SchemaRef,
-    runtime: Handle,
+    /// what a server keeps for the stream
+    pub(super) slot: RefCell<Option<String>>,
 }
 
-/// Why a reader begins anew.
-enum Trouble {
-    Topic(Problem),
+/// Why a reader begins anew, or ends.
+pub enum Trouble {
+    /// who is read does not answer, or not yet as they should
+    Away(String),
+    /// somebody has to do something
+    Failed(String),
     Ours(Error),
-}
-
-impl From<Problem> for Trouble {
-    fn from(problem: Problem) -> Trouble {
-        Trouble::Topic(problem)
-    }
+    Stopped,
 }
 
 impl From<Error> for Trouble {
@@ -70,7 +89,7 @@ impl Reader {
         let field = |column: &granary_catalog::Column| Field::new(&column.name, column.data_type.clone(), true);
         let schema = Arc::new(Schema::new(stream.columns.iter().map(field).collect::<Vec<_>>()));
         let metrics = metrics::of_stream(&workspace, &stream.header.name);
-        Reader { warehouse, stream, stop, metrics, schema, runtime: Handle::current() }
+        Reader { warehouse, stream, stop, metrics, runtime: Handle::current(), schema, slot: RefCell::default() }
     }
 
     /// Reads until it is stopped. Blocks.
@@ -82,8 +101,9 @@ impl Reader {
                 Err(trouble) => trouble,
             };
             let (state, text) = match trouble {
-                Trouble::Topic(Problem::Away(text)) => (ReadingState::Reconnecting, text),
-                Trouble::Topic(Problem::Failed(text)) => (ReadingState::Failing, text),
+                Trouble::Stopped => break,
+                Trouble::Away(text) => (ReadingState::Reconnecting, text),
+                Trouble::Failed(text) => (ReadingState::Failing, text),
                 Trouble::Ours(error) => (ReadingState::Failing, error.to_string()),
             };
             if told != text {
@@ -100,89 +120,28 @@ impl Reader {
             let _ = self.runtime.block_on(async { tokio::time::timeout(RETRY_AFTER, stopped).await });
         }
         metrics::forget_stream(&self.metrics);
+        self.let_go();
     }
 
     fn read(&self) -> Result<(), Trouble> {
-        let options = topic_options(&self.stream.ingest)?.ok_or_else(|| Error::internal("a stream has no topic"))?;
-        let rows = Rows::new(&self.stream, &options)?;
-        let ingest = &self.warehouse.ingest;
-        let mut log = self.runtime.block_on(ingest.open_reading(&self.stream))?;
-        if options.paused || self.stream.paused {
-            self.show(ReadingState::Paused, None, &log.positions, &BTreeMap::new());
-            self.runtime.block_on(self.stop.cancelled());
-            return Ok(());
-        }
-        let topic = Topic::open(&options)?;
-        let mut begun = self.assign(&topic, &options, &mut log)?;
-        let (mut asked, mut shown) = (Stopwatch::start(), None);
-        while !self.stop.is_cancelled() {
-            let messages = topic.read(WAIT, BATCH_MESSAGES, BATCH_BYTES)?;
-            let next = |message: &Message| log.positions.get(&message.partition).copied();
-            let is_new = |message: &Message| next(message).is_none_or(|next| message.offset >= next);
-            let messages: Vec<Message> = messages.into_iter().filter(is_new).collect();
-            if !messages.is_empty() {
-                self.take(&rows, &mut log, &messages)?;
-            }
-            let highs = topic.high_watermarks();
-            check_ends(&begun, &highs)?;
-            let problem = topic.problem();
-            if !messages.is_empty() || shown.as_ref() != Some(&(highs.clone(), problem.clone())) {
-                let (state, error) = match problem.clone() {
-                    None => (ReadingState::Reading, None),
-                    Some(Problem::Away(text)) => (ReadingState::Reconnecting, Some(text)),
-                    Some(Problem::Failed(text)) => (ReadingState::Failing, Some(text)),
-                };
-                self.show(state, error, &log.positions, &highs);
-                shown = Some((highs, problem));
-            }
-            if asked.elapsed() >= PARTITIONS_INTERVAL {
-                asked = Stopwatch::start();
-                // what is away will be heard of
-                if topic.partitions().is_ok_and(|partitions| partitions.len() > self.known_partitions()) {
-                    begun = self.assign(&topic, &options, &mut log)?;
-                }
+        match &self.stream.ingest {
+            StreamIngest::Push => Err(Error::internal("a stream is read from nowhere").into()),
+            StreamIngest::Kafka { .. } => self.read_topic(),
+            StreamIngest::Postgres { dsn, publication, table } => {
+                self.read_table(dsn.expose(), publication.as_deref(), table)
             }
         }
-        Ok(())
-    }
-
-    /// Finds out where to go on in each partition, and goes there.
-    fn assign(
-        &self,
-        topic: &Topic,
-        options: &Options,
-        log: &mut ReadLog,
-    ) -> Result<BTreeMap<i32, Option<i64>>, Trouble> {
-        let partitions = topic.partitions()?;
-        if log.starts.is_none() {
-            let starts = topic.starts(options.start, &partitions)?;
-            let known = starts.into_iter().filter_map(|(partition, start)| Some((partition, start?))).collect();
-            self.runtime.block_on(self.warehouse.ingest.keep_starts(log, known))?;
-        }
-        let begins = |partition: &i32| {
-            let start = || log.starts.as_ref().and_then(|starts| starts.get(partition));
-            log.positions.get(partition).or_else(start).copied()
-        };
-        let offsets: BTreeMap<i32, Option<i64>> =
-            partitions.iter().map(|partition| (*partition, begins(partition))).collect();
-        topic.assign(&offsets)?;
-        let figures = offsets
-            .iter()
-            .map(|(partition, next)| (*partition, PartitionFigures { next_offset: *next, high_watermark: None }));
-        let reading = Reading { state: ReadingState::Reading, partitions: figures.collect() };
-        self.warehouse.ingest.note_reading(self.stream.header.id, |known| *known = reading);
-        Ok(offsets)
     }
 
     /// Puts messages into the log: events, and letters of those that are none.
-    fn take(&self, rows: &Rows, log: &mut ReadLog, messages: &[Message]) -> Result<(), Trouble> {
+    pub(super) fn take<M: Messages>(&self, kind: &M, log: &mut ReadLog, messages: &[M::Message]) -> Result<()> {
         let mut parts = vec![messages];
         while let Some(part) = parts.pop() {
-            if !self.take_part(rows, log, part, None)? {
+            if !self.take_part(kind, log, part, None)? {
                 match part.split_at(part.len() / 2) {
                     ([], alone) => {
                         let error = Error::new(Kind::ConfigurationLimitExceeded, "the event is too long for the log");
-                        self.take_part(rows, log, alone, Some(&error))?;
+                        self.take_part(kind, log, alone, Some(&error))?;
                     }
                     (first, second) => parts.extend([second, first]),
                 }
@@ -192,15 +151,16 @@ impl Reader {
     }
 
     /// The same for messages that fit into one entry; false if they do not. With an error all of them are letters.
-    fn take_part(
+    fn take_part<M: Messages>(
         &self,
-        rows: &Rows,
+        kind: &M,
         log: &mut ReadLog,
-        messages: &[Message],
+        messages: &[M::Message],
         error: Option<&Error>,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool> {
+        let letter = |message: &M::Message, error: &Error| letter(kind.origin(message), error);
         let (mut good, mut from, mut letters) = (Vec::new(), Vec::new(), Vec::new());
-        for (message, read) in messages.iter().zip(rows.read(messages)?) {
+        for (message, read) in messages.iter().zip(kind.read(messages)?) {
             match read {
                 Read::Row(_) if error.is_some() => letters.extend(error.map(|error| letter(message, error))),
                 Read::Row(row) => {
@@ -212,9 +172,7 @@ impl Reader {
             }
         }
         let mut positions = log.positions.clone();
-        for message in messages {
-            positions.insert(message.partition, message.offset + 1);
-        }
+        messages.iter().for_each(|message| kind.pass(message, &mut positions));
         let mut events = self.batch(&good)?;
         let refused = self.runtime.block_on(self.refused(&events))?;
         if !refused.is_empty() {
@@ -224,7 +182,7 @@ impl Reader {
             events = self.batch(&good)?;
         }
         if good.is_empty() && letters.is_empty() {
-            // tombstones: to read them again after a crash is nothing
+            // no events: to read them again after a crash is nothing
             log.positions = positions;
             return Ok(true);
         }
@@ -265,50 +223,11 @@ impl Reader {
         Ok(refused)
     }
 
-    fn known_partitions(&self) -> usize {
-        let figures = self.warehouse.ingest.reading(self.stream.header.id);
-        figures.map_or(0, |reading| reading.partitions.len())
-    }
-
-    fn show(&self, state: ReadingState, error: Option<String>, positions: &Positions, highs: &BTreeMap<i32, i64>) {
-        self.warehouse.ingest.note_reading(self.stream.header.id, |reading| {
-            for (partition, next) in positions {
-                reading.partitions.entry(*partition).or_default().next_offset = Some(*next);
-            }
-            for (partition, high) in highs {
-                let figures = reading.partitions.entry(*partition).or_default();
-                figures.high_watermark = Some(*high);
-                // nothing has come yet from a partition that begins with its first message
-                figures.next_offset = figures.next_offset.or((*high == 0).then_some(0));
-            }
-            for (partition, figures) in &reading.partitions {
-                if let Some(lag) = figures.lag() {
-                    self.metrics.lags(*partition, lag);
-                }
-            }
-        });
-        self.note(state, error);
-    }
-
-    fn note(&self, state: ReadingState, error: Option<String>) {
+    pub(super) fn note(&self, state: ReadingState, error: Option<String>) {
         let id = self.stream.header.id;
         self.warehouse.ingest.note_reading(id, |reading| reading.state = state);
         self.warehouse.ingest.note_read(id, error);
     }
-}
-
-/// Refuses to wait behind the end of a partition, as if nothing had come: it has lost what it had. Not all brokers say so.
-fn check_ends(begun: &BTreeMap<i32, Option<i64>>, highs: &BTreeMap<i32, i64>) -> Result<(), Problem> {
-    for (partition, begun) in begun {
-        if let (Some(begun), Some(high)) = (begun, highs.get(partition))
-            && high < begun
-        {
-            let what =
-                format!("partition {partition} ends at offset {high}, and was to be read from offset {begun} on");
-            return Err(Problem::Failed(what));
-        }
-    }
-    Ok(())
 }
 
 /// Whether an error says that an event is wrong, rather than that something is wrong here or now.
@@ -317,15 +236,11 @@ fn is_of_event(error: &Error) -> bool {
     matches!(class, "22" | "23")
 }
 
-fn letter(message: &Message, error: &Error) -> DeadLetter {
-    let payload = message.payload.as_deref().unwrap_or_default();
+fn letter(origin: Origin, error: &Error) -> DeadLetter {
+    let Origin { partition, offset, time_us, mut payload } = origin;
     let reason = format!("{}: {}", error.sqlstate(), error.message());
-    DeadLetter {
-        partition: message.partition,
-        offset: message.offset,
-        time_us: message.time_us,
-        reason: reason.chars().take(REASON_CHARS).collect(),
-        payload: payload[..payload.len().min(LETTER_BYTES)].to_vec(),
-        payload_bytes: payload.len() as u64,
-    }
+    let payload_bytes = payload.len() as u64;
+    payload.truncate(LETTER_BYTES);
+    let reason = reason.chars().take(REASON_CHARS).collect();
+    DeadLetter { partition, offset, time_us, reason, payload, payload_bytes }
 }

@@ -11,8 +11,10 @@ use arrow::datatypes::DataType;
 use granary_catalog::{Column, Stream};
 use serde_json::Value as Json;
 
+use super::reader::{Messages, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::http::value_of;
+use crate::ingest::Positions;
 use crate::kafka::{AvroRows, Format, Message, Options};
 use crate::row::Value;
 use crate::session::CopyFormat;
@@ -65,9 +67,12 @@ impl Rows {
         };
         Ok(Rows { columns, key, timestamp, body, payload })
     }
+}
 
-    /// What each message is.
-    pub fn read(&self, messages: &[Message]) -> Result<Vec<Read>> {
+impl Messages for Rows {
+    type Message = Message;
+
+    fn read(&self, messages: &[Message]) -> Result<Vec<Read>> {
         let long = |message: &Message| message.payload.as_ref().is_some_and(|payload| payload.len() > LONGEST_PAYLOAD);
         let payloads: Vec<&[u8]> =
             messages.iter().filter(|message| !long(message)).filter_map(|message| message.payload.as_deref()).collect();
@@ -89,6 +94,17 @@ impl Rows {
         messages.iter().map(&mut read).collect()
     }
 
+    fn origin(&self, message: &Message) -> Origin {
+        let payload = message.payload.clone().unwrap_or_default();
+        Origin { partition: message.partition, offset: message.offset, time_us: message.time_us, payload }
+    }
+
+    fn pass(&self, message: &Message, positions: &mut Positions) {
+        positions.insert(message.partition, message.offset + 1);
+    }
+}
+
+impl Rows {
     /// The values of columns of payloads.
     fn bodies(&self, payloads: &[&[u8]]) -> Result<Vec<Result<Row>>> {
         Ok(match &self.payload {
@@ -137,28 +153,34 @@ impl Rows {
             };
             row.insert(place, value);
         }
-        for (place, (column, value)) in self.columns.iter().zip(&mut row).enumerate() {
-            match value {
-                None if place == self.timestamp || !column.nullable => {
-                    let message = format!("null value in column \"{}\" violates not-null constraint", column.name);
-                    return Err(Error::new(Kind::NotNullViolation, message));
-                }
-                Some(Value::Text(text)) if text.contains('\0') => {
-                    let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
-                    return Err(in_column(&Error::new(Kind::CharacterNotInRepertoire, message), column));
-                }
-                Some(Value::Text(text)) => {
-                    if let Some(most) = column.max_length
-                        && let Some(cut) = cut(text, most)?
-                    {
-                        *value = Some(Value::Text(cut.into()));
-                    }
-                }
-                _ => {}
-            }
-        }
+        finish(&self.columns, self.timestamp, &mut row)?;
         Ok(row)
     }
+}
+
+/// A row as it must be to be an event: with a time, and without what no text has.
+pub fn finish(columns: &[Column], timestamp: usize, row: &mut Row) -> Result<()> {
+    for (place, (column, value)) in columns.iter().zip(row).enumerate() {
+        match value {
+            None if place == timestamp || !column.nullable => {
+                let message = format!("null value in column \"{}\" violates not-null constraint", column.name);
+                return Err(Error::new(Kind::NotNullViolation, message));
+            }
+            Some(Value::Text(text)) if text.contains('\0') => {
+                let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
+                return Err(in_column(&Error::new(Kind::CharacterNotInRepertoire, message), column));
+            }
+            Some(Value::Text(text)) => {
+                if let Some(most) = column.max_length
+                    && let Some(cut) = cut(text, most)?
+                {
+                    *value = Some(Value::Text(cut.into()));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A text that is too long without its blanks at the end, which do not count; None if it is not too long.
@@ -171,13 +193,13 @@ fn cut(text: &str, most: u64) -> Result<Option<&str>> {
     }
 }
 
-fn value_of_bytes(bytes: &[u8], data_type: &DataType) -> Result<Value> {
+pub fn value_of_bytes(bytes: &[u8], data_type: &DataType) -> Result<Value> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Error::new(Kind::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\""))?;
     value_of_text(text, data_type)
 }
 
-fn in_column(error: &Error, column: &Column) -> Error {
+pub fn in_column(error: &Error, column: &Column) -> Error {
     Error::new(error.kind(), format!("column \"{}\": {}", column.name, error.message()))
 }
 

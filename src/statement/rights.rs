@@ -30,9 +30,14 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             check.create(ObjectKind::Source, &create.name, create.or_replace)
         }
         Statement::CreateStream(create) => {
-            if matches!(create.origin, StreamOrigin::Kafka(_)) {
-                // it says files of certificates, and where the server connects to
-                check.access.check_server_files(PredefinedRole::ReadServerFiles, "read from Kafka")?;
+            // it says files of certificates, and where the server connects to
+            let outside = match create.origin {
+                StreamOrigin::Push => None,
+                StreamOrigin::Kafka(_) => Some("read from Kafka"),
+                StreamOrigin::Postgres { .. } => Some("read from Postgres"),
+            };
+            if let Some(what) = outside {
+                check.access.check_server_files(PredefinedRole::ReadServerFiles, what)?;
             }
             check.create(ObjectKind::Stream, &create.name, create.or_replace)
         }

@@ -11,12 +11,17 @@ use granary_sql::{OptionValue, Options, without_secrets};
 
 use super::context::{NewObject, StatementContext, check_options};
 use super::types::{self, type_name};
+use crate::capture::Dsn;
 use crate::engine::{OFFSET, check_time_type};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::{self, AvroRows, Format};
 
 /// The option that says that no events come in.
 pub const PAUSED: &str = "paused";
+/// Columns of a stream that a capture fills, rather than its table.
+pub const OP: &str = "_op";
+pub const COMMIT_TIME: &str = "_commit_time";
+pub const LSN: &str = "_lsn";
 
 pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<()> {
     check_options(&create.options, &[PAUSED])?;
@@ -51,7 +56,12 @@ pub fn create(context: &mut StatementContext, create: &CreateStream) -> Result<(
             paused |= is_said;
             ingest
         }
-        StreamOrigin::Postgres { .. } => return Err(Error::not_supported("CREATE STREAM … FROM POSTGRES")),
+        StreamOrigin::Postgres { connection, publication, table } => {
+            Dsn::parse(connection)?;
+            check_captured(context, create, &columns)?;
+            let (dsn, publication) = (SealedText::new(connection.clone()), publication.as_ref().map(fold));
+            StreamIngest::Postgres { dsn, publication, table: table.clone() }
+        }
     };
     let backfill = match &create.backfill {
         None => None,
@@ -164,6 +174,27 @@ pub fn kept_options(typed: &Options, clause: &str) -> Result<(KeptOptions, KeptS
     Ok((options, secrets))
 }
 
+/// Columns that the capture fills have its types.
+fn check_captured(context: &StatementContext, create: &CreateStream, columns: &[Column]) -> Result<()> {
+    let own = |name: &str| [OP, COMMIT_TIME, LSN].contains(&name);
+    for (column, declared) in columns.iter().zip(&create.columns) {
+        let wanted = match column.name.as_str() {
+            OP => "text",
+            COMMIT_TIME => "timestamp with time zone",
+            LSN => "bigint",
+            _ => continue,
+        };
+        if type_name(&column.data_type) != wanted {
+            let message = format!("column \"{}\" of a capture has type {wanted}", column.name);
+            return Err(context.at_ident(&declared.name, Error::new(Kind::DatatypeMismatch, message)));
+        }
+    }
+    if columns.iter().all(|column| own(&column.name)) {
+        return Err(Error::new(Kind::InvalidObjectDefinition, "the stream has no column of the table"));
+    }
+    Ok(())
+}
+
 /// What a stream says of its topic; None if it has none.
 pub fn topic_options(ingest: &StreamIngest) -> Result<Option<kafka::Options>> {
     let StreamIngest::Kafka { options, secrets } = ingest else { return Ok(None) };
@@ -209,7 +240,13 @@ fn check_replaced(context: &StatementContext, stream: &Stream) -> Result<()> {
 fn is_same_origin(before: &StreamIngest, after: &StreamIngest) -> bool {
     match (topic_options(before), topic_options(after)) {
         (Ok(Some(before)), Ok(Some(after))) => before.topic == after.topic,
-        _ => before == after,
+        _ => match (before, after) {
+            (
+                StreamIngest::Postgres { publication: old_publication, table: old_table, .. },
+                StreamIngest::Postgres { publication, table, .. },
+            ) => old_publication == publication && old_table == table,
+            _ => before == after,
+        },
     }
 }
 

@@ -1,10 +1,12 @@
 //! Tests that look inside: laws against a brute force, crashes, and the tidiness of the tree.
 
+mod asking;
 mod crash;
 mod item_spans;
 mod kafka;
 mod laws;
 mod oracle;
+mod postgres_capture;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;

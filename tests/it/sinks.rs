@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio_postgres::Client;
 
+use crate::asking::{PATIENCE, free_port, one, run, until};
 use crate::crash::Process;
-use crate::kafka::broker::{Broker, Reader, Way, client, create_topic, free_port};
-use crate::kafka::{PATIENCE, one, run, until};
+use crate::kafka::broker::{Broker, Reader, Way, client, create_topic};
 use crate::random::Random;
 
 const KILLS: u64 = 5;

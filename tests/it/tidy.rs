@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "error",
     "metrics",
     "time",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 25] = [
     "engine",
     "ingest",
     "kafka",
+    "capture",
     "warehouse",
     "materialize",
     "statement",
@@ -33,7 +34,7 @@ const LAYERS: [&str; 25] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -51,6 +52,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("tokio_rustls", &["http"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
+    ("pgwire_replication", &["capture"]),
     ("arrow_avro", &["kafka"]),
 ];
 

@@ -37,9 +37,10 @@ pub enum StreamIngest {
         secrets: Vec<(String, SealedText)>,
     },
     Postgres {
-        /// A connection string, or `secret:<name>`.
-        dsn: String,
-        publication: String,
+        /// A connection string.
+        dsn: SealedText,
+        /// None is one that the stream has for itself.
+        publication: Option<String>,
         table: String,
     },
 }

@@ -118,8 +118,8 @@ fn everything_else() -> Vec<Change> {
             ids[7],
             "captured",
             StreamIngest::Postgres {
-                dsn: "secret:crm_dsn".to_owned(),
-                publication: "p".to_owned(),
+                dsn: SealedText::new("secret:crm_dsn"),
+                publication: Some("p".to_owned()),
                 table: "t".to_owned(),
             },
             None,

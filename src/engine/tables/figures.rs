@@ -68,6 +68,8 @@ pub enum Doing {
     Appending,
     Flushing,
     Reading,
+    /// what happens elsewhere, as events
+    Telling,
 }
 
 /// What has failed and has not been done since.

@@ -20,7 +20,7 @@ pub enum ReadingState {
     #[default]
     Connecting,
     Reading,
-    /// the brokers do not answer; they are asked again and again
+    /// who is read does not answer; they are asked again and again
     Reconnecting,
     /// something must be done about the last error; it is tried again and again
     Failing,

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use granary::http::TlsAcceptor;
 
+use crate::asking::free_port;
+
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn program() -> &'static PathBuf {
@@ -32,11 +34,6 @@ fn program() -> &'static PathBuf {
         assert!(output.status.success(), "install.sh: {}", String::from_utf8_lossy(&output.stderr));
         PathBuf::from(String::from_utf8(output.stdout).expect("text").trim())
     })
-}
-
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// Keeps its topics in memory.

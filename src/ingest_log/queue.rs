@@ -27,7 +27,8 @@ use crate::error::{Error, Kind, Result, io_error};
 const GROUP_BYTES: usize = 8 << 20;
 /// Groups on disk that wait for the consumer. With one, a group can be written while another is consumed.
 const GROUPS_WAITING: usize = 1;
-/// A group up to so long is consumed by the thread that has written it: to wake another one would take longer.
+/// A group up to so long is consumed by the thread that has written it, if there is no other to be written: to wake another
+/// thread would take longer.
 const GROUP_BYTES_OF_WRITER: usize = 64 << 10;
 
 /// What the callers and the threads of a log share.
@@ -432,7 +433,9 @@ fn work_until_idle(shared: &Shared) {
         while let Some(waiting) = shared.take_from_line() {
             if let Some(group) = shared.write(waiting, &mut buffer) {
                 // only this thread hands over, so that nothing comes before one that it consumes itself
-                if group.bytes <= GROUP_BYTES_OF_WRITER && shared.handed_over.load(Ordering::Acquire) == 0 {
+                let is_next = shared.handed_over.load(Ordering::Acquire) == 0;
+                let nobody_waits = || lock(&shared.line).waiting.is_empty();
+                if is_next && group.bytes <= GROUP_BYTES_OF_WRITER && nobody_waits() {
                     shared.finish(group);
                 } else {
                     shared.handed_over.fetch_add(1, Ordering::Relaxed);

@@ -42,7 +42,7 @@ pub use self::reading::ReadLog;
 pub use self::replay::ReplayStart;
 
 use self::consumer::Consumer;
-use self::online::{events_mark, is_live, item_rows, views_of};
+use self::online::{events_mark, item_rows, views_of};
 use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
@@ -202,9 +202,9 @@ impl Ingest {
         }
         let was_same = |view: &&FeatureView| before.get_as::<FeatureView>(view.header.id) == Some(*view);
         for view in after.all::<FeatureView>().into_iter().filter(|view| !was_same(view)) {
-            let stream = view.depends_on.iter().find_map(|id| after.get_as::<Stream>(*id));
+            let stream = after.stream_among(&view.depends_on);
             let Some(stream) = stream.filter(|_| view.kind.is_stream() && view.online) else { continue };
-            if is_live(after, view.header.home.workspace()) {
+            if after.is_live(view.header.home.workspace()) {
                 let view = Arc::new(BoundView::of_feature_view(view)?);
                 if let Some(log) = self.opened(stream.header.id) {
                     self.bring_online(&log, stream, &view).await?;
@@ -333,7 +333,7 @@ impl Ingest {
     /// again, what no event has made goes, and all spans of them are folded again. Readers see every event all the while.
     pub async fn rebuild(&self, view: &Arc<BoundView>) -> Result<()> {
         let snapshot = self.stores.catalog.snapshot();
-        let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id));
+        let stream = snapshot.stream_among(&view.depends_on);
         let Some(stream) = stream else { return Ok(()) };
         let online = Arc::clone(&self.stores.online);
         let since = blocking(move || online.next_generation()).await?;

@@ -125,7 +125,7 @@ impl Warehouse {
     /// The earliest time that a view is served as of at `now_us` or later: before now, if its windows end at the newest event.
     pub fn served_from_us(&self, view: &BoundView, now_us: i64) -> i64 {
         let snapshot = self.catalog.snapshot();
-        let stream = view.depends_on.iter().copied().find(|id| snapshot.get_as::<Stream>(*id).is_some());
+        let stream = snapshot.stream_among(&view.depends_on).map(|stream| stream.header.id);
         served_from_us(view, stream, &self.stores.tails, now_us)
     }
 

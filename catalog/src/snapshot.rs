@@ -9,7 +9,7 @@ use crate::collection::Collection;
 use crate::error::Error;
 use crate::id::{ObjectId, Version};
 use crate::object::{
-    ApiKey, Definition, Entity, Header, NameSpace, Object, ObjectKind, Role, Schema, Secret, Workspace,
+    ApiKey, Definition, Entity, Header, NameSpace, Object, ObjectKind, Role, Schema, Secret, Stream, Workspace,
 };
 
 pub(crate) use apply::Applied;
@@ -68,6 +68,16 @@ impl Snapshot {
     /// The object with this id, if it is of this kind: `snapshot.get_as::<FeatureView>(id)`.
     pub fn get_as<T: Definition>(&self, id: ObjectId) -> Option<&T> {
         self.get(id).and_then(|object| object.downcast())
+    }
+
+    /// The stream among what something depends on.
+    pub fn stream_among(&self, depends_on: &[ObjectId]) -> Option<&Stream> {
+        depends_on.iter().find_map(|id| self.get_as(*id))
+    }
+
+    /// Whether this is a live workspace.
+    pub fn is_live(&self, workspace: Option<ObjectId>) -> bool {
+        workspace.and_then(|id| self.get_as::<Workspace>(id)).is_some_and(|workspace| workspace.live)
     }
 
     pub fn find(&self, name_space: NameSpace, name: &str) -> Option<&Arc<Object>> {

@@ -66,7 +66,7 @@ pub async fn event_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Result
 
 /// The stream that a stream view reads.
 pub fn stream_of<'a>(planner: &'a QueryPlanner, view: &BoundView) -> Option<&'a Stream> {
-    view.depends_on.iter().find_map(|id| planner.scope.snapshot.get_as::<Stream>(*id))
+    planner.scope.snapshot.stream_among(&view.depends_on)
 }
 
 /// A plan over events, with their offsets through to its rows.

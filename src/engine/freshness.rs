@@ -24,7 +24,7 @@ impl Freshness {
         let figures = stream.and_then(|stream| tails.figures(stream.header.id)).unwrap_or_default();
         Freshness {
             stream: stream.map(|stream| stream.header.name.clone()),
-            newest_event_us: figures.newest_event_us,
+            newest_event_us: figures.newest_event.time_us(),
             newest_arrival_us: figures.newest_arrival_us,
             materialized_until_us: ledger.ranges(view.header.id, store).iter().last().map(|range| range.end_us),
         }
@@ -40,7 +40,7 @@ impl Freshness {
 /// How many events a sink has still to tell of; None where it is not known where it is.
 pub fn sink_lag(snapshot: &Snapshot, sink: &Sink, tails: &EventTails) -> Option<u64> {
     let view = snapshot.get_as::<FeatureView>(sink.view)?;
-    let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id))?;
+    let stream = snapshot.stream_among(&view.depends_on)?;
     let position = tails.sink(sink.header.id)?.position?;
     Some(tails.end(stream.header.id).saturating_sub(position))
 }
@@ -66,7 +66,7 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
                 paused.push(metrics::sample(&STREAM_PAUSED, Some(&workspace), labels("stream"), is_paused));
             }
             Object::FeatureView(view) => {
-                let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id));
+                let stream = snapshot.stream_among(&view.depends_on);
                 if let Some(age_us) = Freshness::of(view, stream, ledger, tails).age_us(now_us) {
                     let seconds = age_us as f64 / 1e6;
                     fresh.push(metrics::sample(&FRESHNESS, Some(&workspace), labels("view"), seconds));

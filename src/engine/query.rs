@@ -120,7 +120,7 @@ impl NameScope {
     }
 
     pub fn is_live(&self) -> bool {
-        self.snapshot.get_as::<granary_catalog::Workspace>(self.workspace).is_some_and(|workspace| workspace.live)
+        self.snapshot.is_live(Some(self.workspace))
     }
 }
 

@@ -43,9 +43,6 @@ impl Consumer {
             self.stores.engine.threads().block_on(self.put_online(&snapshot, stream, &events))?;
         }
         let tails = &self.stores.tails;
-        if let Some(newest_us) = newest_us {
-            tails.newest_event(self.stream).saw(newest_us);
-        }
         tails.push_letters(self.stream, letters, last.end_offset());
         tails.push(self.stream, &events, last.end_offset())?;
         if came > 0 {

@@ -37,7 +37,7 @@ impl Ingest {
         cancel: &CancellationToken,
     ) -> Result<HashSet<Key>> {
         let snapshot = self.stores.catalog.snapshot();
-        let stream = view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id));
+        let stream = snapshot.stream_among(&view.depends_on);
         let Some((stream, log)) = stream.and_then(|stream| Some((stream, self.opened(stream.header.id)?))) else {
             return Ok(HashSet::new());
         };

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 /// The numbers that the online store keeps of them; without figures none.
 pub fn marks(stream: ObjectId, figures: Option<&StreamFigures>) -> [(String, Option<u64>); 2] {
     let time = |time_us: Option<i64>| time_us.map(i64::cast_unsigned);
-    let (event, arrival) = figures.map_or((None, None), |figures| (figures.newest_event_us, figures.newest_arrival_us));
+    let (event, arrival) =
+        figures.map_or((None, None), |figures| (figures.newest_event.time_us(), figures.newest_arrival_us));
     [(mark(stream, "newest_event"), time(event)), (mark(stream, "newest_arrival"), time(arrival))]
 }
 
@@ -32,9 +33,8 @@ impl Ingest {
             let planner = planner(&self.stores, &snapshot, stream, self.clock.now_us())?;
             event_us = newest_event_time(&planner, stream).await?;
         }
-        event_us.into_iter().for_each(|event_us| self.stores.tails.newest_event(id).saw(event_us));
         self.stores.tails.note(id, |figures| {
-            figures.newest_event_us = figures.newest_event_us.max(event_us);
+            event_us.into_iter().for_each(|event_us| figures.newest_event.saw(event_us));
             figures.newest_arrival_us = figures.newest_arrival_us.max(arrival_us);
         });
         Ok(())

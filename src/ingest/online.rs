@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use granary_catalog::{FeatureView, ObjectId, Snapshot, Stream, Workspace};
+use granary_catalog::{FeatureView, Snapshot, Stream};
 
 use crate::engine::{ARRIVAL, BoundView, KNOWN_AT};
 use crate::error::{Error, Result};
@@ -12,16 +12,12 @@ use crate::row::{Key, Value, integers_of, put_values, values_of};
 
 /// The views of a live workspace that a stream's events go into.
 pub fn views_of(snapshot: &Snapshot, stream: &Stream) -> Result<Vec<(Arc<BoundView>, bool)>> {
-    if !is_live(snapshot, stream.header.home.workspace()) {
+    if !snapshot.is_live(stream.header.home.workspace()) {
         return Ok(Vec::new());
     }
     let reads = |view: &&FeatureView| view.kind.is_stream() && view.depends_on.contains(&stream.header.id);
     let bound = |view: &FeatureView| Ok((Arc::new(BoundView::of_feature_view(view)?), view.online));
     snapshot.all::<FeatureView>().into_iter().filter(reads).map(bound).collect()
-}
-
-pub fn is_live(snapshot: &Snapshot, workspace: Option<ObjectId>) -> bool {
-    workspace.and_then(|id| snapshot.get_as::<Workspace>(id)).is_some_and(|workspace| workspace.live)
 }
 
 /// The name under which the online store keeps up to which event it has the rows of a view.

@@ -110,10 +110,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let problem = match Problem::of(&error) {
-            Problem::Away(_) => Problem::Away(reason.to_owned()),
-            Problem::Failed(_) => Problem::Failed(reason.to_owned()),
-        };
+        let problem = Problem::with(&error, reason.to_owned());
         let mut known = self.0.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match error.rdkafka_error_code() {
             // what is known says which one, and why

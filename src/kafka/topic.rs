@@ -48,6 +48,11 @@ impl Problem {
             KafkaError::MessageConsumption(code) | KafkaError::MessageProduction(code) => code.to_string(),
             other => other.to_string(),
         };
+        Problem::with(error, text)
+    }
+
+    /// In the words of who met it.
+    pub(super) fn with(error: &KafkaError, text: String) -> Problem {
         match error.rdkafka_error_code() {
             Some(code) if AWAY.contains(&code) => Problem::Away(text),
             _ => Problem::Failed(text),
@@ -96,10 +101,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let problem = match Problem::of(&error) {
-            Problem::Away(_) => Problem::Away(reason.to_owned()),
-            Problem::Failed(_) => Problem::Failed(reason.to_owned()),
-        };
+        let problem = Problem::with(&error, reason.to_owned());
         *self.heard.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
     }
 

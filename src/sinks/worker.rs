@@ -125,7 +125,7 @@ impl Worker {
         let object = snapshot.get(self.sink.view).cloned();
         let object = object.ok_or_else(|| Error::internal("the view of a sink is gone"))?;
         let stream = object.downcast::<FeatureView>().filter(|view| view.kind.is_stream());
-        let stream = stream.and_then(|view| view.depends_on.iter().find_map(|id| snapshot.get_as::<Stream>(*id)));
+        let stream = stream.and_then(|view| snapshot.stream_among(&view.depends_on));
         let stream = stream.ok_or_else(|| Error::not_supported("a sink of a view that no longer reads a stream"))?;
         let stream = stream.clone();
         let lookup = self.runtime.block_on(self.lookup(&object))?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use granary_catalog::{Author, Object, Stream, StreamIngest};
+use granary_catalog::{Author, Object, StreamIngest};
 use granary_sql::name::quote;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,7 @@ pub async fn forget(
         .with_hint("delete the rows in the sources"));
     }
     let view = Arc::new(bound(&object)?);
-    if let Some(stream) = view.depends_on.iter().find_map(|id| context.snapshot().get_as::<Stream>(*id))
+    if let Some(stream) = context.snapshot().stream_among(&view.depends_on)
         && stream.ingest != StreamIngest::Push
         && context.warehouse.ingest.has_events(stream.header.id)
     {

@@ -1,6 +1,6 @@
 //! `CREATE SINK`: where the changed values of a view over a stream go.
 
-use granary_catalog::{Change, FeatureView, Object, ObjectKind, Sink, SinkTarget, Stream};
+use granary_catalog::{Change, FeatureView, Object, ObjectKind, Sink, SinkTarget};
 use granary_sql::statement::{CreateSink, SinkTarget as Typed};
 use granary_sql::without_secrets;
 
@@ -13,7 +13,7 @@ pub fn create(context: &mut StatementContext, create: &CreateSink) -> Result<()>
     check_options(&create.options, &[])?;
     let object = found(context, create)?;
     let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
-    let stream = view.depends_on.iter().find_map(|id| context.snapshot().get_as::<Stream>(*id));
+    let stream = context.snapshot().stream_among(&view.depends_on);
     let Some(stream) = stream.filter(|_| view.kind.is_stream()) else {
         return Err(Error::not_supported("CREATE SINK FROM a feature view that does not read a stream"));
     };

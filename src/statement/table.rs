@@ -436,10 +436,14 @@ pub fn few_events(
     if values.rows.len() > MOST_ROWS_AT_ONCE {
         return None;
     }
+    let ast::TableObject::TableName(name) = &insert.table else { return None };
     // what is wrong is told by who carries it out
-    let (target, rows) = constant_insert(context, insert, parameters).ok()??;
+    let target = writable(context, name, INSERT).ok()?;
     let stream = target.stream.as_ref()?;
-    context.warehouse.ingest.is_ready(context.snapshot(), stream.header.id).then_some((target, rows))
+    if !context.warehouse.ingest.is_ready(context.snapshot(), stream.header.id) {
+        return None;
+    }
+    constant_rows(insert, &target, parameters).map(|rows| (target, rows))
 }
 
 /// Leaves rows that need no planner in the context; gives their number.

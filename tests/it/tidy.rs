@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "error",
     "metrics",
     "time",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 26] = [
     "session",
     "wire",
     "http",
+    "attendants",
     "readers",
     "sinks",
     "server",

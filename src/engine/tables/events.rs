@@ -79,7 +79,6 @@ pub struct EventTails(
     Mutex<HashMap<u64, StreamFigures>>,
     pub(super) Mutex<HashMap<u64, DeadLetters>>,
     pub(super) Mutex<HashMap<u64, SinkFigures>>,
-    Mutex<HashMap<u64, Arc<NewestEvent>>>,
 );
 
 impl EventTails {
@@ -103,7 +102,8 @@ impl EventTails {
     }
 
     pub fn newest_event(&self, stream: ObjectId) -> Arc<NewestEvent> {
-        Arc::clone(self.4.lock().unwrap_or_else(PoisonError::into_inner).entry(stream.0).or_default())
+        let mut figures = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&figures.entry(stream.0).or_default().newest_event)
     }
 
     pub fn figures(&self, stream: ObjectId) -> Option<StreamFigures> {
@@ -116,7 +116,6 @@ impl EventTails {
 
     pub fn close(&self, stream: ObjectId) {
         self.close_letters(stream);
-        self.4.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&stream.0);
     }

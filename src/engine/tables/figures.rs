@@ -1,8 +1,10 @@
 //! What is known of a stream for those who look: how far its log is, how many events come, and what went wrong last.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::reading::Reading;
+use crate::engine::leading_edge::NewestEvent;
 
 /// How far a stream's log is, and what comes in.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +18,8 @@ pub struct StreamFigures {
     pub log_bytes: u64,
     pub troubles: Troubles,
     pub rate: EventRate,
-    /// the latest time of an event that was not of the future when it came
-    pub newest_event_us: Option<i64>,
+    /// of those that were not of the future when they came; lookups hold it, too
+    pub newest_event: Arc<NewestEvent>,
     /// when the last event came
     pub newest_arrival_us: Option<i64>,
     /// of a stream whose events are read from elsewhere
@@ -27,9 +29,9 @@ pub struct StreamFigures {
 impl StreamFigures {
     /// Notes events that came at `arrival_us`, of which the latest has this time.
     pub fn came(&mut self, events: u64, arrival_us: i64, newest_event_us: Option<i64>) {
+        newest_event_us.into_iter().for_each(|time_us| self.newest_event.saw(time_us));
         self.rate.add(arrival_us, events);
         self.newest_arrival_us = self.newest_arrival_us.max(Some(arrival_us));
-        self.newest_event_us = self.newest_event_us.max(newest_event_us);
     }
 }
 

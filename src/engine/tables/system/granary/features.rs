@@ -1,6 +1,6 @@
 //! Feature views, feature tables, and the features of both.
 
-use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Stream, Trigger, ViewKind};
+use granary_catalog::{Feature, FeatureDefinition, Header, Object, StoreKind, Trigger, ViewKind};
 
 use super::super::names::type_name;
 use super::{Rows, SystemContext, column_names, object_row, row};
@@ -59,7 +59,7 @@ fn trigger_name(trigger: Trigger) -> &'static str {
 pub fn freshness(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Object::FeatureView(view) = object else { continue };
-        let stream = view.depends_on.iter().find_map(|id| context.scope.snapshot.get_as::<Stream>(*id));
+        let stream = context.scope.snapshot.stream_among(&view.depends_on);
         let known = Freshness::of(view, stream, context.catalog.ledger(), &context.tails);
         row!(rows,
             schema: context.schema_of(&view.header),

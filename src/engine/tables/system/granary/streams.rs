@@ -38,7 +38,7 @@ pub fn streams(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             last_error: figures.troubles.last().map(|(_, error)| error),
             last_error_at: figures.troubles.last().map(|(at_us, _)| at_us),
             events_per_second: figures.rate.per_second(context.now_us),
-            newest_event: figures.newest_event_us,
+            newest_event: figures.newest_event.time_us(),
             newest_arrival: figures.newest_arrival_us,
             lag: figures.reading.and_then(|reading| reading.lag()),
             dead_letters: context.tails.dead_letters(stream.header.id).total,

@@ -37,7 +37,7 @@ pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;
-pub use event_rows::{FIRST_EVENT_ARRIVAL, event_rows, rows_of_events, stream_of};
+pub use event_rows::{event_rows, offset_of_arrival, rows_of_events, stream_of};
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};

@@ -47,7 +47,7 @@ use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, Doing, FIRST_EVENT_ARRIVAL, NameScope, QueryPlanner, ReadStores, event_rows, events_table,
+    BoundView, Doing, NameScope, QueryPlanner, ReadStores, event_rows, events_table, offset_of_arrival,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
@@ -311,7 +311,7 @@ impl Ingest {
         if let Some(mut rows) = event_rows(&planner, view).await? {
             while let Some(batch) = rows.try_next().await? {
                 let mut rows = item_rows(view, &batch)?;
-                rows.retain(|row| (row.sequence - FIRST_EVENT_ARRIVAL) >> 16 >= from.cast_signed());
+                rows.retain(|row| offset_of_arrival(row.sequence) >= from.cast_signed());
                 let (online, view) = (Arc::clone(&online), Arc::clone(view));
                 blocking(move || online.put_items(view.id, rows, view.item_spans().as_ref())).await?;
             }

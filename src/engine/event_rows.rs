@@ -31,6 +31,11 @@ use crate::online::FIRST_PUSHED;
 pub const FIRST_EVENT_ARRIVAL: i64 = FIRST_PUSHED;
 /// Room for the rows that a query may make of one event, out of its lists.
 const ARRIVALS_OF_EVENT: i64 = 1 << 16;
+/// The offset of the event that a row with this arrival is of.
+pub fn offset_of_arrival(arrival: i64) -> i64 {
+    (arrival - FIRST_EVENT_ARRIVAL).div_euclid(ARRIVALS_OF_EVENT)
+}
+
 /// The place of a row among those of its event.
 const PLACE: &str = "_offset place";
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::online::{item_rows, views_of};
 use super::{Ingest, blocking, planner};
-use crate::engine::{BoundView, FIRST_EVENT_ARRIVAL, OFFSET, event_rows, event_schema, events_table, rows_in_order};
+use crate::engine::{BoundView, OFFSET, event_rows, event_schema, events_table, offset_of_arrival, rows_in_order};
 use crate::error::{Error, Result};
 use crate::offline::{Write, WriteKind};
 use crate::online::ItemRow;
@@ -59,7 +59,7 @@ impl Ingest {
         let Some(mut rows) = event_rows(&planner, view).await? else { return Ok(found) };
         while let Some(batch) = rows.try_next().await? {
             for row in item_rows(view, &batch)?.into_iter().filter(|row| keys.contains(&row.key)) {
-                doomed.insert(offset_of(&row));
+                doomed.insert(offset_of_arrival(row.sequence));
                 found.insert(row.key);
             }
         }
@@ -70,7 +70,11 @@ impl Ingest {
             let Some(mut rows) = event_rows(&planner, &view).await?.filter(|_| is_online) else { continue };
             let mut items = Vec::new();
             while let Some(batch) = rows.try_next().await? {
-                items.extend(item_rows(&view, &batch)?.into_iter().filter(|row| doomed.contains(&offset_of(row))));
+                items.extend(
+                    item_rows(&view, &batch)?
+                        .into_iter()
+                        .filter(|row| doomed.contains(&offset_of_arrival(row.sequence))),
+                );
                 if items.len() >= ITEMS_AT_ONCE {
                     self.remove_items(&view, std::mem::take(&mut items)).await?;
                 }
@@ -102,10 +106,6 @@ impl Ingest {
         self.stores.offline.vacuum(&name, i64::MAX).await?;
         Ok(())
     }
-}
-
-fn offset_of(row: &ItemRow) -> i64 {
-    (row.sequence - FIRST_EVENT_ARRIVAL) >> 16
 }
 
 fn without(events: &RecordBatch, doomed: &BTreeSet<i64>) -> Result<RecordBatch> {

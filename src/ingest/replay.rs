@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::online::{item_rows, views_of};
 use super::{Ingest, blocking, planner};
-use crate::engine::{FIRST_EVENT_ARRIVAL, event_rows, first_offset_since};
+use crate::engine::{event_rows, first_offset_since, offset_of_arrival};
 use crate::error::{Error, Kind, Result};
 
 /// Where a replay begins.
@@ -41,7 +41,7 @@ impl Ingest {
                     return Err(Error::new(Kind::QueryCanceled, "canceling statement due to user request"));
                 }
                 let mut rows = item_rows(&view, &batch)?;
-                rows.retain(|row| (row.sequence - FIRST_EVENT_ARRIVAL) >> 16 >= from);
+                rows.retain(|row| offset_of_arrival(row.sequence) >= from);
                 count += rows.len() as u64;
                 let (online, id) = (Arc::clone(&self.stores.online), view.id);
                 // the spans of what was missing may have it: they go, and are made anew of the items

@@ -1,6 +1,7 @@
 //! The bytes of a segment, and nothing that touches a disk. Numbers are little-endian; checksums are CRC-32 (ISO-HDLC).
 //!
-//! A segment is a header of 4096 bytes, then frames without gaps. A frame is an entry of the log.
+//! A segment is a header of 4096 bytes, then frames without gaps. A frame is an entry of the log. The last segment may go
+//! on with zeros: room for what comes.
 //!
 //! ```text
 //! header   0  magic "GranaryL"                     frame    0  u32 checksum of bytes 4..48, salted
@@ -8,7 +9,7 @@
 //!         12  u32 checksum of bytes 0..12, 16..48           8  u32 length of the payload
 //!         16  u64 stream                                   12  u32 number of events, not 0
 //!         24  u64 offset of the first event                16  u64 offset of the first event
-//!         32  u64 the same of the segment before,          24  u64 durable: how long the file was, and on disk,
+//!         32  u64 the same of the segment before,          24  u64 durable: up to where the file was on disk
 //!             or its own if there was none                        before the group of this frame was written
 //!         40  u64 salt, a random number                    32  i64 time of the append, microseconds UTC since 1970
 //!        512  mark, see below                              40  u8  kind, 1 = events
@@ -78,7 +79,7 @@ pub(super) struct FrameHeader {
     pub(super) payload_bytes: u32,
     pub(super) events: u32,
     pub(super) first_offset: u64,
-    /// The length of the file before the group of this frame, all of it on disk.
+    /// Where the group of this frame begins: all before was on disk.
     pub(super) durable_bytes: u64,
     pub(super) appended_us: i64,
 }

@@ -216,17 +216,20 @@ impl Shared {
         // also after a failure: there may be a new segment
         self.publish(&tail);
         drop(tail);
-        if let Err(error) = written {
-            self.refuse(callers, &error);
-            return None;
-        }
+        let bytes = match written {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.refuse(callers, &error);
+                return None;
+            }
+        };
         let entries: Vec<Entry> = frames.into_iter().map(|frame| frame.entry).collect();
         let first_offset = entries.first().expect("a group has an entry").offset;
         self.counters.groups.fetch_add(1, Ordering::Relaxed);
         self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         self.counters.events.fetch_add(offset - first_offset, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-        Some(Group { entries, callers, bytes: buffer.len() })
+        self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Some(Group { entries, callers, bytes })
     }
 
     /// Lets readers see what is on disk.
@@ -368,6 +371,7 @@ impl Shared {
             // if it panicked, its callers were told
             let _ = writer.join();
         }
+        lock(&self.tail).close();
         // not by dropping it: a thread that worked before may still be about to end
         let _ = self.folder_lock.unlock();
     }

@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub(super) identity: Identity,
     /// Up to where it is on disk; nothing behind that counts.
     pub(super) durable: Mark,
+    /// How long the file is: from `durable` on there are zeros, room for what comes.
+    pub(super) file_bytes: u64,
     turn: Turn,
 }
 
@@ -92,7 +94,7 @@ impl Segment {
             io_error("create", &path, error)
         })?;
         let durable = Mark { durable_bytes: HEADER_BYTES, end_offset: identity.first_offset };
-        Ok(Segment { path, file, identity, durable, turn: Turn::FIRST })
+        Ok(Segment { path, file, identity, durable, file_bytes: HEADER_BYTES, turn: Turn::FIRST })
     }
 
     /// The last segment of a log as a crash may have left it. What of a torn group cannot be kept is cut off, and all
@@ -109,19 +111,20 @@ impl Segment {
             let what = format!("the file ends here, and was on disk up to byte {}", marked.durable_bytes);
             return Err(damaged(&path, length, what));
         }
-        let mut segment = Segment { path, file, identity, durable: marked, turn };
+        let mut segment = Segment { path, file, identity, durable: marked, file_bytes: length, turn };
         while let Some(end) = segment.end_of_next(length)? {
             segment.durable = end;
         }
         let kept = segment.durable;
         if kept.durable_bytes < length {
-            segment.nothing_durable_behind(kept.durable_bytes, length)?;
-            tracing::warn!(
-                "the last {} bytes of \"{}\" were of an unfinished write and are cut off",
-                length - kept.durable_bytes,
-                segment.path.display()
-            );
-            let cut = disk.cut(&segment.file, kept.durable_bytes);
+            let torn_bytes = segment.torn_bytes(kept.durable_bytes, length)?;
+            if torn_bytes > 0 {
+                tracing::warn!(
+                    "the last {torn_bytes} bytes of \"{}\" were of an unfinished write and are cut off",
+                    segment.path.display()
+                );
+            }
+            let cut = segment.cut(disk);
             cut.map_err(|error| io_error("cut", &segment.path, error))?;
         }
         if length != marked.durable_bytes {
@@ -139,6 +142,15 @@ impl Segment {
             Ok(()) => self.turn = self.turn.next(),
             Err(error) => tracing::warn!("could not mark \"{}\": {error}", self.path.display()),
         }
+    }
+
+    /// Cuts off all that is not durable.
+    pub(super) fn cut(&mut self, disk: &Disk) -> io::Result<()> {
+        if self.file_bytes != self.durable.durable_bytes {
+            disk.cut(&self.file, self.durable.durable_bytes)?;
+            self.file_bytes = self.durable.durable_bytes;
+        }
+        Ok(())
     }
 
     /// Where the frame behind `durable` ends; `None` if there is none that holds.
@@ -164,24 +176,29 @@ impl Segment {
         Ok(Some(Mark { durable_bytes: position + header.frame_bytes(), end_offset }))
     }
 
-    /// An error if any frame says that the bytes at `position`, which do not hold, were on disk.
-    fn nothing_durable_behind(&self, position: u64, length: u64) -> Result<()> {
+    /// How many bytes from `position` on, where no frame holds, are of an unfinished write; what follows are zeros. An
+    /// error if any frame says that what is at `position` was on disk.
+    fn torn_bytes(&self, position: u64, length: u64) -> Result<u64> {
         let mut window = Vec::new();
-        let mut start = position + 1;
-        while start + FRAME_HEADER_BYTES as u64 <= length {
+        let (mut start, mut torn) = (position, 0);
+        while start < length {
             window.resize((length - start).min(SEARCH_BYTES) as usize, 0);
             let read = self.file.read_exact_at(&mut window, start);
             read.map_err(|error| io_error("read", &self.path, error))?;
-            let mut candidates = start..;
-            let durable = window.windows(FRAME_HEADER_BYTES).zip(&mut candidates).any(|(bytes, at)| {
-                decode_frame_header(bytes, self.identity.salt, at).is_some_and(|header| header.durable_bytes > position)
-            });
-            if durable {
-                return Err(damaged(&self.path, position, "the frame here does not hold, and later ones do"));
+            if let Some(last) = window.iter().rposition(|byte| *byte != 0) {
+                torn = start + last as u64 + 1 - position;
+                let durable = window.windows(FRAME_HEADER_BYTES).zip(start..).any(|(bytes, at)| {
+                    let header = decode_frame_header(bytes, self.identity.salt, at);
+                    header.is_some_and(|header| header.durable_bytes > position)
+                });
+                if durable {
+                    return Err(damaged(&self.path, position, "the frame here does not hold, and later ones do"));
+                }
             }
-            start += (window.len() - FRAME_HEADER_BYTES + 1) as u64;
+            let searched = if start + (window.len() as u64) < length { FRAME_HEADER_BYTES - 1 } else { 0 };
+            start += (window.len() - searched) as u64;
         }
-        Ok(())
+        Ok(torn)
     }
 }
 

@@ -52,7 +52,9 @@ pub use query::{
     FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in, max_length,
     table_reference, type_label,
 };
-pub use relation::{ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type};
+pub use relation::{
+    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type, view_of_table,
+};
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
     rows_plan, stored_rows, stored_rows_after,
@@ -68,7 +70,7 @@ pub use tables::sinks::{SinkFigures, SinkState};
 pub use tables::sources::{event_ids, events_between, first_offset_since, mirror_ids, newest_event_time};
 pub use tables::stored::{
     KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
-    rows_in_order, sorted_rows, table_id, tables_of,
+    rows_in_order, sorted_rows, storage_of_table, table_id, tables_of,
 };
 pub use tables::system::names::columns as columns_of_relation;
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};

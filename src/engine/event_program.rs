@@ -5,21 +5,23 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{LogicalPlan, Volatility};
+use datafusion::physical_expr::expressions::{Column, IsNotNullExpr};
+use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
-use super::event_rows::{event_rows_plan, stream_of};
+use super::event_rows::{arrivals_of, event_rows_plan, stream_of};
 use super::functions::user::volatility;
 use super::query::QueryPlanner;
-use super::relation::BoundView;
+use super::relation::{ARRIVAL, BoundView};
 use super::tables::events::{StreamRows, event_schema};
 use crate::error::{Error, Result};
 
@@ -28,6 +30,16 @@ use crate::error::{Error, Result};
 pub struct EventProgram {
     steps: Vec<Step>,
     schema: SchemaRef,
+    picked: Option<Picked>,
+}
+
+/// What a program gives that computes nothing but arrivals.
+#[derive(Debug)]
+struct Picked {
+    /// an event with NULL in one of these columns makes no row
+    required: Vec<usize>,
+    /// which column of events each column of rows is; `None` is the arrival
+    columns: Vec<Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +54,9 @@ impl EventProgram {
     /// `None` for a query whose plan has another form, or whose values the time of its planning decides, too.
     pub async fn compile(planner: &QueryPlanner, view: &BoundView) -> Result<Option<EventProgram>> {
         let Some(stream) = stream_of(planner, view) else { return Ok(None) };
-        let none = RecordBatch::new_empty(event_schema(stream));
+        let events = event_schema(stream);
+        let n_columns = events.fields().len();
+        let none = RecordBatch::new_empty(events);
         let planner = planner.clone().with_stream_rows(StreamRows::Given(stream.header.id, none));
         let Some(plan) = event_rows_plan(&planner, view).await? else { return Ok(None) };
         if !is_timeless(&plan)? {
@@ -50,12 +64,18 @@ impl EventProgram {
         }
         let plan = planner.engine.ordered_state(planner.now_us).create_physical_plan(&plan).await?;
         let mut steps = Vec::new();
-        let schema = plan.schema();
-        Ok(add_steps(plan.as_ref(), &mut steps).then_some(EventProgram { steps, schema }))
+        if !add_steps(plan.as_ref(), &mut steps) {
+            return Ok(None);
+        }
+        let picked = Picked::of(&steps, n_columns);
+        Ok(Some(EventProgram { steps, schema: plan.schema(), picked }))
     }
 
     /// The rows that come of events, which are in the columns of [`event_schema`].
     pub fn run(&self, events: &RecordBatch) -> Result<RecordBatch> {
+        if let Some(columns) = self.picked.as_ref().map(|picked| picked.columns_of(events)).transpose()?.flatten() {
+            return RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(columns_changed);
+        }
         let mut batch = events.clone();
         for step in &self.steps {
             batch = match step {
@@ -77,6 +97,48 @@ impl EventProgram {
             };
         }
         RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec()).map_err(columns_changed)
+    }
+}
+
+impl Picked {
+    /// Of events with so many columns, the last of which is their offset.
+    fn of(steps: &[Step], n_columns: usize) -> Option<Picked> {
+        let (mut columns, mut required): (Vec<_>, Vec<_>) = ((0..n_columns).map(Some).collect(), Vec::new());
+        for (number, step) in steps.iter().enumerate() {
+            let known = |expression: &Arc<dyn PhysicalExpr>| {
+                expression.downcast_ref::<Column>().and_then(|column| columns.get(column.index()).copied())
+            };
+            match step {
+                Step::Columns(places) => columns = places.iter().map(|place| columns[*place]).collect(),
+                Step::Filter(predicate) => {
+                    for condition in split_conjunction(predicate) {
+                        let tested = condition.downcast_ref::<IsNotNullExpr>().map(IsNotNullExpr::arg);
+                        required.push(tested.and_then(known)??);
+                    }
+                }
+                Step::Compute(expressions, schema) => {
+                    let is_last = number + 1 == steps.len();
+                    let column = |(expression, field): (&Arc<dyn PhysicalExpr>, &FieldRef)| match known(expression) {
+                        None if is_last && field.name() == ARRIVAL => Some(None),
+                        known => known,
+                    };
+                    columns = expressions.iter().zip(schema.fields()).map(column).collect::<Option<_>>()?;
+                }
+            }
+        }
+        Some(Picked { required, columns })
+    }
+
+    /// `None` if some events make no row.
+    fn columns_of(&self, events: &RecordBatch) -> Result<Option<Vec<ArrayRef>>> {
+        if self.required.iter().any(|column| events.column(*column).null_count() > 0) {
+            return Ok(None);
+        }
+        let column = |column: &Option<usize>| match column {
+            Some(column) => Ok(Arc::clone(events.column(*column))),
+            None => arrivals_of(events),
+        };
+        self.columns.iter().map(column).collect::<Result<_>>().map(Some)
     }
 }
 

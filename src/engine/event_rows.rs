@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
@@ -31,6 +30,17 @@ use crate::online::FIRST_PUSHED;
 pub const FIRST_EVENT_ARRIVAL: i64 = FIRST_PUSHED;
 /// Room for the rows that a query may make of one event, out of its lists.
 const ARRIVALS_OF_EVENT: i64 = 1 << 16;
+
+/// The arrivals of rows of which each is the first of its event.
+pub fn arrivals_of(events: &RecordBatch) -> Result<ArrayRef> {
+    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt::<Int64Type>());
+    let offsets = offsets.ok_or_else(|| Error::internal("events have no offsets"))?;
+    let arrival = |offset: i64| offset.checked_mul(ARRIVALS_OF_EVENT)?.checked_add(FIRST_EVENT_ARRIVAL);
+    let arrivals = offsets.values().iter().map(|offset| arrival(*offset)).collect::<Option<Vec<i64>>>();
+    let arrivals = arrivals.ok_or_else(|| Error::internal("arrivals have run out"))?;
+    Ok(Arc::new(Int64Array::from(arrivals)))
+}
+
 /// The offset of the event that a row with this arrival is of.
 pub fn offset_of_arrival(arrival: i64) -> i64 {
     (arrival - FIRST_EVENT_ARRIVAL).div_euclid(ARRIVALS_OF_EVENT)

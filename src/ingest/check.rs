@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use granary_catalog::{Snapshot, Stream};
 
 use super::Ingest;
-use crate::engine::{BoundView, event_schema};
+use crate::engine::BoundView;
 use crate::error::{Error, Kind, Result};
 use crate::row::check_key_lengths;
 
@@ -46,8 +47,8 @@ impl Ingest {
             return Ok(counts);
         }
         let now_us = self.clock.now_us();
-        let events = numbered(stream, events)?;
         let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
+        let events = numbered(&views.schema, events)?;
         for view in &views.views {
             let rows = match views.rows(&self.stores, view, &events, now_us).await {
                 Ok(rows) => rows.iter().try_for_each(|rows| check_keys(&view.view, rows)).map(|()| rows),
@@ -65,11 +66,11 @@ impl Ingest {
 }
 
 /// With offsets that are only good for telling them apart.
-fn numbered(stream: &Stream, events: &RecordBatch) -> Result<RecordBatch> {
+fn numbered(schema: &SchemaRef, events: &RecordBatch) -> Result<RecordBatch> {
     let mut columns = events.columns().to_vec();
     let count = i64::try_from(events.num_rows()).map_err(|_| Error::internal("more rows than can be numbered"))?;
     columns.push(Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef);
-    RecordBatch::try_new(event_schema(stream), columns)
+    RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
 }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 
 use super::online::views_of;
 use super::planner;
-use crate::engine::{BoundView, EventProgram, ReadStores, rows_of_events};
+use crate::engine::{BoundView, EventProgram, ReadStores, event_schema, rows_of_events};
 use crate::error::Result;
 use crate::online::SpanPlan;
 
@@ -26,6 +27,8 @@ pub struct StreamView {
 pub struct StreamViews {
     snapshot: Arc<Snapshot>,
     stream: Stream,
+    /// of its events
+    pub schema: SchemaRef,
     pub views: Vec<StreamView>,
 }
 
@@ -74,7 +77,8 @@ impl Compiled {
             let spans = view.item_spans();
             views.push(StreamView { view, is_online, spans, program });
         }
-        let compiled = Arc::new(StreamViews { snapshot: Arc::clone(snapshot), stream: stream.clone(), views });
+        let (snapshot, schema) = (Arc::clone(snapshot), event_schema(stream));
+        let compiled = Arc::new(StreamViews { snapshot, stream: stream.clone(), schema, views });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&compiled));
         Ok(compiled)
     }

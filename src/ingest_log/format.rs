@@ -28,10 +28,10 @@
 //! of the last group, in any order of sectors, and that is no damage: nobody was told that it is stored. But a mark, or a
 //! frame of a later group, says that everything before some length was on disk; whatever does not hold below that is
 //! damage. Marks are written in turns, each in a sector of its own, after a group is on disk and before its appends are
-//! acknowledged. They are not synced, as the next group does that with its own, and they survive a kill anyhow. Only a
-//! power cut may lose the last mark: then a group that was acknowledged, reached the disk and was damaged there later
-//! cannot be told from one that was torn. Whole frames of a group that nobody was told of are kept if nothing is missing
-//! before them.
+//! acknowledged, unless another group waits to be written, which tells the same. They are not synced, as the next group
+//! does that with its own, and they survive a kill anyhow. Only if a power cut loses the last mark, or a kill comes before
+//! the group that was to follow, a group that was acknowledged, reached the disk and was damaged there later cannot be told
+//! from one that was torn. Whole frames of a group that nobody was told of are kept if nothing is missing before them.
 //!
 //! Whoever opens a log begins at the newest mark of the last segment. What is before it is checked when it is read.
 //!

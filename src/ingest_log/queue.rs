@@ -213,6 +213,9 @@ impl Shared {
             callers.push(caller);
         }
         let written = tail.write(&frames, buffer);
+        if lock(&self.line).waiting.is_empty() {
+            tail.mark();
+        }
         // also after a failure: there may be a new segment
         self.publish(&tail);
         drop(tail);

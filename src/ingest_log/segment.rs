@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub(super) identity: Identity,
     /// Up to where it is on disk; nothing behind that counts.
     pub(super) durable: Mark,
+    /// What the newest mark says.
+    marked: Mark,
     /// How long the file is: from `durable` on there are zeros, room for what comes.
     pub(super) file_bytes: u64,
     turn: Turn,
@@ -94,7 +96,7 @@ impl Segment {
             io_error("create", &path, error)
         })?;
         let durable = Mark { durable_bytes: HEADER_BYTES, end_offset: identity.first_offset };
-        Ok(Segment { path, file, identity, durable, file_bytes: HEADER_BYTES, turn: Turn::FIRST })
+        Ok(Segment { path, file, identity, durable, marked: durable, file_bytes: HEADER_BYTES, turn: Turn::FIRST })
     }
 
     /// The last segment of a log as a crash may have left it. What of a torn group cannot be kept is cut off, and all
@@ -111,7 +113,7 @@ impl Segment {
             let what = format!("the file ends here, and was on disk up to byte {}", marked.durable_bytes);
             return Err(damaged(&path, length, what));
         }
-        let mut segment = Segment { path, file, identity, durable: marked, file_bytes: length, turn };
+        let mut segment = Segment { path, file, identity, durable: marked, marked, file_bytes: length, turn };
         while let Some(end) = segment.end_of_next(length)? {
             segment.durable = end;
         }
@@ -137,9 +139,12 @@ impl Segment {
     /// Notes what is durable, for whoever opens the file next. It is only a help against damage, so that one which
     /// cannot be written is left out.
     pub(super) fn mark(&mut self, disk: &Disk) {
+        if self.marked == self.durable {
+            return;
+        }
         let bytes = encode_mark(self.durable, self.identity.salt, self.turn);
         match disk.write(&self.file, &bytes, self.turn.position()) {
-            Ok(()) => self.turn = self.turn.next(),
+            Ok(()) => (self.turn, self.marked) = (self.turn.next(), self.durable),
             Err(error) => tracing::warn!("could not mark \"{}\": {error}", self.path.display()),
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Frame {
 /// A group up to so long goes where zeros are already: a sync that need not note a new length takes two thirds of the time.
 const GROUP_BYTES_IN_ROOM: usize = 64 << 10;
 /// Zeros that are written ahead of small groups: as many bytes as the segment has, within these.
-const ROOM_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 20;
+const ROOM_BYTES: RangeInclusive<u64> = 16 << 10..=1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -74,7 +74,6 @@ impl Tail {
             return Err(self.refused("sync", error));
         }
         self.segment.durable = Mark { durable_bytes, end_offset };
-        self.segment.mark(&self.disk);
         Ok(group_bytes)
     }
 
@@ -98,11 +97,19 @@ impl Tail {
         Ok(())
     }
 
+    /// Notes what is on disk, where no group follows that would tell the same.
+    pub(super) fn mark(&mut self) {
+        if !self.spoiled {
+            self.segment.mark(&self.disk);
+        }
+    }
+
     /// Puts the last mark on disk, which the next group would have done.
     pub(super) fn rest(&mut self) {
         if self.spoiled {
             return;
         }
+        self.segment.mark(&self.disk);
         self.syncs += 1;
         if let Err(error) = self.disk.sync(&self.segment.file) {
             self.spoiled = true;

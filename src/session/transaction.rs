@@ -14,7 +14,9 @@ use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::statement::{after_commit, feature_table, schema_of_table, stream_of_events};
+use crate::statement::{
+    after_commit, feature_table, is_stored, schema_of, schema_of_table, stream_of_events, table_of,
+};
 use crate::warehouse::Warehouse;
 
 /// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
@@ -174,7 +176,7 @@ impl Transaction {
         let made: HashSet<String> = changes.iter().filter_map(table_made).collect();
         // A table that the transaction has dropped needs no rows.
         let writes = Arc::unwrap_or_clone(writes).into_iter();
-        let writes = writes.filter(|write| schema_of_table(&working, &write.table).is_some());
+        let writes = writes.filter(|write| is_stored(&working, &write.table));
         let (new, existing): (Vec<_>, Vec<_>) = writes.partition(|write| made.contains(&write.table));
         let mut kept = Vec::new();
         for mut write in new {
@@ -225,10 +227,9 @@ fn table_made(change: &Change) -> Option<String> {
 
 /// What has the stored table of that name.
 fn name_of(snapshot: &Snapshot, stored: &str) -> Option<String> {
-    let table = || snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
-    let stream = stream_of_events(snapshot, stored).map(|stream| &stream.header.name);
-    let written = stream.or_else(|| feature_table(snapshot, stored).map(|table| &table.header.name));
-    written.or_else(|| table().map(|table| &table.header.name)).cloned()
+    let stream = stream_of_events(snapshot, stored).map(|stream| &stream.header);
+    let written = stream.or_else(|| feature_table(snapshot, stored).map(|table| &table.header));
+    written.or_else(|| table_of(snapshot, stored).map(|table| &table.header)).map(|header| header.name.clone())
 }
 
 /// The error of a write, for who has written elsewhere in the same transaction.
@@ -247,8 +248,7 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWri
         return materialize::append(warehouse, table, write).await;
     }
     if let Some(stream) = stream_of_events(snapshot, &write.table) {
-        let schema = schema_of_table(snapshot, &write.table);
-        let schema = schema.ok_or_else(|| Error::internal("a stream has no columns"))?;
+        let schema = schema_of(&stream.columns);
         let _staged = write.staged.clone();
         let rows = rows_of(warehouse, write, schema).await?;
         let stored = warehouse.ingest.append(stream, rows).await?;

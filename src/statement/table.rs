@@ -20,7 +20,7 @@ use super::select::{self, PlannedQuery};
 use super::{types, view};
 use crate::engine::{
     BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, declared_columns, events_table,
-    insert_input, is_system_schema, max_length, run, stream_of_table, table_id,
+    insert_input, is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id, view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;
@@ -147,10 +147,24 @@ pub fn schema_of(columns: &[Column]) -> SchemaRef {
 
 /// The columns of the stored table of that name, if a table of the catalog has it.
 pub fn schema_of_table(snapshot: &Snapshot, stored: &str) -> Option<SchemaRef> {
-    let table = snapshot.all::<Table>().into_iter().find(|table| table_id(table) == stored);
-    let stream = || stream_of_events(snapshot, stored).map(|stream| schema_of(&stream.columns));
-    let table = table.map(|table| schema_of(&table.columns));
-    table.or_else(|| feature_table(snapshot, stored).map(declared_columns)).or_else(stream)
+    if let Some(stream) = stream_of_events(snapshot, stored) {
+        return Some(schema_of(&stream.columns));
+    }
+    let table = table_of(snapshot, stored).map(|table| schema_of(&table.columns));
+    table.or_else(|| feature_table(snapshot, stored).map(declared_columns))
+}
+
+/// Whether an object of the catalog has the stored rows of that name.
+pub fn is_stored(snapshot: &Snapshot, stored: &str) -> bool {
+    stream_of_events(snapshot, stored).is_some()
+        || table_of(snapshot, stored).is_some()
+        || feature_table(snapshot, stored).is_some()
+}
+
+/// The table whose stored rows have that name.
+pub fn table_of<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a Table> {
+    let storage_id = storage_of_table(stored)?;
+    snapshot.all::<Table>().into_iter().find(|table| table.storage_id == storage_id)
 }
 
 /// The stream whose stored events have that name.
@@ -160,9 +174,8 @@ pub fn stream_of_events<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a 
 
 /// The feature table whose stored rows have that name.
 pub fn feature_table<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a FeatureTable> {
-    let is_its =
-        |table: &&FeatureTable| BoundView::of_feature_table(table).is_ok_and(|view| view.offline_table() == stored);
-    snapshot.all::<FeatureTable>().into_iter().find(is_its)
+    let table = snapshot.get_as::<FeatureTable>(view_of_table(stored)?)?;
+    BoundView::of_feature_table(table).is_ok_and(|view| view.offline_table() == stored).then_some(table)
 }
 
 /// What rows are written to.

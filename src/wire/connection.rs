@@ -10,7 +10,7 @@ use super::encode::{Formats, Rows};
 use super::frontend::{Message, Tag};
 use super::input::Incoming;
 use super::link::{Failure, Link, Outcome};
-use super::output::Severity;
+use super::output::{FIRST_BYTES, HIGH_WATER, Severity};
 use super::portal::{Named, RowSource};
 use crate::error::{Error, Kind, Result};
 use crate::session::{Deallocated, Session, TransactionStatus};
@@ -216,21 +216,24 @@ impl Connection {
         })
     }
 
-    /// Sends at most `most` rows, never holding more than a batch and a full outbox.
+    /// Sends at most `most` rows, the first ones early so that the client reads them while others are written, and never holding more than a batch and a full outbox.
     pub async fn send_rows(&mut self, rows: &mut RowSource, most: u64, token: &CancellationToken) -> Outcome<Sent> {
         let mut sent = 0;
+        let mut high_water = FIRST_BYTES;
         loop {
             if sent == most {
                 return Ok(Sent::Suspended);
             }
             if let Some(batch) = &mut rows.batch {
-                sent += batch.write(most - sent, &mut self.link.out)?;
-                if batch.is_finished() {
-                    rows.batch = None;
-                }
-                if self.link.out.is_high() {
+                sent += batch.write(most - sent, high_water, &mut self.link.out)?;
+                let is_worth_it = high_water == HIGH_WATER || batch.left() as u64 >= sent;
+                if self.link.out.len() >= high_water && is_worth_it {
                     self.link.flush(Some(token)).await?;
                 }
+                if batch.left() == 0 {
+                    rows.batch = None;
+                }
+                high_water = HIGH_WATER;
                 continue;
             }
             let Some(stream) = &mut rows.stream else { return Ok(Sent::All(sent)) };

@@ -136,14 +136,15 @@ impl Rows {
         Ok(Rows { cells, count, next: 0 })
     }
 
-    pub fn is_finished(&self) -> bool {
-        self.next == self.count
+    /// How many rows are not written yet.
+    pub fn left(&self) -> usize {
+        self.count - self.next
     }
 
-    /// Writes rows until `most` are written, none is left or the outbox is full; returns how many.
-    pub fn write(&mut self, most: u64, out: &mut Outbox) -> Result<u64> {
+    /// Writes rows until `most` are written, none is left or the outbox has so many bytes; returns how many.
+    pub fn write(&mut self, most: u64, high_water: usize, out: &mut Outbox) -> Result<u64> {
         let mut written = 0;
-        while written < most && self.next < self.count && !out.is_high() {
+        while written < most && self.next < self.count && out.len() < high_water {
             self.write_row(out)?;
             self.next += 1;
             written += 1;

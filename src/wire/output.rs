@@ -11,6 +11,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Past this many waiting bytes whoever produces more must flush first.
 pub const HIGH_WATER: usize = 64 * 1024;
+/// So many bytes of rows are sent at once, if as many rows follow.
+pub const FIRST_BYTES: usize = 8 * 1024;
 /// A buffer that one huge row made this big is given back.
 const KEEP_CAPACITY: usize = 4 * HIGH_WATER;
 
@@ -63,6 +65,11 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.complete == 0
+    }
+
+    /// The bytes of complete messages.
+    pub fn len(&self) -> usize {
+        self.complete
     }
 
     pub fn is_high(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use granary_catalog::{
-    AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, LeadingEdge, ViewKind,
+    AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, LeadingEdge, ObjectId, ViewKind,
 };
 use serde_json::json;
 use twox_hash::XxHash64;
@@ -19,6 +19,14 @@ use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, Window, item_lev
 /// The event time in stored rows and tiles is always this type.
 pub fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// How the names of views' stored rows begin.
+const VIEW: &str = "view-";
+
+/// The view or feature table whose stored rows have, or had, that name.
+pub fn view_of_table(name: &str) -> Option<ObjectId> {
+    name.strip_prefix(VIEW)?.split_once('-')?.0.parse().ok().map(ObjectId)
 }
 
 /// Where the arrival order of a row is kept, to break ties of its time.
@@ -82,7 +90,7 @@ pub struct BoundView {
     /// the column of the query that says since when a row is known; rows are not seen before
     pub known_at: Option<String>,
     pub buckets: u32,
-    pub depends_on: Vec<granary_catalog::ObjectId>,
+    pub depends_on: Vec<ObjectId>,
     /// of a stream view
     pub leading_edge: LeadingEdge,
 }
@@ -240,7 +248,7 @@ impl BoundView {
 
     /// The name of the view's offline table.
     pub fn offline_table(&self) -> String {
-        format!("view-{}-{:016x}", self.id, self.storage)
+        format!("{VIEW}{}-{:016x}", self.id, self.storage)
     }
 
     /// Files order floats otherwise than keys are ordered in memory.

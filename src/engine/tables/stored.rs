@@ -57,6 +57,11 @@ pub fn table_id(table: &Table) -> String {
     format!("{TABLE}{}", table.storage_id)
 }
 
+/// The storage of the ordinary table that has that name there.
+pub fn storage_of_table(name: &str) -> Option<u64> {
+    name.strip_prefix(TABLE)?.parse().ok()
+}
+
 /// The name of a dataset's version in the offline store.
 pub fn dataset_table(version: &DatasetVersion) -> String {
     format!("{DATASET}{}", version.storage_id)

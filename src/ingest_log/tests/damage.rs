@@ -48,6 +48,7 @@ fn write(groups: &[&[(&str, u32)]], new_segments: &[usize]) -> Written {
             frames.push(Frame { payload_checksum: format::payload_checksum(&entry.payload), entry });
         }
         tail.write(&frames, &mut Vec::new()).expect("writes");
+        tail.mark();
         // the bytes that count, without room
         tail.close();
         written.states.push(files(folder.path()));

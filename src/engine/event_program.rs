@@ -8,11 +8,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{LogicalPlan, Volatility};
-use datafusion::physical_expr::expressions::{Column, IsNotNullExpr};
+use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, Literal};
 use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -38,8 +39,16 @@ pub struct EventProgram {
 struct Picked {
     /// an event with NULL in one of these columns makes no row
     required: Vec<usize>,
-    /// which column of events each column of rows is; `None` is the arrival
-    columns: Vec<Option<usize>>,
+    columns: Vec<PickedColumn>,
+}
+
+/// What a column of rows is.
+#[derive(Debug, Clone)]
+enum PickedColumn {
+    /// this one of the events
+    OfEvents(usize),
+    Arrival,
+    Constant(ScalarValue),
 }
 
 #[derive(Debug)]
@@ -103,23 +112,25 @@ impl EventProgram {
 impl Picked {
     /// Of events with so many columns, the last of which is their offset.
     fn of(steps: &[Step], n_columns: usize) -> Option<Picked> {
-        let (mut columns, mut required): (Vec<_>, Vec<_>) = ((0..n_columns).map(Some).collect(), Vec::new());
+        let (mut columns, mut required) = (Vec::from_iter((0..n_columns).map(PickedColumn::OfEvents)), Vec::new());
         for (number, step) in steps.iter().enumerate() {
-            let known = |expression: &Arc<dyn PhysicalExpr>| {
-                expression.downcast_ref::<Column>().and_then(|column| columns.get(column.index()).copied())
+            let known = |expression: &Arc<dyn PhysicalExpr>| match expression.downcast_ref::<Column>() {
+                Some(column) => columns.get(column.index()).cloned(),
+                None => expression.downcast_ref().map(|constant: &Literal| PickedColumn::Constant(constant.value().clone())),
             };
             match step {
-                Step::Columns(places) => columns = places.iter().map(|place| columns[*place]).collect(),
+                Step::Columns(places) => columns = places.iter().map(|place| columns[*place].clone()).collect(),
                 Step::Filter(predicate) => {
                     for condition in split_conjunction(predicate) {
                         let tested = condition.downcast_ref::<IsNotNullExpr>().map(IsNotNullExpr::arg);
-                        required.push(tested.and_then(known)??);
+                        let Some(PickedColumn::OfEvents(column)) = tested.and_then(known) else { return None };
+                        required.push(column);
                     }
                 }
                 Step::Compute(expressions, schema) => {
                     let is_last = number + 1 == steps.len();
                     let column = |(expression, field): (&Arc<dyn PhysicalExpr>, &FieldRef)| match known(expression) {
-                        None if is_last && field.name() == ARRIVAL => Some(None),
+                        None if is_last && field.name() == ARRIVAL => Some(PickedColumn::Arrival),
                         known => known,
                     };
                     columns = expressions.iter().zip(schema.fields()).map(column).collect::<Option<_>>()?;
@@ -134,9 +145,10 @@ impl Picked {
         if self.required.iter().any(|column| events.column(*column).null_count() > 0) {
             return Ok(None);
         }
-        let column = |column: &Option<usize>| match column {
-            Some(column) => Ok(Arc::clone(events.column(*column))),
-            None => arrivals_of(events),
+        let column = |column: &PickedColumn| match column {
+            PickedColumn::OfEvents(column) => Ok(Arc::clone(events.column(*column))),
+            PickedColumn::Arrival => arrivals_of(events),
+            PickedColumn::Constant(value) => Ok(value.to_array_of_size(events.num_rows())?),
         };
         self.columns.iter().map(column).collect::<Result<_>>().map(Some)
     }

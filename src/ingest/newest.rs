@@ -1,8 +1,10 @@
 //! Of when the newest event of a stream is, and when it came: noted as events are taken in, kept by each flush.
 
-use arrow::array::{AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{cast, max};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::TimestampMicrosecondType;
 use granary_catalog::{ObjectId, Stream};
 
 use super::{Ingest, planner};
@@ -45,9 +47,11 @@ impl Ingest {
 pub fn newest_until(stream: &Stream, events: &RecordBatch, now_us: i64) -> Result<Option<i64>> {
     let times = events.column_by_name(&stream.timestamp);
     let times = times.ok_or_else(|| Error::internal("events have no time"))?;
-    let failed = |error| Error::internal("the times of events").with_source(error);
-    let times = cast(&cast(times, &time_type()).map_err(failed)?, &DataType::Int64).map_err(failed)?;
-    let times = times.as_primitive::<Int64Type>();
+    let times = match times.data_type() == &time_type() {
+        true => Arc::clone(times),
+        false => cast(times, &time_type()).map_err(|error| Error::internal("the times of events").with_source(error))?,
+    };
+    let times = times.as_primitive::<TimestampMicrosecondType>();
     match max(times) {
         Some(newest_us) if newest_us > now_us => Ok(times.iter().flatten().filter(|time_us| *time_us <= now_us).max()),
         newest_us => Ok(newest_us),

@@ -27,9 +27,10 @@ use crate::error::{Error, Kind, Result, io_error};
 const GROUP_BYTES: usize = 8 << 20;
 /// Groups on disk that wait for the consumer. With one, a group can be written while another is consumed.
 const GROUPS_WAITING: usize = 1;
-/// A group up to so long is consumed by the thread that has written it, if there is no other to be written: to wake another
-/// thread would take longer.
-const GROUP_BYTES_OF_WRITER: usize = 64 << 10;
+/// A group up to so long is consumed by the thread that has written it: to wake another thread would take longer.
+const GROUP_BYTES_OF_WRITER: usize = 4 << 10;
+/// The same if there is no other to be written.
+const LAST_GROUP_BYTES_OF_WRITER: usize = 64 << 10;
 
 /// What the callers and the threads of a log share.
 pub(super) struct Shared {
@@ -441,8 +442,9 @@ fn work_until_idle(shared: &Shared) {
             if let Some(group) = shared.write(waiting, &mut buffer) {
                 // only this thread hands over, so that nothing comes before one that it consumes itself
                 let is_next = shared.handed_over.load(Ordering::Acquire) == 0;
-                let nobody_waits = || lock(&shared.line).waiting.is_empty();
-                if is_next && group.bytes <= GROUP_BYTES_OF_WRITER && nobody_waits() {
+                let is_last = || lock(&shared.line).waiting.is_empty();
+                let is_small = group.bytes <= GROUP_BYTES_OF_WRITER;
+                if is_next && (is_small || group.bytes <= LAST_GROUP_BYTES_OF_WRITER && is_last()) {
                     shared.finish(group);
                 } else {
                     shared.handed_over.fetch_add(1, Ordering::Relaxed);

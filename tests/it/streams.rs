@@ -156,4 +156,9 @@ async fn queries_are_compiled_unless_the_time_decides() {
     assert_eq!(found, [[Some(Value::Float(2.0)), Some(Value::Text("x".into()))]]);
     let found = world.run("SELECT x FROM v3 WHERE k = 'aB'").await;
     assert_eq!(found, [[Some(Value::Float(9.0))]]);
+    // an event without a key makes no row, also beside others and where nothing is computed
+    world.run("INSERT INTO s VALUES (NULL, '2023-12-31', 1, 1, NULL), ('c', '2023-12-31', 1, NULL, NULL)").await;
+    let found = world.run("SELECT k, n FROM v0 WHERE n IS NULL OR n < 9 ORDER BY k").await;
+    let text = |text: &str| Some(Value::Text(text.into()));
+    assert_eq!(found, [[text("aB"), Some(Value::Int(2))], [text("c"), None]]);
 }

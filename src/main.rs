@@ -3,6 +3,10 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+/// The system's gives memory back and takes it anew so often that threads wait for each other.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new(granary::config::log_filter());
     let colours = std::io::stderr().is_terminal();

@@ -1,6 +1,50 @@
-//! Which threads go first: those that listen to clients and answer lookups, before those that work long.
+//! Which threads go first: those that listen to clients and answer lookups, before those that keep the stores in order,
+//! before those of queries.
+
+use std::fmt;
 
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::error::{Error, Kind, Result};
+
+/// Threads of a runtime of their own, which end with it.
+pub struct Threads {
+    /// taken when it ends
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Threads {
+    /// `begin` is what each of them does first: it may take a lower priority.
+    pub fn new(name: &str, count: usize, begin: fn()) -> Result<Threads> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime =
+            builder.worker_threads(count.max(1)).thread_name(name).on_thread_start(begin).enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Error::new(Kind::IoError, format!("no threads \"{name}\": {error}")).with_source(error))?;
+        Ok(Threads { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // waits for nobody, as this may be dropped on one of them
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").finish_non_exhaustive()
+    }
+}
 
 /// For a thread that works long, so that those who answer need not wait for it. Where the system does not let it, nothing
 /// is changed.
@@ -10,4 +54,23 @@ pub fn let_others_go_first() {
     if let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) {
         let _ = ThreadPriority::Crossplatform(priority).set_for_current();
     }
+}
+
+/// For a thread that uses what all others leave. On Linux whoever wakes up takes its place at once, and need not wait until
+/// its share of time is over, which is some milliseconds.
+pub fn take_what_is_left() {
+    let_others_go_first();
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    }
+}
+
+/// For a thread that works long and gives way in between: whoever waits for the core goes first.
+pub fn give_way() {
+    std::thread::yield_now();
 }

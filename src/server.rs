@@ -13,6 +13,7 @@ use crate::access::{make_verifier, random_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
+use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
 use crate::sinks;
 use crate::warehouse::{Warehouse, WarehouseConfig};
@@ -108,10 +109,12 @@ impl Server {
             tokio::spawn(http::serve(listener, self.tls, warehouse, self.http_limits, shutdown.clone(), stop))
         });
         let (warehouse, stop) = (Arc::clone(&self.warehouse), shutdown.clone());
-        // Beside the clients: what it removes, nobody can see.
-        let sweep = tokio::spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
-        let expiry = tokio::spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
-        let flushing = tokio::spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
+        // beside the clients, who wait for none of it
+        let threads = Threads::new("granary-store", STORE_THREADS, let_others_go_first)?;
+        let store = threads.handle();
+        let sweep = store.spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
+        let expiry = store.spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
+        let flushing = store.spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -145,6 +148,8 @@ async fn expire(warehouse: Arc<Warehouse>, interval: Duration, shutdown: Cancell
     }
 }
 
+/// Threads that keep the stores in order: flush, expire, sweep.
+const STORE_THREADS: usize = 2;
 /// So often events go from memory into the offline store, if they are not many before.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 

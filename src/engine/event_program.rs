@@ -116,7 +116,9 @@ impl Picked {
         for (number, step) in steps.iter().enumerate() {
             let known = |expression: &Arc<dyn PhysicalExpr>| match expression.downcast_ref::<Column>() {
                 Some(column) => columns.get(column.index()).cloned(),
-                None => expression.downcast_ref().map(|constant: &Literal| PickedColumn::Constant(constant.value().clone())),
+                None => {
+                    expression.downcast_ref().map(|constant: &Literal| PickedColumn::Constant(constant.value().clone()))
+                }
             };
             match step {
                 Step::Columns(places) => columns = places.iter().map(|place| columns[*place].clone()).collect(),

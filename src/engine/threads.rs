@@ -1,7 +1,6 @@
 //! The threads that queries run on. Clients are listened to, and lookups answered, on others, which go first: a query
 //! that keeps every core busy must not keep them waiting.
 
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -13,42 +12,33 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::error::into_datafusion;
-use crate::error::{Error, Kind, Result};
-use crate::priority::let_others_go_first;
+use crate::error::{Error, Result};
+use crate::priority::{Threads, take_what_is_left};
 
 /// Batches that wait for who asked.
 const BATCHES_AHEAD: usize = 2;
 
-/// See the module. The threads end with it.
-pub struct QueryThreads {
-    /// taken when it ends
-    runtime: Option<Runtime>,
-    handle: Handle,
-}
+/// See the module.
+#[derive(Debug)]
+pub struct QueryThreads(Threads);
 
 impl QueryThreads {
     pub fn new(count: usize) -> Result<QueryThreads> {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(count.max(1)).thread_name("granary-query").on_thread_start(let_others_go_first);
-        let runtime = builder.enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            Error::new(Kind::IoError, format!("no threads for queries: {error}")).with_source(error)
-        })?;
-        Ok(QueryThreads { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        Threads::new("granary-query", count, take_what_is_left).map(QueryThreads)
     }
 
     pub fn handle(&self) -> &Handle {
-        &self.handle
+        self.0.handle()
     }
 
     /// Does work here. It is told to stop when the future is dropped; a panic goes on in who waits.
     pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(work, &self.handle);
+        tasks.spawn_on(work, self.handle());
         match tasks.join_next().await {
             Some(Ok(done)) => Ok(done),
             Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -95,22 +85,7 @@ impl QueryThreads {
             }
             DataFusionResult::Ok(())
         };
-        builder.spawn_on(work, &self.handle);
+        builder.spawn_on(work, self.handle());
         builder.build()
-    }
-}
-
-impl Drop for QueryThreads {
-    fn drop(&mut self) {
-        // waits for nobody, as this may be dropped on one of them
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl fmt::Debug for QueryThreads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueryThreads").finish_non_exhaustive()
     }
 }

@@ -28,8 +28,7 @@ const ITEMS_AT_ONCE: usize = 10_000;
 
 impl Ingest {
     /// Removes the events that `view` makes rows of these keys of, and all that any view made of them; gives the keys that
-    /// had some. What is appended meanwhile stays. Errors: 0A000 for a stream that is read from elsewhere, whose log says
-    /// how far it is.
+    /// had some. What is appended meanwhile stays, and where a stream is read from elsewhere, so does what is there.
     pub async fn forget(
         &self,
         view: &BoundView,
@@ -44,13 +43,13 @@ impl Ingest {
         if log.log.end() == 0 {
             return Ok(HashSet::new());
         }
-        if stream.ingest != StreamIngest::Push {
-            return Err(Error::not_supported("to forget events of a stream that is read from elsewhere"));
-        }
         let _flushing = log.flushing.lock().await;
         {
             let _no_appends = log.appending.write().await;
             self.flush_locked(&log).await?;
+            if stream.ingest != StreamIngest::Push {
+                self.keep_positions(&log).await?;
+            }
             let log = Arc::clone(&log);
             blocking(move || log.log.remove_before(log.flushed.load(Ordering::Acquire))).await?;
         }

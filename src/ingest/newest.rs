@@ -49,7 +49,9 @@ pub fn newest_until(stream: &Stream, events: &RecordBatch, now_us: i64) -> Resul
     let times = times.ok_or_else(|| Error::internal("events have no time"))?;
     let times = match times.data_type() == &time_type() {
         true => Arc::clone(times),
-        false => cast(times, &time_type()).map_err(|error| Error::internal("the times of events").with_source(error))?,
+        false => {
+            cast(times, &time_type()).map_err(|error| Error::internal("the times of events").with_source(error))?
+        }
     };
     let times = times.as_primitive::<TimestampMicrosecondType>();
     match max(times) {

@@ -1,6 +1,7 @@
 //! Events that a reader brings from elsewhere: exactly once, since how far it is stands in the same entry of the log.
 //!
-//! * **Where to go on** is what the last entry of the log says. So the log never lets go of its last entry.
+//! * **Where to go on** is what the last entry of the log says. So the log never lets go of its last entry, unless that
+//!   must be forgotten: then it is in a file beside the segments, with the end that the log had.
 //! * **Where to begin**, if that is not at the beginning, is found out once and kept in a file beside the segments before
 //!   the first message is read; else messages that arrive between two starts would be left out.
 //! * **Dead letters**, the newest ones, are in memory and in a file beside the segments, which is written before the log
@@ -24,6 +25,7 @@ use crate::ingest_log::{Entry, IngestLog, PAYLOAD_MAX_BYTES};
 
 const LETTERS: &str = "dead_letters.json";
 const STARTS: &str = "starts.json";
+const POSITIONS: &str = "positions.json";
 const FILE_FORMAT: u32 = 1;
 
 /// The log of a stream, for the one who reads its events from elsewhere.
@@ -45,6 +47,14 @@ impl ReadLog {
 struct StoredStarts {
     format: u32,
     starts: Positions,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPositions {
+    format: u32,
+    /// of the log, which had nothing any more
+    end: u64,
+    positions: Positions,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,11 +88,16 @@ impl Ingest {
         let folder = self.folder_of(stream.header.id);
         let (positions, starts) = blocking(move || {
             let positions = match last_entry(&reading.log)? {
-                None => Positions::new(),
                 Some(entry) => {
                     reading.kept_from.store(entry.offset, Ordering::Release);
-                    let part = read_part(&entry.payload, entry.events.get())?;
-                    part.ok_or_else(|| Error::internal("pushed events in a stream that is read"))?.positions
+                    positions_of(&entry)?
+                }
+                None if reading.log.end() == 0 => Positions::new(),
+                None => {
+                    let path = folder.join(POSITIONS);
+                    let stored = read_file::<StoredPositions>(&path)?.filter(|stored| stored.end == reading.log.end());
+                    let lost = || format!("\"{}\" does not say how far stream {} was read", path.display(), reading.id);
+                    stored.ok_or_else(|| Error::new(Kind::DataCorrupted, lost()))?.positions
                 }
             };
             let starts = read_file::<StoredStarts>(&folder.join(STARTS))?.map(|stored| stored.starts);
@@ -90,6 +105,20 @@ impl Ingest {
         })
         .await?;
         Ok(ReadLog { log, positions, starts })
+    }
+
+    /// Keeps in a file what the last entry of the log says, so that the log may let go of it. Nothing may be appended
+    /// meanwhile.
+    pub(super) async fn keep_positions(&self, log: &Arc<StreamLog>) -> Result<()> {
+        let (path, log) = (self.folder_of(log.id).join(POSITIONS), Arc::clone(log));
+        blocking(move || {
+            let Some(entry) = last_entry(&log.log)? else { return Ok(()) };
+            let (end, positions) = (entry.end_offset(), positions_of(&entry)?);
+            write_file(&path, &StoredPositions { format: FILE_FORMAT, end, positions })?;
+            log.kept_from.store(end, Ordering::Release);
+            Ok(())
+        })
+        .await
     }
 
     /// Keeps where partitions begin.
@@ -204,12 +233,15 @@ impl StoredLetter {
     }
 }
 
-/// The last entry on disk, if there ever was one.
+/// The last entry on disk, if the log has one.
 fn last_entry(log: &IngestLog) -> Result<Option<Entry>> {
-    match log.end() {
-        0 => Ok(None),
-        end => log.read(end - 1)?.last().transpose(),
-    }
+    let (first, end) = (log.first(), log.end());
+    if first == end { Ok(None) } else { log.read(end - 1)?.last().transpose() }
+}
+
+fn positions_of(entry: &Entry) -> Result<Positions> {
+    let part = read_part(&entry.payload, entry.events.get())?;
+    Ok(part.ok_or_else(|| Error::internal("pushed events in a stream that is read"))?.positions)
 }
 
 pub(super) fn read_file<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {

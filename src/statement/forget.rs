@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use granary_catalog::{Author, Object, StreamIngest};
+use granary_catalog::{Author, Object};
 use granary_sql::name::quote;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -104,13 +104,6 @@ pub async fn forget(
         .with_hint("delete the rows in the sources"));
     }
     let view = Arc::new(bound(&object)?);
-    if let Some(stream) = context.snapshot().stream_among(&view.depends_on)
-        && stream.ingest != StreamIngest::Push
-        && context.warehouse.ingest.has_events(stream.header.id)
-    {
-        let what = format!("DELETE from {kind} \"{name}\", whose stream has read events from elsewhere,");
-        return Err(Error::not_supported(what).with_hint("keys can be forgotten in views over streams FROM PUSH"));
-    }
     let Some(keys) = named_keys(&context.planner(), &view, &plan)? else {
         let what = format!("DELETE from {kind} \"{name}\" by anything but values of all its join keys");
         return Err(Error::not_supported(what).with_hint(hint(&object)?));

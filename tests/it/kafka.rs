@@ -420,6 +420,51 @@ async fn a_stream_begins_where_it_says_and_goes_on_there() {
     process.kill();
 }
 
+/// The log lets go of everything, and still it is known how far the topic was read: without new messages, and with some.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_is_not_read_again() {
+    let broker = Broker::start();
+    let config = client(&broker.address());
+    create_topic(&config, "t", 2).await;
+    let producer = Producer::new(&config);
+    let send = |partition: i32, key: &str| {
+        producer.send("t", partition, None, Some(format!("{key},2024-01-01").as_bytes()));
+        producer.flush();
+    };
+    ["gone", "stays", "gone"].iter().for_each(|key| send(0, key));
+    send(1, "gone");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut process = Process::start(folder.path());
+    let sql = process.connect().await;
+    let declared = format!(
+        "CREATE ENTITY thing (k text);
+         CREATE STREAM s (k text, ts timestamptz) FROM KAFKA (brokers '{}', topic 't', format csv) TIMESTAMP ts;
+         CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts FEATURES (count(*) OVER (LIFETIME) AS events) AS SELECT k, ts FROM s",
+        broker.address()
+    );
+    run(&sql, &declared).await;
+    until(&sql, "SELECT count(*)::text FROM s", "4").await;
+    for round in 1..4 {
+        let sql = process.connect().await;
+        run(&sql, "DELETE FROM v WHERE k = 'gone'").await;
+        assert_eq!(one(&sql, "SELECT count(*)::text FROM s").await, round.to_string());
+        process.kill();
+        process = Process::start(folder.path());
+        if round == 2 {
+            // once more without anything to read
+            process.kill();
+            process = Process::start(folder.path());
+        }
+        send(1, "gone");
+        send(round % 2, "stays");
+        until(&process.connect().await, "SELECT count(*)::text FROM s", &(round + 2).to_string()).await;
+    }
+    let sql = process.connect().await;
+    assert_eq!(one(&sql, "SELECT events::text FROM v WHERE k = 'stays'").await, "4");
+    assert!(sql.query("VERIFY FEATURE VIEW v", &[]).await.expect("verifies").is_empty());
+    process.kill();
+}
+
 /// A broker that keeps its topics in memory has lost them when it is killed: what was to be read next is not there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_has_lost_messages_is_not_read_on_unsaid() {

@@ -14,6 +14,7 @@ use super::tables::{KeyedItem, Tables};
 use crate::error::Result;
 use crate::online::Item;
 use crate::online::spans::SpanPlan;
+use crate::priority::give_way;
 use crate::row::Key;
 
 /// A layer with so many items, or bytes in them, or items of one key, is to be settled at once.
@@ -127,6 +128,7 @@ impl Layer {
             items.sort_by(|a, b| a.0.cmp(&b.0));
             for of_key in items.chunk_by(|a, b| a.1.key == b.1.key) {
                 tables.put_items(*view, of_key, spans.as_ref())?;
+                give_way();
             }
         }
         Ok(())

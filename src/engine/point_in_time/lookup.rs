@@ -257,6 +257,21 @@ impl Lookup {
         })
     }
 
+    /// Whether a column is stored right behind the one before it, in a view of which one row answers.
+    pub fn follows(&self, column: usize) -> Result<bool> {
+        let are_features =
+            matches!(self.answerer.wanted()[column - 1..=column], [Wanted::Feature(_), Wanted::Feature(_)]);
+        Ok(self.is_of_one_row()
+            && are_features
+            && self.answerer.attribute(column)? == self.answerer.attribute(column - 1)? + 1)
+    }
+
+    /// The values of columns that follow each other, in the bytes of [`put_value`]; None if they do not stand together.
+    pub fn stored<'a>(&self, found: &Found, columns: Range<usize>, read: &'a StoredRows) -> Result<Option<&'a [u8]>> {
+        let Found::Row { row: Some(row), .. } = found else { return Ok(None) };
+        Ok(read.values(row, self.answerer.attribute(columns.start)?, columns.len()))
+    }
+
     pub fn view_name(&self) -> &str {
         &self.view.name
     }
@@ -416,6 +431,13 @@ impl StoredRows {
             Some(&[start, end]) => Cell::Stored(&self.bytes[row.values_at..][start as usize..end as usize]),
             _ => Cell::Value(None),
         }
+    }
+
+    /// Values that were stored one behind the other; None if some of them were not.
+    fn values(&self, row: &FoundRow, attribute: usize, count: usize) -> Option<&[u8]> {
+        let places = &self.places[row.places.clone()];
+        let (start, end) = (*places.get(attribute)?, *places.get(attribute + count)?);
+        Some(&self.bytes[row.values_at..][start as usize..end as usize])
     }
 }
 

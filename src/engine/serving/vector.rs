@@ -2,6 +2,7 @@
 //! the expressions of realtime views, compiled once, are evaluated on top.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -42,6 +43,8 @@ pub struct Vector {
     steps: Vec<Step>,
     /// by column that is asked for, its slot
     outputs: Vec<usize>,
+    /// The same, in runs of slots that may stand together in the bytes of a row.
+    runs: Vec<Range<usize>>,
     /// by slot
     types: Vec<DataType>,
     /// by slot, how many outputs and steps need it
@@ -141,12 +144,48 @@ impl Vector {
         }
         let mut rows = ValueRows::new(self.outputs.len(), asked.len());
         self.each(asked, moment, |row, found| {
-            for slot in &self.outputs {
-                self.cell(*slot, row, found, moment.now_us)?.put(&mut rows.bytes);
+            for run in &self.runs {
+                if let Some(stored) = self.stored(run, found)? {
+                    rows.bytes.extend_from_slice(stored);
+                    continue;
+                }
+                for slot in run.clone() {
+                    self.cell(slot, row, found, moment.now_us)?.put(&mut rows.bytes);
+                }
             }
             Ok(())
         })?;
         Ok(rows)
+    }
+
+    fn runs_of_outputs(&self) -> Result<Vec<Range<usize>>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for slot in &self.outputs {
+            let read = slot.checked_sub(self.first_read()).and_then(|place| self.columns_of_reads.get(place));
+            match (runs.last_mut(), read) {
+                (Some(run), Some((number, column)))
+                    if run.end == *slot && *column > 0 && self.reads[*number].lookup.follows(*column)? =>
+                {
+                    run.end += 1;
+                }
+                _ => runs.push(*slot..slot + 1),
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The values of several slots as they stand together in what was found; None if they are to be taken one by one.
+    fn stored<'a>(&self, run: &Range<usize>, found: &'a FoundRows) -> Result<Option<&'a [u8]>> {
+        if run.len() == 1 {
+            return Ok(None);
+        }
+        let (number, column) = self.columns_of_reads[run.start - self.first_read()];
+        self.reads[number].lookup.stored(&found.rows[number], column..column + run.len(), &found.stored)
+    }
+
+    /// The slot of the first column that is read: behind the keys, the request columns and the time.
+    fn first_read(&self) -> usize {
+        self.n_keys + self.n_request + 1
     }
 
     /// The same, by column.
@@ -211,7 +250,7 @@ impl Vector {
             }
             time if time == self.n_keys + self.n_request => Ok(Cell::Time(Some(now_us))),
             column => {
-                let (number, column) = self.columns_of_reads[column - self.n_keys - self.n_request - 1];
+                let (number, column) = self.columns_of_reads[column - self.first_read()];
                 let read = &self.reads[number];
                 let keys = |key: usize| row.keys[read.keys[key]].as_ref();
                 read.lookup.cell(&found.rows[number], column, &keys, &found.stored)
@@ -289,9 +328,12 @@ impl Slots {
         }
         let columns_of_read =
             |(number, read): (usize, &Read)| (0..read.lookup.n_columns()).map(move |column| (number, column));
-        let columns_of_reads = reads.iter().enumerate().flat_map(columns_of_read).collect();
+        let columns_of_reads: Vec<(usize, usize)> = reads.iter().enumerate().flat_map(columns_of_read).collect();
         let Slots { n_keys, n_request, types, .. } = self;
-        Ok(Vector { n_keys, n_request, reads, columns_of_reads, steps, outputs, types, uses })
+        let mut vector =
+            Vector { n_keys, n_request, reads, columns_of_reads, steps, outputs, runs: Vec::new(), types, uses };
+        vector.runs = vector.runs_of_outputs()?;
+        Ok(vector)
     }
 
     fn place(&self, place: &Place) -> Result<usize> {

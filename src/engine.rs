@@ -15,6 +15,7 @@ mod explain;
 mod folding;
 mod freshness;
 mod functions;
+mod joined_rows;
 mod leading_edge;
 mod literals;
 mod memory;
@@ -37,11 +38,16 @@ pub use activity::{Activity, ActivityEntry, ClientActivity};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;
-pub use event_rows::{event_rows, offset_of_arrival, rows_of_events, stream_of};
+pub use event_rows::{
+    EventForm, event_form, event_rows, event_rows_between, offset_of_arrival, rows_of_events, stream_of,
+};
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
 pub use freshness::{Freshness, samples};
+pub use joined_rows::{
+    MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
+};
 pub use leading_edge::{Edge, Moment, served_from_us};
 pub use named_keys::named_keys;
 pub use plans::{
@@ -53,14 +59,18 @@ pub use query::{
     table_reference, type_label,
 };
 pub use relation::{
-    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, time_type, view_of_table,
+    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
+    view_of_table,
 };
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
-pub use tables::events::{EventTails, OFFSET, StreamRows, Tail, event_schema, events_table, stream_of_table};
+pub use tables::events::{
+    EventTails, OFFSET, ROWS, StreamRows, Tail, event_schema, events_table, from_offset, plain_events, rows_field,
+    stream_of_table, taken_schema,
+};
 pub use tables::export::{ExportRequest, export};
 pub use tables::figures::{Doing, StreamFigures};
 pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source};

@@ -15,6 +15,7 @@ mod check;
 mod consumer;
 mod flush;
 mod forget;
+mod joined;
 mod newest;
 mod online;
 mod payload;
@@ -47,7 +48,7 @@ use self::payload::Payload;
 use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, Doing, NameScope, QueryPlanner, ReadStores, event_rows, events_table, offset_of_arrival,
+    BoundView, Doing, MadeOfCall, NameScope, QueryPlanner, ReadStores, event_rows, events_table, offset_of_arrival,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
@@ -95,6 +96,21 @@ struct StreamLog {
     taking: Arc<Mutex<()>>,
 }
 
+/// While entries are made and appended: by which catalog their events have rows of joined views. Whoever gets the lock alone
+/// knows that later entries are made by a catalog that is not older.
+struct Appending<'a> {
+    log: &'a StreamLog,
+    snapshot: Arc<Snapshot>,
+    _lock: tokio::sync::RwLockReadGuard<'a, ()>,
+}
+
+impl<'a> Appending<'a> {
+    async fn begin(stores: &ReadStores, log: &'a StreamLog) -> Appending<'a> {
+        let lock = log.appending.read().await;
+        Appending { log, snapshot: stores.catalog.snapshot(), _lock: lock }
+    }
+}
+
 impl Ingest {
     /// Logs are in folders of `folder`.
     pub fn new(stores: ReadStores, clock: Clock, folder: PathBuf) -> Ingest {
@@ -138,27 +154,39 @@ impl Ingest {
 
     /// Appends events, in the stream's columns; gives their number when all of them are durable and seen. Those of one
     /// entry, which has some megabytes, are there all or none; of more an error may leave the first ones.
-    pub async fn append(&self, stream: &Stream, mut rows: BatchStream) -> Result<u64> {
+    ///
+    /// `made` is what joined views have made of them when they were checked just now; what is missing is made.
+    pub async fn append(&self, stream: &Stream, mut rows: BatchStream, made: MadeOfCall) -> Result<u64> {
         // as it is by now: a transaction may have begun before it was paused
         let snapshot = self.stores.catalog.snapshot();
         check_pushed(snapshot.get_as::<Stream>(stream.header.id).unwrap_or(stream))?;
         let log = self.log(stream).await?;
-        let (mut payload, mut count) = (Payload::default(), 0);
+        let (mut payload, mut count, mut taken) = (Payload::default(), 0, 0);
+        let mut appending = Appending::begin(&self.stores, &log).await;
         while let Some(batch) = rows.try_next().await? {
             let mut start = 0;
             while start < batch.num_rows() {
                 let rows = rows_at_once(&batch).min(batch.num_rows() - start);
-                payload.add(&batch.slice(start, rows))?;
+                let known = |view: &BoundView| made.of(view, taken, rows);
+                let events = self.with_rows(&appending.snapshot, stream, batch.slice(start, rows), known).await?;
+                for part in joined::parts(&events, ENTRY_BYTES) {
+                    payload.add(&part)?;
+                    if payload.bytes.len() >= ENTRY_BYTES {
+                        count += self.append_entry(stream, &appending, std::mem::take(&mut payload)).await?;
+                    }
+                }
                 start += rows;
-                if payload.bytes.len() >= ENTRY_BYTES {
-                    count += self.append_entry(stream, &log, std::mem::take(&mut payload)).await?;
+                taken += rows;
+                if payload.events == 0 {
+                    appending = Appending::begin(&self.stores, &log).await;
                 }
             }
         }
-        Ok(count + self.append_entry(stream, &log, payload).await?)
+        Ok(count + self.append_entry(stream, &appending, payload).await?)
     }
 
-    async fn append_entry(&self, stream: &Stream, log: &StreamLog, payload: Payload) -> Result<u64> {
+    async fn append_entry(&self, stream: &Stream, appending: &Appending<'_>, payload: Payload) -> Result<u64> {
+        let log = appending.log;
         let Some(events) = NonZeroU32::new(payload.events) else { return Ok(0) };
         if self.stores.tails.bytes(log.id) > TAIL_MAX_BYTES {
             self.wants_flush.notify_one();
@@ -166,7 +194,6 @@ impl Ingest {
             return Err(Error::new(Kind::ConfigurationLimitExceeded, message)
                 .with_hint("the server's log says why they cannot be written there"));
         }
-        let _appending = log.appending.read().await;
         let appended = log.log.append(payload.bytes.into(), events, self.clock.now_us()).await;
         self.note(log);
         self.note_outcome(log.id, Doing::Appending, appended.as_ref().err());
@@ -203,10 +230,17 @@ impl Ingest {
         let was_same = |view: &&FeatureView| before.get_as::<FeatureView>(view.header.id) == Some(*view);
         for view in after.all::<FeatureView>().into_iter().filter(|view| !was_same(view)) {
             let stream = after.stream_among(&view.depends_on);
-            let Some(stream) = stream.filter(|_| view.kind.is_stream() && view.online) else { continue };
+            let Some(stream) = stream.filter(|_| view.kind.is_stream()) else { continue };
             if after.is_live(view.header.home.workspace()) {
+                let log = self.opened(stream.header.id);
+                if let Some(log) = log.as_ref().filter(|_| view.joins) {
+                    self.complete_rows(log, stream).await?;
+                }
+                if !view.online {
+                    continue;
+                }
                 let view = Arc::new(BoundView::of_feature_view(view)?);
-                if let Some(log) = self.opened(stream.header.id) {
+                if let Some(log) = log {
                     self.bring_online(&log, stream, &view).await?;
                 }
                 // other features may need other states of the same rows, those of the mirror, too
@@ -282,10 +316,14 @@ impl Ingest {
         });
         for (view, is_online) in views_of(&self.stores.catalog.snapshot(), stream)? {
             let mark = self.stores.online.mark(&events_mark(&view))?;
-            if is_online && mark.is_none_or(|mark| mark < flushed) {
-                self.bring_online(&log, stream, &view).await?;
+            match is_online && mark.is_none_or(|mark| mark < flushed) {
+                // when all of its rows are there
+                true if view.joins => self.stores.online.set_marks(&[(events_mark(&view), None)])?,
+                true => self.bring_online(&log, stream, &view).await?,
+                false => {}
             }
         }
+        self.complete_rows_at_start(&log, stream).await?;
         self.note(&log);
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, Arc::clone(&log));
         Ok(log)
@@ -373,11 +411,44 @@ impl Ingest {
 fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_us: i64) -> Result<QueryPlanner> {
     let workspace = stream.header.home.workspace();
     let workspace = workspace.ok_or_else(|| Error::internal("a stream is in no workspace"))?;
-    // the only relation that a view's query over events may name is the stream
-    let schema = stream.header.home.schema().and_then(|schema| snapshot.get(schema));
-    let search_path = schema.map(|schema| schema.name().to_owned()).into_iter().collect();
-    let scope = NameScope { snapshot: Arc::clone(snapshot), workspace, search_path, asker: Asker::Server };
+    // the only relation that a view's query over events may name is the stream, unless the view joins
+    let search_path = schemas(snapshot, [stream.header.id]);
+    let (snapshot, asker) = (Arc::clone(snapshot), Asker::Server);
+    let scope = NameScope { snapshot, workspace, search_path, meant: Vec::new(), asker };
     Ok(QueryPlanner::new(stores.clone(), scope, now_us))
+}
+
+/// How the query of a joined view is planned: its names mean what it depends on, and what that depends on, wherever these are.
+fn planner_of_view(
+    stores: &ReadStores,
+    snapshot: &Arc<Snapshot>,
+    stream: &Stream,
+    view: &BoundView,
+    now_us: i64,
+) -> Result<QueryPlanner> {
+    let mut planner = planner(stores, snapshot, stream, now_us)?;
+    let (mut meant, mut waiting) = (Vec::new(), view.depends_on.clone());
+    while let Some(id) = waiting.pop() {
+        if let Some(object) = snapshot.get(id).filter(|_| !meant.contains(&id)) {
+            meant.push(id);
+            waiting.extend(object.depends_on());
+        }
+    }
+    planner.scope.search_path = schemas(snapshot, std::iter::once(stream.header.id).chain(meant.iter().copied()));
+    planner.scope.meant = meant;
+    Ok(planner)
+}
+
+/// The names of the schemas that objects are in, each once.
+fn schemas(snapshot: &Snapshot, objects: impl IntoIterator<Item = ObjectId>) -> Vec<String> {
+    let schema_of = |id: ObjectId| snapshot.get(snapshot.get(id)?.home().schema()?);
+    let mut names: Vec<String> = Vec::new();
+    for schema in objects.into_iter().filter_map(schema_of) {
+        if !names.iter().any(|known| known == schema.name()) {
+            names.push(schema.name().to_owned());
+        }
+    }
+    names
 }
 
 /// How many rows of a batch make up a good part of an entry.

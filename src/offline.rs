@@ -21,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
@@ -172,6 +172,12 @@ struct Slot {
 
 /// Begins the name of a folder whose table was dropped.
 const DROPPED: &str = ".dropped-";
+
+/// Refuses columns that no table can have.
+pub fn check_columns(schema: &Schema, layout: &Layout) -> Result<()> {
+    let file_schema = schema::file_schema(&*schema::plain_schema(schema)?, layout)?;
+    schema::delta_columns(&file_schema, layout).map(drop)
+}
 
 impl OfflineStore {
     /// Opens or makes the folder. One process may write to it.

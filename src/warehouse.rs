@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Asker;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, events_table,
-    is_named_by_objects, samples, served_from_us, tables_of,
+    is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -119,7 +119,7 @@ impl Warehouse {
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.
     pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>, asker: Asker) -> NameScope {
-        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, asker }
+        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, meant: Vec::new(), asker }
     }
 
     /// The earliest time that a view is served as of at `now_us` or later: before now, if its windows end at the newest event.
@@ -178,6 +178,7 @@ impl Warehouse {
         let of_view = |view: BoundView| {
             let mut tables = self.offline.tables_beginning(&view.span_tables()).unwrap_or_default();
             tables.push(view.offline_table());
+            tables.extend(view.joins.then(|| view.events_table()));
             tables
         };
         for table in views.flat_map(of_view).chain(tables) {
@@ -225,16 +226,20 @@ impl Warehouse {
 /// Files that a commit has given up stay this long for other programs that still read them.
 pub const LONGEST_READ_US: i64 = 3_600_000_000;
 
-/// Stored tables that hold rows of transactions which did not end. No catalog will ever name them: the numbers of
-/// tables are drawn.
+/// Stored tables that hold rows of transactions which did not end: no catalog will ever name them, the numbers of
+/// tables are drawn. And those of joined views that were dropped while their stream was flushed.
 fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
     let snapshot = catalog.snapshot();
-    let named: HashSet<String> = snapshot.objects().flat_map(|object| tables_of(object)).collect();
+    let mut named: HashSet<String> = snapshot.objects().flat_map(|object| tables_of(object)).collect();
+    for view in snapshot.all::<FeatureView>().into_iter().filter(|view| view.joins) {
+        named.insert(BoundView::of_feature_view(view)?.events_table());
+    }
     let failed = |error| io_error("list the folder", offline, error);
     let mut nameless = Vec::new();
     for entry in std::fs::read_dir(offline).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if name.starts_with(STAGED) || is_named_by_objects(&name) && !named.contains(&name) {
+        let is_named = is_named_by_objects(&name) || is_of_joined_view(&name);
+        if name.starts_with(STAGED) || is_named && !named.contains(&name) {
             nameless.push(name);
         }
     }

@@ -60,9 +60,10 @@ enum Step {
 }
 
 impl EventProgram {
-    /// `None` for a query whose plan has another form, or whose values the time of its planning decides, too.
+    /// `None` for a query whose plan has another form, or whose values other relations or the time of its planning decide,
+    /// too.
     pub async fn compile(planner: &QueryPlanner, view: &BoundView) -> Result<Option<EventProgram>> {
-        let Some(stream) = stream_of(planner, view) else { return Ok(None) };
+        let Some(stream) = stream_of(planner, view).filter(|_| !view.joins) else { return Ok(None) };
         let events = event_schema(stream);
         let n_columns = events.fields().len();
         let none = RecordBatch::new_empty(events);

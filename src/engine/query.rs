@@ -65,6 +65,8 @@ pub struct NameScope {
     pub snapshot: Arc<Snapshot>,
     pub workspace: ObjectId,
     pub search_path: Vec<String>,
+    /// names without a schema mean one of these, if there is one: what a stored query has meant by them
+    pub meant: Vec<ObjectId>,
     /// whose rights count
     pub asker: Asker,
 }
@@ -89,7 +91,11 @@ impl NameScope {
                 }
                 Ok(by_schema(schema))
             }
-            None => Ok(self.search_path.iter().find_map(|schema| by_schema(schema))),
+            None => {
+                let mut found = self.search_path.iter().filter_map(|schema| by_schema(schema));
+                let meant = found.clone().find(|object| self.meant.contains(&object.id()));
+                Ok(meant.or_else(|| found.next()))
+            }
         }
     }
 

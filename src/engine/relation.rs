@@ -11,7 +11,9 @@ mod realtime;
 mod table;
 
 pub use bindings::{Bindings, binding, column_of};
-pub use bound_view::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, time_type, view_of_table};
+pub use bound_view::{
+    ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, TILE, is_of_joined_view, time_type, view_of_table,
+};
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};

@@ -27,8 +27,9 @@ use super::into_datafusion;
 use super::point_in_time::{check_materialized, single_partition};
 use super::query::QueryPlanner;
 use super::relation::{BoundView, RowLayout, TILE, in_layout, is_on_demand, materialized};
-use super::rows::{RowsRequest, in_range, sorted_rows_plan, stored_rows_plan};
+use super::rows::{RowsRequest, in_range, rows_plan, sorted_plan, sorted_rows_plan, stored_rows_plan};
 use super::sealed::sealed;
+use super::tables::events::StreamRows;
 use crate::error::{Error, Kind, Result};
 use crate::offline::BatchStream;
 use crate::tile::ViewKind;
@@ -174,7 +175,18 @@ pub async fn partial_aggregates_plan(
     let tiles = if request.is_none() {
         table_plan(Arc::new(EmptyTable::new(view.row_schema(RowLayout::Tiles))), view)?
     } else if is_on_demand(planner)? {
-        let rows = sorted_rows_plan(planner, view, RowsRequest::Range { start_us, end_us }).await?;
+        // what a joined view has made of events is not computed again
+        let events = if view.joins { event_rows_plan(planner, view).await? } else { None };
+        let rows = match events {
+            None => sorted_rows_plan(planner, view, RowsRequest::Range { start_us, end_us }).await?,
+            Some(events) => {
+                let mirror = planner.clone().with_stream_rows(StreamRows::Mirror);
+                let mirror = rows_plan(&mirror, view, RowsRequest::Range { start_us, end_us }).await?;
+                let events = LogicalPlanBuilder::from(events);
+                let events = events.filter(in_range(column(&view.timestamp), start_us, end_us))?.build()?;
+                sorted_plan(view, together(mirror, events, &view.row_schema(RowLayout::Events))?)?
+            }
+        };
         let state = planner.engine.ordered_state(planner.now_us);
         table_plan(Arc::new(TileTable::new(Arc::clone(view), rows, state)), view)?
     } else {

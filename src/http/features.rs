@@ -155,6 +155,7 @@ impl FeatureServer {
             return Ok(bound);
         }
         let scope = NameScope {
+            meant: Vec::new(),
             snapshot: Arc::clone(snapshot),
             workspace: found.header.id,
             search_path: vec![PUBLIC_SCHEMA.to_owned()],

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
 use granary_catalog::{Snapshot, Stream};
 
-use super::Ingest;
-use crate::engine::BoundView;
+use super::{Ingest, planner_of_view};
+use crate::engine::{BoundView, MadeRows, made_rows, numbered};
 use crate::error::{Error, Kind, Result};
 use crate::row::check_key_lengths;
 
@@ -33,45 +32,51 @@ pub struct ViewCount {
     pub rows: u64,
 }
 
+/// By joined view.
+type Made = Vec<(Arc<BoundView>, MadeRows)>;
+
 impl Ingest {
     /// Refuses events, in the stream's columns, that some view of the stream cannot take; gives how many rows each view
-    /// has of them.
+    /// has of them, and what joined views have made.
     pub async fn check(
         &self,
         snapshot: &Arc<Snapshot>,
         stream: &Stream,
         events: &RecordBatch,
-    ) -> Result<Vec<ViewCount>, Refused> {
-        let mut counts = Vec::new();
+    ) -> Result<(Vec<ViewCount>, Made), Refused> {
+        let (mut counts, mut made_of_events) = (Vec::new(), Vec::new());
         if events.num_rows() == 0 {
-            return Ok(counts);
+            return Ok((counts, made_of_events));
         }
         let now_us = self.clock.now_us();
         let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
         let events = numbered(&views.schema, events)?;
         for view in &views.views {
-            let rows = match views.rows(&self.stores, view, &events, now_us).await {
-                Ok(rows) => rows.iter().try_for_each(|rows| check_keys(&view.view, rows)).map(|()| rows),
-                Err(error) => Err(error),
+            let rows = if view.view.joins {
+                let planner = planner_of_view(&self.stores, snapshot, stream, &view.view, now_us)?;
+                made_rows(&planner, &view.view, &events).await.map(|made| {
+                    let count = made.count;
+                    made_of_events.push((Arc::clone(&view.view), made));
+                    count
+                })
+            } else {
+                match views.rows(&self.stores, view, &events, now_us).await {
+                    Ok(rows) => rows.iter().try_for_each(|rows| check_keys(&view.view, rows)).map(|()| count(&rows)),
+                    Err(error) => Err(error),
+                }
             };
             let rows = rows.map_err(|error| {
                 let is_ours = matches!(error.kind(), Kind::FeatureNotSupported | Kind::Internal);
                 Refused { view: (!is_ours).then(|| view.view.name.clone()), error }
             })?;
-            let rows = rows.iter().map(|rows| rows.num_rows() as u64).sum();
             counts.push(ViewCount { view: Arc::clone(&view.view), is_online: view.is_online, rows });
         }
-        Ok(counts)
+        Ok((counts, made_of_events))
     }
 }
 
-/// With offsets that are only good for telling them apart.
-fn numbered(schema: &SchemaRef, events: &RecordBatch) -> Result<RecordBatch> {
-    let mut columns = events.columns().to_vec();
-    let count = i64::try_from(events.num_rows()).map_err(|_| Error::internal("more rows than can be numbered"))?;
-    columns.push(Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef);
-    RecordBatch::try_new(Arc::clone(schema), columns)
-        .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
+fn count(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|rows| rows.num_rows() as u64).sum()
 }
 
 /// Refuses keys that the online store cannot take.

@@ -13,7 +13,7 @@ use super::online::item_rows;
 use super::payload::Events;
 use super::repeats::first_ones;
 use super::views::Compiled;
-use crate::engine::{DeadLetter, ReadStores, event_schema};
+use crate::engine::{DeadLetter, ReadStores, taken_schema};
 use crate::error::Result;
 use crate::ingest_log::Entry;
 use crate::time::Clock;
@@ -57,7 +57,7 @@ impl Consumer {
     /// The events of entries, and the dead letters that are not known yet.
     fn events(&self, stream: &Stream, entries: &[Entry]) -> Result<(RecordBatch, Vec<DeadLetter>)> {
         let known = self.stores.tails.dead_letters_end(self.stream);
-        let (mut events, mut letters) = (Events::new(event_schema(stream)), Vec::new());
+        let (mut events, mut letters) = (Events::new(taken_schema(stream)), Vec::new());
         for entry in entries {
             let read = events.add(&entry.payload, entry.offset, entry.events.get())?;
             if entry.end_offset() > known {

@@ -10,7 +10,7 @@ use granary_catalog::{ObjectId, Stream};
 use super::online::{events_mark, views_of};
 use super::repeats::claims_mark;
 use super::{Ingest, StreamLog, blocking, newest};
-use crate::engine::{Doing, event_schema, events_table};
+use crate::engine::{Doing, event_schema, events_table, plain_events};
 use crate::error::{Error, Result};
 use crate::offline::{Layout, Write, WriteKind};
 
@@ -18,7 +18,10 @@ impl Ingest {
     /// Flushes every stream. One that fails is told in the log, and keeps its events for the next time.
     pub async fn flush(&self) {
         for log in self.all_opened() {
-            let flushed = self.flush_log(&log).await;
+            let flushed = match self.flush_log(&log).await {
+                Ok(()) => self.bring_joined_online(&log).await,
+                failed => failed,
+            };
             if let Err(error) = &flushed {
                 tracing::warn!(stream = log.id.0, %error, "events could not be written to the offline store");
             }
@@ -37,6 +40,7 @@ impl Ingest {
         let snapshot = self.stores.catalog.snapshot();
         let Some(stream) = snapshot.get_as::<Stream>(log.id) else { return Ok(()) };
         let Some(tail) = self.stores.tails.of(log.id) else { return Ok(()) };
+        self.flush_rows(log, &snapshot, stream, &tail).await?;
         if tail.end <= log.flushed.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -59,7 +63,8 @@ impl Ingest {
         // Plain, since the order of its files is that of the offsets
         self.stores.offline.create_table(&name, event_schema(stream), Layout::Plain).await?;
         let end = i64::try_from(tail.end).map_err(|_| Error::internal("offsets have run out"))?;
-        let batches = futures::stream::iter(tail.batches.into_iter().map(Ok)).boxed();
+        let events: Vec<_> = tail.batches.iter().map(plain_events).collect();
+        let batches = futures::stream::iter(events).boxed();
         let write = Write::new(WriteKind::Append, batches).with_transaction(name.clone(), end);
         self.stores.offline.write(&name, write).await?;
         log.flushed.store(tail.end, Ordering::Release);

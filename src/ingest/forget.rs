@@ -2,7 +2,8 @@
 //!
 //! First the log is flushed and lets go of all that it has, while nothing is appended, so that events are in the offline
 //! store alone. Then their rows leave the online store, those of every view of the stream, then the events the offline
-//! store, in one commit. Each step is final and finds nothing when it is done once more.
+//! store, in one commit, then the rows that joined views have made of them, in one commit a view: those of the view by whose
+//! rows they are found last. Each step is final and finds nothing when it is done once more.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -10,14 +11,16 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Stream, StreamIngest};
+use granary_catalog::StreamIngest;
 use tokio_util::sync::CancellationToken;
 
 use super::online::{item_rows, views_of};
 use super::{Ingest, blocking, planner};
-use crate::engine::{BoundView, OFFSET, event_rows, event_schema, events_table, offset_of_arrival, rows_in_order};
+use crate::engine::{
+    ARRIVAL, BoundView, OFFSET, RowLayout, event_rows, event_schema, events_table, offset_of_arrival, rows_in_order,
+};
 use crate::error::{Error, Result};
 use crate::offline::{Write, WriteKind};
 use crate::online::ItemRow;
@@ -82,7 +85,16 @@ impl Ingest {
         }
         let online = Arc::clone(&self.stores.online);
         blocking(move || online.sync()).await?;
-        self.rewrite_without(stream, doomed, cancel).await?;
+        let doomed = Arc::new(doomed);
+        let (name, schema) = (events_table(stream.header.id), event_schema(stream));
+        self.rewrite_without((&name, schema), OFFSET, &doomed, cancel).await?;
+        let mut joined = views_of(&snapshot, stream)?;
+        joined.retain(|(other, _)| other.joins);
+        joined.sort_by_key(|(other, _)| other.id == view.id);
+        for (view, _) in joined {
+            let schema = view.row_schema(RowLayout::Events);
+            self.rewrite_without((&view.events_table(), schema), ARRIVAL, &doomed, cancel).await?;
+        }
         Ok(found)
     }
 
@@ -91,25 +103,33 @@ impl Ingest {
         blocking(move || online.remove_these_items(view.id, items, view.item_spans().as_ref())).await
     }
 
-    /// Writes the events of the offline store anew, in their order, without those of these offsets.
-    async fn rewrite_without(&self, stream: &Stream, doomed: BTreeSet<i64>, cancel: &CancellationToken) -> Result<()> {
-        let (name, schema) = (events_table(stream.header.id), event_schema(stream));
-        let rows = rows_in_order(&self.stores.engine, &self.stores.offline, &name, schema).await?;
+    /// Writes a table of the offline store anew, in its order, without the rows of events of these offsets. `by` is the
+    /// column that tells the offset: its own, or the arrival.
+    async fn rewrite_without(
+        &self,
+        (name, schema): (&str, SchemaRef),
+        by: &'static str,
+        doomed: &Arc<BTreeSet<i64>>,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let rows = rows_in_order(&self.stores.engine, &self.stores.offline, name, schema).await?;
+        let doomed = Arc::clone(doomed);
         let kept = rows.map_err(Error::from).and_then(move |batch| {
-            let kept = without(&batch, &doomed);
+            let kept = without(&batch, by, &doomed);
             async move { kept }
         });
         let write = Write::new(WriteKind::ReplaceAll, kept.boxed()).with_cancel(cancel.clone());
-        self.stores.offline.write(&name, write).await?;
+        self.stores.offline.write(name, write).await?;
         // at once, whoever else may read them: only versions that a query of this server holds keep their files
-        self.stores.offline.vacuum(&name, i64::MAX).await?;
+        self.stores.offline.vacuum(name, i64::MAX).await?;
         Ok(())
     }
 }
 
-fn without(events: &RecordBatch, doomed: &BTreeSet<i64>) -> Result<RecordBatch> {
-    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt::<Int64Type>());
-    let offsets = offsets.ok_or_else(|| Error::internal("events have no offsets"))?;
-    let stays: BooleanArray = offsets.values().iter().map(|offset| Some(!doomed.contains(offset))).collect();
-    filter_record_batch(events, &stays).map_err(|error| Error::internal("events cannot be left out").with_source(error))
+fn without(rows: &RecordBatch, by: &str, doomed: &BTreeSet<i64>) -> Result<RecordBatch> {
+    let numbers = rows.column_by_name(by).and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+    let numbers = numbers.ok_or_else(|| Error::internal(format!("rows have no {by}")))?;
+    let offset = |number: &i64| if by == ARRIVAL { offset_of_arrival(*number) } else { *number };
+    let stays: BooleanArray = numbers.values().iter().map(|number| Some(!doomed.contains(&offset(number)))).collect();
+    filter_record_batch(rows, &stays).map_err(|error| Error::internal("rows cannot be left out").with_source(error))
 }

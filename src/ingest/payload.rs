@@ -13,6 +13,9 @@
 //!   | events as in format 1
 //! ```
 //!
+//! Formats 3 and 4 are 1 and 2 with one more value in front of those of each event: what joined views have made of it, bytes
+//! as `engine/joined_rows` writes them.
+//!
 //! A payload does not say how many events it has: the log's entry does. It counts dead letters, too, behind the events:
 //! their offsets are those of no event. Columns that a stream gets later are NULL in events of before.
 
@@ -20,14 +23,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
-use crate::engine::DeadLetter;
+use crate::engine::{DeadLetter, ROWS};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Reader, Value, array_of, put_values, values_of};
 
 const PUSHED: u8 = 1;
 const READ: u8 = 2;
+const PUSHED_WITH_ROWS: u8 = 3;
+const READ_WITH_ROWS: u8 = 4;
 
 /// By partition, the offset behind the last message that was taken in.
 pub type Positions = BTreeMap<i32, i64>;
@@ -37,12 +42,14 @@ pub type Positions = BTreeMap<i32, i64>;
 pub struct Payload {
     pub bytes: Vec<u8>,
     pub events: u32,
+    /// of events that were added
+    has_rows: Option<bool>,
 }
 
 impl Payload {
     /// For events that were read up to these positions; the letters are all there will be.
     pub fn of_read(positions: &Positions, letters: &[DeadLetter]) -> Result<Payload> {
-        let mut payload = Payload { bytes: vec![READ], events: 0 };
+        let mut payload = Payload { bytes: vec![READ], ..Payload::default() };
         let flat = positions.iter().flat_map(|(partition, next)| [i64::from(*partition), *next]);
         put_values(&mut payload.bytes, &flat.map(|number| Some(Value::Int(number))).collect::<Vec<_>>());
         let integer = |number: u64| i64::try_from(number).map(Value::Int).map_err(|_| too_many());
@@ -62,12 +69,23 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Adds the rows of a batch, which has the stream's columns.
+    /// Adds the rows of a batch, which has the stream's columns and behind them, in all batches of a payload or in none,
+    /// what joined views have made.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let rows = batch.schema_ref().index_of(ROWS).ok();
         if self.bytes.is_empty() {
             self.bytes.push(PUSHED);
         }
-        let columns = batch.columns().iter().map(|column| values_of(column.as_ref())).collect::<Result<Vec<_>>>()?;
+        let has_rows = *self.has_rows.get_or_insert(rows.is_some());
+        assert!(has_rows == rows.is_some(), "the events of an entry are taken in by one catalog");
+        if has_rows {
+            self.bytes[0] =
+                if matches!(self.bytes[0], PUSHED | PUSHED_WITH_ROWS) { PUSHED_WITH_ROWS } else { READ_WITH_ROWS };
+        }
+        // what was made comes first: streams get columns at their end
+        let others = (0..batch.num_columns()).filter(|place| Some(*place) != rows);
+        let columns = rows.into_iter().chain(others).map(|place| values_of(batch.column(place).as_ref()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
         let mut row = Vec::with_capacity(columns.len());
         for number in 0..batch.num_rows() {
             row.clear();
@@ -97,15 +115,17 @@ pub struct ReadPart {
 
 /// Of an entry whose events were pushed: none.
 pub fn read_part(payload: &[u8], events: u32) -> Result<Option<ReadPart>> {
-    read_header(&mut Reader::new(payload), events)
+    Ok(read_header(&mut Reader::new(payload), events)?.0)
 }
 
-fn read_header(reader: &mut Reader<'_>, events: u32) -> Result<Option<ReadPart>> {
+/// The part, and whether events have rows of joined views in front.
+fn read_header(reader: &mut Reader<'_>, events: u32) -> Result<(Option<ReadPart>, bool)> {
     match reader.u8()? {
-        PUSHED => Ok(None),
-        READ => {
+        format @ (PUSHED | PUSHED_WITH_ROWS) => Ok((None, format == PUSHED_WITH_ROWS)),
+        format @ (READ | READ_WITH_ROWS) => {
             let positions = read_positions(reader)?;
-            Ok(Some(ReadPart { letters: read_letters(reader, events)?, positions }))
+            let part = ReadPart { letters: read_letters(reader, events)?, positions };
+            Ok((Some(part), format == READ_WITH_ROWS))
         }
         _ => Err(Error::new(Kind::DataCorrupted, "an entry of an ingest log has an unknown format")
             .with_hint("use a newer server")),
@@ -164,26 +184,28 @@ fn damaged(what: &str) -> Error {
 
 /// Entries on their way into one batch.
 pub struct Events {
-    /// the stream's columns, and the offset
+    /// the stream's columns, the offset, and what joined views have made
     schema: SchemaRef,
     columns: Vec<Vec<Option<Value>>>,
     offsets: Vec<i64>,
+    rows: Vec<Option<Value>>,
 }
 
 impl Events {
     pub fn new(schema: SchemaRef) -> Events {
-        let columns = vec![Vec::new(); schema.fields().len() - 1];
-        Events { schema, columns, offsets: Vec::new() }
+        let columns = vec![Vec::new(); schema.fields().len() - 2];
+        Events { schema, columns, offsets: Vec::new(), rows: Vec::new() }
     }
 
     /// Adds the events of an entry; gives what it has beside them.
     pub fn add(&mut self, payload: &[u8], first_offset: u64, events: u32) -> Result<Option<ReadPart>> {
         let mut reader = Reader::new(payload);
-        let read = read_header(&mut reader, events)?;
+        let (read, has_rows) = read_header(&mut reader, events)?;
         let letters = read.as_ref().map_or(0, |read| read.letters.len());
         let events = events - u32::try_from(letters).map_err(|_| too_many())?;
         for _ in 0..events {
             let mut row = reader.values()?.into_iter();
+            self.rows.push(if has_rows { row.next().flatten() } else { None });
             self.columns.iter_mut().for_each(|column| column.push(row.next().flatten()));
         }
         if !reader.is_empty() {
@@ -200,6 +222,7 @@ impl Events {
             .map(|(values, field)| array_of(field.data_type(), values.iter().map(Option::as_ref)))
             .collect::<Result<_>>()?;
         arrays.push(Arc::new(Int64Array::from(self.offsets)));
+        arrays.push(array_of(&DataType::Binary, self.rows.iter().map(Option::as_ref))?);
         RecordBatch::try_new(self.schema, arrays)
             .map_err(|error| Error::internal("events do not fit their stream").with_source(error))
     }
@@ -207,9 +230,10 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use arrow::datatypes::{Field, Schema, TimeUnit};
 
     use super::*;
+    use crate::engine::rows_field;
 
     fn schema() -> SchemaRef {
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -218,16 +242,18 @@ mod tests {
             Field::new("ts", time, true),
             Field::new("v", DataType::Float64, true),
             Field::new("_offset", DataType::Int64, false),
+            rows_field(),
         ]))
     }
 
-    fn events() -> RecordBatch {
+    fn events(made: [Option<&[u8]>; 3]) -> RecordBatch {
         let text = |text: &str| Some(Value::Text(text.into()));
         let columns = [
             vec![text("a"), None, text("häh")],
             vec![Some(Value::Int(1)), Some(Value::Int(-1)), Some(Value::Int(1_704_067_200_000_000))],
             vec![Some(Value::Float(0.5)), Some(Value::Float(f64::NAN)), None],
             vec![Some(Value::Int(7)), Some(Value::Int(8)), Some(Value::Int(9))],
+            made.map(|made| made.map(|made| Value::Bytes(made.into()))).to_vec(),
         ];
         let schema = schema();
         let arrays = columns
@@ -237,8 +263,14 @@ mod tests {
         RecordBatch::try_new(Arc::clone(&schema), arrays.collect()).expect("a batch")
     }
 
+    /// What no joined view has made.
+    const NONE: [Option<&[u8]>; 3] = [None; 3];
+    const MADE: [Option<&[u8]>; 3] = [Some(&[1, 2, 3]), Some(&[]), Some(&[0])];
+
     /// Written by the first release with streams; never to be changed.
     const GOLDEN: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-1.bin");
+    /// Written by the first release with joined views; never to be changed.
+    const GOLDEN_WITH_ROWS: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-3.bin");
 
     fn decode(bytes: &[u8], count: u32) -> Result<(RecordBatch, Option<ReadPart>)> {
         let mut events = Events::new(schema());
@@ -247,16 +279,18 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_those_of_format_1_and_come_back() {
-        let mut payload = Payload::default();
-        payload.add(&events().project(&[0, 1, 2]).expect("projects")).expect("encodes");
-        assert_eq!((payload.bytes.as_slice(), payload.events), (GOLDEN, 3));
-        let (read, part) = decode(GOLDEN, 3).expect("reads");
-        assert_eq!((format!("{read:?}"), part.is_none()), (format!("{:?}", events()), true));
-        for end in 0..GOLDEN.len() {
-            assert_eq!(decode(&GOLDEN[..end], 3).expect_err("cut").kind(), Kind::DataCorrupted);
+    fn bytes_are_those_of_formats_1_and_3_and_come_back() {
+        for (golden, columns, made) in [(GOLDEN, vec![0, 1, 2], NONE), (GOLDEN_WITH_ROWS, vec![0, 1, 2, 4], MADE)] {
+            let mut payload = Payload::default();
+            payload.add(&events(made).project(&columns).expect("projects")).expect("encodes");
+            assert_eq!((payload.bytes.as_slice(), payload.events), (golden, 3));
+            let (read, part) = decode(golden, 3).expect("reads");
+            assert_eq!((format!("{read:?}"), part.is_none()), (format!("{:?}", events(made)), true));
+            for end in 0..golden.len() {
+                assert_eq!(decode(&golden[..end], 3).expect_err("cut").kind(), Kind::DataCorrupted);
+            }
+            assert!(decode(golden, 2).is_err());
         }
-        assert!(decode(GOLDEN, 2).is_err());
     }
 
     fn letter() -> DeadLetter {
@@ -266,23 +300,29 @@ mod tests {
 
     /// Written by the first release that read topics; never to be changed.
     const GOLDEN_READ: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-2.bin");
+    /// Written by the first release with joined views; never to be changed.
+    const GOLDEN_READ_WITH_ROWS: &[u8] = include_bytes!("../../tests/data/ingest_log/payload-4.bin");
 
     #[test]
-    fn bytes_are_those_of_format_2_and_come_back() {
+    fn bytes_are_those_of_formats_2_and_4_and_come_back() {
         let positions = Positions::from([(0, 17), (1, 5)]);
         let letters = [letter(), DeadLetter { time_us: None, ..letter() }];
-        let mut payload = Payload::of_read(&positions, &letters).expect("encodes");
-        payload.add(&events().project(&[0, 1, 2]).expect("projects")).expect("encodes");
-        assert_eq!((payload.bytes.as_slice(), payload.events), (GOLDEN_READ, 5));
-        let (read, part) = decode(GOLDEN_READ, 5).expect("reads");
-        assert_eq!(format!("{read:?}"), format!("{:?}", events()));
-        let part = part.expect("was read");
-        assert_eq!((part.letters.as_slice(), part.positions), (letters.as_slice(), positions));
-        for end in 0..GOLDEN_READ.len() {
-            assert_eq!(decode(&GOLDEN_READ[..end], 5).expect_err("cut").kind(), Kind::DataCorrupted);
-        }
-        for count in [1, 4, 6] {
-            assert!(decode(GOLDEN_READ, count).is_err(), "{count}");
+        for (golden, columns, made) in
+            [(GOLDEN_READ, vec![0, 1, 2], NONE), (GOLDEN_READ_WITH_ROWS, vec![0, 1, 2, 4], MADE)]
+        {
+            let mut payload = Payload::of_read(&positions, &letters).expect("encodes");
+            payload.add(&events(made).project(&columns).expect("projects")).expect("encodes");
+            assert_eq!((payload.bytes.as_slice(), payload.events), (golden, 5));
+            let (read, part) = decode(golden, 5).expect("reads");
+            assert_eq!(format!("{read:?}"), format!("{:?}", events(made)));
+            let part = part.expect("was read");
+            assert_eq!((part.letters.as_slice(), &part.positions), (letters.as_slice(), &positions));
+            for end in 0..golden.len() {
+                assert_eq!(decode(&golden[..end], 5).expect_err("cut").kind(), Kind::DataCorrupted);
+            }
+            for count in [1, 4, 6] {
+                assert!(decode(golden, count).is_err(), "{count}");
+            }
         }
     }
 

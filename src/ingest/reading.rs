@@ -18,7 +18,7 @@ use granary_catalog::{ObjectId, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::payload::{Payload, Positions, read_part};
-use super::{Ingest, StreamLog, blocking};
+use super::{Appending, Ingest, StreamLog, blocking};
 use crate::engine::{DeadLetter, DeadLetters, Doing, Reading};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{Entry, IngestLog, PAYLOAD_MAX_BYTES};
@@ -141,12 +141,15 @@ impl Ingest {
         (events, letters): (&RecordBatch, &[DeadLetter]),
         positions: Positions,
     ) -> Result<bool> {
+        let of_stream = Arc::clone(&log.log);
+        let appending = Appending::begin(&self.stores, &of_stream).await;
+        let events = self.with_rows(&appending.snapshot, stream, events.clone(), |_| None).await?;
         let mut payload = Payload::of_read(&positions, letters)?;
-        payload.add(events)?;
+        payload.add(&events)?;
         if payload.bytes.len() > PAYLOAD_MAX_BYTES {
             return Ok(false);
         }
-        let appended = self.append_entry(stream, &log.log, payload).await?;
+        let appended = self.append_entry(stream, &appending, payload).await?;
         let end = log.log.log.end();
         log.log.kept_from.store(end - appended, Ordering::Release);
         log.positions = positions;

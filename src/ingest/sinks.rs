@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use granary_catalog::{ObjectId, Sink, Snapshot, Stream};
 
 use super::{Ingest, planner};
-use crate::engine::{SinkState, event_schema, events_between};
+use crate::engine::{BoundView, SinkState, event_rows_between, event_schema, events_between};
 use crate::error::{Error, Result};
 use crate::row::{Key, Value, values_of};
 
@@ -33,6 +33,14 @@ impl Ingest {
     ) -> Result<Vec<KeyValues>> {
         let now_us = self.clock.now_us();
         let planner = planner(&self.stores, snapshot, stream, now_us)?;
+        let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
+        let Some(view) = views.views.iter().find(|known| known.view.id == view.0) else { return Ok(Vec::new()) };
+        if view.view.joins {
+            return match event_rows_between(&planner, &view.view, (start, end)).await? {
+                Some(rows) => distinct_keys(&view.view, &rows.try_collect::<Vec<_>>().await?),
+                None => Ok(Vec::new()),
+            };
+        }
         let Some(events) = events_between(&planner, stream, start, end).await? else { return Ok(Vec::new()) };
         let batches: Vec<RecordBatch> = events.try_collect().await?;
         let failed = |error| Error::internal("events do not join").with_source(error);
@@ -40,24 +48,7 @@ impl Ingest {
         let aligned = batches.iter().map(|batch| RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec()));
         let batches = aligned.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
         let events = concat_batches(&schema, &batches).map_err(failed)?;
-        let views = self.compiled.of(&self.stores, snapshot, stream, now_us).await?;
-        let Some(view) = views.views.iter().find(|known| known.view.id == view.0) else { return Ok(Vec::new()) };
-        let (mut seen, mut keys) = (HashSet::new(), Vec::new());
-        for rows in views.rows(&self.stores, view, &events, now_us).await? {
-            let column = |key: &granary_catalog::Column| {
-                let column = rows.column_by_name(&key.name);
-                values_of(column.ok_or_else(|| Error::internal(format!("rows lack column {}", key.name)))?.as_ref())
-            };
-            let columns = view.view.keys.iter().map(column).collect::<Result<Vec<_>>>()?;
-            for row in 0..rows.num_rows() {
-                let values: KeyValues = columns.iter().map(|values| values[row].clone()).collect();
-                let key = Key::encode(values.iter().map(Option::as_ref));
-                if key.is_some_and(|key| seen.insert(key)) {
-                    keys.push(values);
-                }
-            }
-        }
-        Ok(keys)
+        distinct_keys(&view.view, &views.rows(&self.stores, view, &events, now_us).await?)
     }
 
     /// Where a sink goes on.
@@ -93,6 +84,26 @@ impl Ingest {
     pub fn close_sink(&self, sink: ObjectId) {
         self.stores.tails.close_sink(sink);
     }
+}
+
+/// The keys of rows, each once.
+fn distinct_keys(view: &BoundView, batches: &[RecordBatch]) -> Result<Vec<KeyValues>> {
+    let (mut seen, mut keys) = (HashSet::new(), Vec::new());
+    for rows in batches {
+        let column = |key: &granary_catalog::Column| {
+            let column = rows.column_by_name(&key.name);
+            values_of(column.ok_or_else(|| Error::internal(format!("rows lack column {}", key.name)))?.as_ref())
+        };
+        let columns = view.keys.iter().map(column).collect::<Result<Vec<_>>>()?;
+        for row in 0..rows.num_rows() {
+            let values: KeyValues = columns.iter().map(|values| values[row].clone()).collect();
+            let key = Key::encode(values.iter().map(Option::as_ref));
+            if key.is_some_and(|key| seen.insert(key)) {
+                keys.push(values);
+            }
+        }
+    }
+    Ok(keys)
 }
 
 /// The name under which the online store keeps where a sink is in a stream.

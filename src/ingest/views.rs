@@ -9,7 +9,7 @@ use granary_catalog::{ObjectId, Snapshot, Stream};
 
 use super::online::views_of;
 use super::planner;
-use crate::engine::{BoundView, EventProgram, ReadStores, event_schema, rows_of_events};
+use crate::engine::{BoundView, EventProgram, ReadStores, event_schema, plain_events, rows_as_made, rows_of_events};
 use crate::error::Result;
 use crate::online::SpanPlan;
 
@@ -33,7 +33,7 @@ pub struct StreamViews {
 }
 
 impl StreamViews {
-    /// The rows that a view makes of events.
+    /// The rows that a view makes of events, or has made of them if it joins: then none of those that it came after.
     pub async fn rows(
         &self,
         stores: &ReadStores,
@@ -41,6 +41,10 @@ impl StreamViews {
         events: &RecordBatch,
         now_us: i64,
     ) -> Result<Vec<RecordBatch>> {
+        if view.view.joins {
+            return Ok(vec![rows_as_made(&view.view, events)?.rows]);
+        }
+        let events = &plain_events(events)?;
         match &view.program {
             Some(program) => Ok(vec![program.run(events)?]),
             None => {

@@ -9,7 +9,7 @@ use granary_catalog::{Author, Change, Snapshot, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
-use crate::engine::{Staged, TableWrite, rows_in_order, stream_of_table, table_id};
+use crate::engine::{MadeOfCall, Staged, TableWrite, rows_in_order, stream_of_table, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
@@ -132,8 +132,14 @@ impl Transaction {
         });
         self.changes.extend(changes);
         if !writes.is_empty() {
-            let known = Arc::make_mut(&mut self.writes);
-            writes.into_iter().for_each(|write| add_write(known, write));
+            let (known, waits) = (Arc::make_mut(&mut self.writes), self.block == Block::Explicit);
+            for mut write in writes {
+                if waits {
+                    // other relations may be others at the COMMIT
+                    write.made = MadeOfCall::default();
+                }
+                add_write(known, write);
+            }
         }
         self.texts.push(text);
         Ok(())
@@ -213,6 +219,7 @@ fn add_write(known: &mut Vec<TableWrite>, write: TableWrite) {
         Some(known) => {
             known.batches.extend(write.batches);
             known.held_bytes += write.held_bytes;
+            known.made = MadeOfCall::default();
         }
     }
 }
@@ -243,15 +250,16 @@ fn stored_before(error: Error, stored: &[String]) -> Error {
 }
 
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
-async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, write: TableWrite) -> Result<()> {
+async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: TableWrite) -> Result<()> {
     if let Some(table) = feature_table(snapshot, &write.table) {
         return materialize::append(warehouse, table, write).await;
     }
     if let Some(stream) = stream_of_events(snapshot, &write.table) {
         let schema = schema_of(&stream.columns);
         let _staged = write.staged.clone();
+        let made = std::mem::take(&mut write.made);
         let rows = rows_of(warehouse, write, schema).await?;
-        let stored = warehouse.ingest.append(stream, rows).await?;
+        let stored = warehouse.ingest.append(stream, rows, made).await?;
         if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
             metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
         }

@@ -366,5 +366,6 @@ async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()>
     for table in warehouse.offline.tables_beginning(&view.span_tables())? {
         warehouse.offline.drop_table(&table).await?;
     }
+    warehouse.offline.drop_table(&view.events_table()).await?;
     warehouse.offline.drop_table(&view.offline_table()).await
 }

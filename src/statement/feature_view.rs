@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
-    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, ObjectId, ObjectKind, Stream,
-    Trigger, Window,
+    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, ObjectId, ObjectKind, Trigger,
+    Window,
 };
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureView;
@@ -21,8 +21,12 @@ use super::context::{NewObject, StatementContext, check_options};
 use super::select::{self, PlannedQuery};
 use super::stream::is_same_family;
 use super::types::type_name;
-use crate::engine::{BoundView, Interface, RowsRequest, argument_type, check_time_type, event_rows, rows_plan};
+use crate::engine::{
+    BoundView, EventForm, Interface, RowLayout, RowsRequest, argument_type, check_made_rows, check_time_type,
+    event_form, event_rows, events_between, made_rows, rows_plan,
+};
 use crate::error::{Error, Kind, Result};
+use crate::offline::{self, Layout};
 use crate::row::normalize_type;
 use crate::tile::{FeatureInput, ViewPlan, window_label};
 use aggregate::function;
@@ -81,7 +85,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         Some("none") => Trigger::None,
         _ => Trigger::Scheduled,
     };
-    let view = FeatureView {
+    let mut view = FeatureView {
         header,
         kind: times.kind,
         entities,
@@ -105,8 +109,10 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         compaction: times.compaction,
         cache_us: cache_age(options)?,
         known_at: known_at(&create.options, &query)?,
+        joins: false,
         depends_on: query.depends_on.clone(),
     };
+    view.joins = joins(context, &view).await?;
     let bound = BoundView::of_feature_view(&view)?;
     check_plan(context, &bound).await?;
     if let Some(existing) = context.snapshot().get(view.header.id) {
@@ -132,18 +138,39 @@ fn with_functions(context: &StatementContext, create: &CreateFeatureView, read: 
     Ok(all.into_iter().collect())
 }
 
+/// Whether the rows that the view makes of events are to be stored as they come. A query that can make none may read a
+/// backfill.
+async fn joins(context: &StatementContext, view: &FeatureView) -> Result<bool> {
+    let Some(stream) = context.snapshot().stream_among(&view.depends_on) else { return Ok(false) };
+    match event_form(&context.planner(), &BoundView::of_feature_view(view)?, stream).await {
+        Ok(form) => Ok(form == EventForm::Joined),
+        Err(error) if error.kind() == Kind::FeatureNotSupported && stream.backfill.is_some() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Plans the view's rows as a job would, so that what cannot run is refused now.
 async fn check_plan(context: &StatementContext, view: &BoundView) -> Result<()> {
     let planner = context.planner();
+    if view.joins {
+        check_made_rows(&planner, view).await?;
+        offline::check_columns(&view.row_schema(RowLayout::Events), &Layout::Plain)?;
+    }
     let plan = rows_plan(&planner, view, RowsRequest::Everything).await?;
     planner.state().optimize(&plan)?;
     // events that are there already were not checked against it
-    let has_events = view.depends_on.iter().any(|id| context.warehouse.ingest.has_events(*id));
-    if has_events
-        && view.kind().is_stream()
-        && context.scope.is_live()
-        && let Some(mut rows) = event_rows(&planner, view).await?
-    {
+    let snapshot = context.snapshot();
+    let stream = snapshot.stream_among(&view.depends_on).filter(|_| context.scope.is_live());
+    let Some(stream) = stream.filter(|stream| context.warehouse.ingest.has_events(stream.header.id)) else {
+        return Ok(());
+    };
+    if view.joins {
+        if let Some(mut events) = events_between(&planner, stream, 0, i64::MAX.cast_unsigned()).await? {
+            while let Some(batch) = events.try_next().await? {
+                made_rows(&planner, view, &batch).await?;
+            }
+        }
+    } else if let Some(mut rows) = event_rows(&planner, view).await? {
         while rows.try_next().await?.is_some() {}
     }
     Ok(())
@@ -242,25 +269,28 @@ fn known_at(options: &Options, query: &PlannedQuery) -> Result<Option<String>> {
 }
 
 fn reads_stream(context: &StatementContext, depends_on: &[ObjectId]) -> Result<bool> {
-    let mut streams = 0;
-    for id in depends_on {
-        let Some(object) = context.snapshot().get(*id) else { continue };
+    let read = || depends_on.iter().filter_map(|id| context.snapshot().get(*id));
+    let streams = read().filter(|object| object.kind() == ObjectKind::Stream).count();
+    for object in read() {
         match object.kind() {
-            ObjectKind::Stream => streams += 1,
-            ObjectKind::Source | ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
+            ObjectKind::Source | ObjectKind::Stream | ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
+            // as it is when an event comes
+            ObjectKind::FeatureTable if streams > 0 => {}
             other => {
                 return Err(Error::new(
                     Kind::WrongObjectType,
                     format!("a feature view cannot read the {} \"{}\"", other.as_str(), object.name()),
                 )
-                .with_hint("a feature view reads sources, streams, tables and views"));
+                .with_hint(
+                    "a feature view reads sources, streams, tables and views, one over a stream feature tables, too",
+                ));
             }
         }
     }
     if streams > 1 {
         return Err(Error::not_supported("a feature view over several streams"));
     }
-    Ok(streams == 1 || depends_on.iter().any(|id| context.snapshot().get_as::<Stream>(*id).is_some()))
+    Ok(streams == 1)
 }
 
 /// An option that must be longer than nothing.

@@ -8,8 +8,8 @@ use super::context::StatementContext;
 use crate::engine::{BoundView, table_id, table_reference};
 use crate::error::{Error, Kind, Result};
 
-/// One of them, and its tables in the offline store: the first has its rows and need not exist yet, others have spans
-/// folded from them.
+/// One of them, and its tables in the offline store: the first has its rows and need not exist yet, others those of events
+/// that a joined view has made, and spans folded from rows.
 pub struct Stored {
     pub label: String,
     pub tables: Vec<String>,
@@ -49,7 +49,8 @@ fn stored(context: &StatementContext, object: &Object) -> Result<Option<Stored>>
     let tables = if let Some(view) = object.downcast::<FeatureView>() {
         let view = BoundView::of_feature_view(view)?;
         let spans = context.warehouse.offline.tables_beginning(&view.span_tables())?;
-        std::iter::once(view.offline_table()).chain(spans).collect()
+        let of_events = view.joins.then(|| view.events_table());
+        std::iter::once(view.offline_table()).chain(of_events).chain(spans).collect()
     } else if let Some(table) = object.downcast::<FeatureTable>() {
         vec![BoundView::of_feature_table(table)?.offline_table()]
     } else if let Some(table) = object.downcast::<Table>() {

@@ -19,8 +19,9 @@ use super::execute::Parameters;
 use super::select::{self, PlannedQuery};
 use super::{types, view};
 use crate::engine::{
-    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, declared_columns, events_table,
-    insert_input, is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id, view_of_table,
+    BoundView, LogicalPlan, MadeOfCall, Staged, TableWrite, bind_parameters, cast_batches, declared_columns,
+    events_table, insert_input, is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id,
+    view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;
@@ -327,6 +328,9 @@ pub async fn gather(
     let n_rows = gathered?;
     context.notices.extend(checks.notice());
     checks.keep_counts(context);
+    if let Some(write) = context.writes.last_mut().filter(|write| !is_dry_run && write.staged.is_none()) {
+        write.made = checks.take_made();
+    }
     Ok(n_rows)
 }
 
@@ -357,7 +361,8 @@ async fn hold(
     let id = &target.stored;
     let pending = Arc::clone(&context.pending);
     let before = pending.iter().find(|write| write.table == *id);
-    let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0 };
+    let made = MadeOfCall::default();
+    let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0, made };
     let most_bytes = if target.stream.is_some() { HELD_EVENT_BYTES } else { HELD_BYTES };
     while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= most_bytes {
         let Some(batch) = rows.try_next().await? else {

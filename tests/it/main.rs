@@ -3,6 +3,7 @@
 mod asking;
 mod crash;
 mod item_spans;
+mod joined_crash;
 mod kafka;
 mod laws;
 mod oracle;

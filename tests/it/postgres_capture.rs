@@ -130,6 +130,59 @@ async fn rows_and_their_changes_arrive_with_their_values() {
     process.stop();
 }
 
+/// What reads another relation, too: views from before the events and from after them, and an event that none of them can take.
+#[tokio::test(flavor = "multi_thread")]
+async fn captured_rows_join_other_relations() {
+    let server = Server::start();
+    let table = server.connect().await;
+    run(&table, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint); INSERT INTO t VALUES (1, 10), (2, 20)").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    run(
+        &sql,
+        &format!(
+            "CREATE ENTITY thing (id bigint);
+             CREATE TABLE parts (id bigint, parts bigint);
+             INSERT INTO parts VALUES (1, 2), (2, 5), (3, 0);
+             CREATE STREAM s (_op text, id bigint, n bigint, _commit_time timestamptz)
+               FROM POSTGRES {} TABLE t TIMESTAMP _commit_time;
+             CREATE FEATURE VIEW before ENTITY thing TIMESTAMP ts FEATURES (sum(part) OVER (LIFETIME) AS total)
+               AS SELECT s.id, s._commit_time AS ts, s.n / p.parts AS part FROM s JOIN parts p ON p.id = s.id",
+            server.dsn()
+        ),
+    )
+    .await;
+    let totals =
+        |view: &str| format!("SELECT string_agg(id::text || ' ' || total::text, ', ' ORDER BY id) FROM {view}");
+    until(&sql, &totals("before"), "1 5, 2 4").await;
+    run(&sql, "INSERT INTO parts VALUES (2, 1)").await;
+    run(
+        &sql,
+        "CREATE FEATURE VIEW after ENTITY thing TIMESTAMP ts FEATURES (sum(part) OVER (LIFETIME) AS total)
+           AS SELECT s.id, s._commit_time AS ts, s.n / p.parts AS part FROM s JOIN parts p ON p.id = s.id",
+    )
+    .await;
+    assert_eq!(one(&sql, &totals("after")).await, "1 5, 2 24");
+    run(&table, "INSERT INTO t VALUES (3, 30); UPDATE t SET n = 40 WHERE id = 2").await;
+    until(&sql, &totals("before"), "1 5, 2 52").await;
+    let letters = "SELECT string_agg(left(reason, 5), ', ') FROM granary.dead_letters";
+    assert_eq!(one(&sql, letters).await, "22012");
+    // read on by a server that was killed
+    process.kill();
+    let process = Process::start(folder.path());
+    let sql = process.connect().await;
+    for (view, expected) in [("before", "1 5, 2 52"), ("after", "1 5, 2 72")] {
+        assert_eq!(one(&sql, &totals(view)).await, expected);
+        let of_past = format!("{view} FOR SYSTEM_TIME AS OF now()");
+        assert_eq!(one(&sql, &totals(&of_past)).await, expected);
+        assert!(sql.query(&format!("VERIFY FEATURE VIEW {view}"), &[]).await.expect("verifies").is_empty());
+    }
+    run(&table, "UPDATE t SET n = 2 WHERE id = 1").await;
+    until(&sql, &totals("after"), "1 6, 2 72").await;
+    process.stop();
+}
+
 /// Three kinds of work on three ranges of rows: what comes, what changes, and what goes.
 async fn work(table: &Client, round: i64) {
     let (new, half) = (1_000_000 + round * 50, FIRST_ROWS / 2);

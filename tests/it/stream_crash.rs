@@ -169,7 +169,11 @@ async fn what_is_forgotten_under_kills_is_forgotten_alone() {
          CREATE FEATURE VIEW by_key ENTITY thing TIMESTAMP ts
            FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total) AS SELECT k, ts, n FROM live;
          CREATE FEATURE VIEW by_group ENTITY group_of TIMESTAMP ts
-           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total) AS SELECT g, ts, n FROM live";
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total) AS SELECT g, ts, n FROM live;
+         CREATE TABLE names (k text, name text);
+         CREATE FEATURE VIEW joined ENTITY thing TIMESTAMP ts
+           FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total)
+           AS SELECT l.k, l.ts, l.n, name FROM live l LEFT JOIN names USING (k)";
     process.connect().await.batch_execute(declared).await.expect("declares");
     process.kill();
     let mut others = (0_i64, 0_i64);
@@ -186,23 +190,24 @@ async fn what_is_forgotten_under_kills_is_forgotten_alone() {
             })
             .collect();
         client.batch_execute(&format!("INSERT INTO live VALUES {}", rows.join(", "))).await.expect("inserts");
-        let forgetting = tokio::spawn(async move { client.batch_execute("DELETE FROM by_key WHERE k = 'gone'").await });
+        let forgetting = tokio::spawn(async move { client.batch_execute("DELETE FROM joined WHERE k = 'gone'").await });
         process.kill_after(Duration::from_millis(random.below(longest_ms))).await;
         let was_cut_short = forgetting.await.expect("ends").is_err();
         n_cut_short += i32::from(was_cut_short);
         longest_ms = if was_cut_short { longest_ms * 5 / 4 + 1 } else { (longest_ms / 2).max(1) };
         let process = Process::start(folder.path());
         let client = process.connect().await;
-        client.batch_execute("DELETE FROM by_key WHERE k = 'gone'").await.expect("forgets");
-        for view in ["by_key", "by_group", "by_key FOR SYSTEM_TIME AS OF now()", "by_group FOR SYSTEM_TIME AS OF now()"]
-        {
-            let sums = format!("SELECT sum(events)::bigint, sum(total)::bigint FROM {view}");
-            let row = client.query_one(&sums, &[]).await.expect("reads");
-            assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), others, "{view}, round {round}");
+        client.batch_execute("DELETE FROM joined WHERE k = 'gone'").await.expect("forgets");
+        for view in ["by_key", "by_group", "joined"] {
+            for time in ["", " FOR SYSTEM_TIME AS OF now()"] {
+                let sums = format!("SELECT sum(events)::bigint, sum(total)::bigint FROM {view}{time}");
+                let row = client.query_one(&sums, &[]).await.expect("reads");
+                assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), others, "{view}{time}, round {round}");
+            }
         }
         let left = client.query_one("SELECT count(*) FROM live WHERE k = 'gone'", &[]).await.expect("reads");
         assert_eq!(left.get::<_, i64>(0), 0);
-        for view in ["by_key", "by_group"] {
+        for view in ["by_key", "by_group", "joined"] {
             assert!(client.query(&format!("VERIFY FEATURE VIEW {view}"), &[]).await.expect("verifies").is_empty());
         }
         process.kill();

@@ -51,9 +51,21 @@ async fn every_way_to_read_a_stream_view_says_the_same_after_every_call() {
             None => (Vec::new(), case.events.clone()),
             Some(_) => case.events.iter().cloned().partition(|_| random.chance(50)),
         };
+        // what an event makes is decided by a gate as it comes
+        let is_gated = until.is_none() && random.chance(60);
+        let create = |name: &str| match (create_view_named(name, &case.view), is_gated) {
+            (create, false) => create,
+            (create, true) => {
+                assert!(create.contains("FROM stream"), "{create}");
+                create.replace("FROM stream", "FROM (SELECT s.* FROM stream s JOIN gate ON gate.closed = 0) stream")
+            }
+        };
+        let mut is_open = true;
         let mut world = World::at(now).await;
         declare_sources_until(&mut world, &mirror, until).await;
-        world.run(&create_view_named("v", &case.view)).await;
+        world.run("CREATE TABLE turns (n bigint)").await;
+        world.run("CREATE VIEW gate AS SELECT count(*) % 2 AS closed FROM turns").await;
+        world.run(&create("v")).await;
         if until.is_some() {
             match world.try_run("REFRESH FEATURE VIEW v").await {
                 Ok(_) => {}
@@ -71,7 +83,7 @@ async fn every_way_to_read_a_stream_view_says_the_same_after_every_call() {
             let call;
             (call, rest) = rest.split_at(usize::try_from(random.between(1, 9)).expect("small").min(rest.len()));
             insert_into(&mut world, "stream", call).await;
-            events.extend(call.iter().filter(|event| event.ts >= cut).cloned());
+            events.extend(call.iter().filter(|event| event.ts >= cut && is_open).cloned());
             n_rows += call.iter().filter(|event| event.ts >= cut).count();
             match random.below(8) {
                 0 | 1 => world.warehouse.ingest.flush().await,
@@ -79,6 +91,10 @@ async fn every_way_to_read_a_stream_view_says_the_same_after_every_call() {
                 3 => world = world.again().await,
                 4 if until.is_some() => drop(world.run("REFRESH FEATURE VIEW v OVERWRITE").await),
                 5 => granary::materialize::expire(&world.warehouse).await,
+                6 if is_gated => {
+                    world.run("INSERT INTO turns VALUES (1)").await;
+                    is_open = !is_open;
+                }
                 _ => {}
             }
             step += 1;
@@ -88,12 +104,16 @@ async fn every_way_to_read_a_stream_view_says_the_same_after_every_call() {
             assert_eq!(count, [[Some(Value::Int(i64::try_from(n_rows).expect("few")))]], "{what}");
         }
         // one that is made when all events are there already
-        world.run(&create_view_named("w", &case.view)).await;
+        world.run(&create("w")).await;
         if until.is_some() {
             world.run("REFRESH FEATURE VIEW w").await;
         }
         let what = format!("seed {seed}, made last, until {until:?}");
-        check(&mut world, &what, "w", &case.view, &events, now).await;
+        let of_last = match is_gated {
+            true => case.events.iter().filter(|_| is_open).cloned().collect(),
+            false => events,
+        };
+        check(&mut world, &what, "w", &case.view, &of_last, now).await;
         let differences = world.run("VERIFY FEATURE VIEW v").await;
         assert_eq!(differences, Vec::<Row>::new(), "seed {seed}\n{}", create_view_named("v", &case.view));
         n_cases += 1;

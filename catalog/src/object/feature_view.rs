@@ -54,6 +54,9 @@ pub struct FeatureView {
     /// The column that tells when a row became known, for bitemporal joins.
     #[serde(default)]
     pub known_at: Option<String>,
+    /// What the query makes of an event hangs on other relations, too: its rows are stored as the event comes.
+    #[serde(default)]
+    pub joins: bool,
     pub depends_on: Vec<ObjectId>,
 }
 

@@ -64,6 +64,7 @@ fn referring() -> Vec<Object> {
         compaction: false,
         cache_us: None,
         known_at: None,
+        joins: false,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };

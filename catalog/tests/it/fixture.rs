@@ -119,6 +119,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         compaction: false,
         cache_us: None,
         known_at: None,
+        joins: false,
         depends_on: vec![SOURCE],
     }
 }

@@ -40,7 +40,9 @@ impl Names {
             let name = object.name().to_owned();
             match object.as_ref() {
                 Object::FeatureView(view) => {
-                    names.stored.insert(BoundView::of_feature_view(view)?.offline_table(), name);
+                    let view = BoundView::of_feature_view(view)?;
+                    names.stored.insert(view.events_table(), name.clone());
+                    names.stored.insert(view.offline_table(), name);
                 }
                 Object::Source(source) => {
                     let SourceDefinition::Files { paths, .. } = &source.definition else { continue };

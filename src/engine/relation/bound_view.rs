@@ -36,6 +36,14 @@ pub const KNOWN_AT: &str = "_known_at";
 /// The start of a tile.
 pub const TILE: &str = "_tile_start";
 
+/// Ends the name of the offline table of a joined view's rows of events.
+const JOINED: &str = "-events";
+
+/// Whether a name in the offline store is one that [`BoundView::events_table`] gives.
+pub fn is_of_joined_view(table: &str) -> bool {
+    table.starts_with("view-") && table.ends_with(JOINED)
+}
+
 /// One column that the rows of a view carry beside keys and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
@@ -91,6 +99,8 @@ pub struct BoundView {
     pub known_at: Option<String>,
     pub buckets: u32,
     pub depends_on: Vec<ObjectId>,
+    /// of a stream view: whether its rows of events are stored as they come, since other relations decide them, too
+    pub joins: bool,
     /// of a stream view
     pub leading_edge: LeadingEdge,
 }
@@ -141,6 +151,7 @@ impl BoundView {
             known_at: view.known_at.clone(),
             buckets: view.buckets,
             depends_on: view.depends_on.clone(),
+            joins: view.joins,
             leading_edge: view.leading_edge,
         })
     }
@@ -181,6 +192,7 @@ impl BoundView {
             known_at: None,
             buckets: table.buckets,
             depends_on: Vec::new(),
+            joins: false,
             leading_edge: LeadingEdge::WallClock,
         })
     }
@@ -295,6 +307,11 @@ impl BoundView {
             has_tiles: self.stored_layout() == RowLayout::Tiles,
             widths_us,
         })
+    }
+
+    /// The name of the offline table of the rows of events, if the view joins.
+    pub fn events_table(&self) -> String {
+        format!("{}{JOINED}", self.offline_table())
     }
 
     /// The name of the offline table of the spans of one width. All begin with [`BoundView::span_tables`].

@@ -29,6 +29,9 @@ use crate::error::{Error, Result};
 /// The place of an event in its stream, beside its columns.
 pub const OFFSET: &str = "_offset";
 
+/// The rows that views have made of an event as it came, in what the log and the tail have of it.
+pub const ROWS: &str = "_offset rows";
+
 const EVENTS: &str = "stream-";
 
 /// The name of a stream's events in the offline store, and of the application that writes them.
@@ -49,6 +52,27 @@ pub fn event_schema(stream: &Stream) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// [`event_schema`] and [`ROWS`].
+pub fn taken_schema(stream: &Stream) -> SchemaRef {
+    let mut fields = event_schema(stream).fields().to_vec();
+    fields.push(Arc::new(rows_field()));
+    Arc::new(Schema::new(fields))
+}
+
+/// Bytes as `joined_rows` writes them; NULL if no view has made any.
+pub fn rows_field() -> Field {
+    Field::new(ROWS, DataType::Binary, true)
+}
+
+/// Events without [`ROWS`].
+pub fn plain_events(events: &RecordBatch) -> Result<RecordBatch> {
+    let mut events = events.clone();
+    if let Ok(place) = events.schema_ref().index_of(ROWS) {
+        events.remove_column(place);
+    }
+    Ok(events)
+}
+
 /// Which rows the relation of a stream has.
 #[derive(Clone, Default)]
 pub enum StreamRows {
@@ -63,7 +87,8 @@ pub enum StreamRows {
     Given(ObjectId, RecordBatch),
 }
 
-/// Events that were taken in and may not be in the offline store yet, ascending by offset.
+/// Events that were taken in and may not be in the offline store yet, ascending by offset; in the columns of
+/// [`taken_schema`].
 #[derive(Debug, Clone, Default)]
 pub struct Tail {
     pub batches: Vec<RecordBatch>,
@@ -151,7 +176,7 @@ impl EventTails {
 }
 
 /// The events of a batch, which are ascending by offset, from one on.
-fn from_offset(batch: &RecordBatch, offset: u64) -> Result<RecordBatch> {
+pub fn from_offset(batch: &RecordBatch, offset: u64) -> Result<RecordBatch> {
     let offsets = batch
         .column_by_name(OFFSET)
         .and_then(|offsets| offsets.as_primitive_opt::<Int64Type>())
@@ -170,8 +195,7 @@ pub async fn events_of(planner: &QueryPlanner, stream: &Stream) -> Result<Option
     if let StreamRows::Given(given, batch) = &planner.stream_rows
         && *given == id
     {
-        let tail = vec![batch.clone()];
-        return Ok(Some(Arc::new(EventTable { schema: event_schema(stream), stored: None, tail })));
+        return Ok(Some(Arc::new(EventTable::of_events(id, event_schema(stream), None, vec![batch.clone()])?)));
     }
     let seen = || planner.seen_events.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = seen().get(&id.0) {
@@ -192,16 +216,51 @@ async fn look(planner: &QueryPlanner, stream: &Stream) -> Result<Option<Arc<Even
     if tail.end == 0 && end == 0 {
         return Ok(None);
     }
+    let tail_end = tail.end;
     let tail = tail.batches.iter().map(|batch| from_offset(batch, end)).collect::<Result<Vec<_>>>()?;
     let stored = stored.map(|(table, _)| version_table(&name, Arc::clone(&schema), table));
-    Ok(Some(Arc::new(EventTable { schema, stored, tail })))
+    let table = EventTable::of_events(id, schema, stored, tail)?;
+    Ok(Some(Arc::new(EventTable { flushed: end, end: tail_end.max(end), ..table })))
 }
 
-/// A stream's events with their offsets.
+/// A stream's events with their offsets, or rows that were made of them: those that are stored, then the tail's.
 pub struct EventTable {
+    stream: ObjectId,
     schema: SchemaRef,
     stored: Option<Arc<dyn TableProvider>>,
     tail: Vec<RecordBatch>,
+    /// the tail with [`ROWS`]
+    pub taken: Vec<RecordBatch>,
+    /// up to which offset events are stored
+    pub flushed: u64,
+    /// the offset behind the last event
+    pub end: u64,
+}
+
+impl EventTable {
+    fn of_events(
+        stream: ObjectId,
+        schema: SchemaRef,
+        stored: Option<Arc<dyn TableProvider>>,
+        taken: Vec<RecordBatch>,
+    ) -> Result<EventTable> {
+        let tail = taken.iter().map(plain_events).collect::<Result<_>>()?;
+        Ok(EventTable { stream, schema, stored, tail, taken, flushed: 0, end: 0 })
+    }
+
+    /// Rows in the columns of `schema`.
+    pub fn of_rows(
+        stream: ObjectId,
+        schema: SchemaRef,
+        stored: Option<Arc<dyn TableProvider>>,
+        tail: Vec<RecordBatch>,
+    ) -> EventTable {
+        EventTable { stream, schema, stored, tail, taken: Vec::new(), flushed: 0, end: 0 }
+    }
+
+    pub fn stream(&self) -> ObjectId {
+        self.stream
+    }
 }
 
 impl fmt::Debug for EventTable {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 
+use crate::engine::joined_rows::MadeOfCall;
 use crate::offline::OfflineStore;
 
 /// Rows that a transaction will append to one stored table: the staged ones come first.
@@ -16,6 +17,8 @@ pub struct TableWrite {
     pub batches: Vec<RecordBatch>,
     /// what `batches` take
     pub held_bytes: usize,
+    /// of events that are appended at once: what joined views have made of them when they were checked
+    pub made: MadeOfCall,
 }
 
 /// A table of the offline store that no catalog names. It goes with its last owner, unless it is kept; one that a crash

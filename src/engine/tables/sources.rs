@@ -83,11 +83,14 @@ fn with_null_text(
 
 /// A stream's rows: those of its mirror before the cut-over, in the stream's columns, once each; then its events.
 pub async fn stream_table(planner: &QueryPlanner, stream: &Stream) -> Result<Arc<dyn TableProvider>> {
-    let events = match planner.stream_rows {
-        StreamRows::Mirror => None,
-        StreamRows::All | StreamRows::Events | StreamRows::Given(..) => events_of(planner, stream).await?,
+    let (has_events, is_whole) = match planner.stream_rows {
+        StreamRows::Mirror => (false, true),
+        StreamRows::All => (true, true),
+        StreamRows::Events => (true, false),
+        // another stream is looked up as any relation is
+        StreamRows::Given(given, _) => (true, given != stream.header.id),
     };
-    let is_whole = matches!(planner.stream_rows, StreamRows::All | StreamRows::Mirror);
+    let events = if has_events { events_of(planner, stream).await? } else { None };
     let events = match events {
         Some(events) => Some(counted_events(planner, stream, events, !is_whole)?),
         None if is_whole => None,

@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use granary_catalog::Snapshot;
 
 use super::Target;
+use crate::engine::MadeOfCall;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Ingest, Refused, ViewCount};
 use crate::metrics;
@@ -109,6 +110,8 @@ pub struct Checks {
     left_out: Option<Arc<LeftOut>>,
     /// by view
     counts: Mutex<BTreeMap<u64, ViewCount>>,
+    /// of the events that fit, in their order
+    made: Mutex<MadeOfCall>,
 }
 
 impl Checks {
@@ -119,6 +122,7 @@ impl Checks {
             snapshot: Arc::clone(context.snapshot()),
             left_out,
             counts: Mutex::default(),
+            made: Mutex::default(),
         }
     }
 
@@ -151,6 +155,11 @@ impl Checks {
     pub fn keep_counts(&self, context: &mut StatementContext) {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         context.view_counts.extend(counts.into_values());
+    }
+
+    /// What joined views have made of the events that fit.
+    pub fn take_made(&self) -> MadeOfCall {
+        std::mem::take(&mut self.made.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn fitting(&self, CallRows { rows, numbers }: CallRows) -> Result<RecordBatch> {
@@ -214,9 +223,10 @@ impl Checks {
         check_keys(target, rows)?;
         let rows = fit_lengths(target, rows.clone())?;
         if let Some(stream) = &target.stream {
-            let made = self.ingest.check(&self.snapshot, stream, &rows).await?;
+            let (of_views, made) = self.ingest.check(&self.snapshot, stream, &rows).await?;
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).add(made);
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            for count in made {
+            for count in of_views {
                 let known = counts.entry(count.view.id).or_insert_with(|| ViewCount { rows: 0, ..count.clone() });
                 known.rows += count.rows;
             }

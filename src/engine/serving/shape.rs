@@ -8,6 +8,8 @@ use sqlparser::ast::{
     TableFactor,
 };
 
+use crate::engine::array_text::array_items;
+
 /// `SELECT shown FROM relation WHERE conditions LIMIT limit`.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -204,10 +206,7 @@ impl Conditions {
                     Expr::Nested(inner) => inner.as_ref(),
                     right => right,
                 };
-                match self.term(right)? {
-                    Term::Parameter(number) => (column_of(left, called)?, vec![Term::Items(number)]),
-                    _ => return None,
-                }
+                (column_of(left, called)?, self.items(right)?)
             }
             _ => return None,
         };
@@ -217,6 +216,19 @@ impl Conditions {
         }
         self.conditions.push((column, terms));
         Some(())
+    }
+
+    /// What an array has: a parameter, `ARRAY[…]`, or a text such as `'{1,2}'`, in which NULL is what no key is.
+    fn items(&mut self, expr: &Expr) -> Option<Vec<Term>> {
+        if let Expr::Array(ast::Array { elem, .. }) = expr {
+            return elem.iter().map(|item| self.term(item)).collect();
+        }
+        match self.term(expr)? {
+            Term::Parameter(number) => Some(vec![Term::Items(number)]),
+            // one that is malformed is for a planner, which says so
+            Term::Text(text) => Some(array_items(&text).ok()?.into_iter().flatten().map(Term::Text).collect()),
+            _ => None,
+        }
     }
 
     fn term(&mut self, expr: &Expr) -> Option<Term> {
@@ -289,6 +301,13 @@ mod tests {
         ];
         assert_eq!(some.conditions, conditions);
         assert_eq!(some.limit, Some(7));
+
+        let items = shape("SELECT * FROM v WHERE k = ANY(ARRAY[1, $1]) AND m = ANY ('{a,NULL,\"b c\"}')").unwrap();
+        let conditions = [
+            ("k".to_owned(), vec![Term::Number("1".to_owned()), Term::Parameter(0)]),
+            ("m".to_owned(), vec![Term::Text("a".to_owned()), Term::Text("b c".to_owned())]),
+        ];
+        assert_eq!(items.conditions, conditions);
 
         let cast = shape("SELECT * FROM v WHERE k = $2::bigint AND m = ANY (CAST($1 AS text[]))").unwrap();
         let conditions = [("k".to_owned(), vec![Term::Parameter(1)]), ("m".to_owned(), vec![Term::Items(0)])];

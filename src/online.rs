@@ -414,11 +414,11 @@ impl OnlineReader {
         Ok(Some((ts_us, start + codec::LATEST_VALUES)))
     }
 
-    /// Makes ready for the latest rows of these keys, of which there should be some and not too many.
-    pub fn warm<'a>(&self, view: u64, keys: impl Iterator<Item = &'a Key>) {
+    /// Makes ready for the latest rows of keys of views, of which there should be some and not too many.
+    pub fn warm<'a>(&self, rows: impl Iterator<Item = (u64, &'a Key)>) {
         // all shards share the memory for rows
         if let Some(shard) = self.shards.first() {
-            shard.stored.warm(view, keys);
+            shard.stored.warm(rows);
         }
     }
 

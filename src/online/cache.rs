@@ -24,7 +24,7 @@ const MAX_PARTS: usize = 256;
 /// The rows of all shards, within a bound of memory.
 #[derive(Debug)]
 pub(super) struct RowCache {
-    /// a power of two of them; a row's hash picks one
+    /// a power of two of them; a key's hash picks one
     parts: Box<[Mutex<Ring>]>,
 }
 
@@ -44,34 +44,39 @@ impl RowCache {
     /// Appends the latest row as of the commit `version` of its shard to `out`, if it is kept. `Some(false)`: it is known
     /// that there is none.
     pub(super) fn get(&self, view: u64, key: &Key, version: u64, out: &mut Vec<u8>) -> Option<bool> {
-        let id = row_id(view, key, key.stable_hash());
-        let mut part = self.part(id.hash);
+        let hash = key.stable_hash();
+        let id = row_id(view, key, hash);
+        let mut part = self.part(hash);
         let kept = part.get(&id).filter(|kept| kept.version <= version)?;
         out.extend_from_slice(kept.row.unwrap_or_default());
         Some(kept.row.is_some())
     }
 
-    /// Makes ready for [`RowCache::get`] of these keys: to wait for memory one key after the other is most of what it takes.
-    pub(super) fn warm<'a>(&self, view: u64, keys: impl Iterator<Item = &'a Key>) {
-        let mut hashes: Vec<u64> = keys.map(|key| row_id(view, key, key.stable_hash()).hash).collect();
-        hashes.sort_unstable_by_key(|hash| self.part_of(*hash));
+    /// Makes ready for [`RowCache::get`] of keys of views: to wait for memory one row after the other is most of what it takes.
+    pub(super) fn warm<'a>(&self, rows: impl Iterator<Item = (u64, &'a Key)>) {
+        let hashes = |(view, key): (u64, &'a Key)| {
+            let hash = key.stable_hash();
+            (self.part_of(hash), row_id(view, key, hash).hash)
+        };
+        let mut hashes: Vec<(usize, u64)> = rows.map(hashes).collect();
+        hashes.sort_unstable();
         let mut places = Vec::with_capacity(hashes.len());
-        for hashes in hashes.chunk_by(|a, b| self.part_of(*a) == self.part_of(*b)) {
-            self.part(hashes[0]).warm(hashes.iter().copied(), &mut places);
+        for of_part in hashes.chunk_by(|a, b| a.0 == b.0) {
+            self.numbered(of_part[0].0).warm(of_part.iter().map(|(_, hash)| *hash), &mut places);
         }
     }
 
     /// Keeps the latest row that the commit `version` has written, of which no reader knows yet; `None`: it was removed.
     pub(super) fn put(&self, view: u64, key: &Key, version: u64, row: Option<&[u8]>) {
-        let id = row_id(view, key, key.stable_hash());
-        self.part(id.hash).put(&id, version, row);
+        let hash = key.stable_hash();
+        self.part(hash).put(&row_id(view, key, hash), version, row);
     }
 
     /// Keeps the latest row as of the commit `version`, as it was read; `None`: there is none.
     pub(super) fn put_read(&self, view: u64, key: &Key, version: u64, writes: &LastWrites, row: Option<&[u8]>) {
         let hash = key.stable_hash();
         let id = row_id(view, key, hash);
-        let mut part = self.part(id.hash);
+        let mut part = self.part(hash);
         if writes.last(hash) <= version {
             part.put(&id, version, row);
         }
@@ -81,12 +86,13 @@ impl RowCache {
         (0..self.parts.len()).for_each(|number| self.numbered(number).clear());
     }
 
+    /// Of a key's hash: the rows that a lookup of several views reads of it are together.
     fn part(&self, hash: u64) -> MutexGuard<'_, Ring> {
         self.numbered(self.part_of(hash))
     }
 
     fn part_of(&self, hash: u64) -> usize {
-        // the highest bits, since those below find the row in its part
+        // the highest bits: lower ones pick the shard and the group
         (hash >> 48) as usize & (self.parts.len() - 1)
     }
 

@@ -202,11 +202,9 @@ impl Lookup {
         if self.is_of_one_row() { Key::encode((0..self.view.keys.len()).map(keys)) } else { None }
     }
 
-    /// Makes ready to find some keys.
-    pub fn warm(&self, reader: &OnlineReader, keys: &[Option<Key>]) {
-        if !self.view.is_feature_table() {
-            reader.warm(self.view.id, keys.iter().flatten());
-        }
+    /// The view whose newest rows are looked for first.
+    pub fn view_of_newest_rows(&self) -> Option<u64> {
+        (!self.view.is_feature_table()).then_some(self.view.id)
     }
 
     /// What the store has for a key, also given by its values. Leaves the row's bytes in `read`.

@@ -224,8 +224,10 @@ impl Vector {
         let mut found = FoundRows::default();
         for asked in asked.chunks(ROWS_AT_ONCE) {
             let keys: Vec<Vec<Option<Key>>> = self.reads.iter().map(|read| read.keys_of(asked)).collect();
-            if let Some(reader) = reader.as_ref().filter(|_| asked.len() > 1) {
-                self.reads.iter().zip(&keys).for_each(|(read, keys)| read.lookup.warm(reader, keys));
+            if let Some(reader) = reader.as_ref().filter(|_| asked.len() * self.reads.len() > 1) {
+                let views = self.reads.iter().map(|read| read.lookup.view_of_newest_rows());
+                let of_views = views.zip(&keys).filter_map(|(view, keys)| Some((view?, keys)));
+                reader.warm(of_views.flat_map(|(view, keys)| keys.iter().flatten().map(move |key| (view, key))));
             }
             for (number, row) in asked.iter().enumerate() {
                 found.rows.clear();

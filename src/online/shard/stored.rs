@@ -45,9 +45,9 @@ impl Stored {
         self.rows.is_empty().map_err(|error| storage_error(&self.path, error))
     }
 
-    /// Makes ready for [`Stored::latest`] of these keys, of any shard.
-    pub fn warm<'a>(&self, view: u64, keys: impl Iterator<Item = &'a Key>) {
-        self.cache.warm(view, keys);
+    /// Makes ready for [`Stored::latest`] of keys of views, of any shard.
+    pub fn warm<'a>(&self, rows: impl Iterator<Item = (u64, &'a Key)>) {
+        self.cache.warm(rows);
     }
 
     /// Appends the bytes of the latest row of a key to `out`; whether there is one.

@@ -68,8 +68,8 @@ pub use rows::{
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use tables::events::{
-    EventTails, OFFSET, ROWS, StreamRows, Tail, event_schema, events_table, from_offset, plain_events, rows_field,
-    stream_of_table, taken_schema,
+    EventTails, OFFSET, ROWS, StreamRows, Tail, event_schema, events_table, from_offset, offsets_of, plain_events,
+    rows_field, stream_of_table, taken_schema,
 };
 pub use tables::export::{ExportRequest, export};
 pub use tables::figures::{Doing, StreamFigures};

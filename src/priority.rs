@@ -59,18 +59,15 @@ pub fn let_others_go_first() {
 /// For a thread that uses what all others leave. On Linux whoever wakes up takes its place at once, and need not wait until
 /// its share of time is over, which is some milliseconds.
 pub fn take_what_is_left() {
-    let_others_go_first();
     #[cfg(target_os = "linux")]
     {
         use thread_priority::{
             NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
         };
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+        if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).is_ok() {
+            return;
+        }
     }
-}
-
-/// For a thread that works long and gives way in between: whoever waits for the core goes first.
-pub fn give_way() {
-    std::thread::yield_now();
+    let_others_go_first();
 }

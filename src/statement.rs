@@ -46,8 +46,5 @@ pub use select::plan_labeled;
 pub use sink::sink_options;
 pub use stream::{COMMIT_TIME, LSN, OP, topic_options};
 pub use table::{Call, CallRows, CallStream, Fault, Faults, LeftOut, Target, gather};
-pub use table::{
-    constant_insert, feature_table, few_events, is_stored, plan_insert, schema_of, schema_of_table, stream_of_events,
-    table_of,
-};
+pub use table::{constant_insert, few_events, object_of_rows, plan_insert, schema_of};
 pub use verify::verify_schema;

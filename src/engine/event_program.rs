@@ -19,7 +19,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
-use super::event_rows::{arrivals_of, event_rows_plan, stream_of};
+use super::event_rows::{event_rows_plan, first_arrivals, stream_of};
 use super::functions::user::volatility;
 use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView};
@@ -150,7 +150,7 @@ impl Picked {
         }
         let column = |column: &PickedColumn| match column {
             PickedColumn::OfEvents(column) => Ok(Arc::clone(events.column(*column))),
-            PickedColumn::Arrival => arrivals_of(events),
+            PickedColumn::Arrival => first_arrivals(events),
             PickedColumn::Constant(value) => Ok(value.to_array_of_size(events.num_rows())?),
         };
         self.columns.iter().map(column).collect::<Result<_>>().map(Some)

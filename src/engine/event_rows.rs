@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType};
 use datafusion::datasource::source_as_provider;
@@ -24,7 +24,7 @@ use super::joined_rows::joined_rows_plan;
 use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView};
 use super::rows::{RowsRequest, column, query_in_range, row_columns};
-use super::tables::events::{EventTable, OFFSET, StreamRows, event_schema, events_of};
+use super::tables::events::{EventTable, OFFSET, StreamRows, event_schema, events_of, offsets_of};
 use crate::error::{Error, Kind, Result};
 use crate::online::FIRST_PUSHED;
 
@@ -34,24 +34,21 @@ pub const FIRST_EVENT_ARRIVAL: i64 = FIRST_PUSHED;
 /// Room for the rows that a query may make of one event, out of its lists.
 pub(super) const ARRIVALS_OF_EVENT: i64 = 1 << 16;
 
-/// The arrivals of rows of which each is the first of its event.
-pub fn arrivals_of(events: &RecordBatch) -> Result<ArrayRef> {
-    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt::<Int64Type>());
-    let offsets = offsets.ok_or_else(|| Error::internal("events have no offsets"))?;
-    let arrival = |offset: i64| offset.checked_mul(ARRIVALS_OF_EVENT)?.checked_add(FIRST_EVENT_ARRIVAL);
-    let arrivals = offsets.values().iter().map(|offset| arrival(*offset)).collect::<Option<Vec<i64>>>();
-    let arrivals = arrivals.ok_or_else(|| Error::internal("arrivals have run out"))?;
-    Ok(Arc::new(Int64Array::from(arrivals)))
-}
-
 /// The offset of the event that a row with this arrival is of.
 pub fn offset_of_arrival(arrival: i64) -> i64 {
     (arrival - FIRST_EVENT_ARRIVAL).div_euclid(ARRIVALS_OF_EVENT)
 }
 
 /// The arrival of the first row of an event with this offset.
-pub fn first_arrival_of(offset: i64) -> i64 {
-    FIRST_EVENT_ARRIVAL + offset * ARRIVALS_OF_EVENT
+pub fn first_arrival_of(offset: i64) -> Result<i64> {
+    let arrival = offset.checked_mul(ARRIVALS_OF_EVENT).and_then(|behind| behind.checked_add(FIRST_EVENT_ARRIVAL));
+    arrival.ok_or_else(|| Error::internal("arrivals have run out"))
+}
+
+/// The arrivals of rows of which each is the first of its event.
+pub fn first_arrivals(events: &RecordBatch) -> Result<ArrayRef> {
+    let arrivals = offsets_of(events)?.values().iter().map(|offset| first_arrival_of(*offset));
+    Ok(Arc::new(Int64Array::from(arrivals.collect::<Result<Vec<i64>>>()?)))
 }
 
 /// The place of a row among those of its event.
@@ -315,7 +312,7 @@ pub async fn event_rows_between(
 ) -> Result<Option<SendableRecordBatchStream>> {
     let Some(plan) = event_rows_plan(planner, view).await? else { return Ok(None) };
     let arrival = |offset: u64| match i64::try_from(offset) {
-        Ok(offset) => Ok(lit(first_arrival_of(offset))),
+        Ok(offset) => Ok(lit(first_arrival_of(offset)?)),
         Err(_) => Err(Error::internal("offsets have run out")),
     };
     let within = column(ARRIVAL).gt_eq(arrival(start)?).and(column(ARRIVAL).lt(arrival(end)?));

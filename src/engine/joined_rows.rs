@@ -25,7 +25,9 @@ use super::event_rows::{ARRIVALS_OF_EVENT, first_arrival_of, made_rows_plan, str
 use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView, RowLayout};
 use super::rows::column;
-use super::tables::events::{EventTable, OFFSET, ROWS, StreamRows, event_schema, events_of, from_offset, rows_field};
+use super::tables::events::{
+    EventTable, ROWS, StreamRows, event_schema, events_of, from_offset, offsets_of, rows_field,
+};
 use super::tables::stored::version_table;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Reader, Value, array_of, check_key_lengths, integers_of, put_values, values_of};
@@ -200,8 +202,7 @@ pub struct StoredRowsOfEvents {
 
 /// The rows that a joined view has made of events, which have offsets.
 pub fn rows_as_made(view: &BoundView, events: &RecordBatch) -> Result<StoredRowsOfEvents> {
-    let offsets = events.column_by_name(OFFSET).ok_or_else(|| Error::internal("events have no offsets"))?;
-    let offsets = integers_of(offsets.as_ref())?;
+    let offsets = offsets_of(events)?.values();
     let made = events.column_by_name(ROWS).and_then(|rows| rows.as_binary_opt::<i32>());
     let schema = view.row_schema(RowLayout::Events);
     let arrival = schema.index_of(ARRIVAL).map_err(|_| Error::internal("rows of events without an arrival"))?;
@@ -222,7 +223,7 @@ pub fn rows_as_made(view: &BoundView, events: &RecordBatch) -> Result<StoredRows
             if values.len() + 1 != columns.len() {
                 return Err(damaged());
             }
-            values.insert(arrival, Some(Value::Int(first_arrival_of(*offset) + place)));
+            values.insert(arrival, Some(Value::Int(first_arrival_of(*offset)? + place)));
             columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
         }
     }
@@ -288,7 +289,7 @@ pub async fn joined_rows_plan(
     if known > events.end {
         // what was flushed since the statement has looked at the events
         let end = i64::try_from(events.end).map_err(|_| Error::internal("offsets have run out"))?;
-        rows = rows.filter(column(ARRIVAL).lt(lit(first_arrival_of(end))))?;
+        rows = rows.filter(column(ARRIVAL).lt(lit(first_arrival_of(end)?)))?;
     }
     Ok(Some(rows.build()?))
 }
@@ -305,6 +306,7 @@ mod tests {
     use datafusion::arrow::datatypes::{DataType, Field};
     use granary_catalog::{Column, Feature, FeatureDefinition, FeatureTable, Header, Home, ObjectId, Version};
 
+    use super::super::tables::events::OFFSET;
     use super::*;
 
     /// Keys, a time and an attribute are enough of a view for its rows.
@@ -372,7 +374,8 @@ mod tests {
         let back = rows_as_made(&first, &made).expect("reads");
         assert!(back.lacking.is_empty());
         let arrivals = integers_of(back.rows.column_by_name(ARRIVAL).expect("arrivals").as_ref()).expect("integers");
-        assert_eq!(arrivals, [first_arrival_of(4), first_arrival_of(4) + 1, first_arrival_of(9)]);
+        let first_of = |offset| first_arrival_of(offset).expect("an arrival");
+        assert_eq!(arrivals, [first_of(4), first_of(4) + 1, first_of(9)]);
         let values =
             |name: &str| values_of(back.rows.column_by_name(name).expect("a column").as_ref()).expect("values");
         assert_eq!(values("v"), [Some(Value::Int(-1)), None, Some(Value::Int(3))]);

@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use granary_catalog::{ObjectId, Snapshot, Stream};
 
 use super::{blocking, planner};
-use crate::engine::{OFFSET, ReadStores, event_ids, events_table, mirror_ids};
+use crate::engine::{ReadStores, event_ids, events_table, mirror_ids, offsets_of};
 use crate::error::{Error, Result};
 use crate::online::OnlineStore;
 use crate::row::{Key, Value, canonical_bits, put_values, values_of};
@@ -95,9 +94,7 @@ async fn claim(stores: &ReadStores, stream: &Stream, claims: Vec<(Key, u64)>) ->
 }
 
 fn claims_of_events(stream: &Stream, events: &RecordBatch) -> Result<Vec<(Key, u64)>> {
-    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt::<Int64Type>());
-    let offsets = offsets.ok_or_else(|| Error::internal("events have no offsets"))?;
-    let numbers = offsets.values().iter().map(|offset| offset.cast_unsigned() + 1);
+    let numbers = offsets_of(events)?.values().iter().map(|offset| offset.cast_unsigned() + 1);
     Ok(keys_of(stream, events)?.into_iter().zip(numbers).collect())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Change, Snapshot, Table, Version};
+use granary_catalog::{Author, Change, Object, Snapshot, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
@@ -14,9 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::statement::{
-    after_commit, feature_table, is_stored, schema_of, schema_of_table, stream_of_events, table_of,
-};
+use crate::statement::{after_commit, object_of_rows, schema_of};
 use crate::warehouse::Warehouse;
 
 /// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
@@ -182,7 +180,7 @@ impl Transaction {
         let made: HashSet<String> = changes.iter().filter_map(table_made).collect();
         // A table that the transaction has dropped needs no rows.
         let writes = Arc::unwrap_or_clone(writes).into_iter();
-        let writes = writes.filter(|write| is_stored(&working, &write.table));
+        let writes = writes.filter(|write| object_of_rows(&working, &write.table).is_some());
         let (new, existing): (Vec<_>, Vec<_>) = writes.partition(|write| made.contains(&write.table));
         let mut kept = Vec::new();
         for mut write in new {
@@ -201,7 +199,7 @@ impl Transaction {
         }
         let mut stored = Vec::new();
         for write in existing {
-            let name = name_of(&after, &write.table);
+            let name = object_of_rows(&after, &write.table).map(|object| object.name().to_owned());
             append(warehouse, &after, write).await.map_err(|error| stored_before(error, &stored))?;
             stored.extend(name);
         }
@@ -232,13 +230,6 @@ fn table_made(change: &Change) -> Option<String> {
     }
 }
 
-/// What has the stored table of that name.
-fn name_of(snapshot: &Snapshot, stored: &str) -> Option<String> {
-    let stream = stream_of_events(snapshot, stored).map(|stream| &stream.header);
-    let written = stream.or_else(|| feature_table(snapshot, stored).map(|table| &table.header));
-    written.or_else(|| table_of(snapshot, stored).map(|table| &table.header)).map(|header| header.name.clone())
-}
-
 /// The error of a write, for who has written elsewhere in the same transaction.
 fn stored_before(error: Error, stored: &[String]) -> Error {
     if stored.is_empty() {
@@ -251,23 +242,24 @@ fn stored_before(error: Error, stored: &[String]) -> Error {
 
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
 async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: TableWrite) -> Result<()> {
-    if let Some(table) = feature_table(snapshot, &write.table) {
-        return materialize::append(warehouse, table, write).await;
-    }
-    if let Some(stream) = stream_of_events(snapshot, &write.table) {
-        let schema = schema_of(&stream.columns);
-        let _staged = write.staged.clone();
-        let made = std::mem::take(&mut write.made);
-        let rows = rows_of(warehouse, write, schema).await?;
-        let stored = warehouse.ingest.append(stream, rows, made).await?;
-        if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
-            metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
+    let schema = match object_of_rows(snapshot, &write.table) {
+        Some(Object::FeatureTable(table)) => return materialize::append(warehouse, table, write).await,
+        Some(Object::Stream(stream)) => {
+            let schema = schema_of(&stream.columns);
+            let _staged = write.staged.clone();
+            let made = std::mem::take(&mut write.made);
+            let rows = rows_of(warehouse, write, schema).await?;
+            let stored = warehouse.ingest.append(stream, rows, made).await?;
+            if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
+                metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
+            }
+            return Ok(());
         }
-        return Ok(());
-    }
-    let Some(schema) = schema_of_table(snapshot, &write.table) else {
-        let message = "could not commit: another session dropped a table that this one has written to";
-        return Err(Error::new(Kind::SerializationFailure, message));
+        Some(Object::Table(table)) => schema_of(&table.columns),
+        _ => {
+            let message = "could not commit: another session dropped a table that this one has written to";
+            return Err(Error::new(Kind::SerializationFailure, message));
+        }
     };
     warehouse.offline.create_table(&write.table, Arc::clone(&schema), Layout::Plain).await?;
     let table = write.table.clone();

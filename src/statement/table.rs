@@ -19,9 +19,8 @@ use super::execute::Parameters;
 use super::select::{self, PlannedQuery};
 use super::{types, view};
 use crate::engine::{
-    BoundView, LogicalPlan, MadeOfCall, Staged, TableWrite, bind_parameters, cast_batches, declared_columns,
-    events_table, insert_input, is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id,
-    view_of_table,
+    BoundView, LogicalPlan, MadeOfCall, Staged, TableWrite, bind_parameters, cast_batches, events_table, insert_input,
+    is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id, view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;
@@ -146,37 +145,20 @@ pub fn schema_of(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// The columns of the stored table of that name, if a table of the catalog has it.
-pub fn schema_of_table(snapshot: &Snapshot, stored: &str) -> Option<SchemaRef> {
-    if let Some(stream) = stream_of_events(snapshot, stored) {
-        return Some(schema_of(&stream.columns));
-    }
-    let table = table_of(snapshot, stored).map(|table| schema_of(&table.columns));
-    table.or_else(|| feature_table(snapshot, stored).map(declared_columns))
-}
-
-/// Whether an object of the catalog has the stored rows of that name.
-pub fn is_stored(snapshot: &Snapshot, stored: &str) -> bool {
-    stream_of_events(snapshot, stored).is_some()
-        || table_of(snapshot, stored).is_some()
-        || feature_table(snapshot, stored).is_some()
-}
-
-/// The table whose stored rows have that name.
-pub fn table_of<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a Table> {
-    let storage_id = storage_of_table(stored)?;
-    snapshot.all::<Table>().into_iter().find(|table| table.storage_id == storage_id)
-}
-
-/// The stream whose stored events have that name.
-pub fn stream_of_events<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a Stream> {
-    snapshot.get_as::<Stream>(stream_of_table(stored)?)
-}
-
-/// The feature table whose stored rows have that name.
-pub fn feature_table<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a FeatureTable> {
-    let table = snapshot.get_as::<FeatureTable>(view_of_table(stored)?)?;
-    BoundView::of_feature_table(table).is_ok_and(|view| view.offline_table() == stored).then_some(table)
+/// The table, stream or feature table whose stored rows have that name.
+pub fn object_of_rows<'a>(snapshot: &'a Snapshot, stored: &str) -> Option<&'a Object> {
+    let (table, stream) = (storage_of_table(stored), stream_of_table(stored));
+    let of_table = |storage_id| snapshot.all::<Table>().into_iter().find(|table| table.storage_id == storage_id);
+    let id = table.and_then(of_table).map(|table| table.header.id).or(stream).or_else(|| view_of_table(stored))?;
+    let object = snapshot.get(id)?.as_ref();
+    let has_rows = match object {
+        Object::Table(_) | Object::Stream(_) => true,
+        Object::FeatureTable(table) => {
+            BoundView::of_feature_table(table).is_ok_and(|view| view.offline_table() == stored)
+        }
+        _ => false,
+    };
+    has_rows.then_some(object)
 }
 
 /// What rows are written to.
@@ -395,7 +377,7 @@ fn count(batches: &[RecordBatch]) -> u64 {
 /// A new table can take its rows at once, since nobody can name it. Rows of one that others see wait beside it, and so
 /// do those of a feature table, which have an order of their own.
 fn new_staged(context: &StatementContext, target: &Target) -> Result<Staged> {
-    let is_new = schema_of_table(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
+    let is_new = object_of_rows(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
     let name = if is_new && target.join_keys.is_empty() && target.stream.is_none() {
         target.stored.clone()
     } else {

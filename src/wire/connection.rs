@@ -216,7 +216,8 @@ impl Connection {
         })
     }
 
-    /// Sends at most `most` rows, the first ones early so that the client reads them while others are written, and never holding more than a batch and a full outbox.
+    /// Sends at most `most` rows, the first ones early so that the client reads them while others are written; never holds
+    /// more than a batch and a full outbox.
     pub async fn send_rows(&mut self, rows: &mut RowSource, most: u64, token: &CancellationToken) -> Outcome<Sent> {
         let mut sent = 0;
         let mut high_water = FIRST_BYTES;

@@ -24,6 +24,14 @@ pub struct Process {
 }
 
 impl Process {
+    /// A server with a new folder, and a client of it.
+    pub async fn new_with_client() -> (tempfile::TempDir, Process, Client) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = Process::start(folder.path());
+        let client = process.connect().await;
+        (folder, process, client)
+    }
+
     pub fn start(folder: &Path) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use crate::asking::{one, run, until};
 use crate::crash::Process;
 use crate::random::Random;
+use crate::stream_crash::push;
 
 /// `JOINED_KILLS=100 cargo test --test it joined_crash` is the long test.
 const KILLS: u64 = 12;
@@ -37,21 +38,6 @@ fn late(round: u64) -> String {
            FEATURES (count(*) OVER (LIFETIME) AS events, sum(n) OVER (LIFETIME) AS total, max(r) OVER (LIFETIME) AS r)
            AS SELECT l.k, l.ts, l.n, {round} + w.v - w.v AS r FROM newest_versions w JOIN live l USING (k)"
     )
-}
-
-async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
-    let mut acknowledged = Vec::new();
-    for call in 0.. {
-        let start = first + i64::try_from(acknowledged.len()).expect("few");
-        let numbers: Vec<i64> = (start..start + 1 + call % 4).collect();
-        let rows: Vec<String> =
-            numbers.iter().map(|n| format!("('k{}', now() - INTERVAL '1 minute', {n})", n % KEYS)).collect();
-        if client.batch_execute(&format!("INSERT INTO live VALUES {}", rows.join(", "))).await.is_err() {
-            return (acknowledged, numbers);
-        }
-        acknowledged.extend(numbers);
-    }
-    unreachable!("the numbers do not run out")
 }
 
 /// The price of every thing grows.
@@ -83,7 +69,7 @@ async fn joined_rows_of_events_are_made_once() {
         let versions: Vec<String> = (0..KEYS).map(|k| format!("('k{k}', {round})")).collect();
         client.batch_execute(&format!("INSERT INTO versions VALUES {}", versions.join(", "))).await.expect("inserts");
         let repricing = tokio::spawn(reprice(process.connect().await, i64::try_from(round).expect("few") * 1_000_000));
-        let pushing = tokio::spawn(push(process.connect().await, next));
+        let pushing = tokio::spawn(push(process.connect().await, next, KEYS, 4));
         let replacing = tokio::spawn(async move { client.batch_execute(&late(round)).await });
         process.kill_after(Duration::from_millis(random.below(longest_run_ms))).await;
         let (done, cut_short) = pushing.await.expect("only the server's end ends it");

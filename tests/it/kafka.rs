@@ -39,9 +39,7 @@ async fn json_csv_and_avro_become_events() {
     for topic in ["json", "csv", "avro"] {
         create_topic(&config, topic, 2).await;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (_folder, process, sql) = Process::new_with_client().await;
     let producer = Producer::new(&config);
     let from = format!("FROM KAFKA (brokers '{}', ", broker.address());
     run(
@@ -109,9 +107,7 @@ async fn what_is_no_event_is_a_dead_letter_once() {
     let broker = Broker::start();
     let config = client(&broker.address());
     create_topic(&config, "t", 1).await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     run(
         &sql,
         &format!(
@@ -177,9 +173,7 @@ async fn events_may_be_longer_than_their_messages() {
     let broker = Broker::start();
     let config = client(&broker.address());
     create_topic(&config, "t", 1).await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (_folder, process, sql) = Process::new_with_client().await;
     let create = format!(
         r#"CREATE STREAM s (ts timestamptz, ns bigint[]) FROM KAFKA (brokers '{}', topic 't', paused = true,
              receive.message.max.bytes = 20000000, fetch.message.max.bytes = 8000000, format avro, schema = '
@@ -293,9 +287,7 @@ async fn every_message_counts_once_whenever_the_server_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_may_be_away() {
     let (port, advertised) = (free_port(), free_port());
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (_folder, process, sql) = Process::new_with_client().await;
     // nobody is there yet
     run(
         &sql,
@@ -374,9 +366,7 @@ async fn a_stream_begins_where_it_says_and_goes_on_there() {
     let producer = Producer::new(&config);
     producer.send("t", 0, None, Some(b"old,2024-01-01"));
     producer.flush();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     let create = |name: &str, options: &str| {
         format!(
             "CREATE OR REPLACE STREAM {name} (k text, ts timestamptz) FROM KAFKA (brokers '{}', topic 't', format csv, {options}) TIMESTAMP ts",
@@ -433,9 +423,7 @@ async fn what_is_forgotten_is_not_read_again() {
     };
     ["gone", "stays", "gone"].iter().for_each(|key| send(0, key));
     send(1, "gone");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, mut process, sql) = Process::new_with_client().await;
     let declared = format!(
         "CREATE ENTITY thing (k text);
          CREATE STREAM s (k text, ts timestamptz) FROM KAFKA (brokers '{}', topic 't', format csv) TIMESTAMP ts;
@@ -478,9 +466,7 @@ async fn a_topic_that_has_lost_messages_is_not_read_on_unsaid() {
     };
     create_topic(&config, "t", 1).await;
     send("abc");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (_folder, process, sql) = Process::new_with_client().await;
     run(
         &sql,
         &format!(

@@ -51,9 +51,7 @@ async fn rows_and_their_changes_arrive_with_their_values() {
            (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"#,
     )
     .await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     run(
         &sql,
         &format!(
@@ -115,7 +113,7 @@ async fn rows_and_their_changes_arrive_with_their_values() {
     // what is forgotten is gone from the log, too, which still knows how far it is
     run(&sql, "DELETE FROM v WHERE id = 3").await;
     assert_eq!(one(&sql, "SELECT count(*)::text FROM s").await, "6");
-    process.kill();
+    process.stop();
     let process = Process::start(folder.path());
     let sql = process.connect().await;
     until(&sql, STATE, "reading").await;
@@ -136,9 +134,7 @@ async fn captured_rows_join_other_relations() {
     let server = Server::start();
     let table = server.connect().await;
     run(&table, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint); INSERT INTO t VALUES (1, 10), (2, 20)").await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     run(
         &sql,
         &format!(
@@ -304,9 +300,7 @@ async fn what_cannot_be_captured_says_why() {
          INSERT INTO t VALUES ('a', 1, repeat('x', 10000)), ('left out', 2, '')",
     )
     .await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     let create = |columns: &str, from: &str| {
         format!(
             "CREATE OR REPLACE STREAM s ({columns}, ts timestamptz) FROM POSTGRES {} {from} TIMESTAMP ts",

@@ -71,9 +71,7 @@ async fn changed_values_arrive_and_are_those_of_lookups() {
     let broker = Broker::start();
     let config = client(&broker.address());
     create_topic(&config, "t", 2).await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (folder, process, sql) = Process::new_with_client().await;
     run(&sql, DECLARED).await;
     // before there is a sink
     run(&sql, "INSERT INTO s VALUES ('old', '2024-01-01', 1)").await;
@@ -159,9 +157,7 @@ async fn push(client: Client, first: i64) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_may_be_away() {
     let (port, advertised) = (free_port(), free_port());
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let sql = process.connect().await;
+    let (_folder, process, sql) = Process::new_with_client().await;
     run(&sql, &format!("{DECLARED}; {}", sink(&format!("127.0.0.1:{advertised}")))).await;
     run(&sql, "INSERT INTO s VALUES ('a', '2024-01-01', 1)").await;
     let state = "SELECT state FROM granary.sinks";

@@ -18,14 +18,15 @@ const KEYS: i64 = 5;
 const LONGEST_RUN_MS: u64 = 400;
 const MOST_PATIENT_RUN_MS: u64 = 10_000;
 
-/// Pushes event after event, some in calls of several; gives those that were acknowledged, and those that may be there.
-async fn push(client: Client, first: i64) -> (Vec<i64>, Vec<i64>) {
+/// Pushes event after event of so many keys, in calls of one up to `most`; gives those that were acknowledged, and those
+/// that may be there.
+pub async fn push(client: Client, first: i64, keys: i64, most: i64) -> (Vec<i64>, Vec<i64>) {
     let mut acknowledged = Vec::new();
     for call in 0.. {
         let start = first + i64::try_from(acknowledged.len()).expect("few");
-        let numbers: Vec<i64> = (start..start + 1 + call % 3).collect();
+        let numbers: Vec<i64> = (start..start + 1 + call % most).collect();
         let rows: Vec<String> =
-            numbers.iter().map(|n| format!("('k{}', now() - INTERVAL '1 minute', {n})", n % KEYS)).collect();
+            numbers.iter().map(|n| format!("('k{}', now() - INTERVAL '1 minute', {n})", n % keys)).collect();
         if client.batch_execute(&format!("INSERT INTO live VALUES {}", rows.join(", "))).await.is_err() {
             return (acknowledged, numbers);
         }
@@ -63,7 +64,7 @@ async fn kill_again_and_again(kills: u64) {
     for _ in 0..kills {
         let process = Process::start(folder.path());
         check(&process.connect().await, &acknowledged, &possible).await;
-        let pushing = tokio::spawn(push(process.connect().await, next));
+        let pushing = tokio::spawn(push(process.connect().await, next, KEYS, 3));
         let run = Duration::from_millis(random.below(longest_run_ms));
         process.kill_after(run).await;
         let (done, cut_short) = pushing.await.expect("only the server's end ends it");
@@ -119,9 +120,7 @@ async fn check(client: &Client, acknowledged: &BTreeSet<i64>, possible: &BTreeSe
 /// well again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_offline_store_loses_nothing() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let process = Process::start(folder.path());
-    let client = process.connect().await;
+    let (folder, process, client) = Process::new_with_client().await;
     let declared = "CREATE ENTITY thing (k text);
          CREATE STREAM live (k text, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
          CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts FEATURES (count(*) OVER (LIFETIME) AS events) AS SELECT k, ts FROM live;

@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::datasource::{TableProvider, TableType};
@@ -175,12 +175,15 @@ impl EventTails {
     }
 }
 
+/// Of events, in their order.
+pub fn offsets_of(events: &RecordBatch) -> Result<&Int64Array> {
+    let offsets = events.column_by_name(OFFSET).and_then(|offsets| offsets.as_primitive_opt());
+    offsets.ok_or_else(|| Error::internal("events have no offsets"))
+}
+
 /// The events of a batch, which are ascending by offset, from one on.
 pub fn from_offset(batch: &RecordBatch, offset: u64) -> Result<RecordBatch> {
-    let offsets = batch
-        .column_by_name(OFFSET)
-        .and_then(|offsets| offsets.as_primitive_opt::<Int64Type>())
-        .ok_or_else(|| Error::internal("events have no offsets"))?;
+    let offsets = offsets_of(batch)?;
     let first = offsets.values().partition_point(|known| known.cast_unsigned() < offset);
     Ok(batch.slice(first, offsets.len() - first))
 }

@@ -14,7 +14,6 @@ use super::tables::{KeyedItem, Tables};
 use crate::error::Result;
 use crate::online::Item;
 use crate::online::spans::SpanPlan;
-use crate::priority::give_way;
 use crate::row::Key;
 
 /// A layer with so many items, or bytes in them, or items of one key, is to be settled at once.
@@ -128,7 +127,8 @@ impl Layer {
             items.sort_by(|a, b| a.0.cmp(&b.0));
             for of_key in items.chunk_by(|a, b| a.1.key == b.1.key) {
                 tables.put_items(*view, of_key, spans.as_ref())?;
-                give_way();
+                // between keys, who waits for the core goes first
+                std::thread::yield_now();
             }
         }
         Ok(())

@@ -1,0 +1,1 @@
+//! PostgreSQL's types, operators and functions, and queries over rows in memory.

@@ -6,6 +6,7 @@
 mod activity;
 mod arithmetic;
 mod array_text;
+mod catalog_query;
 mod context;
 mod error;
 mod event_program;
@@ -35,6 +36,7 @@ mod written;
 mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
+pub use catalog_query::{CatalogQuery, PRINTED, SettingChange, printed_value, sent_value};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;

@@ -86,6 +86,8 @@ pub enum Kind {
     AdminShutdown,
     IoError,
     UndefinedFile,
+    // one of PostgreSQL's that is nothing else here
+    Postgres(&'static str),
     // XX
     DataCorrupted,
     Internal,
@@ -95,6 +97,7 @@ impl Kind {
     /// The five-character SQLSTATE, as PostgreSQL 15 gives it (Appendix A of its manual).
     pub const fn sqlstate(self) -> &'static str {
         match self {
+            Kind::Postgres(sqlstate) => sqlstate,
             Kind::SuccessfulCompletion => "00000",
             Kind::FeatureNotSupported => "0A000",
             Kind::ProtocolViolation => "08P01",

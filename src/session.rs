@@ -44,8 +44,46 @@ pub type Parameter = (DataType, Option<Value>);
 #[derive(Debug, Clone)]
 pub struct Description {
     pub parameters: Vec<DataType>,
+    /// the types of PostgreSQL that they are of, where the Arrow types do not say it
+    pub parameter_oids: Vec<u32>,
     /// None: it returns no rows
     pub columns: Option<SchemaRef>,
+}
+
+impl Description {
+    fn of(parameters: Vec<DataType>, columns: Option<SchemaRef>) -> Description {
+        Description { parameters, parameter_oids: Vec::new(), columns }
+    }
+}
+
+/// What a client has said of the types of parameters.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredTypes {
+    /// 0 where it has said nothing
+    pub oids: Vec<u32>,
+    /// those that queries can be planned with
+    pub types: Vec<Option<DataType>>,
+}
+
+impl DeclaredTypes {
+    pub const fn none() -> &'static DeclaredTypes {
+        static NONE: DeclaredTypes = DeclaredTypes { oids: Vec::new(), types: Vec::new() };
+        &NONE
+    }
+
+    /// Errors: `FeatureNotSupported` if one was said that nothing but the catalogs knows.
+    fn check(&self) -> Result<()> {
+        const UNKNOWN_OID: u32 = 705;
+        let unsupported = self
+            .oids
+            .iter()
+            .zip(&self.types)
+            .find(|(oid, known)| known.is_none() && **oid != 0 && **oid != UNKNOWN_OID);
+        match unsupported {
+            Some((oid, _)) => Err(Error::not_supported(format!("a parameter of the type with OID {oid}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A statement that is parsed and described. It is planned again for every execution, since names and the time of
@@ -215,7 +253,7 @@ impl Session {
         async move {
             let text: Arc<str> = parsed.text.as_str().into();
             let shown = self.begin(&text);
-            self.describe_statement((text, shown), Some(parsed), &[]).await
+            self.describe_statement((text, shown), Some(parsed), DeclaredTypes::none()).await
         }
         .boxed()
     }
@@ -223,22 +261,18 @@ impl Session {
     // Futures of statements are large, and every frame up to the connection's would hold them: they are on the heap.
 
     /// Parses and describes one statement. Errors: `Syntax` for several.
-    pub fn prepare<'a>(
-        &'a mut self,
-        sql: &'a str,
-        parameter_types: &'a [Option<DataType>],
-    ) -> BoxFuture<'a, Result<Prepared>> {
-        self.prepare_statement(sql, parameter_types).boxed()
+    pub fn prepare<'a>(&'a mut self, sql: &'a str, declared: &'a DeclaredTypes) -> BoxFuture<'a, Result<Prepared>> {
+        self.prepare_statement(sql, declared).boxed()
     }
 
-    async fn prepare_statement(&mut self, sql: &str, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+    async fn prepare_statement(&mut self, sql: &str, declared: &DeclaredTypes) -> Result<Prepared> {
         let text: Arc<str> = sql.into();
         let shown = self.begin(&text);
         let mut parsed = granary_sql::parse(sql)?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
-        self.describe_statement((text, shown), parsed.pop(), parameter_types).await
+        self.describe_statement((text, shown), parsed.pop(), declared).await
     }
 
     /// Notes that a statement is being read; gives its text without what is secret.
@@ -255,18 +289,18 @@ impl Session {
         &mut self,
         (text, shown): (Arc<str>, Arc<str>),
         parsed: Option<Parsed>,
-        parameter_types: &[Option<DataType>],
+        declared: &DeclaredTypes,
     ) -> Result<Prepared> {
         let Some(parsed) = parsed.map(Arc::new) else {
-            let description = Description { parameters: Vec::new(), columns: None };
+            let description = Description::of(Vec::new(), None);
             return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, shown, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
-        let lookup = self.prepare_lookup(&parsed.statement, &text, parameter_types).await?;
+        let lookup = self.prepare_lookup(&parsed.statement, &text, &declared.types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
             None => {
-                let (context, types) = (self.context(&text), parameter_types.to_vec());
+                let (context, types) = (self.context(&text), declared.clone());
                 match &parsed.statement {
                     // what is planned is planned apart from the threads that listen to clients
                     Statement::Query(_) | Statement::Postgres(_) => {
@@ -329,7 +363,8 @@ impl Session {
         let mut context = self.context(&prepared.0.text);
         let token = cancel.child_token();
         let deadline = self.deadline();
-        let parameters = Parameters::of_values(parameters);
+        let mut parameters = Parameters::of_values(parameters);
+        parameters.oids.clone_from(&prepared.description().parameter_oids);
         if let Some(rows) = statement::few_events(&context, &parsed.statement, &parameters) {
             let inserted = statement::insert_few(&mut context, parsed, rows, &token);
             let response = stoppable(async { Ok(inserted.await) }, &cancel, &token, deadline).await?;
@@ -347,6 +382,9 @@ impl Session {
         let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
         self.notices.extend(notices_of(&mut context));
         let response = response?;
+        for change in std::mem::take(&mut context.setting_changes) {
+            self.settings.set(&change.name, &change.value)?;
+        }
         self.keep(context).await?;
         Ok(match (response, deadline) {
             (Response::Rows { schema, rows, tag }, Some(deadline)) => {
@@ -436,6 +474,7 @@ impl Session {
             writes: Vec::new(),
             pending: self.transaction.pending(),
             notices: Vec::new(),
+            setting_changes: Vec::new(),
             writing: self.settings.writing(),
             view_counts: Vec::new(),
             facts: self.facts(),
@@ -489,51 +528,60 @@ impl Session {
 }
 
 /// What a statement takes and gives, by planning it.
-async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<DataType>]) -> Result<Description> {
+async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTypes) -> Result<Description> {
     if let Some(columns) = variables::columns(&parsed.statement) {
-        return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
+        return Ok(Description::of(Vec::new(), Some(columns)));
     }
+    if let Statement::Query(query) = &parsed.statement
+        && let Some(found) = statement::catalog_query(context, query, &said.oids)
+    {
+        let found = found?;
+        let (parameters, parameter_oids) = found.parameters().into_iter().unzip();
+        return Ok(Description { parameters, parameter_oids, columns: Some(found.schema()) });
+    }
+    said.check()?;
+    let types = said.types.as_slice();
     let declared = Parameters::of_types(types.to_vec());
     let plan = match &parsed.statement {
         Statement::Query(query) => {
             let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
             let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;
             let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
-            return Ok(Description { parameters, columns: Some(labels.apply(&output_schema(&plan))) });
+            return Ok(Description::of(parameters, Some(labels.apply(&output_schema(&plan)))));
         }
         Statement::Postgres(statement) => match statement.ast.as_ref() {
             ast::Statement::Insert(insert) => {
                 if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
-                    return Ok(Description { parameters: Vec::new(), columns: None });
+                    return Ok(Description::of(Vec::new(), None));
                 }
                 statement::plan_insert(context, insert, &declared).await?.1
             }
             ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
                 statement::plan_forget(context, delete, &declared).await?
             }
-            _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+            _ => return Ok(Description::of(Vec::new(), None)),
         },
         Statement::Explain(explain) => {
             let columns = Some(statement::explain_schema(explain));
-            return Ok(Description { parameters: Vec::new(), columns });
+            return Ok(Description::of(Vec::new(), columns));
         }
         Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
         Statement::CreateApiKey(_) => {
-            return Ok(Description { parameters: Vec::new(), columns: Some(statement::api_key_schema()) });
+            return Ok(Description::of(Vec::new(), Some(statement::api_key_schema())));
         }
         Statement::Verify(verify) => {
             let columns = Some(statement::verify_schema(context, verify)?);
-            return Ok(Description { parameters: Vec::new(), columns });
+            return Ok(Description::of(Vec::new(), columns));
         }
-        _ => return Ok(Description { parameters: Vec::new(), columns: None }),
+        _ => return Ok(Description::of(Vec::new(), None)),
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
-    Ok(Description { parameters, columns: None })
+    Ok(Description::of(parameters, None))
 }
 
 fn text_column(name: &str) -> Description {
     let field = arrow::datatypes::Field::new(name, DataType::Utf8, false);
-    Description { parameters: Vec::new(), columns: Some(Arc::new(arrow::datatypes::Schema::new(vec![field]))) }
+    Description::of(Vec::new(), Some(Arc::new(arrow::datatypes::Schema::new(vec![field]))))
 }
 
 fn canceled(message: &str) -> Error {

@@ -39,7 +39,7 @@ mod workspace;
 pub use api_key::schema as api_key_schema;
 pub use context::{StatementContext, Writing};
 pub use copy::{CopyForm, CopyFormat, CopyIn, copy_rows};
-pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute, insert_few};
+pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few};
 pub use explain::explain_schema;
 pub use forget::{forgets, plan_forget};
 pub use select::plan_labeled;

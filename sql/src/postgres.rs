@@ -93,6 +93,21 @@ pub(crate) fn check_supported(cursor: &Cursor) -> Result<()> {
     }
 }
 
+/// The field that stands for all fields of a record, in `(f(x)).*`.
+pub const ALL_FIELDS: &str = "*";
+
+/// `(f(x)).*` becomes `(f(x))."*"`, which sqlparser reads.
+fn name_stars(tokens: &mut [TokenWithSpan], solid: &[usize]) {
+    for at in solid.windows(3) {
+        let is_star = tokens[at[0]].token == Token::RParen
+            && tokens[at[1]].token == Token::Period
+            && tokens[at[2]].token == Token::Mul;
+        if is_star {
+            tokens[at[2]].token = Token::make_word(ALL_FIELDS, Some('"'));
+        }
+    }
+}
+
 /// Says the same in words that sqlparser knows: ABORT is ROLLBACK, a USER is a ROLE (to sqlparser it is an
 /// object of Snowflake's), `TABLE t` is `SELECT * FROM t`, ALTER TABLE works on views, a cursor may be named without FROM.
 pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
@@ -111,6 +126,7 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {
         solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word))
     };
+    name_stars(tokens, &solid);
     if sees(tokens, 0, "abort") {
         tokens[first].token = word("ROLLBACK", Keyword::ROLLBACK);
     } else if sees(tokens, 0, "table") {

@@ -1,7 +1,6 @@
 //! From SQL text to a logical plan: names are looked up in the catalog, feature relations get their times, and
 //! DataFusion's planner does the rest. The lookups may read the heads of files, so this part is async.
 
-mod catalog_rewrite;
 mod columns_read;
 mod dataset_version;
 mod distinct;
@@ -10,6 +9,7 @@ mod lengths;
 mod provider;
 mod system_time;
 mod table_function;
+mod unqualified;
 mod user_function;
 
 use std::collections::HashMap;
@@ -294,7 +294,7 @@ impl QueryPlanner {
     /// Plans a client's query; its columns are to be shown under the labels.
     pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
         let labels = Labels::take(&mut statement);
-        catalog_rewrite::rewrite(&mut statement, &self.scope.search_path);
+        unqualified::rewrite(&mut statement);
         Ok((self.plan(statement, text).await?, labels))
     }
 

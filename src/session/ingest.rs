@@ -48,6 +48,7 @@ impl IngestCall {
                 writes: Vec::new(),
                 pending: Arc::default(),
                 notices: Vec::new(),
+                setting_changes: Vec::new(),
                 writing: Writing::default(),
                 view_counts: Vec::new(),
                 facts: Arc::default(),

@@ -38,7 +38,7 @@ impl PreparedLookup {
     /// `None` where a planner has to describe the statement.
     pub fn description(&self) -> Option<Description> {
         let bound = self.bound().serving?;
-        Some(Description { parameters: bound.parameters.clone(), columns: Some(Arc::clone(&bound.columns)) })
+        Some(Description::of(bound.parameters.clone(), Some(Arc::clone(&bound.columns))))
     }
 
     /// How many keys are asked for at most, of those that are named.

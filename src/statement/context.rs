@@ -7,7 +7,7 @@ use granary_sql::QualifiedName;
 use granary_sql::name::fold;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
 
-use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, TableWrite, placed};
+use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::ViewCount;
 use crate::warehouse::Warehouse;
@@ -38,6 +38,8 @@ pub struct StatementContext {
     /// rows that the open transaction has written before, one entry a table
     pub pending: Arc<Vec<TableWrite>>,
     pub notices: Vec<Error>,
+    /// what `set_config` wants done to the session
+    pub setting_changes: Vec<SettingChange>,
     /// how INSERT and COPY write
     pub writing: Writing,
     /// how many rows the statement has of each view over the streams that it writes to

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
-use granary_sql::{Parsed, Statement};
+use granary_sql::{Parsed, SqlText, Statement};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,9 @@ use super::{
     forget, function, grant, optimize, realtime_view, refresh, replay, rights, role, select, show, sink, source,
     stream, table, vacuum, verify, view, workspace,
 };
-use crate::engine::{BoundView, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of};
+use crate::engine::{
+    BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
+};
 use crate::error::{Error, Result};
 use crate::materialize;
 use crate::row::Value;
@@ -99,16 +101,22 @@ impl Response {
 pub struct Parameters {
     pub types: Vec<Option<DataType>>,
     pub values: Vec<(DataType, Option<Value>)>,
+    /// of types of PostgreSQL, where only the catalogs know them
+    pub oids: Vec<u32>,
 }
 
 impl Parameters {
     /// Of a statement that is only described.
     pub fn of_types(types: Vec<Option<DataType>>) -> Parameters {
-        Parameters { types, values: Vec::new() }
+        Parameters { types, values: Vec::new(), oids: Vec::new() }
     }
 
     pub fn of_values(values: Vec<(DataType, Option<Value>)>) -> Parameters {
-        Parameters { types: values.iter().map(|(data_type, _)| Some(data_type.clone())).collect(), values }
+        Parameters {
+            types: values.iter().map(|(data_type, _)| Some(data_type.clone())).collect(),
+            values,
+            oids: Vec::new(),
+        }
     }
 }
 
@@ -149,6 +157,9 @@ async fn dispatch(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
+            if let Some(found) = catalog_query(context, query, &parameters.oids) {
+                return answer_from_catalog(context, found?, parameters, cancel).await;
+            }
             let (plan, labels) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
             rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
         }
@@ -316,6 +327,31 @@ async fn postgres(
             Err(Error::not_supported(first_words(&other.to_string())))
         }
     }
+}
+
+/// A query that reads nothing but the catalogs; None for every other one. `declared`: OIDs of types of parameters.
+pub fn catalog_query(
+    context: &StatementContext,
+    query: &SqlText<Box<ast::Query>>,
+    declared: &[u32],
+) -> Option<Result<CatalogQuery>> {
+    CatalogQuery::of(&context.planner(), &query.ast, declared, &context.text)
+}
+
+/// Carried out on a thread of its own, since it may take its time without a place to wait.
+async fn answer_from_catalog(
+    context: &mut StatementContext,
+    query: CatalogQuery,
+    parameters: &Parameters,
+    cancel: &CancellationToken,
+) -> Result<Response> {
+    let (values, stop) = (parameters.values.clone(), cancel.clone());
+    let work = tokio::task::spawn_blocking(move || (query.schema(), query.run(&values, stop)));
+    let (schema, found) = work.await.map_err(|error| Error::internal("a catalog query").with_source(error))?;
+    let (batch, changes) = found?;
+    context.setting_changes.extend(changes);
+    let rows = futures::stream::iter([Ok(batch)]).boxed();
+    Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
 }
 
 async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) -> Result<Response> {

@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes};
 use super::encode::{EPOCH_DAYS, EPOCH_US, Format, MICROS_PER_DAY};
 use super::frontend::{invalid_text, utf8};
 use super::types::{Form, ShownType};
+use crate::engine::{PRINTED, printed_value};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, type_name};
 use crate::session::Parameter;
@@ -30,6 +31,13 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
     let Some(bytes) = raw.bytes else {
         return Ok((planned.clone(), None));
     };
+    if planned == &PRINTED {
+        let value = match raw.format {
+            Format::Text => checked_text(&bytes)?.into(),
+            Format::Binary => printed_value(&bytes, shown.oid())?.into(),
+        };
+        return Ok((PRINTED, Some(Value::Text(value))));
+    }
     if shown.is_array {
         return array::decode(bytes, shown, raw.format, raw.number);
     }

@@ -228,12 +228,31 @@ enum Values {
     BytesView(BinaryViewArray),
     Date(Date32Array),
     Time(Time64MicrosecondArray),
-    Timestamp { values: TimestampMicrosecondArray, zoned: bool },
+    Timestamp {
+        values: TimestampMicrosecondArray,
+        zoned: bool,
+    },
     Interval(IntervalMonthDayNanoArray),
     Duration(DurationMicrosecondArray),
     List(List),
-    Json { node: Box<json::Node>, version: bool },
-    JsonText { values: StringArray, version: bool },
+    Json {
+        node: Box<json::Node>,
+        version: bool,
+    },
+    JsonText {
+        values: StringArray,
+        version: bool,
+    },
+    /// of a type that Arrow lacks, as it is printed
+    Printed {
+        values: StringArray,
+        oid: u32,
+    },
+    /// numbers that are shown as names
+    Named {
+        numbers: Int64Array,
+        names: StringArray,
+    },
 }
 
 impl Values {
@@ -313,8 +332,7 @@ impl Cells {
             values => values.is_text(),
         };
         let no_binary = match shown.item.form {
-            Form::TextOnly => true,
-            Form::Oid | Form::Vector { .. } => is_text,
+            Form::TextOnly | Form::Oid | Form::Vector { .. } => is_text,
             _ => false,
         };
         if no_binary {
@@ -332,9 +350,14 @@ fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
         Form::Int2 => Values::Int2(to(array, &DataType::Int16)?.as_primitive().clone()),
         Form::Int4 => Values::Int4(to(array, &DataType::Int32)?.as_primitive().clone()),
         Form::Int8 => Values::Int8(to(array, &DataType::Int64)?.as_primitive().clone()),
+        Form::Oid if matches!(array.data_type(), DataType::Struct(_)) => {
+            let both = array.as_struct();
+            Values::Named { numbers: both.column(0).as_primitive().clone(), names: both.column(1).as_string().clone() }
+        }
         Form::Oid if !is_text(array.data_type()) => Values::Oid(to(array, &DataType::Int64)?.as_primitive().clone()),
         Form::Float4 => Values::Float4(to(array, &DataType::Float32)?.as_primitive().clone()),
         Form::Float8 => Values::Float8(to(array, &DataType::Float64)?.as_primitive().clone()),
+        Form::Numeric | Form::TextOnly if is_text(array.data_type()) => printed(array, item.oid)?,
         Form::Numeric => decimal_values(array)?,
         Form::Oid | Form::Text | Form::TextOnly => text_values(array)?,
         Form::Uuid => Values::Uuid(to(array, &DataType::Utf8)?.as_string().clone()),
@@ -362,8 +385,12 @@ fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
             let item = ShownType::of_oid(item).expect("vectors are over known types").item;
             list_values(array, item, ListStyle::Vector)?
         }
-        Form::Vector { .. } => text_values(array)?,
+        Form::Vector { .. } => printed(array, item.oid)?,
     })
+}
+
+fn printed(array: &ArrayRef, oid: u32) -> Result<Values> {
+    Ok(Values::Printed { values: to(array, &DataType::Utf8)?.as_string().clone(), oid })
 }
 
 fn decimal_values(array: &ArrayRef) -> Result<Values> {
@@ -402,8 +429,8 @@ fn list_values(array: &ArrayRef, item: &'static PgType, style: ListStyle) -> Res
         | DataType::FixedSizeList(field, _)
         | DataType::ListView(field)
         | DataType::LargeListView(field) => Arc::clone(field),
-        // an array that is already text, as acl lists are
-        _ => return text_values(array),
+        // an array that is printed already
+        _ => return printed(array, item.array),
     };
     let offsets = to(array, &DataType::List(field))?.as_list::<i32>().clone();
     let items = Box::new(Cells::new(offsets.values(), ShownType::scalar(item))?);

@@ -11,7 +11,7 @@ use super::link::{Failure, Outcome};
 use super::portal::{Described, Portal, PortalState, RowSource, Statement, no_such_portal};
 use super::types::parameter_data_type;
 use crate::error::{Error, Kind, Result};
-use crate::session::{Parameter, Response, TransactionStatus};
+use crate::session::{DeclaredTypes, Parameter, Response, TransactionStatus};
 
 impl Connection {
     pub async fn parse(&mut self, name: String, sql: &str, parameter_oids: &[u32]) -> Outcome<()> {
@@ -19,7 +19,8 @@ impl Connection {
             self.named.statements.remove("");
         }
         self.named.check_statement_name(&name)?;
-        let declared = parameter_oids.iter().map(|oid| parameter_data_type(*oid)).collect::<Result<Vec<_>>>()?;
+        let types = parameter_oids.iter().map(|oid| parameter_data_type(*oid)).collect();
+        let declared = DeclaredTypes { oids: parameter_oids.to_vec(), types };
         let token = self.registration.begin();
         let prepared = self.link.attend_or_drop(&token, self.session.prepare(sql, &declared)).await??;
         self.named.add_statement(name, Statement::new(prepared, parameter_oids)?)?;

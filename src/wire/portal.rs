@@ -32,9 +32,11 @@ impl Statement {
         let mut parameter_oids = Vec::with_capacity(count);
         for index in 0..count {
             let oid = declared.get(index).copied().unwrap_or(0);
-            let declared_type = parameter_data_type(oid)?;
+            let declared_type = parameter_data_type(oid);
             let planned = description.parameters.get(index).cloned().or_else(|| declared_type.clone());
+            let own = description.parameter_oids.get(index).and_then(|own| ShownType::of_oid(*own));
             let shown = match (declared_type, &planned) {
+                _ if own.is_some() => own.expect("just seen"),
                 (Some(_), _) => ShownType::of_oid(oid).expect("parameter_data_type knows it"),
                 (None, Some(planned)) => ShownType::of_data_type(planned)?,
                 (None, None) => {

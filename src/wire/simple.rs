@@ -7,7 +7,7 @@ use super::connection::{Connection, Sent};
 use super::link::{Failure, Outcome};
 use super::portal::RowSource;
 use crate::error::Error;
-use crate::session::Response;
+use crate::session::{DeclaredTypes, Response};
 
 impl Connection {
     /// Everything but ReadyForQuery. The first error ends it; what was answered before stays answered.
@@ -41,7 +41,7 @@ impl Connection {
         // places in a statement count from where it begins
         let preparing = match piece.offset {
             0 => self.session.prepare_parsed(piece),
-            _ => self.session.prepare(&piece.text, &[]),
+            _ => self.session.prepare(&piece.text, DeclaredTypes::none()),
         };
         let prepared = self.link.attend_or_drop(&token, preparing).await??;
         if prepared.is_empty() {

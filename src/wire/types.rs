@@ -12,6 +12,8 @@ pub const TYPE_KEY: &str = "pg.type";
 pub const TABLE_OID_KEY: &str = "pg.table_oid";
 /// Field metadata: the column's number in that table, from 1.
 pub const COLUMN_KEY: &str = "pg.column";
+/// Field metadata: `atttypmod`, where the Arrow type does not say it.
+const MODIFIER_KEY: &str = "pg.modifier";
 
 /// One row of `pg_type`, as far as bytes on the wire depend on it.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ pub static JSONB: PgType = row(3802, "jsonb", -1, 3807, Form::Jsonb);
 /// `unknown`: a parameter whose type the server shall find.
 pub const UNKNOWN_OID: u32 = 705;
 
-static OTHERS: [PgType; 35] = [
+static OTHERS: [PgType; 41] = [
     row(18, "char", 1, 1002, Form::Text),
     row(19, "name", 64, 1003, Form::Text),
     row(22, "int2vector", -1, 1006, Form::Vector { item: 21 }),
@@ -107,7 +109,6 @@ static OTHERS: [PgType; 35] = [
     row(2206, "regtype", 4, 2211, Form::Oid),
     row(2249, "record", -1, 2287, Form::TextOnly),
     row(2275, "cstring", -2, 1263, Form::Text),
-    row(2277, "anyarray", -1, 0, Form::TextOnly),
     row(2278, "void", 4, 0, Form::Text),
     row(2950, "uuid", 16, 2951, Form::Uuid),
     row(3220, "pg_lsn", 8, 3221, Form::TextOnly),
@@ -116,6 +117,13 @@ static OTHERS: [PgType; 35] = [
     row(4089, "regnamespace", 4, 4090, Form::Oid),
     row(4096, "regrole", 4, 4097, Form::Oid),
     row(4191, "regcollation", 4, 4192, Form::Oid),
+    row(790, "money", 8, 791, Form::TextOnly),
+    row(1266, "timetz", 12, 1270, Form::TextOnly),
+    row(1560, "bit", -1, 1561, Form::TextOnly),
+    row(1562, "varbit", -1, 1563, Form::TextOnly),
+    row(4072, "jsonpath", -1, 4073, Form::TextOnly),
+    row(5069, "xid8", 8, 271, Form::TextOnly),
+    row(2277, "anyarray", -1, 0, Form::TextOnly),
 ];
 
 static COMMON: [&PgType; 15] = [
@@ -234,13 +242,13 @@ fn all() -> impl Iterator<Item = &'static PgType> {
     COMMON.iter().copied().chain(OTHERS.iter())
 }
 
-/// The Arrow type in which parameters of a type that a client declared travel; `None` leaves it to the session.
-pub fn parameter_data_type(oid: u32) -> Result<Option<DataType>> {
+/// The Arrow type in which parameters of a type that a client declared travel; `None` leaves it to the session, as does a
+/// type that only the catalogs know.
+pub fn parameter_data_type(oid: u32) -> Option<DataType> {
     if oid == 0 || oid == UNKNOWN_OID {
-        return Ok(None);
+        return None;
     }
-    let unsupported = || Error::not_supported(format!("a parameter of the type with OID {oid}"));
-    let shown = ShownType::of_oid(oid).ok_or_else(unsupported)?;
+    let shown = ShownType::of_oid(oid)?;
     let item = match shown.item.form {
         Form::Bool => DataType::Boolean,
         Form::Int2 => DataType::Int16,
@@ -257,9 +265,9 @@ pub fn parameter_data_type(oid: u32) -> Result<Option<DataType>> {
         Form::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         Form::TimestampZoned => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         Form::Interval => DataType::Duration(TimeUnit::Microsecond),
-        Form::Oid | Form::TextOnly | Form::Vector { .. } => return Err(unsupported()),
+        Form::Oid | Form::TextOnly | Form::Vector { .. } => return None,
     };
-    Ok(Some(if shown.is_array { DataType::new_list(item, true) } else { item }))
+    Some(if shown.is_array { DataType::new_list(item, true) } else { item })
 }
 
 /// A `numeric` parameter says nothing of its scale before its value is there; this is what is planned with.
@@ -291,7 +299,11 @@ impl Column {
             table_oid: number(TABLE_OID_KEY),
             number: i16::try_from(number(COLUMN_KEY)).unwrap_or(0),
             shown,
-            modifier: if shown.item == &NUMERIC { numeric_modifier(field.data_type()) } else { -1 },
+            modifier: match metadata.get(MODIFIER_KEY).and_then(|modifier| modifier.parse().ok()) {
+                Some(modifier) => modifier,
+                None if shown.item == &NUMERIC => numeric_modifier(field.data_type()),
+                None => -1,
+            },
         })
     }
 }

@@ -28,7 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, normalize_type, value_at};
 
 pub type Arguments<'a> = &'a [Option<Value>];
-type Body = fn(&SystemContext, Arguments<'_>) -> Result<Option<Value>>;
+pub type Body = fn(&SystemContext, Arguments<'_>) -> Result<Option<Value>>;
 
 #[derive(Debug, Clone, Copy)]
 enum Gives {
@@ -101,9 +101,6 @@ functions! {
         "quote_nullable" => |_, a| Ok(text(&string(a, 0).map_or_else(|| "NULL".to_owned(), |v| quote_literal(&v))));
         "pg_advisory_lock" | "pg_advisory_unlock_all" | "pg_advisory_xact_lock" => |_, _| Ok(text(""));
         "pg_export_snapshot" => |context, _| Ok(text(&format!("{:08X}-1", context.scope.snapshot.version().0)));
-        "regclass_name" => |context, a| Ok(class_name(context, a));
-        "regtype_name" => |_, a| Ok(int(a, 0).and_then(|oid| text(&format_type(oid, -1))));
-        "regnamespace_name" => |context, a| Ok(int(a, 0).and_then(|oid| schema_name(context, oid)));
     }
     Int {
         "pg_backend_pid" => |context, _| Ok(Some(Value::Int(context.facts.process_id.into())));
@@ -118,24 +115,6 @@ functions! {
         "to_regclass" => |context, a| Ok(string(a, 0).and_then(|name| class_oid(context, &name)).map(Value::Int));
         "to_regtype" => |_, a| Ok(string(a, 0).and_then(|name| type_oid(&name)).map(Value::Int));
         "to_regnamespace" => |context, a| Ok(string(a, 0).and_then(|name| schema_oid(context, &name)).map(Value::Int));
-        "regclass_oid" => |context, a| {
-            let name = string(a, 0).unwrap_or_default();
-            if let Ok(oid) = name.parse() {
-                return Ok(Some(Value::Int(oid)));
-            }
-            let missing = || Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
-            class_oid(context, &name).map(|oid| Some(Value::Int(oid))).ok_or_else(missing)
-        };
-        "regtype_oid" => |_, a| {
-            let name = string(a, 0).unwrap_or_default();
-            let missing = || Error::new(Kind::UndefinedObject, format!("type \"{name}\" does not exist"));
-            name.parse().ok().or_else(|| type_oid(&name)).map(|oid| Some(Value::Int(oid))).ok_or_else(missing)
-        };
-        "regnamespace_oid" => |context, a| {
-            let name = string(a, 0).unwrap_or_default();
-            let missing = || Error::new(Kind::InvalidSchemaName, format!("schema \"{name}\" does not exist"));
-            schema_oid(context, &name).map(|oid| Some(Value::Int(oid))).ok_or_else(missing)
-        };
         "array_lower" => |_, a| Ok(length(a).map(|_| Value::Int(1)));
         "array_upper" => |_, a| Ok(length(a).map(Value::Int));
     }
@@ -166,7 +145,6 @@ functions! {
             }
             Ok(Some(texts(schemas)))
         };
-        "empty_text_array" => |_, _| Ok(Some(texts(Vec::new())));
         "pg_blocking_pids" => |_, _| Ok(Some(texts(Vec::new())));
     }
     Time {
@@ -180,6 +158,39 @@ static NAMES: LazyLock<HashSet<&'static str>> =
 /// Whether one of them has the name.
 pub fn is_named(name: &str) -> bool {
     NAMES.contains(name)
+}
+
+/// What carries out a function of that name, for those that catalog queries have from here.
+pub fn body(name: &str) -> Option<Body> {
+    // the same for all sessions, and better where types are PostgreSQL's
+    const ELSEWHERE: [&str; 24] = [
+        "format_type",
+        "obj_description",
+        "shobj_description",
+        "col_description",
+        "pg_get_userbyid",
+        "pg_encoding_to_char",
+        "pg_char_to_encoding",
+        "pg_size_pretty",
+        "quote_ident",
+        "quote_literal",
+        "quote_nullable",
+        "array_lower",
+        "array_upper",
+        "pg_type_is_visible",
+        "pg_function_is_visible",
+        "pg_collation_is_visible",
+        "pg_operator_is_visible",
+        "pg_opclass_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_conversion_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_get_expr",
+        "pg_advisory_unlock_all",
+        "pg_is_in_recovery",
+    ];
+    let found = FUNCTIONS.iter().find(|function| function.name == name)?;
+    (!ELSEWHERE.contains(&name)).then_some(found.body)
 }
 
 /// Adds the functions of this file that a statement calls.
@@ -361,7 +372,7 @@ fn function<'c>(context: &'c SystemContext, arguments: Arguments<'_>) -> Option<
 }
 
 /// The schemas of the search path that exist.
-fn own_schemas(context: &SystemContext) -> Vec<String> {
+pub fn own_schemas(context: &SystemContext) -> Vec<String> {
     let exists = |schema: &&String| {
         system::is_system_schema(Some(schema))
             || context.scope.snapshot.schema(context.scope.workspace, schema).is_some()
@@ -411,7 +422,23 @@ pub fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
     context.scope.relation(&reference).ok().flatten().map(|object| oid_of(object.id()))
 }
 
-/// A relation's name, with its schema where the search path does not lead to it.
+/// A relation's name, with its schema where the search path does not lead to it; None if nothing has the number.
+pub fn class_name_of(context: &SystemContext, oid: i64) -> Option<String> {
+    let is_known = system::of_oid(oid).is_some() || object_of(&context.scope.snapshot, oid).is_some();
+    match class_name(context, &[Some(Value::Int(oid))])? {
+        Value::Text(name) if is_known => Some(name.to_string()),
+        _ => None,
+    }
+}
+
+/// A schema's name as SQL has to spell it.
+pub fn schema_name_of(context: &SystemContext, oid: i64) -> Option<String> {
+    match schema_name(context, oid)? {
+        Value::Text(name) => Some(name.to_string()),
+        _ => None,
+    }
+}
+
 fn class_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value> {
     let oid = oid(context, arguments, 0)?;
     if let Some(relation) = system::of_oid(oid) {

@@ -169,7 +169,6 @@ fn figure(expr: &Expr) -> (u8, Option<String>) {
         },
         Expr::TypedString(typed) => (1, Some(type_label(&typed.data_type))),
         Expr::Interval(_) => (1, Some("interval".to_owned())),
-        Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => (1, Some("bool".to_owned())),
         Expr::Case { else_result, .. } => match else_result.as_deref().map(figure) {
             Some(named @ (2, _)) => named,
             _ => (1, Some("case".to_owned())),
@@ -177,7 +176,7 @@ fn figure(expr: &Expr) -> (u8, Option<String>) {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
         Expr::Extract { .. } => fixed("extract"),
         Expr::Position { .. } => fixed("position"),
-        Expr::Substring { .. } => fixed("substring"),
+        Expr::Substring { shorthand, .. } => fixed(if *shorthand { "substr" } else { "substring" }),
         Expr::Overlay { .. } => fixed("overlay"),
         Expr::Ceil { .. } => fixed("ceil"),
         Expr::Floor { .. } => fixed("floor"),

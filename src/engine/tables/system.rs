@@ -3,13 +3,14 @@
 //! snapshot and the ledger when a query is planned.
 //!
 //! `layout` says which relations there are and what columns they have, `rows` builds them, `granary` and `postgres`
-//! fill them. A relation that nothing fills is always empty; `always_empty` tells the planner of catalog queries so.
+//! fill them, `views` has those that are queries over others. A relation that nothing fills is always empty.
 
 mod granary;
 mod layout;
 pub mod names;
 mod postgres;
 mod rows;
+mod views;
 
 use std::sync::Arc;
 
@@ -19,12 +20,15 @@ use granary_catalog::Catalog;
 
 use super::events::EventTails;
 use crate::engine::activity::Activity;
+use crate::engine::catalog_query;
 use crate::engine::expiry::Expiry;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
+use crate::row::Value;
 
 pub use layout::{LATER, Relation, relation};
 pub use postgres::{arguments_text, feature_comment};
+pub use views::view_text;
 
 /// One setting of a session.
 #[derive(Debug, Clone)]
@@ -116,9 +120,18 @@ pub fn of_oid(oid: i64) -> Option<&'static Relation> {
     layout::relations().iter().find(|relation| relation.oid == oid)
 }
 
-/// Whether nothing ever stands in the relation.
-pub fn always_empty(relation: &Relation) -> bool {
-    relation.schema != "granary" && !postgres::is_filled(relation)
+/// The rows of a relation that depend on what is defined, by column.
+pub fn filled(context: &SystemContext, relation: &'static Relation) -> Result<Vec<Vec<Option<Value>>>> {
+    Ok(rows_in(context, relation)?.into_rows())
+}
+
+fn rows_in(context: &SystemContext, relation: &'static Relation) -> Result<rows::Rows> {
+    let mut rows = rows::Rows::new(relation);
+    match relation.schema {
+        "granary" => granary::fill(context, &mut rows)?,
+        _ => postgres::fill(context, &mut rows)?,
+    }
+    Ok(rows)
 }
 
 /// The system relation of that name; None for a name outside of the system schemas.
@@ -134,11 +147,9 @@ pub fn table(planner: &QueryPlanner, reference: &TableReference) -> Result<Optio
         return Err(Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist")));
     };
     let context = planner.system_context();
-    let mut rows = rows::Rows::new(relation);
-    match relation.schema {
-        "granary" => granary::fill(&context, &mut rows)?,
-        _ => postgres::fill(&context, &mut rows)?,
-    }
-    let batch = rows.finish()?;
+    let batch = match view_text(relation) {
+        None => rows_in(&context, relation)?.finish()?,
+        Some(text) => catalog_query::view_rows(planner, text, &relation.arrow)?,
+    };
     Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }

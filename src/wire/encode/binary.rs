@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::text::{self, Digits, checked_time, item_rows};
 use super::{Format, List, ListStyle, Values};
+use crate::engine::sent_value;
 use crate::error::{Error, Kind, Result};
 
 /// PostgreSQL counts from 2000-01-01.
@@ -48,6 +49,15 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
         }
         Values::Duration(values) => put_interval(out, 0, 0, values.value(row)),
         Values::List(list) => put_list(list, row, out)?,
+        Values::Printed { values, oid } => {
+            let mut bytes = Vec::new();
+            sent_value(values.value(row), *oid, &mut bytes)?;
+            out.put_slice(&bytes);
+        }
+        Values::Named { numbers, .. } => out.put_u32(
+            u32::try_from(numbers.value(row))
+                .map_err(|_| Error::new(Kind::NumericValueOutOfRange, "OID out of range"))?,
+        ),
         Values::Json { version, .. } | Values::JsonText { version, .. } => {
             if *version {
                 out.put_u8(1);

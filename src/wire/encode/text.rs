@@ -23,7 +23,11 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
         Values::Float8(values) => put_float8(out, values.value(row)),
         Values::Decimal(values) => put_decimal(out, &Digits::of(values.value(row)), values.scale()),
         Values::WideDecimal(values) => put_decimal(out, &Digits::of(values.value(row)), values.scale()),
-        Values::Text(values) | Values::Uuid(values) | Values::JsonText { values, .. } => {
+        Values::Text(values)
+        | Values::Uuid(values)
+        | Values::JsonText { values, .. }
+        | Values::Printed { values, .. }
+        | Values::Named { names: values, .. } => {
             out.put_slice(values.value(row).as_bytes());
         }
         Values::LargeText(values) => out.put_slice(values.value(row).as_bytes()),

@@ -294,11 +294,12 @@ impl<'a> Run<'a> {
             return Ok(Answer { names, rows: Vec::new(), count });
         }
         let rows = client.query(&statement, &parameters).await?;
-        let shown = |row: &tokio_postgres::Row| {
-            shown_row((0..row.len()).map(|index| row.get::<_, Option<Shown>>(index).map(|shown| shown.0)))
+        let shown = |row: &tokio_postgres::Row| -> Result<String, tokio_postgres::Error> {
+            let values = (0..row.len()).map(|index| Ok(row.try_get::<_, Option<Shown>>(index)?.map(|shown| shown.0)));
+            Ok(shown_row(values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?.into_iter()))
         };
         let count = rows.len() as u64;
-        Ok(Answer { names, rows: rows.iter().map(shown).collect(), count })
+        Ok(Answer { names, rows: rows.iter().map(shown).collect::<Result<_, _>>()?, count })
     }
 }
 

@@ -123,7 +123,7 @@ pub struct Relation {
 #[derive(Debug)]
 pub struct SystemColumn {
     pub name: &'static str,
-    /// `pg_type.typname`; arrays begin with an underscore
+    /// `pg_type.typname`; arrays begin with an underscore; a modifier may stand behind it
     pub type_name: &'static str,
     pub not_null: bool,
 }
@@ -179,11 +179,11 @@ const SHOWN: [&str; 8] = ["oid", "name", "char", "xid", "int2vector", "oidvector
 fn field(column: &SystemColumn) -> Field {
     // Nullable also where PostgreSQL has NOT NULL: the promise would only let the optimizer cut corners.
     let field = Field::new(column.name, data_type(column.type_name), true);
-    let item = column.type_name.trim_start_matches('_');
+    let item = column.type_name.trim_start_matches('_').split('(').next().unwrap_or_default();
     if !SHOWN.contains(&item) {
         return field;
     }
-    let shown = if item == column.type_name { item.to_owned() } else { format!("{item}[]") };
+    let shown = if !column.type_name.starts_with('_') { item.to_owned() } else { format!("{item}[]") };
     field.with_metadata([(SHOWN_AS.to_owned(), shown)].into())
 }
 

@@ -12,15 +12,26 @@ pub const PG_CATALOG_OID: i64 = 11;
 pub const INFORMATION_SCHEMA_OID: i64 = 14_400;
 pub const GRANARY_OID: i64 = 14_401;
 
+/// The first superuser, who owns what is there from the beginning: PostgreSQL's has this OID, too.
+pub const FIRST_ROLE_OID: i64 = 10;
+/// As `server.rs` makes it.
+const FIRST_ROLE: ObjectId = ObjectId(3);
+
 /// An object's OID: its id is never given to another object, so neither is the OID.
 pub fn oid_of(id: ObjectId) -> i64 {
+    if id == FIRST_ROLE {
+        return FIRST_ROLE_OID;
+    }
     FIRST_OBJECT_OID.saturating_add(i64::try_from(id.0).unwrap_or(i64::MAX))
 }
 
 /// The object of an OID.
 pub fn object_of(snapshot: &Snapshot, oid: i64) -> Option<&Object> {
-    let id = u64::try_from(oid.checked_sub(FIRST_OBJECT_OID)?).ok()?;
-    snapshot.get(ObjectId(id)).map(AsRef::as_ref)
+    let id = match oid {
+        FIRST_ROLE_OID => FIRST_ROLE,
+        oid => ObjectId(u64::try_from(oid.checked_sub(FIRST_OBJECT_OID)?).ok()?),
+    };
+    snapshot.get(id).map(AsRef::as_ref)
 }
 
 /// `pg_class.relkind`. What users write to is a table, what a query defines is a view, and what only stands for

@@ -3,7 +3,6 @@
 mod acl;
 mod catalog;
 mod functions;
-mod information;
 mod server;
 
 use super::SystemContext;
@@ -20,7 +19,6 @@ type Fill = fn(&SystemContext, &mut Rows) -> Result<()>;
 /// The relations that have rows.
 fn filler(relation: &Relation) -> Option<Fill> {
     Some(match (relation.schema, relation.name) {
-        ("pg_catalog", "pg_am") => server::pg_am,
         ("pg_catalog", "pg_attribute") => catalog::pg_attribute,
         ("pg_catalog", "pg_auth_members") => server::pg_auth_members,
         ("pg_catalog", "pg_class") => catalog::pg_class,
@@ -28,28 +26,15 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_description") => catalog::pg_description,
         ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
         ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
-        ("pg_catalog", "pg_language") => functions::pg_language,
         ("pg_catalog", "pg_proc") => functions::pg_proc,
         ("information_schema", "routines") => functions::routines,
-        ("pg_catalog", "pg_matviews") => catalog::pg_matviews,
         ("pg_catalog", "pg_namespace") => catalog::pg_namespace,
-        ("pg_catalog", "pg_roles" | "pg_authid" | "pg_user" | "pg_shadow") => server::pg_roles,
+        ("pg_catalog", "pg_authid") => server::pg_authid,
         ("pg_catalog", "pg_settings") => server::pg_settings,
         ("pg_catalog", "pg_stat_activity") => server::pg_stat_activity,
-        ("pg_catalog", "pg_tables") => catalog::pg_tables,
         ("pg_catalog", "pg_tablespace") => server::pg_tablespace,
-        ("pg_catalog", "pg_type") => catalog::pg_type,
-        ("pg_catalog", "pg_views") => catalog::pg_views,
-        ("information_schema", "columns") => information::columns,
-        ("information_schema", "schemata") => information::schemata,
-        ("information_schema", "tables") => information::tables,
-        ("information_schema", "views") => information::views,
         _ => return None,
     })
-}
-
-pub fn is_filled(relation: &Relation) -> bool {
-    filler(relation).is_some()
 }
 
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {

@@ -81,6 +81,12 @@ impl Rows {
         self.n_rows += 1;
     }
 
+    /// Row by row.
+    pub fn into_rows(self) -> Vec<Vec<Option<Value>>> {
+        let mut columns: Vec<_> = self.columns.into_iter().map(Vec::into_iter).collect();
+        (0..self.n_rows).map(|_| columns.iter_mut().map(|column| column.next().flatten()).collect()).collect()
+    }
+
     pub fn finish(self) -> Result<RecordBatch> {
         let arrays = self
             .columns

@@ -35,7 +35,7 @@ impl SystemContext {
 }
 
 pub fn pg_namespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let own = context.role_oid(&context.facts.user);
+    let own = names::FIRST_ROLE_OID;
     for (name, oid) in
         [("pg_catalog", PG_CATALOG_OID), ("information_schema", INFORMATION_SCHEMA_OID), ("granary", GRANARY_OID)]
     {
@@ -53,7 +53,7 @@ pub fn pg_namespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 }
 
 pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let own = context.role_oid(&context.facts.user);
+    let own = names::FIRST_ROLE_OID;
     for relation in relations() {
         // Those of granary can be listed with \dt granary.*
         let kind = if relation.schema == "information_schema" { "v" } else { "r" };
@@ -161,42 +161,6 @@ fn spelled(type_name: &str) -> String {
     type_name.strip_prefix('_').map_or_else(|| type_name.to_owned(), |item| format!("{item}[]"))
 }
 
-pub fn pg_type(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let own = context.role_oid(&context.facts.user);
-    for row in names::types() {
-        let field = |n: usize| row.line.split('\t').nth(n).unwrap_or_default();
-        let number = |n: usize| field(n).parse::<i64>().unwrap_or(0);
-        row!(rows,
-            oid: row.oid,
-            typname: row.name,
-            typnamespace: PG_CATALOG_OID,
-            typowner: own,
-            typlen: number(2),
-            typbyval: field(3) == "t",
-            typtype: field(4),
-            typcategory: field(5),
-            typispreferred: field(6) == "t",
-            typisdefined: true,
-            typdelim: field(7),
-            typelem: row.element,
-            typsubscript: if row.name.starts_with('_') { "array_subscript_handler" } else { "-" },
-            typarray: row.array,
-            typinput: field(10),
-            typoutput: field(11),
-            typreceive: field(12),
-            typsend: field(13),
-            typmodin: "-",
-            typmodout: "-",
-            typanalyze: "-",
-            typalign: field(14),
-            typstorage: field(15),
-            typtypmod: -1,
-            typcollation: number(16),
-        );
-    }
-    Ok(())
-}
-
 pub fn pg_description(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
         let Some(comment) = &object.header().comment else { continue };
@@ -235,46 +199,6 @@ pub fn feature_comment<'a>(object: &'a Object, column: &str) -> Option<&'a Strin
 pub fn pg_foreign_table(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for (object, _) in context.relations().filter(|(_, kind)| *kind == "f") {
         row!(rows, ftrelid: oid_of(object.id()), ftserver: super::server::FOREIGN_SERVER);
-    }
-    Ok(())
-}
-
-pub fn pg_tables(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for relation in relations().iter().filter(|relation| relation.schema != "information_schema") {
-        row!(rows, schemaname: relation.schema, tablename: relation.name, tableowner: &context.facts.user);
-    }
-    for (object, _) in context.relations().filter(|(_, kind)| *kind == "r") {
-        row!(rows,
-            schemaname: context.schema_name(object),
-            tablename: object.name(),
-            tableowner: &object.header().owner,
-        );
-    }
-    Ok(())
-}
-
-pub fn pg_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for (object, _) in context.relations().filter(|(_, kind)| *kind == "v") {
-        row!(rows,
-            schemaname: context.schema_name(object),
-            viewname: object.name(),
-            viewowner: &object.header().owner,
-            definition: object.query(),
-        );
-    }
-    Ok(())
-}
-
-pub fn pg_matviews(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for (object, _) in context.relations().filter(|(_, kind)| *kind == "m") {
-        row!(rows,
-            schemaname: context.schema_name(object),
-            matviewname: object.name(),
-            matviewowner: &object.header().owner,
-            hasindexes: false,
-            ispopulated: true,
-            definition: object.query(),
-        );
     }
     Ok(())
 }

@@ -16,16 +16,6 @@ impl SystemContext {
     }
 }
 
-pub fn pg_language(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    row!(rows,
-        oid: LANGUAGE_SQL,
-        lanname: "sql",
-        lanowner: context.role_oid(&context.facts.user),
-        lanpltrusted: true,
-    );
-    Ok(())
-}
-
 pub fn pg_proc(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for (object, function) in context.functions() {
         let types: Vec<i64> = function.arguments.iter().map(|argument| type_of(&argument.data_type).0).collect();

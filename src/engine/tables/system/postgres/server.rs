@@ -3,7 +3,7 @@
 use granary_catalog::{Role, Workspace};
 
 use super::super::rows::{Rows, row};
-use super::names::oid_of;
+use super::names::{self, oid_of};
 use super::{SystemContext, acl};
 use crate::access::Asker;
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub fn pg_database(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-pub fn pg_roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+pub fn pg_authid(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for role in context.scope.snapshot.all::<Role>() {
         row!(rows,
             oid: oid_of(role.header.id),
@@ -44,11 +44,6 @@ pub fn pg_roles(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             rolreplication: false,
             rolbypassrls: role.superuser,
             rolconnlimit: -1,
-            // pg_user and pg_shadow
-            usename: &role.header.name,
-            usesysid: oid_of(role.header.id),
-            usecreatedb: role.superuser,
-            usesuper: role.superuser,
         );
     }
     Ok(())
@@ -115,13 +110,8 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
     Ok(())
 }
 
-pub fn pg_am(_: &SystemContext, rows: &mut Rows) -> Result<()> {
-    row!(rows, oid: 2_i64, amname: "heap", amhandler: "heap_tableam_handler", amtype: "t");
-    Ok(())
-}
-
-pub fn pg_tablespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let owner = context.role_oid(&context.facts.user);
+pub fn pg_tablespace(_: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let owner = names::FIRST_ROLE_OID;
     row!(rows, oid: DEFAULT_TABLESPACE, spcname: "pg_default", spcowner: owner);
     Ok(())
 }
@@ -129,8 +119,8 @@ pub fn pg_tablespace(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 /// Sources and streams are foreign tables, and psql wants to know of which server.
 pub const FOREIGN_SERVER: i64 = 14_600;
 
-pub fn pg_foreign_server(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let owner = context.role_oid(&context.facts.user);
+pub fn pg_foreign_server(_: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let owner = names::FIRST_ROLE_OID;
     row!(rows, oid: FOREIGN_SERVER, srvname: "outside", srvowner: owner);
     Ok(())
 }

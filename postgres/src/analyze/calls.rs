@@ -1,0 +1,491 @@
+//! Calls: of functions, of aggregates, over windows, and of what gives rows.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{self, FunctionArg, FunctionArgExpr};
+
+use super::expr::{boolean, row, single_column};
+use super::{Analyzer, Clause, place_of};
+use crate::error::{Error, Result};
+use crate::functions::{self, aggregates, sets, sql};
+use crate::plan::{AggregateCall, Bound, Expr, ExprKind, Frame, FrameUnits, SetCall, WindowCall, WindowFunction};
+use crate::resolve::{self, Call, Context, Resolved};
+use crate::types::{self as t, Type};
+use crate::value::Value;
+
+impl Analyzer<'_> {
+    pub(super) fn argument(&mut self, argument: &FunctionArg) -> Result<Expr> {
+        let (FunctionArg::Unnamed(inner)
+        | FunctionArg::Named { arg: inner, .. }
+        | FunctionArg::ExprNamed { arg: inner, .. }) = argument;
+        match inner {
+            FunctionArgExpr::Expr(expr) => self.expr(expr),
+            other => Err(Error::new("42601", format!("{other} cannot stand here"))),
+        }
+    }
+
+    pub(super) fn function(&mut self, function: &ast::Function) -> Result<Expr> {
+        let (schema, name) = super::split_name(&function.name)?;
+        let place = place_of(&function.name);
+        let arguments: &[FunctionArg] = match &function.args {
+            ast::FunctionArguments::None => {
+                return self.keyword_value(&name).map_err(|error| error.at(place));
+            }
+            ast::FunctionArguments::Subquery(query) if name == "array" => {
+                let query = self.subquery(query)?;
+                let element = single_column(&query, "subquery must return only one column")?;
+                let array = if element.is_array() { Some(element.clone()) } else { element.array() };
+                let array = array.ok_or_else(|| {
+                    Error::new("42704", format!("could not find array type for data type {}", element.name()))
+                })?;
+                return Ok(Expr::new(ExprKind::ArrayOf(query), array));
+            }
+            ast::FunctionArguments::Subquery(query) => {
+                let query = self.subquery(query)?;
+                let data_type = single_column(&query, "subquery must return only one column")?;
+                let argument = Expr::new(ExprKind::Scalar(query), data_type);
+                return self.call_function(&name, vec![argument], false).map_err(|error| error.at(place));
+            }
+            ast::FunctionArguments::List(list) => &list.args,
+        };
+        if schema.is_none()
+            && let Some(found) = self.grammar_call(&name, function, arguments)?
+        {
+            return Ok(found);
+        }
+        let is_known_schema =
+            schema.as_deref().is_none_or(|schema| matches!(schema, "pg_catalog" | "information_schema"));
+        let is_star =
+            arguments.iter().any(|argument| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)));
+        let is_aggregate = is_known_schema && resolve::procs_named(&name).any(|proc| proc.kind == 'a');
+        let is_window = is_known_schema && resolve::procs_named(&name).any(|proc| proc.kind == 'w');
+        if function.over.is_some() || is_window {
+            return self.window_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
+        }
+        if is_aggregate {
+            return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
+        }
+        let is_variadic = match &function.args {
+            ast::FunctionArguments::List(_) => false,
+            _ => false,
+        };
+        let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
+        if !is_known_schema {
+            let types: Vec<String> = values.iter().map(|value| value.data_type.name()).collect();
+            let message = format!("function {}({}) does not exist", function.name, types.join(", "));
+            return Err(Error::new("42883", message).at(place));
+        }
+        self.call_function(&name, values, is_variadic).map_err(|error| error.at(place))
+    }
+
+    /// What looks like a function and is a part of the grammar.
+    fn grammar_call(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        arguments: &[FunctionArg],
+    ) -> Result<Option<Expr>> {
+        let mut values = || arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>();
+        Ok(Some(match name {
+            "coalesce" => {
+                let (items, data_type) = {
+                    let items = values()?;
+                    self.common(items, "COALESCE")?
+                };
+                Expr::new(ExprKind::Coalesce(items), data_type)
+            }
+            "greatest" | "least" => {
+                let items = values()?;
+                let (items, data_type) = self.common(items, if name == "greatest" { "GREATEST" } else { "LEAST" })?;
+                Expr::new(ExprKind::Extreme { items, is_greatest: name == "greatest" }, data_type)
+            }
+            "nullif" => {
+                let mut items = values()?;
+                let (Some(right), Some(left), None) = (items.pop(), items.pop(), items.pop()) else {
+                    return Err(Error::new("42601", "NULLIF takes two values"));
+                };
+                let equal = self.operation("=", left.clone(), right.clone())?;
+                let left = self.settled(left)?;
+                let data_type = left.data_type.clone();
+                Expr::new(
+                    ExprKind::NullIf { left: Box::new(left), right: Box::new(right), equal: Box::new(equal) },
+                    data_type,
+                )
+            }
+            "row" => row(values()?),
+            "grouping" => {
+                let keys = values()?;
+                return self.grouping_call(keys).map(Some);
+            }
+            "current_timestamp" | "localtimestamp" | "current_time" | "localtime" if arguments.len() <= 1 => {
+                self.keyword_value(name)?
+            }
+            _ => {
+                let _ = function;
+                return Ok(None);
+            }
+        }))
+    }
+
+    /// A function of `pg_proc`, or a cast in its form.
+    pub(super) fn call_function(&mut self, name: &str, arguments: Vec<Expr>, is_variadic: bool) -> Result<Expr> {
+        let types: Vec<Type> = arguments.iter().map(|argument| argument.data_type.clone()).collect();
+        let resolved = match resolve::function(name, &types, is_variadic)? {
+            Call::Cast(data_type) => {
+                let [argument] =
+                    <[Expr; 1]>::try_from(arguments).map_err(|_| Error::new("42601", "a cast takes one value"))?;
+                return self.coerce(argument, &data_type, Context::Explicit);
+            }
+            Call::Function(resolved) => resolved,
+        };
+        let unsupported = || {
+            let types: Vec<String> = types.iter().map(Type::name).collect();
+            Error::not_supported(format!("the function {name}({})", types.join(", ")))
+        };
+        let arguments = self.arguments(&resolved, arguments)?;
+        let proc = resolved.proc;
+        let mut kept: Vec<Type> = resolved.arguments.clone();
+        for (kept, argument) in kept.iter_mut().zip(&arguments) {
+            if argument.data_type.fields.is_some() {
+                *kept = argument.data_type.clone();
+            }
+        }
+        if let Some(text) = sql::body(proc) {
+            let query = self.sql_function(text, &resolved.arguments)?;
+            return Ok(Expr::new(ExprKind::Sql { query, arguments, is_strict: proc.is_strict }, resolved.result));
+        }
+        if proc.gives_set {
+            let set = sets::function(self.world, proc, &kept, &resolved.result).ok_or_else(unsupported)?;
+            let data_type = set.row_type();
+            let call = SetCall { function: set.function, arguments, is_strict: proc.is_strict };
+            return self.set_call(call, data_type, name);
+        }
+        let function = functions::scalar(self.world, proc, &kept, &resolved.result).ok_or_else(unsupported)?;
+        let is_volatile = proc.volatility == 'v';
+        let kind = ExprKind::Call { function, arguments, is_strict: proc.is_strict, is_volatile };
+        Ok(Expr::new(kind, resolved.result))
+    }
+
+    /// Arguments as the function takes them, those of a variadic one collected.
+    pub(super) fn arguments(&mut self, resolved: &Resolved, arguments: Vec<Expr>) -> Result<Vec<Expr>> {
+        let mut converted = Vec::with_capacity(arguments.len());
+        for (argument, data_type) in arguments.into_iter().zip(&resolved.arguments) {
+            // the type of any argument may be anything, and stays what it is
+            converted.push(self.coerce(argument, data_type, Context::Implicit)?);
+        }
+        if let Some(n_variadic) = resolved.n_variadic
+            && resolved.proc.variadic != t::ANY
+        {
+            let items = converted.split_off(converted.len() - n_variadic);
+            let element = items.first().map_or(Type::of(t::TEXT), |item| item.data_type.clone());
+            let array = element.array().unwrap_or(Type::of(t::TEXT_ARRAY));
+            converted.push(Expr::new(ExprKind::Array(items), array));
+        }
+        Ok(converted)
+    }
+
+    /// The query of a function that is written in SQL.
+    fn sql_function(&mut self, text: &'static str, parameters: &[Type]) -> Result<Arc<crate::plan::Query>> {
+        let parsed = sql::parse(text)?;
+        let declared: Vec<Option<Type>> = parameters.iter().cloned().map(Some).collect();
+        let analyzed = super::analyze(&parsed, &declared, self.world)?;
+        Ok(analyzed.query)
+    }
+
+    fn set_call(&mut self, call: SetCall, data_type: Type, name: &str) -> Result<Expr> {
+        let Some(scope) = self.scopes.last_mut() else {
+            return Err(Error::new("0A000", "set-returning functions are not allowed here"));
+        };
+        match scope.clause {
+            Clause::Targets | Clause::OrderBy => {
+                scope.sets.push(call);
+                Ok(Expr::new(ExprKind::SetResult(scope.sets.len() - 1), data_type))
+            }
+            clause => {
+                let _ = name;
+                Err(Error::new("0A000", format!("set-returning functions are not allowed in {}", clause.words())))
+            }
+        }
+    }
+
+    fn aggregate_call(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        arguments: &[FunctionArg],
+        is_star: bool,
+    ) -> Result<Expr> {
+        let clause = self.scopes.last().map_or(Clause::Values, |scope| scope.clause);
+        if matches!(
+            clause,
+            Clause::Where | Clause::On | Clause::From | Clause::GroupBy | Clause::Limit | Clause::Values
+        ) {
+            return Err(Error::new("42803", format!("aggregate functions are not allowed in {}", clause.words())));
+        }
+        if self.scopes.last().is_some_and(|scope| scope.in_aggregate) {
+            return Err(Error::new("42803", "aggregate function calls cannot be nested"));
+        }
+        self.scope().in_aggregate = true;
+        let call = self.aggregate(name, function, arguments, is_star);
+        self.scope().in_aggregate = false;
+        let (call, data_type) = call?;
+        let scope = self.scope();
+        scope.aggregates.push(call);
+        Ok(Expr::new(ExprKind::Aggregate(scope.aggregates.len() - 1), data_type))
+    }
+
+    fn aggregate(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        arguments: &[FunctionArg],
+        is_star: bool,
+    ) -> Result<(AggregateCall, Type)> {
+        let mut order_by = Vec::new();
+        let mut is_distinct = false;
+        if let ast::FunctionArguments::List(list) = &function.args {
+            is_distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+            for clause in &list.clauses {
+                match clause {
+                    ast::FunctionArgumentClause::OrderBy(keys) => order_by.extend(self.aggregate_order(keys)?),
+                    other => return Err(Error::not_supported(format!("{other} in an aggregate"))),
+                }
+            }
+        }
+        let within = self.aggregate_order(&function.within_group)?;
+        let values = if is_star {
+            Vec::new()
+        } else {
+            arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?
+        };
+        let filter = function.filter.as_ref().map(|filter| self.expr(filter)).transpose()?;
+        let filter = filter.map(|filter| self.condition(filter, "FILTER")).transpose()?;
+        let (direct, values, order_by) = if function.within_group.is_empty() {
+            (Vec::new(), values, order_by)
+        } else {
+            let ordered = within.iter().map(|(expr, ..)| expr.clone()).collect();
+            (values, ordered, within)
+        };
+        if is_star && name != "count" {
+            return Err(Error::new("42883", format!("function {name}() does not exist")));
+        }
+        let all: Vec<Type> = direct.iter().chain(&values).map(|value| value.data_type.clone()).collect();
+        let Call::Function(resolved) = resolve::function(name, &all, false)? else {
+            return Err(Error::new("42883", format!("function {name} does not exist")));
+        };
+        let n_direct = direct.len();
+        let mut converted = self.arguments(&resolved, direct.into_iter().chain(values).collect())?;
+        let values = converted.split_off(n_direct);
+        let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
+        let aggregate = aggregates::function(resolved.proc, &types, &resolved.result)
+            .ok_or_else(|| Error::not_supported(format!("the aggregate {name}")))?;
+        let call =
+            AggregateCall { function: aggregate, arguments: values, filter, is_distinct, order_by, direct: converted };
+        Ok((call, resolved.result))
+    }
+
+    fn aggregate_order(&mut self, keys: &[ast::OrderByExpr]) -> Result<Vec<(Expr, bool, bool)>> {
+        keys.iter()
+            .map(|key| {
+                let expr = self.expr(&key.expr)?;
+                let expr = self.settled(expr)?;
+                let descending = key.options.asc == Some(false);
+                Ok((expr, descending, key.options.nulls_first.unwrap_or(descending)))
+            })
+            .collect()
+    }
+
+    fn grouping_call(&mut self, keys: Vec<Expr>) -> Result<Expr> {
+        // found among the keys once these are known
+        let kind = ExprKind::Row(keys);
+        let marker = crate::plan::Function::new("grouping", |_, _| {
+            Err(Error::new("42803", "arguments to GROUPING must be grouping expressions of the associated query level"))
+        });
+        let arguments = vec![Expr::new(kind, Type::of(t::RECORD))];
+        Ok(Expr::new(
+            ExprKind::Call { function: marker, arguments, is_strict: false, is_volatile: false },
+            Type::of(t::INT4),
+        ))
+    }
+
+    fn window_call(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        arguments: &[FunctionArg],
+        is_star: bool,
+    ) -> Result<Expr> {
+        let clause = self.scopes.last().map_or(Clause::Values, |scope| scope.clause);
+        if !matches!(clause, Clause::Targets | Clause::OrderBy) {
+            return Err(Error::new("42P20", format!("window functions are not allowed in {}", clause.words())));
+        }
+        let Some(over) = &function.over else {
+            return Err(Error::new("42809", format!("window function {name} requires an OVER clause")));
+        };
+        let spec = self.window_spec(over)?;
+        let own = match name {
+            "row_number" => Some(WindowFunction::RowNumber),
+            "rank" => Some(WindowFunction::Rank),
+            "dense_rank" => Some(WindowFunction::DenseRank),
+            "percent_rank" => Some(WindowFunction::PercentRank),
+            "cume_dist" => Some(WindowFunction::CumeDist),
+            "ntile" => Some(WindowFunction::Ntile),
+            "lag" => Some(WindowFunction::Lag),
+            "lead" => Some(WindowFunction::Lead),
+            "first_value" => Some(WindowFunction::FirstValue),
+            "last_value" => Some(WindowFunction::LastValue),
+            "nth_value" => Some(WindowFunction::NthValue),
+            _ => None,
+        };
+        let is_aggregate = own.is_none() && resolve::procs_named(name).any(|proc| proc.kind == 'a');
+        let (function_kind, values, filter, data_type) = match own {
+            Some(own) => {
+                let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
+                let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
+                let Call::Function(resolved) = resolve::function(name, &types, false)? else {
+                    return Err(Error::new("42883", format!("function {name} does not exist")));
+                };
+                let values = self.arguments(&resolved, values)?;
+                (own, values, None, resolved.result)
+            }
+            None if is_aggregate => {
+                let (call, data_type) = self.aggregate(name, function, arguments, is_star)?;
+                if call.is_distinct {
+                    return Err(Error::new("0A000", "DISTINCT is not implemented for window functions"));
+                }
+                (WindowFunction::Aggregate(call.function), call.arguments, call.filter, data_type)
+            }
+            None => {
+                return Err(Error::new(
+                    "42809",
+                    format!("OVER specified, but {name} is not a window function nor an aggregate function"),
+                ));
+            }
+        };
+        let partition_by = spec.partition_by.iter().map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
+        let order_by = self.aggregate_order(&spec.order_by)?;
+        let frame = self.frame(spec.window_frame.as_ref(), !order_by.is_empty())?;
+        let scope = self.scope();
+        scope.windows.push(WindowCall {
+            function: function_kind,
+            arguments: values,
+            filter,
+            partition_by,
+            order_by,
+            frame,
+        });
+        Ok(Expr::new(ExprKind::Window(scope.windows.len() - 1), data_type))
+    }
+
+    fn window_spec(&mut self, over: &ast::WindowType) -> Result<ast::WindowSpec> {
+        let named = |analyzer: &Self, ident: &ast::Ident| {
+            let name = super::fold(ident);
+            let scope = analyzer.scopes.last();
+            let found = scope.and_then(|scope| scope.named_windows.iter().find(|(other, _)| *other == name));
+            found
+                .map(|(_, spec)| spec.clone())
+                .ok_or_else(|| Error::new("42704", format!("window \"{name}\" does not exist")))
+        };
+        match over {
+            ast::WindowType::NamedWindow(ident) => named(self, ident),
+            ast::WindowType::WindowSpec(spec) => match &spec.window_name {
+                None => Ok(spec.clone()),
+                Some(ident) => {
+                    let base = named(self, ident)?;
+                    Ok(ast::WindowSpec {
+                        window_name: None,
+                        partition_by: base.partition_by,
+                        order_by: if spec.order_by.is_empty() { base.order_by } else { spec.order_by.clone() },
+                        window_frame: spec.window_frame.clone(),
+                    })
+                }
+            },
+        }
+    }
+
+    fn frame(&mut self, frame: Option<&ast::WindowFrame>, is_ordered: bool) -> Result<Frame> {
+        let Some(frame) = frame else {
+            let end = if is_ordered { Bound::CurrentRow } else { Bound::UnboundedFollowing };
+            return Ok(Frame { units: FrameUnits::Range, start: Bound::UnboundedPreceding, end });
+        };
+        let units = match frame.units {
+            ast::WindowFrameUnits::Rows => FrameUnits::Rows,
+            ast::WindowFrameUnits::Range => FrameUnits::Range,
+            ast::WindowFrameUnits::Groups => FrameUnits::Groups,
+        };
+        let mut bound = |bound: &ast::WindowFrameBound| -> Result<Bound> {
+            Ok(match bound {
+                ast::WindowFrameBound::CurrentRow => Bound::CurrentRow,
+                ast::WindowFrameBound::Preceding(None) => Bound::UnboundedPreceding,
+                ast::WindowFrameBound::Following(None) => Bound::UnboundedFollowing,
+                ast::WindowFrameBound::Preceding(Some(by)) | ast::WindowFrameBound::Following(Some(by)) => {
+                    if units == FrameUnits::Range {
+                        return Err(Error::not_supported("RANGE with an offset"));
+                    }
+                    let by = self.expr(by)?;
+                    let by = self.coerce(by, &Type::of(t::INT8), Context::Implicit)?;
+                    if matches!(bound, ast::WindowFrameBound::Preceding(_)) {
+                        Bound::Preceding(by)
+                    } else {
+                        Bound::Following(by)
+                    }
+                }
+            })
+        };
+        let start = bound(&frame.start_bound)?;
+        let end = frame.end_bound.as_ref().map_or(Ok(Bound::CurrentRow), bound)?;
+        Ok(Frame { units, start, end })
+    }
+
+    /// Makes the keys of a group what mentions of them say, and refuses other columns.
+    pub(super) fn over_groups(&self, expr: &mut Expr, keys: &[Expr], is_free: &dyn Fn(usize) -> bool) -> Result<()> {
+        if let ExprKind::Call { function, arguments, .. } = &expr.kind
+            && function.name == "grouping"
+        {
+            let Some(ExprKind::Row(items)) = arguments.first().map(|argument| &argument.kind) else {
+                return Err(Error::new("XX000", "GROUPING has its arguments as a row"));
+            };
+            let places = items.iter().map(|item| {
+                keys.iter().position(|key| key.is_same(item)).ok_or_else(|| {
+                    Error::new(
+                        "42803",
+                        "arguments to GROUPING must be grouping expressions of the associated query level",
+                    )
+                })
+            });
+            expr.kind = ExprKind::Grouping(places.collect::<Result<_>>()?);
+            return Ok(());
+        }
+        if let Some(index) = keys.iter().position(|key| key.is_same(expr)) {
+            expr.kind = ExprKind::GroupKey(index);
+            return Ok(());
+        }
+        if let ExprKind::Column { level: 0, slot } = expr.kind
+            && !is_free(slot)
+        {
+            return Err(self.ungrouped(slot));
+        }
+        for part in expr.parts_mut() {
+            self.over_groups(part, keys, is_free)?;
+        }
+        Ok(())
+    }
+
+    fn ungrouped(&self, slot: usize) -> Error {
+        let scope = self.scopes.last();
+        let named = scope.into_iter().flat_map(|scope| &scope.items).find_map(|item| {
+            let column = item.columns.iter().find(|column| column.slot == Some(slot))?;
+            Some(format!("{}.{}", item.alias, column.name))
+        });
+        let named = named.unwrap_or_else(|| "a column".to_owned());
+        Error::new(
+            "42803",
+            format!("column \"{named}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+        )
+    }
+
+    /// `x IS TRUE` for conditions that count rows.
+    pub(super) fn truth(value: bool) -> Expr {
+        boolean(ExprKind::Constant(Value::Bool(value)))
+    }
+}

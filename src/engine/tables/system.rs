@@ -20,6 +20,7 @@ use granary_catalog::Catalog;
 use super::events::EventTails;
 use crate::engine::activity::Activity;
 use crate::engine::expiry::Expiry;
+use crate::engine::functions::sequence::SessionSequences;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 
@@ -54,6 +55,7 @@ pub struct SessionFacts {
     pub activity: Arc<Activity>,
     /// what has expired out of the online store
     pub expiry: Arc<Expiry>,
+    pub sequences: Arc<SessionSequences>,
 }
 
 impl std::fmt::Debug for SessionFacts {
@@ -72,6 +74,7 @@ impl Default for SessionFacts {
             settings: Arc::new(Vec::new),
             activity: Arc::default(),
             expiry: Arc::default(),
+            sequences: Arc::default(),
         }
     }
 }

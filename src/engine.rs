@@ -25,6 +25,8 @@ mod plans;
 mod point_in_time;
 mod query;
 mod relation;
+mod returned;
+mod row_expression;
 mod rows;
 mod sealed;
 mod serving;
@@ -47,6 +49,8 @@ pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
 pub use freshness::{Freshness, samples};
+pub use functions::sequence::SessionSequences;
+pub use functions::session::parse_name;
 pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
@@ -64,6 +68,8 @@ pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
     view_of_table,
 };
+pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
+pub use row_expression::RowExpression;
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
     rows_plan, stored_rows, stored_rows_after,
@@ -81,8 +87,9 @@ pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, Re
 pub use tables::sinks::{SinkFigures, SinkState};
 pub use tables::sources::{event_ids, events_between, first_offset_since, mirror_ids, newest_event_time};
 pub use tables::stored::{
-    KeyValues, Pruned, Reach, StoredRows, dataset_table, declared_columns, is_named_by_objects, merged_rows,
-    rows_in_order, sorted_rows, storage_of_table, table_id, tables_of,
+    KeyIndex, KeyIndexes, KeyValues, PLACE_FILE, PLACE_ROW, PlacedRows, Pruned, Reach, StoredRows, dataset_table,
+    declared_columns, is_named_by_objects, keys_of, merged_rows, rows_in_order, sorted_rows, storage_of_table,
+    table_id, tables_of,
 };
 pub use tables::system::names::columns as columns_of_relation;
 pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
@@ -90,4 +97,5 @@ pub use tiles::tile_batches;
 pub use verify::{Verification, differences_schema};
 pub use written::WrittenRows;
 
+pub use datafusion::datasource::TableProvider;
 pub use datafusion::logical_expr::LogicalPlan;

@@ -30,15 +30,19 @@ pub enum Kind {
     StringTooLong,
     CharacterNotInRepertoire,
     NullValueNotAllowed,
+    SequenceLimitExceeded,
     BadCopyFormat,
     // 23
     NotNullViolation,
+    UniqueViolation,
+    CheckViolation,
     // 25
     ActiveTransaction,
     NoActiveTransaction,
     InFailedTransaction,
     ReadOnlyTransaction,
     // 26, 28, 2B, 34, 3D, 3F
+    InvalidSavepoint,
     InvalidStatementName,
     InvalidAuthorization,
     InvalidPassword,
@@ -48,6 +52,7 @@ pub enum Kind {
     InvalidSchemaName,
     // 40
     SerializationFailure,
+    DeadlockDetected,
     // 42
     Syntax,
     InsufficientPrivilege,
@@ -70,6 +75,12 @@ pub enum Kind {
     DuplicateCursor,
     IndeterminateDatatype,
     InvalidObjectDefinition,
+    InvalidColumnReference,
+    InvalidTableDefinition,
+    GeneratedAlways,
+    DuplicateAlias,
+    InvalidColumnDefinition,
+    CannotCoerce,
     InvalidFunctionDefinition,
     InvalidName,
     ReservedName,
@@ -82,6 +93,7 @@ pub enum Kind {
     TooManyColumns,
     ObjectNotInPrerequisiteState,
     ObjectInUse,
+    LockNotAvailable,
     QueryCanceled,
     AdminShutdown,
     IoError,
@@ -111,13 +123,17 @@ impl Kind {
             Kind::DatetimeFieldOverflow => "22008",
             Kind::StringTooLong => "22001",
             Kind::CharacterNotInRepertoire => "22021",
+            Kind::SequenceLimitExceeded => "2200H",
             Kind::NullValueNotAllowed => "22004",
             Kind::BadCopyFormat => "22P04",
             Kind::NotNullViolation => "23502",
+            Kind::UniqueViolation => "23505",
+            Kind::CheckViolation => "23514",
             Kind::ActiveTransaction => "25001",
             Kind::NoActiveTransaction => "25P01",
             Kind::InFailedTransaction => "25P02",
             Kind::ReadOnlyTransaction => "25006",
+            Kind::InvalidSavepoint => "3B001",
             Kind::InvalidStatementName => "26000",
             Kind::InvalidGrantOperation => "0LP01",
             Kind::InvalidAuthorization => "28000",
@@ -127,6 +143,7 @@ impl Kind {
             Kind::InvalidCatalogName => "3D000",
             Kind::InvalidSchemaName => "3F000",
             Kind::SerializationFailure => "40001",
+            Kind::DeadlockDetected => "40P01",
             Kind::Syntax => "42601",
             Kind::InsufficientPrivilege => "42501",
             Kind::GroupingError => "42803",
@@ -149,6 +166,12 @@ impl Kind {
             Kind::IndeterminateDatatype => "42P18",
             Kind::InvalidObjectDefinition => "42P17",
             Kind::InvalidFunctionDefinition => "42P13",
+            Kind::InvalidColumnReference => "42P10",
+            Kind::InvalidTableDefinition => "42P16",
+            Kind::InvalidColumnDefinition => "42611",
+            Kind::GeneratedAlways => "428C9",
+            Kind::DuplicateAlias => "42712",
+            Kind::CannotCoerce => "42846",
             Kind::InvalidName => "42602",
             Kind::ReservedName => "42939",
             Kind::DiskFull => "53100",
@@ -159,6 +182,7 @@ impl Kind {
             Kind::TooManyColumns => "54011",
             Kind::ObjectNotInPrerequisiteState => "55000",
             Kind::ObjectInUse => "55006",
+            Kind::LockNotAvailable => "55P03",
             Kind::QueryCanceled => "57014",
             Kind::AdminShutdown => "57P01",
             Kind::IoError => "58030",
@@ -446,7 +470,8 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
         | ObjectKind::RealtimeView
         | ObjectKind::Table
         | ObjectKind::View
-        | ObjectKind::Dataset => (Kind::DuplicateTable, "relation"),
+        | ObjectKind::Dataset
+        | ObjectKind::Sequence => (Kind::DuplicateTable, "relation"),
     };
     Error::new(kind, format!("{what} \"{}\" already exists", existing.name))
 }

@@ -414,7 +414,7 @@ fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_u
     // the only relation that a view's query over events may name is the stream, unless the view joins
     let search_path = schemas(snapshot, [stream.header.id]);
     let (snapshot, asker) = (Arc::clone(snapshot), Asker::Server);
-    let scope = NameScope { snapshot, workspace, search_path, meant: Vec::new(), asker };
+    let scope = NameScope { snapshot, workspace, search_path, process_id: 0, meant: Vec::new(), asker };
     Ok(QueryPlanner::new(stores.clone(), scope, now_us))
 }
 

@@ -6,7 +6,10 @@
 
 mod durable;
 mod errors;
+mod folder;
 mod log;
+mod places;
+mod read_versions;
 mod reader;
 mod removal;
 mod schema;
@@ -32,6 +35,8 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::row::Key;
 use crate::time::Clock;
 use log::Snapshot;
+pub use places::{Places, RowNumbers, changed_meanwhile};
+pub use read_versions::ReadVersions;
 pub use removal::Removed;
 pub use schema::{BUCKET_COLUMN, MONTH_COLUMN};
 pub use writer::ROW_GROUP_ROWS;
@@ -80,13 +85,21 @@ pub struct Write {
     /// Delta application transaction `(app_id, version)`: if the table has already recorded this version of
     /// `app_id`, or a later one, nothing is read or written.
     pub transaction: Option<(String, i64)>,
+    /// Rows of a plain table that go, in the same commit.
+    pub removed: Places,
     /// Cancelling before the commit leaves the table as it was.
     pub cancel: CancellationToken,
 }
 
 impl Write {
     pub fn new(kind: WriteKind, batches: BatchStream) -> Write {
-        Write { kind, batches, transaction: None, cancel: CancellationToken::new() }
+        Write { kind, batches, transaction: None, removed: Places::new(), cancel: CancellationToken::new() }
+    }
+
+    #[must_use]
+    pub fn without(mut self, removed: Places) -> Write {
+        self.removed = removed;
+        self
     }
 
     #[must_use]
@@ -130,6 +143,17 @@ pub struct OfflineTable {
     pub version: i64,
     /// The folder of the table.
     pub path: PathBuf,
+    folder: Arc<folder::Folder>,
+}
+
+#[cfg(test)]
+impl OfflineTable {
+    /// One that is nowhere.
+    pub fn of_files(schema: SchemaRef, file_schema: SchemaRef, layout: Layout, files: Vec<DataFile>) -> OfflineTable {
+        let path = PathBuf::from("/t");
+        let folder = folder::Folder::new(&path);
+        OfflineTable { id: "t".into(), schema, file_schema, layout, files, version: 1, path, folder }
+    }
 }
 
 /// One Parquet file of a table.
@@ -156,6 +180,7 @@ pub struct OfflineStore {
     root: PathBuf,
     opened_at_us: i64,
     tables: Mutex<HashMap<String, Arc<Slot>>>,
+    readers: Arc<read_versions::Readers>,
 }
 
 /// What the process knows of one table.
@@ -193,7 +218,12 @@ impl OfflineStore {
             }
         }
         // the machine's clock, since it is compared with times of files
-        Ok(OfflineStore { root, opened_at_us: Clock::system().now_us(), tables: Mutex::default() })
+        Ok(OfflineStore {
+            root,
+            opened_at_us: Clock::system().now_us(),
+            tables: Mutex::default(),
+            readers: Arc::default(),
+        })
     }
 
     /// Makes an empty table. If `id` exists with an equal schema and layout, nothing happens; if they differ,
@@ -263,6 +293,18 @@ impl OfflineStore {
         removed.await.map_err(|error| Error::internal("removing a folder panicked").with_source(error))?
     }
 
+    /// As [`OfflineStore::drop_table`], of a table whose name nobody will give again: its files stay until nobody reads
+    /// it any more. A crash before leaves what the next start removes.
+    pub async fn retire_table(&self, id: &str) -> Result<()> {
+        let slot = self.slot(id);
+        let _writing = slot.writer.lock().await;
+        let Some(newest) = self.newest(id, &slot).await? else { return Ok(()) };
+        self.readers.changing(&newest.table, || slot.publish(None));
+        newest.table.folder.doom();
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        Ok(())
+    }
+
     /// One atomic commit. Writes to one table wait for each other, those to different tables do not.
     ///
     /// If it fails, or its future is dropped, before the commit, the table is as it was; files already written are
@@ -276,7 +318,7 @@ impl OfflineStore {
             let version = snapshot.table.version;
             return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
         };
-        commit(slot, snapshot, prepared, writing).await
+        self.commit(slot, snapshot, prepared, writing).await
     }
 
     /// One atomic commit that changes no row: other files in place of some. `None`, and nothing is done, if the newest
@@ -287,7 +329,7 @@ impl OfflineStore {
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
         match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await? {
-            Some(prepared) => commit(slot, snapshot, prepared, writing).await.map(Some),
+            Some(prepared) => self.commit(slot, snapshot, prepared, writing).await.map(Some),
             None => Ok(None),
         }
     }
@@ -302,7 +344,7 @@ impl OfflineStore {
         let Some(snapshot) = self.newest(id, &slot).await? else { return Ok(Removed::default()) };
         let prepared = removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
         match prepared {
-            (Some(prepared), removed) => commit(slot, snapshot, prepared, writing).await.map(|_| removed),
+            (Some(prepared), removed) => self.commit(slot, snapshot, prepared, writing).await.map(|_| removed),
             (None, removed) => Ok(removed),
         }
     }
@@ -323,6 +365,26 @@ impl OfflineStore {
         let _writing = slot.writer.lock().await;
         let Some(snapshot) = self.reload(id, &slot).await? else { return Ok(0) };
         write::vacuum(&snapshot, older_than_us, &slot.files_in_use()).boxed().await
+    }
+
+    /// In a task of its own: once begun, it must end with the new version in place even if nobody waits for it.
+    async fn commit(
+        &self,
+        slot: Arc<Slot>,
+        snapshot: Snapshot,
+        prepared: write::Prepared,
+        writing: tokio::sync::OwnedMutexGuard<()>,
+    ) -> Result<WriteOutcome> {
+        let readers = Arc::clone(&self.readers);
+        let committing = tokio::spawn(async move {
+            let outcome = write::commit(&snapshot, prepared).await;
+            // after a failure nobody knows whether the log took it: load it anew
+            let after = outcome.as_ref().ok().and_then(|(_, after)| after.clone());
+            readers.changing(&snapshot.table, || slot.publish(after));
+            drop(writing);
+            outcome.map(|(outcome, _)| outcome)
+        });
+        committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
     }
 
     async fn newest(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {
@@ -379,23 +441,6 @@ impl Slot {
         let held = versions.iter().filter_map(Weak::upgrade);
         held.flat_map(|version| version.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()).collect()
     }
-}
-
-/// In a task of its own: once begun, it must end with the new version in place even if nobody waits for it.
-async fn commit(
-    slot: Arc<Slot>,
-    snapshot: Snapshot,
-    prepared: write::Prepared,
-    writing: tokio::sync::OwnedMutexGuard<()>,
-) -> Result<WriteOutcome> {
-    let committing = tokio::spawn(async move {
-        let outcome = write::commit(&snapshot, prepared).await;
-        // after a failure nobody knows whether the log took it: load it anew
-        slot.publish(outcome.as_ref().ok().and_then(|(_, after)| after.clone()));
-        drop(writing);
-        outcome.map(|(outcome, _)| outcome)
-    });
-    committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
 }
 
 impl std::fmt::Debug for Slot {

@@ -2,9 +2,11 @@
 //! text → statement → plan → response; read it and you know the way of every statement.
 
 mod ingest;
+mod isolation;
 mod parameters;
 mod serve;
 mod settings;
+mod temporary;
 mod transaction;
 mod variables;
 
@@ -21,7 +23,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
-use crate::engine::{ActivityEntry, ClientActivity, SessionFacts, output_schema};
+use crate::engine::{ActivityEntry, ClientActivity, LogicalPlan, SessionFacts, SessionSequences, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
@@ -35,7 +37,7 @@ pub use transaction::TransactionStatus;
 
 use serve::PreparedLookup;
 use settings::Settings;
-use transaction::Transaction;
+use transaction::{Temporary, Transaction};
 
 /// A value for `$n`, in a type of its own.
 pub type Parameter = (DataType, Option<Value>);
@@ -151,6 +153,9 @@ pub struct Session {
     notices: Vec<Notice>,
     deallocated: Vec<Deallocated>,
     activity: ActivityEntry,
+    /// objects that only this session sees
+    temporary: Temporary,
+    sequences: Arc<SessionSequences>,
 }
 
 impl Session {
@@ -204,6 +209,8 @@ impl Session {
             notices: Vec::new(),
             deallocated: Vec::new(),
             activity,
+            temporary: Vec::new(),
+            sequences: Arc::default(),
             warehouse,
         })
     }
@@ -360,7 +367,14 @@ impl Session {
         if let Some(response) = self.look_up(&prepared.0, &parameters).await? {
             return Ok(response);
         }
+        self.transaction.begin_statement(&self.warehouse, &self.temporary);
+        self.check_read_only(&parsed.statement)?;
         let mut context = self.context(&prepared.0.text);
+        // what a query reads is of one moment; a job reads what it has written
+        if outside.is_none() && matches!(&parsed.statement, Statement::Query(_) | Statement::Postgres(_)) {
+            let reads_now = || self.warehouse.offline.read_versions();
+            context.read_versions.get_or_insert_with(reads_now);
+        }
         let token = cancel.child_token();
         let deadline = self.deadline();
         let mut parameters = Parameters::of_values(parameters);
@@ -434,7 +448,7 @@ impl Session {
             return Err(Error::new(Kind::ActiveTransaction, message).with_hint("COMMIT first"));
         }
         let was_open = self.transaction.is_open();
-        self.transaction.commit(&self.warehouse, &self.user).await?;
+        self.commit_transaction().await?;
         if was_open {
             self.transaction.begin_implicit();
         }
@@ -454,14 +468,23 @@ impl Session {
         if self.transaction.is_open() {
             return Ok(());
         }
-        self.transaction.commit(&self.warehouse, &self.user).await
+        self.commit_transaction().await
+    }
+
+    /// Commits what is open, and takes over what it leaves of temporary objects.
+    async fn commit_transaction(&mut self) -> Result<()> {
+        let committed = self.transaction.commit(&self.warehouse, &self.user).boxed().await?;
+        temporary::take_over(self, committed).boxed().await
     }
 
     fn context(&self, text: &str) -> StatementContext {
         let search_path = self.settings.search_path(&self.user);
         let mut scope = self.warehouse.scope(self.workspace, search_path, Asker::role(&self.user));
+        scope.process_id = self.process_id;
         if let Some(working) = self.transaction.working() {
             scope.snapshot = working;
+        } else if !self.temporary.is_empty() {
+            scope.snapshot = Arc::new(scope.snapshot.with_temporary(&self.temporary));
         }
         StatementContext {
             warehouse: Arc::clone(&self.warehouse),
@@ -473,6 +496,10 @@ impl Session {
             changes: Vec::new(),
             writes: Vec::new(),
             pending: self.transaction.pending(),
+            read_versions: self.transaction.read_versions(),
+            locks: self.transaction.locks(&self.warehouse),
+            isolation: self.transaction.isolation(),
+            changed: self.transaction.changed(),
             notices: Vec::new(),
             setting_changes: Vec::new(),
             writing: self.settings.writing(),
@@ -491,6 +518,7 @@ impl Session {
             settings: Arc::new(move || settings.all()),
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
+            sequences: Arc::clone(&self.sequences),
         })
     }
 
@@ -515,7 +543,7 @@ impl Session {
             return Ok(());
         }
         if commit {
-            return self.transaction.commit(&self.warehouse, &self.user).boxed().await;
+            return self.commit_transaction().await;
         }
         self.transaction.rollback();
         Ok(())
@@ -524,6 +552,7 @@ impl Session {
     /// Rolls back what is open.
     pub async fn close(mut self) {
         self.transaction.rollback();
+        temporary::drop_all(&mut self).boxed().await;
     }
 }
 
@@ -554,10 +583,27 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
                 if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
                     return Ok(Description::of(Vec::new(), None));
                 }
+                if insert.on.is_some() || insert.returning.is_some() {
+                    let planned = statement::plan_returning_insert(context, insert, &declared).await?;
+                    let mut types = types.to_vec();
+                    for plan in &planned.plans {
+                        types = crate::engine::parameter_types(plan, &types)?.into_iter().map(Some).collect();
+                    }
+                    let last = planned.plans.last().ok_or_else(|| Error::internal("an INSERT has no plan"))?;
+                    return described(last, planned.returned, &types);
+                }
                 statement::plan_insert(context, insert, &declared).await?.1
             }
             ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
                 statement::plan_forget(context, delete, &declared).await?
+            }
+            ast::Statement::Delete(delete) => {
+                let planned = statement::plan_delete(context, delete, &declared).await?;
+                return described(planned.plan(), planned.returned(context, &declared)?, types);
+            }
+            ast::Statement::Update(update) => {
+                let planned = statement::plan_update(context, update, &declared).await?;
+                return described(planned.plan(), planned.returned(context, &declared)?, types);
             }
             _ => return Ok(Description::of(Vec::new(), None)),
         },
@@ -577,6 +623,19 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
     Ok(Description::of(parameters, None))
+}
+
+/// A statement that changes rows, and what it returns of them.
+fn described(
+    plan: &LogicalPlan,
+    returned: Option<(LogicalPlan, SchemaRef)>,
+    types: &[Option<DataType>],
+) -> Result<Description> {
+    let mut parameters = crate::engine::parameter_types(plan, types)?;
+    let Some((returned, columns)) = returned else { return Ok(Description::of(parameters, None)) };
+    let known: Vec<_> = parameters.into_iter().map(Some).collect();
+    parameters = crate::engine::parameter_types(&returned, &known)?;
+    Ok(Description::of(parameters, Some(columns)))
 }
 
 fn text_column(name: &str) -> Description {

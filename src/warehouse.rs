@@ -1,5 +1,7 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
+mod locks;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
 use crate::engine::{
-    Activity, BoundView, Engine, EngineConfig, Expiry, NameScope, QueryPlanner, ReadStores, events_table,
+    Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, NameScope, QueryPlanner, ReadStores, events_table,
     is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
@@ -19,6 +21,7 @@ use crate::metrics::Sample;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
+pub use locks::{LockHolder, LockMode, TableLocks};
 
 /// Where a warehouse lives and what it may use.
 #[derive(Debug, Clone)]
@@ -41,6 +44,9 @@ pub struct Warehouse {
     pub clock: Clock,
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
+    pub locks: Arc<TableLocks>,
+    /// of tables with unique keys
+    pub key_indexes: Arc<KeyIndexes>,
     stores: ReadStores,
     running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// held, by view, while its spans are folded
@@ -99,6 +105,8 @@ impl Warehouse {
             clock: config.clock.clone(),
             activity: Arc::default(),
             expiry: Arc::default(),
+            locks: Arc::default(),
+            key_indexes: Arc::default(),
             running_jobs: Mutex::default(),
             folding: Mutex::default(),
             writing: Mutex::default(),
@@ -119,7 +127,8 @@ impl Warehouse {
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.
     pub fn scope(&self, workspace: ObjectId, search_path: Vec<String>, asker: Asker) -> NameScope {
-        NameScope { snapshot: self.catalog.snapshot(), workspace, search_path, meant: Vec::new(), asker }
+        let (snapshot, meant) = (self.catalog.snapshot(), Vec::new());
+        NameScope { snapshot, workspace, search_path, process_id: 0, meant, asker }
     }
 
     /// The earliest time that a view is served as of at `now_us` or later: before now, if its windows end at the newest event.

@@ -42,6 +42,7 @@ aspects![
     forget,
     functions,
     online,
+    postgres,
     refresh,
     rights,
     services,

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::id::{ObjectId, Version};
 use crate::ledger::Ledger;
 use crate::object::{Dataset, Object};
+use crate::sequences::Sequences;
 use crate::snapshot::{Applied, Snapshot};
 use crate::store::{Number, Order, Store, Table};
 
@@ -22,6 +23,7 @@ pub struct Catalog {
     /// Held by the one commit at a time, its fsync included. Readers never take it.
     writer: Mutex<()>,
     ledger: Ledger,
+    sequences: Sequences,
 }
 
 impl Catalog {
@@ -40,7 +42,8 @@ impl Catalog {
         let versions = snapshot.all::<Dataset>().into_iter().flat_map(Dataset::versions);
         let made = versions.filter_map(|version| Some((version.job?, version))).collect();
         let ledger = Ledger::open(Arc::clone(&store), &made)?;
-        Ok(Catalog { store, current: RwLock::new(Arc::new(snapshot)), writer: Mutex::new(()), ledger })
+        let sequences = Sequences::new(Arc::clone(&store));
+        Ok(Catalog { store, current: RwLock::new(Arc::new(snapshot)), writer: Mutex::new(()), ledger, sequences })
     }
 
     /// The latest committed version. Never waits for a commit.
@@ -86,6 +89,11 @@ impl Catalog {
             if entries.len() >= filter.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(entries)
+    }
+
+    /// The numbers of sequences.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
     /// The jobs and what they have materialized.

@@ -13,6 +13,13 @@ impl ObjectId {
     /// The first id an empty catalog gives. Zero stays free, so that a zeroed field is never a valid id.
     pub const FIRST: ObjectId = ObjectId(1);
 
+    /// The first id of temporary objects, which are of one session and in no file. Those of others stay below.
+    pub const FIRST_TEMPORARY: ObjectId = ObjectId(3_000_000_000);
+
+    pub fn is_temporary(self) -> bool {
+        self >= ObjectId::FIRST_TEMPORARY
+    }
+
     /// The id `n` places after this one: how one statement numbers several new objects.
     pub fn after(self, n: u64) -> ObjectId {
         ObjectId(self.0.checked_add(n).expect("2^64 objects cannot have been made"))

@@ -15,6 +15,7 @@ mod id;
 mod ledger;
 mod migrate;
 pub mod object;
+mod sequences;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -31,10 +32,12 @@ pub use ledger::{
     JobWork, Ledger, NewJob, Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
-    AggregateFunction, ApiKey, Backfill, Column, Dataset, DatasetInput, DatasetVersion, Definition, Entity, Feature,
-    FeatureDefinition, FeatureService, FeatureTable, FeatureView, FileFormat, Function, FunctionArgument, Grant,
-    Header, Home, LeadingEdge, NameSpace, Object, ObjectKind, PredefinedRole, Privilege, Reach, RealtimeView,
-    RelativeSpan, Role, Schema, SealedText, Secret, SeriesWindows, ServiceMember, Sink, SinkTarget, Source,
+    AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,
+    DatasetVersion, Definition, Entity, Feature, FeatureDefinition, FeatureService, FeatureTable, FeatureView,
+    FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace,
+    Object, ObjectKind, OnCommit, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, Schema,
+    SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Sink, SinkTarget, Source,
     SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
+pub use sequences::Sequences;
 pub use snapshot::Snapshot;

@@ -19,6 +19,7 @@ pub(crate) mod reference;
 mod role;
 mod sealed;
 mod secret;
+mod sequence;
 mod sink;
 mod source;
 mod stream;
@@ -33,7 +34,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::AggregateFunction;
-pub use column::Column;
+pub use column::{Column, ColumnDefault, Identity};
 pub use dataset::{Dataset, DatasetInput, DatasetVersion};
 pub use entity::Entity;
 pub use feature::{Feature, FeatureDefinition};
@@ -47,10 +48,11 @@ pub use realtime_view::RealtimeView;
 pub use role::{ApiKey, PredefinedRole, Role};
 pub use sealed::SealedText;
 pub use secret::Secret;
+pub use sequence::{Sequence, SequenceState};
 pub use sink::{Sink, SinkTarget};
 pub use source::{FileFormat, Source, SourceDefinition};
 pub use stream::{Backfill, Stream, StreamIngest};
-pub use table::{Table, View};
+pub use table::{Constraint, ConstraintKind, Index, Materialized, OnCommit, Table, View};
 pub use window::{Reach, RelativeSpan, SeriesWindows, Window};
 pub use workspace::{Schema, Workspace};
 
@@ -154,6 +156,7 @@ objects! {
     ApiKey => "API key",
     Function => "function",
     Sink => "sink",
+    Sequence => "sequence",
 }
 
 impl fmt::Display for ObjectKind {
@@ -174,7 +177,8 @@ impl ObjectKind {
             | ObjectKind::RealtimeView
             | ObjectKind::Table
             | ObjectKind::View
-            | ObjectKind::Dataset => true,
+            | ObjectKind::Dataset
+            | ObjectKind::Sequence => true,
             ObjectKind::Workspace
             | ObjectKind::Schema
             | ObjectKind::Entity
@@ -228,6 +232,7 @@ impl Object {
             Object::FeatureView(view) => Some(&view.query),
             Object::RealtimeView(view) => Some(&view.query),
             Object::View(view) => Some(&view.query),
+            Object::Table(Table { materialized: Some(materialized), .. }) => Some(&materialized.query),
             Object::Dataset(dataset) => Some(&dataset.newest.query),
             _ => None,
         }
@@ -239,6 +244,7 @@ impl Object {
             Object::FeatureView(view) => Some(&mut view.query),
             Object::RealtimeView(view) => Some(&mut view.query),
             Object::View(view) => Some(&mut view.query),
+            Object::Table(Table { materialized: Some(materialized), .. }) => Some(&mut materialized.query),
             Object::Dataset(dataset) => Some(&mut dataset.newest.query),
             _ => None,
         }
@@ -261,10 +267,11 @@ impl Object {
             Object::ApiKey(object) => object.references(),
             Object::Function(object) => object.references(),
             Object::Sink(object) => object.references(),
+            Object::Table(object) => object.references(),
+            Object::Sequence(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
-            | Object::Table(_)
             | Object::Dataset(_)
             | Object::Role(_)
             | Object::Secret(_) => Vec::new(),
@@ -290,7 +297,9 @@ impl Object {
             Object::ApiKey(object) => object.remap(map),
             Object::Function(object) => object.remap(map),
             Object::Sink(object) => object.remap(map),
-            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Table(_) | Object::Secret(_) => {}
+            Object::Table(object) => object.remap(map),
+            Object::Sequence(object) => object.remap(map),
+            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) => {}
         }
     }
 

@@ -44,6 +44,28 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// The same with a session's temporary objects. Those are left out whose home is gone.
+    pub fn with_temporary(&self, objects: &[Arc<Object>]) -> Snapshot {
+        let mut snapshot = self.clone();
+        for object in objects {
+            // a name is taken only by another temporary object, of the same list
+            let _ = snapshot.objects.insert(Arc::clone(object));
+        }
+        snapshot
+    }
+
+    /// The temporary objects, in the order in which they were made.
+    pub fn temporary(&self) -> Vec<Arc<Object>> {
+        let all = self.objects.iter().filter(|object| object.id().is_temporary());
+        all.cloned().collect()
+    }
+
+    /// The id for the next new temporary object.
+    pub fn next_temporary_id(&self) -> ObjectId {
+        let last = self.objects.iter().last().map(|object| object.id());
+        last.filter(|id| id.is_temporary()).map_or(ObjectId::FIRST_TEMPORARY, |id| id.after(1))
+    }
+
     pub fn version(&self) -> Version {
         self.version
     }

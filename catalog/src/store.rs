@@ -31,10 +31,13 @@ pub(crate) enum Table {
     Ranges,
     /// view id → folded spans
     Folded,
+    /// storage id of a sequence → up to where its numbers may have been given
+    Sequences,
 }
 
 impl Table {
-    const ALL: [Table; 6] = [Table::Objects, Table::Log, Table::Jobs, Table::Attempts, Table::Ranges, Table::Folded];
+    const ALL: [Table; 7] =
+        [Table::Objects, Table::Log, Table::Jobs, Table::Attempts, Table::Ranges, Table::Folded, Table::Sequences];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(match self {
@@ -44,6 +47,7 @@ impl Table {
             Table::Attempts => "attempts",
             Table::Ranges => "ranges",
             Table::Folded => "folded",
+            Table::Sequences => "sequences",
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Statements that are PostgreSQL's own: which ones reach sqlparser, and the words it must see differently.
 
+mod sequence_options;
+
 use sqlparser::ast;
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace, Word};
 
 use crate::cursor::{Cursor, Result, writes};
 use crate::error::ParseErrorKind;
@@ -139,8 +141,8 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         drop_deferrable(tokens, &solid);
     } else if sees(tokens, 0, "create") && sees(tokens, 1, "unlogged") {
         tokens.remove(solid[1]);
-    } else if sees(tokens, 0, "create") && ends_with_data(tokens, &solid) {
-        tokens.truncate(solid[solid.len() - 2]);
+    } else if let (true, Some(first)) = (sees(tokens, 0, "create"), data_clause(tokens, &solid)) {
+        tokens.truncate(first);
     } else if sees(tokens, 0, "drop") && sees(tokens, 1, "index") && sees(tokens, 2, "concurrently") {
         tokens.remove(solid[2]);
     } else if (sees(tokens, 0, "create") || sees(tokens, 0, "alter") || sees(tokens, 0, "drop"))
@@ -155,6 +157,33 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         join_negative_limit(tokens);
     } else if sees(tokens, 0, "grant") || sees(tokens, 0, "revoke") {
         adapt_granted(tokens, &solid);
+    } else if sees(tokens, 0, "set") && (sees(tokens, 1, "transaction") || sees(tokens, 1, "session")) {
+        drop_deferrable(tokens, &solid);
+    } else if sees(tokens, 0, "insert") {
+        drop_overriding(tokens, &solid);
+    } else if sees(tokens, 0, "create") && (1..3).any(|nth| sees(tokens, nth, "sequence")) {
+        let start = solid.iter().position(|at| is_word(&tokens[*at].token, "sequence")).unwrap_or(0);
+        sequence_options::reorder(tokens, solid[start], tokens.len());
+    } else if sees(tokens, 0, "create") && (1..4).any(|nth| sees(tokens, nth, "table")) {
+        sequence_options::reorder_identity(tokens);
+        type_named_columns(tokens);
+        let solid: Vec<usize> =
+            (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+        let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {
+            solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word))
+        };
+        if solid.len() < 40 && (3..9).any(|nth| sees(tokens, nth, "like")) {
+            drop_including(tokens, &solid);
+        }
+    } else if sees(tokens, 0, "alter") && sees(tokens, 1, "materialized") && sees(tokens, 2, "view") {
+        adapt_set_schema(tokens, &solid);
+        tokens[solid[2]].token = word("TABLE", Keyword::TABLE);
+        tokens.remove(solid[1]);
+    } else if sees(tokens, 0, "alter") && sees(tokens, 1, "table") {
+        sequence_options::reorder_identity(tokens);
+        let solid: Vec<usize> =
+            (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+        adapt_set_schema(tokens, &solid);
     } else if sees(tokens, 0, "alter") && sees(tokens, 1, "view") {
         let is_of_tables =
             |nth| sees(tokens, nth, "rename") || sees(tokens, nth, "owner") || (sees(tokens, nth, "alter"));
@@ -208,11 +237,83 @@ fn adapt_granted(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
     }
 }
 
-/// `CREATE TABLE … AS query WITH DATA`, which is the default.
-fn ends_with_data(tokens: &[TokenWithSpan], solid: &[usize]) -> bool {
+/// Where `WITH [NO] DATA` begins at the end of `CREATE TABLE … AS query`: who makes the table looks at its text.
+fn data_clause(tokens: &[TokenWithSpan], solid: &[usize]) -> Option<usize> {
+    let says = |at: &usize, word: &str| is_word(&tokens[*at].token, word);
     match solid {
-        [.., with, data] => is_word(&tokens[*with].token, "with") && is_word(&tokens[*data].token, "data"),
-        _ => false,
+        [.., with, no, data] if says(with, "with") && says(no, "no") && says(data, "data") => Some(*with),
+        [.., with, data] if says(with, "with") && says(data, "data") => Some(*with),
+        _ => None,
+    }
+}
+
+/// `CREATE TABLE t (a, b) AS query`: sqlparser wants types behind the names, which nobody looks at.
+fn type_named_columns(tokens: &mut Vec<TokenWithSpan>) {
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    let Some(open) = solid.iter().position(|at| tokens[*at].token == Token::LParen) else { return };
+    let mut names = Vec::new();
+    let mut nth = open + 1;
+    loop {
+        match (solid.get(nth).map(|at| &tokens[*at].token), solid.get(nth + 1).map(|at| &tokens[*at].token)) {
+            (Some(Token::Word(_)), Some(Token::Comma | Token::RParen)) => names.push(solid[nth]),
+            _ => return,
+        }
+        nth += 2;
+        if tokens[solid[nth - 1]].token == Token::RParen {
+            break;
+        }
+    }
+    if !solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, "as")) {
+        return;
+    }
+    for name in names.into_iter().rev() {
+        let span = tokens[name].span;
+        let said = [Token::Whitespace(Whitespace::Space), word("TEXT", Keyword::TEXT)];
+        tokens.splice(name + 1..name + 1, said.map(|token| TokenWithSpan { token, span }));
+    }
+}
+
+/// `SET SCHEMA s` is a new name to sqlparser: this and the schema.
+pub const SET_SCHEMA: &str = "set schema";
+
+fn adapt_set_schema(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let Some([set, schema, name]) = solid.last_chunk::<3>() else { return };
+    if !is_word(&tokens[*set].token, "set") || !is_word(&tokens[*schema].token, "schema") {
+        return;
+    }
+    let (name, span) = (tokens[*name].token.clone(), tokens[*schema].span);
+    let quoted =
+        Token::Word(Word { value: SET_SCHEMA.to_owned(), quote_style: Some('"'), keyword: Keyword::NoKeyword });
+    let said = [word("RENAME", Keyword::RENAME), word("TO", Keyword::TO), quoted, Token::Period, name];
+    let said = said.map(|token| TokenWithSpan { token, span });
+    let (start, end) = (*set, *solid.last().unwrap_or(set));
+    tokens.splice(start..=end, said);
+}
+
+/// What of another table comes along, `INCLUDING ALL`: who makes the table looks at its text.
+fn drop_including(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let says = |nth: &usize| {
+        let token = &tokens[solid[*nth]].token;
+        is_word(token, "including") || is_word(token, "excluding")
+    };
+    let found: Vec<usize> = (0..solid.len().saturating_sub(1)).filter(says).collect();
+    for nth in found.into_iter().rev() {
+        tokens.drain(solid[nth]..=solid[nth + 1]);
+    }
+}
+
+/// Whether an INSERT says `OVERRIDING SYSTEM VALUE`.
+pub fn overrides_identity(text: &str) -> bool {
+    let words: Vec<String> = text.split_whitespace().take(200).map(str::to_lowercase).collect();
+    words.windows(3).any(|three| three[0] == "overriding" && three[1] == "system" && three[2] == "value")
+}
+
+fn drop_overriding(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let says = |nth: usize, word: &str| solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word));
+    let found =
+        (0..solid.len()).find(|nth| says(*nth, "overriding") && says(nth + 1, "system") && says(nth + 2, "value"));
+    if let Some(nth) = found {
+        tokens.drain(solid[nth]..=solid[nth + 2]);
     }
 }
 

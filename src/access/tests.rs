@@ -27,7 +27,7 @@ fn world() -> World {
         Change::put(role(2, "team")),
         Change::put(Role { member_of: vec![ids[2]], ..role(3, "bob") }),
         Change::put(role(4, "boss")),
-        Change::put(Table { header: header(table, home, "t", "ann"), columns: Vec::new(), storage_id: 1 }),
+        Change::put(Table::new(header(table, home, "t", "ann"), Vec::new(), 1)),
     ];
     World { snapshot: Snapshot::empty().apply(&changes).expect("new objects"), roles: ids, table }
 }

@@ -19,6 +19,12 @@ impl From<DataFusionError> for Error {
     }
 }
 
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        Error::from(DataFusionError::from(error))
+    }
+}
+
 /// Our error inside DataFusion's, for our own operators.
 pub fn into_datafusion(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))

@@ -3,6 +3,7 @@
 mod bucket;
 mod privileges;
 mod safe_divide;
+pub mod sequence;
 pub mod session;
 mod sum;
 pub mod template;

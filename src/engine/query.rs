@@ -37,7 +37,7 @@ use super::rows::check_distinct;
 use super::{Engine, functions, tables};
 use crate::access::{Access, Asker, Readable};
 use crate::error::{Error, Kind, Result};
-use crate::offline::OfflineStore;
+use crate::offline::{OfflineStore, ReadVersions};
 use crate::online::OnlineStore;
 use crate::row::{Value, type_name};
 
@@ -65,6 +65,8 @@ pub struct NameScope {
     pub snapshot: Arc<Snapshot>,
     pub workspace: ObjectId,
     pub search_path: Vec<String>,
+    /// of the session, by which its own schema is called
+    pub process_id: i32,
     /// names without a schema mean one of these, if there is one: what a stored query has meant by them
     pub meant: Vec<ObjectId>,
     /// whose rights count
@@ -77,6 +79,27 @@ impl NameScope {
         self.asker.access(&self.snapshot)
     }
 
+    /// The schema of the session's own objects. `pg_temp` is another name of it.
+    pub fn temporary_schema_name(&self) -> String {
+        format!("pg_temp_{}", self.process_id)
+    }
+
+    pub fn is_temporary_schema(&self, schema: &str) -> bool {
+        schema == "pg_temp" || schema == self.temporary_schema_name()
+    }
+
+    pub fn schema_named(&self, schema: &str) -> String {
+        if schema == "pg_temp" { self.temporary_schema_name() } else { schema.to_owned() }
+    }
+
+    /// The schemas in which relations are looked for: the session's own first.
+    pub fn relation_path(&self) -> Vec<String> {
+        let own = self.temporary_schema_name();
+        let path = self.search_path.iter().map(|schema| self.schema_named(schema)).filter(|schema| *schema != own);
+        let path: Vec<String> = path.collect();
+        std::iter::once(own).chain(path).collect()
+    }
+
     /// The relation that `name` stands for. `granary`, `pg_catalog` and `information_schema` are not looked up here.
     pub fn relation(&self, name: &TableReference) -> Result<Option<&Arc<Object>>> {
         self.check_workspace(name.catalog())?;
@@ -86,13 +109,18 @@ impl NameScope {
         };
         match name.schema() {
             Some(schema) => {
+                let schema = &self.schema_named(schema);
+                if self.is_temporary_schema(schema) && self.snapshot.schema(self.workspace, schema).is_none() {
+                    return Ok(None);
+                }
                 if self.snapshot.schema(self.workspace, schema).is_none() {
                     return Err(Error::new(Kind::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
                 }
                 Ok(by_schema(schema))
             }
             None => {
-                let mut found = self.search_path.iter().filter_map(|schema| by_schema(schema));
+                let path = self.relation_path();
+                let mut found = path.iter().filter_map(|schema| by_schema(schema));
                 let meant = found.clone().find(|object| self.meant.contains(&object.id()));
                 Ok(meant.or_else(|| found.next()))
             }
@@ -155,10 +183,12 @@ pub struct QueryPlanner {
     pub source_range: Option<(i64, i64)>,
     /// rows that the open transaction has written, one entry a table
     pub pending: Arc<Vec<TableWrite>>,
+    /// which state of the tables is read; None: the newest
+    pub(in crate::engine) read_versions: Option<Arc<ReadVersions>>,
     /// what functions and system views are told of the session
     facts: Arc<SessionFacts>,
-    /// a relation of this statement alone, and its name in it
-    given: Option<(String, Arc<dyn TableProvider>)>,
+    /// relations of this statement alone, and their names in it
+    given: Vec<(String, Arc<dyn TableProvider>)>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
     /// their types and values; none while a statement is only described
@@ -194,8 +224,9 @@ impl QueryPlanner {
             from_source: FromSource::Unset,
             source_range: None,
             pending: Arc::default(),
+            read_versions: None,
             facts: Arc::default(),
-            given: None,
+            given: Vec::new(),
             parameter_types: Vec::new(),
             parameter_values: Arc::default(),
             stream_rows: StreamRows::All,
@@ -210,6 +241,11 @@ impl QueryPlanner {
         self
     }
 
+    pub fn with_read_versions(mut self, versions: Option<Arc<ReadVersions>>) -> Self {
+        self.read_versions = versions;
+        self
+    }
+
     pub fn with_facts(mut self, facts: Arc<SessionFacts>) -> Self {
         self.facts = facts;
         self
@@ -217,7 +253,7 @@ impl QueryPlanner {
 
     /// `name` means a relation of this statement alone. No object may have it.
     pub fn with_relation(mut self, name: String, relation: Arc<dyn TableProvider>) -> Self {
-        self.given = Some((name, relation));
+        self.given.push((name, relation));
         self
     }
 
@@ -347,12 +383,8 @@ impl QueryPlanner {
         }
         let provider = TableSources { state: &state, tables };
         let planner = SqlToRel::new_with_options(&provider, parser_options(&state));
-        let field = |(index, data_type): (usize, &Option<DataType>)| -> Option<FieldRef> {
-            let data_type = data_type.clone()?;
-            Some(Arc::new(Field::new(format!("${}", index + 1), data_type, true)))
-        };
         let types = table_function::with_types_of_times(&calls, self.parameter_types.clone());
-        let types = types.iter().enumerate().map(field).collect();
+        let types = parameter_fields(&types);
         let mut context = PlannerContext::new().with_prepare_param_data_types(types);
         let plan = planner
             .sql_statement_to_plan_with_context(statement, &mut context)
@@ -397,16 +429,25 @@ impl QueryPlanner {
         lengths::rewrite(&mut expr);
         let mut state = self.state();
         functions::template::rewrite(&mut expr, text)?;
+        functions::session::register_called(&expr, &mut state, || self.system_context());
         let calls_users = self.register_functions(&expr, &mut state, text)?;
         check_functions(&expr, &state, text)?;
         let provider = TableSources { state: &state, tables: HashMap::new() };
         let planned = SqlToRel::new_with_options(&provider, parser_options(&state))
-            .sql_to_expr(expr, schema, &mut PlannerContext::new())
+            .sql_to_expr(
+                expr,
+                schema,
+                &mut PlannerContext::new().with_prepare_param_data_types(self.parameter_fields()),
+            )
             .map_err(|error| convert(error, Some(text)))?;
         if calls_users {
             functions::user::check_expr_calls(&planned, schema)?;
         }
         Ok(planned)
+    }
+
+    fn parameter_fields(&self) -> Vec<Option<FieldRef>> {
+        parameter_fields(&self.parameter_types)
     }
 
     /// Refuses a constant argument of `what` that is no time. One that stands on columns gets its type with them, in
@@ -450,9 +491,7 @@ impl QueryPlanner {
         reference: &TableReference,
         times: &system_time::SystemTimes,
     ) -> Result<Arc<dyn TableSource>> {
-        if let Some((name, relation)) = &self.given
-            && name == reference.table()
-        {
+        if let Some((_, relation)) = self.given.iter().find(|(name, _)| name == reference.table()) {
             return Ok(provider_as_source(Arc::clone(relation)));
         }
         if let Some((name, number)) = self.versioned(reference, times) {
@@ -551,6 +590,11 @@ impl QueryPlanner {
         match object {
             Object::Source(source) => tables::sources::source_table(self, source).await,
             Object::Stream(stream) => tables::sources::stream_table(self, stream).await,
+            Object::Table(table) if table.materialized.as_ref().is_some_and(|view| !view.is_populated) => {
+                let message = format!("materialized view \"{}\" has not been populated", table.header.name);
+                Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+                    .with_hint("Use the REFRESH MATERIALIZED VIEW command."))
+            }
             Object::Table(table) => tables::stored::table(self, table).await,
             Object::Dataset(dataset) => tables::stored::dataset(self, &dataset.newest).await,
             Object::View(view) => {
@@ -566,6 +610,14 @@ impl QueryPlanner {
     pub(super) async fn plan_nested(&self, sql: &str) -> Result<LogicalPlan> {
         Box::pin(self.nested()?.plan_query_text(sql)).await
     }
+}
+
+fn parameter_fields(types: &[Option<DataType>]) -> Vec<Option<FieldRef>> {
+    let field = |(index, data_type): (usize, &Option<DataType>)| -> Option<FieldRef> {
+        let data_type = data_type.clone()?;
+        Some(Arc::new(Field::new(format!("${}", index + 1), data_type, true)))
+    };
+    types.iter().enumerate().map(field).collect()
 }
 
 fn dataset(object: &Object) -> Result<&Dataset> {

@@ -15,7 +15,7 @@ use super::relation::BoundView;
 use super::rows::written_rows_plan;
 use super::tables::pending::TableWrite;
 use super::tables::stored::written_table;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::offline::OfflineStore;
 
 /// The rows of one write: numbered by arrival and sorted by (bucket, keys, time, arrival), in the columns of the stored
@@ -31,7 +31,7 @@ enum Rows {
 }
 
 impl WrittenRows {
-    /// `columns` are those that the table declares; the rows of `write` are either staged or held, all of them.
+    /// `columns` are those that the table declares.
     pub async fn of(
         engine: &Arc<Engine>,
         offline: &OfflineStore,
@@ -39,19 +39,19 @@ impl WrittenRows {
         (write, columns): (TableWrite, SchemaRef),
         first_arrival: i64,
     ) -> Result<WrittenRows> {
-        let held: u64 = write.batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let Some(staged) = write.staged.clone() else {
+        let held = write.held_rows();
+        if write.staged.is_empty() {
             let table = written_table(offline, write, columns).await?;
             let rows = run(engine, view, table, first_arrival).await?;
             let schema = rows.schema();
             let rows = Rows::Held { schema, batches: rows.try_collect().await? };
             return Ok(WrittenRows { rows, count: held });
-        };
-        if held > 0 {
-            return Err(Error::internal("rows of one write are both staged and held"));
         }
-        let version = offline.table(staged.table()).await?;
-        let count = version.map_or(0, |version| version.files.iter().map(|file| file.rows).sum());
+        let mut count = held;
+        for staged in &write.staged {
+            let version = offline.table(staged.table()).await?;
+            count += version.map_or(0, |version| version.files.iter().map(|file| file.rows).sum());
+        }
         let table = written_table(offline, write, columns).await?;
         let (engine, view) = (Arc::clone(engine), Arc::clone(view));
         Ok(WrittenRows { rows: Rows::Staged { engine, view, table, first_arrival }, count })

@@ -156,6 +156,7 @@ impl FeatureServer {
         }
         let scope = NameScope {
             meant: Vec::new(),
+            process_id: 0,
             snapshot: Arc::clone(snapshot),
             workspace: found.header.id,
             search_path: vec![PUBLIC_SCHEMA.to_owned()],

@@ -112,7 +112,7 @@ impl Ingest {
         doomed: &Arc<BTreeSet<i64>>,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let rows = rows_in_order(&self.stores.engine, &self.stores.offline, name, schema).await?;
+        let rows = rows_in_order(&self.stores.engine, &self.stores.offline, (name, &Arc::default()), schema).await?;
         let doomed = Arc::clone(doomed);
         let kept = rows.map_err(Error::from).and_then(move |batch| {
             let kept = without(&batch, by, &doomed);

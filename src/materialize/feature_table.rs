@@ -93,17 +93,11 @@ fn unchanged(warehouse: &Warehouse, table: &FeatureTable) -> Result<FeatureTable
 async fn write_both(
     warehouse: &Arc<Warehouse>,
     table: &FeatureTable,
-    mut write: TableWrite,
+    write: TableWrite,
     last_arrival: i64,
 ) -> Result<i64> {
     let target = Target::of(warehouse, table)?;
     let view = &target.view;
-    if let Some(staged) = &write.staged {
-        // those that came after the staged ones go behind them
-        let held = std::mem::take(&mut write.batches);
-        let held = futures::stream::iter(held.into_iter().map(Ok)).boxed();
-        warehouse.offline.write(staged.table(), Write::new(WriteKind::Append, held)).await?;
-    }
     let written = (write, declared_columns(table));
     let rows = WrittenRows::of(&warehouse.engine, &warehouse.offline, view, written, last_arrival + 1).await?;
     let count = i64::try_from(rows.count()).map_err(|_| Error::internal("more rows than can be numbered"))?;

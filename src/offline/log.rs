@@ -20,6 +20,7 @@ use url::Url;
 
 use super::durable::DurableLocal;
 use super::errors::{damaged, table_error};
+use super::folder::Folder;
 use super::schema::{self, BUCKET_COLUMN, MONTH_COLUMN};
 use super::{DataFile, Layout, OfflineTable};
 use crate::error::{Error, Kind, Result};
@@ -75,10 +76,11 @@ impl Snapshot {
         }
         table.load().await.map_err(fail)?;
         let state = table.snapshot().map_err(fail)?.clone();
-        Snapshot::of(id, path, state, table.log_store()).map(Some)
+        Snapshot::of(id, Folder::new(path), state, table.log_store()).map(Some)
     }
 
-    fn of(id: &str, path: &Path, state: DeltaTableState, log: LogStoreRef) -> Result<Snapshot> {
+    fn of(id: &str, folder: Arc<Folder>, state: DeltaTableState, log: LogStoreRef) -> Result<Snapshot> {
+        let path = folder.path();
         let (asked, layout) = schema::read_properties(path, state.metadata().configuration())?;
         let file_schema = schema::file_schema(&asked, &layout)?;
         let mut files =
@@ -94,6 +96,7 @@ impl Snapshot {
             files,
             version,
             path: path.to_path_buf(),
+            folder: Arc::clone(&folder),
         };
         Ok(Snapshot { table: Arc::new(table), state, log })
     }
@@ -151,7 +154,10 @@ impl Snapshot {
         let version = i64::try_from(committed.version).expect("counted up from 0");
         // from here on the rows are in the table, whatever happens
         let after = match committed.await {
-            Ok(finalized) => Snapshot::of(&self.table.id, path, finalized.snapshot, Arc::clone(&self.log)),
+            Ok(finalized) => {
+                let folder = Arc::clone(&self.table.folder);
+                Snapshot::of(&self.table.id, folder, finalized.snapshot, Arc::clone(&self.log))
+            }
             Err(error) => Err(table_error("read", path, error)),
         };
         let after = after.inspect_err(|error| {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::durable::UNFINISHED;
 use super::errors::{damaged, table_error};
 use super::log::{self, Change, ChangeKind, Snapshot};
+use super::places::{self, Places};
 use super::reader::StoredFile;
 use super::writer::{Limits, Partition, TableWriter};
 use super::{BUCKET_COLUMN, BatchStream, DataFile, Layout, MONTH_COLUMN, Rewrite, Write, WriteKind, WriteOutcome};
@@ -39,15 +40,16 @@ struct Fate<'a> {
 
 /// Writes all files of `write`. `None`: its application transaction has been applied before.
 pub(super) async fn prepare(snapshot: &Snapshot, write: Write, limits: Limits) -> Result<Option<Prepared>> {
-    let Write { kind, batches, transaction, cancel } = write;
+    let Write { kind, batches, transaction, removed, cancel } = write;
     if let Some((app_id, version)) = &transaction
         && snapshot.transaction_version(app_id).await?.is_some_and(|applied| applied >= *version)
     {
         return Ok(None);
     }
-    let fate = fate(snapshot, kind)?;
+    let mut fate = fate(snapshot, kind)?;
+    fate.cut.extend(places::files_of(snapshot, &removed)?);
     let mut writer = TableWriter::new(Arc::clone(&snapshot.table), snapshot.files(), limits);
-    let written = write_files(snapshot, &mut writer, kind, &fate, batches, &cancel).await;
+    let written = write_files(snapshot, &mut writer, (kind, &removed), &fate, batches, &cancel).await;
     let add = match written {
         Ok(add) => add,
         Err(error) => {
@@ -57,7 +59,7 @@ pub(super) async fn prepare(snapshot: &Snapshot, write: Write, limits: Limits) -
     };
     let rows = writer.rows();
     let remove: HashSet<PathBuf> = fate.removed.iter().chain(&fate.cut).map(|file| file.path.clone()).collect();
-    let mode = if kind == WriteKind::Append { SaveMode::Append } else { SaveMode::Overwrite };
+    let mode = if remove.is_empty() && kind == WriteKind::Append { SaveMode::Append } else { SaveMode::Overwrite };
     Ok(Some(Prepared { change: Change { kind: ChangeKind::Write(mode), add, remove, transaction }, rows }))
 }
 
@@ -154,11 +156,17 @@ fn split_by_range(files: &[DataFile], start_us: i64, end_us: i64) -> Fate<'_> {
 async fn write_files(
     snapshot: &Snapshot,
     writer: &mut TableWriter,
-    kind: WriteKind,
+    (kind, gone): (WriteKind, &Places),
     fate: &Fate<'_>,
     batches: BatchStream,
     cancel: &CancellationToken,
 ) -> Result<Vec<Add>> {
+    // what stays is listed before what is new
+    for file in &fate.cut {
+        if let Some(gone) = gone.get(&file.path) {
+            places::copy_others(snapshot, writer, (file, gone), cancel).await?;
+        }
+    }
     write_batches(writer, batches, cancel).await?;
     let mut add = writer.finish().await?;
     if let WriteKind::ReplaceRange { start_us, end_us } = kind {

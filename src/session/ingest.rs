@@ -12,8 +12,8 @@ use crate::access::{Asker, PUBLIC_SCHEMA};
 use crate::engine::FromSource;
 use crate::error::{Error, Result};
 use crate::ingest::ViewCount;
-use crate::statement::{Call, CallRows, LeftOut, StatementContext, Target, Writing, gather};
-use crate::warehouse::Warehouse;
+use crate::statement::{Call, CallRows, Isolation, LeftOut, StatementContext, Target, Writing, gather};
+use crate::warehouse::{LockHolder, Warehouse};
 
 /// See the module.
 pub struct IngestCall {
@@ -46,6 +46,10 @@ impl IngestCall {
                 text: "INGEST".to_owned(),
                 changes: Vec::new(),
                 writes: Vec::new(),
+                read_versions: None,
+                locks: Arc::new(LockHolder::new(&warehouse.locks)),
+                isolation: Isolation::ReadCommitted,
+                changed: Arc::default(),
                 pending: Arc::default(),
                 notices: Vec::new(),
                 setting_changes: Vec::new(),
@@ -69,7 +73,7 @@ impl IngestCall {
     pub async fn take(&mut self, push: Push) -> Result<u64> {
         let Push { target, rows, numbers, left_out } = push;
         let rows = futures::stream::iter([Ok(CallRows { rows, numbers })]).boxed();
-        let call = Call { rows, left_out: Some(left_out), is_dry_run: false };
+        let call = Call { left_out: Some(left_out), ..Call::plain(rows) };
         gather(&mut self.context, &target, call, &CancellationToken::new()).await
     }
 
@@ -85,7 +89,7 @@ impl IngestCall {
         let commit = async move {
             let mut transaction = Transaction::default();
             transaction.add(&scope.snapshot, Vec::new(), writes, text)?;
-            transaction.commit(&warehouse, &role).await
+            transaction.commit(&warehouse, &role).await.map(drop)
         };
         let task = tokio::spawn(commit.boxed());
         task.await.map_err(|error| Error::internal("a task that writes rows died").with_source(error))?

@@ -63,7 +63,7 @@ impl Session {
     ) -> Result<Option<PreparedLookup>> {
         let Statement::Query(query) = statement else { return Ok(None) };
         let Some(shape) = Shape::of(query.ast.as_ref()) else { return Ok(None) };
-        if self.transaction.working().is_some() {
+        if self.sees_own() {
             return Ok(None);
         }
         let declared = parameters::declared(query.ast.as_ref(), declared);
@@ -90,10 +90,7 @@ impl Session {
     ) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         let status = self.transaction.status();
-        if status == TransactionStatus::Failed
-            || self.transaction.working().is_some()
-            || lookup.most_keys(parameters) > MOST_KEYS_AT_ONCE
-        {
+        if status == TransactionStatus::Failed || self.sees_own() || lookup.most_keys(parameters) > MOST_KEYS_AT_ONCE {
             return Ok(None);
         }
         let bound = lookup.bound();
@@ -108,7 +105,7 @@ impl Session {
     pub(super) async fn look_up(&self, prepared: &PreparedInner, parameters: &[Parameter]) -> Result<Option<Response>> {
         let Some(lookup) = &prepared.lookup else { return Ok(None) };
         // what the transaction has changed only a planner sees
-        if self.transaction.working().is_some() {
+        if self.sees_own() {
             return Ok(None);
         }
         let mut bound = lookup.bound();
@@ -123,6 +120,11 @@ impl Session {
         let (now_us, own, parameters) = (self.now_us(), Arc::clone(&serving), parameters.to_vec());
         let rows = self.warehouse.engine.work(async move { own.serve(&parameters, now_us) }).await??;
         Ok(rows.map(|rows| Response::Found { schema: Arc::clone(&serving.columns), rows }))
+    }
+
+    /// Whether names or rows are not those that everybody sees.
+    fn sees_own(&self) -> bool {
+        self.transaction.has_gathered() || !self.temporary.is_empty()
     }
 
     fn is_current(&self, bound: &Bound) -> bool {

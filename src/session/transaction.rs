@@ -1,11 +1,11 @@
 //! The session's transaction: changes of the catalog and rows of tables, kept until COMMIT makes all of them or none.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Change, Object, Snapshot, Table, Version};
+use granary_catalog::{Author, Change, Object, ObjectId, Snapshot, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
@@ -13,9 +13,9 @@ use crate::engine::{MadeOfCall, Staged, TableWrite, rows_in_order, stream_of_tab
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
-use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::statement::{after_commit, object_of_rows, schema_of};
-use crate::warehouse::Warehouse;
+use crate::offline::{BatchStream, Layout, Places, ReadVersions, Write, WriteKind};
+use crate::statement::{Isolation, after_commit, object_of_rows, schema_of};
+use crate::warehouse::{LockHolder, Warehouse};
 
 /// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
 const FEW_BYTES: usize = 64 << 10;
@@ -44,16 +44,35 @@ enum Block {
 pub struct Transaction {
     block: Block,
     failed: bool,
+    gathered: Gathered,
+    /// by name, the newest last: what was gathered before
+    savepoints: Vec<(String, Gathered)>,
+    /// `now()` of all its statements
+    now_us: Option<i64>,
+    isolation: Isolation,
+    /// the state of the tables that all its statements read, if it is one
+    read_versions: Option<Arc<ReadVersions>>,
+    /// whether it has read or written anything
+    has_begun: bool,
+    locks: OnceLock<Arc<LockHolder>>,
+}
+
+/// What a transaction wants done. Cheap to clone but for its changes.
+#[derive(Debug, Clone, Default)]
+struct Gathered {
     base: Option<Version>,
     /// the catalog as the transaction's own statements see it
     working: Option<Arc<Snapshot>>,
+    /// what the last statement has left of it
+    seen: Option<Arc<Snapshot>>,
     changes: Vec<Change>,
     /// one a table
     writes: Arc<Vec<TableWrite>>,
     texts: Vec<String>,
-    /// `now()` of all its statements
-    now_us: Option<i64>,
 }
+
+/// What a transaction leaves of the session's temporary objects.
+pub type Temporary = Vec<Arc<Object>>;
 
 /// Whether a statement may run in a failed transaction.
 pub fn ends_transaction(statement: &Statement) -> bool {
@@ -104,7 +123,7 @@ impl Transaction {
     }
 
     pub fn working(&self) -> Option<Arc<Snapshot>> {
-        self.working.clone()
+        self.gathered.working.clone()
     }
 
     pub fn now_us(&self) -> Option<i64> {
@@ -112,7 +131,17 @@ impl Transaction {
     }
 
     pub fn pending(&self) -> Arc<Vec<TableWrite>> {
-        Arc::clone(&self.writes)
+        Arc::clone(&self.gathered.writes)
+    }
+
+    /// The tables that it keeps others from writing to.
+    pub fn locks(&self, warehouse: &Warehouse) -> Arc<LockHolder> {
+        Arc::clone(self.locks.get_or_init(|| Arc::new(LockHolder::new(&warehouse.locks))))
+    }
+
+    /// The objects that it has changed.
+    pub fn changed(&self) -> Arc<HashSet<ObjectId>> {
+        Arc::new(self.gathered.changes.iter().map(Change::id).collect())
     }
 
     /// Adds a statement's changes, made on `snapshot`. Errors: those of the changes, seen at once.
@@ -123,24 +152,92 @@ impl Transaction {
         writes: Vec<TableWrite>,
         text: String,
     ) -> Result<()> {
-        self.base.get_or_insert(snapshot.version());
-        self.working = Some(match changes.is_empty() {
-            true => Arc::clone(snapshot),
-            false => Arc::new(snapshot.apply(&changes)?),
-        });
-        self.changes.extend(changes);
+        let gathered = &mut self.gathered;
+        gathered.base.get_or_insert(snapshot.version());
+        let is_change = !changes.is_empty();
+        // who reads what others commit meanwhile does so up to its own first change
+        if is_change || gathered.working.is_some() {
+            gathered.working = Some(match is_change {
+                false => Arc::clone(snapshot),
+                true => Arc::new(snapshot.apply(&changes)?),
+            });
+        }
+        gathered.seen = gathered.working.clone().or_else(|| Some(Arc::clone(snapshot)));
+        gathered.changes.extend(changes);
         if !writes.is_empty() {
-            let (known, waits) = (Arc::make_mut(&mut self.writes), self.block == Block::Explicit);
+            let (known, waits) = (Arc::make_mut(&mut gathered.writes), self.block == Block::Explicit);
             for mut write in writes {
                 if waits {
                     // other relations may be others at the COMMIT
                     write.made = MadeOfCall::default();
                 }
-                add_write(known, write);
+                add_write(known, write)?;
             }
         }
-        self.texts.push(text);
+        gathered.texts.push(text);
         Ok(())
+    }
+
+    /// Before each statement of a transaction. One with a snapshot takes it with its first.
+    pub fn begin_statement(&mut self, warehouse: &Warehouse, temporary: &[Arc<Object>]) {
+        if self.isolation == Isolation::Snapshot && self.read_versions.is_none() && self.is_explicit() {
+            let snapshot = warehouse.catalog.snapshot();
+            self.read_versions = Some(warehouse.offline.read_versions());
+            self.gathered.base.get_or_insert(snapshot.version());
+            self.gathered.working.get_or_insert_with(|| Arc::new(snapshot.with_temporary(temporary)));
+        }
+        self.has_begun = true;
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Errors: `ActiveTransaction` if it has read anything before.
+    pub fn set_isolation(&mut self, isolation: Isolation) -> Result<()> {
+        if self.has_begun && self.isolation != isolation {
+            let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            return Err(Error::new(Kind::ActiveTransaction, message));
+        }
+        self.isolation = isolation;
+        Ok(())
+    }
+
+    pub fn has_gathered(&self) -> bool {
+        self.gathered.base.is_some()
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    pub fn read_versions(&self) -> Option<Arc<ReadVersions>> {
+        self.read_versions.clone()
+    }
+
+    pub fn savepoint(&mut self, name: String) {
+        self.savepoints.push((name, self.gathered.clone()));
+    }
+
+    /// RELEASE SAVEPOINT: it goes, and those behind it.
+    pub fn release(&mut self, name: &str) -> Result<()> {
+        let place = self.place_of_savepoint(name)?;
+        self.savepoints.truncate(place);
+        Ok(())
+    }
+
+    /// ROLLBACK TO SAVEPOINT: what came behind it is forgotten; the savepoint stays.
+    pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let place = self.place_of_savepoint(name)?;
+        self.savepoints.truncate(place + 1);
+        self.gathered = self.savepoints[place].1.clone();
+        self.failed = false;
+        Ok(())
+    }
+
+    fn place_of_savepoint(&self, name: &str) -> Result<usize> {
+        let place = self.savepoints.iter().rposition(|(known, _)| known == name);
+        place.ok_or_else(|| Error::new(Kind::InvalidSavepoint, format!("savepoint \"{name}\" does not exist")))
     }
 
     pub fn rollback(&mut self) {
@@ -150,10 +247,12 @@ impl Transaction {
     /// Makes everything durable, or nothing. Rows of new tables are written first: nobody sees them until the catalog
     /// has the table. Rows of tables that exist, and of feature tables, follow, one atomic append a table; those that were
     /// staged are copied.
-    pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
-        if self.base.is_none() {
+    ///
+    /// Gives the session's temporary objects, if it may have changed them.
+    pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<Option<Temporary>> {
+        if self.gathered.base.is_none() {
             self.rollback();
-            return Ok(());
+            return Ok(None);
         }
         if self.is_of_few_events() {
             return std::mem::take(self).commit_all(warehouse, role).await;
@@ -167,16 +266,19 @@ impl Transaction {
     /// Whether to commit it is no long work.
     fn is_of_few_events(&self) -> bool {
         let is_of_few = |write: &TableWrite| {
-            write.staged.is_none() && write.held_bytes <= FEW_BYTES && stream_of_table(&write.table).is_some()
+            write.staged.is_empty() && write.held_bytes <= FEW_BYTES && stream_of_table(&write.table).is_some()
         };
-        self.changes.is_empty() && self.writes.iter().all(is_of_few)
+        self.gathered.changes.is_empty() && self.gathered.writes.iter().all(is_of_few)
     }
 
-    async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<()> {
-        let Transaction { base, working, changes, writes, texts, .. } = self;
-        let Some(base) = base else { return Ok(()) };
+    async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<Option<Temporary>> {
+        // others wait until all is done
+        let Transaction { gathered, locks: _locks, .. } = self;
+        let Gathered { base, working, seen, changes, writes, texts } = gathered;
+        let Some(base) = base else { return Ok(None) };
         let before = warehouse.catalog.snapshot();
-        let working = working.unwrap_or_else(|| Arc::clone(&before));
+        let temporary = working.as_ref().map(|working| working.temporary());
+        let working = working.or(seen).unwrap_or_else(|| Arc::clone(&before));
         let made: HashSet<String> = changes.iter().filter_map(table_made).collect();
         // A table that the transaction has dropped needs no rows.
         let writes = Arc::unwrap_or_clone(writes).into_iter();
@@ -185,39 +287,41 @@ impl Transaction {
         let mut kept = Vec::new();
         for mut write in new {
             // The table goes again if this is not committed.
-            let staged = write.staged.take();
-            kept.push(staged.unwrap_or_else(|| Arc::new(Staged::new(&warehouse.offline, write.table.clone()))));
+            let own = write.staged.iter().position(|staged| staged.table() == write.table);
+            let own = own.map(|place| write.staged.remove(place));
+            kept.push(own.unwrap_or_else(|| Arc::new(Staged::new(&warehouse.offline, write.table.clone()))));
             append(warehouse, &working, write).await?;
         }
         let mut after = Arc::clone(&before);
+        let changes: Vec<Change> = changes.into_iter().filter(|change| !change.id().is_temporary()).collect();
         let is_change = !changes.is_empty();
         if is_change {
             let author =
                 Author { role: role.to_owned(), at_us: warehouse.clock.now_us(), statement: texts.join(";\n") };
             after = warehouse.catalog.commit(base, &author, changes)?;
-            kept.iter().for_each(|table| table.keep());
         }
+        kept.iter().for_each(|table| table.keep());
         let mut stored = Vec::new();
         for write in existing {
-            let name = object_of_rows(&after, &write.table).map(|object| object.name().to_owned());
-            append(warehouse, &after, write).await.map_err(|error| stored_before(error, &stored))?;
+            let own = object_of_rows(&working, &write.table).filter(|object| object.id().is_temporary());
+            let snapshot = if own.is_some() { &working } else { &after };
+            let name = object_of_rows(snapshot, &write.table).map(|object| object.name().to_owned());
+            append(warehouse, snapshot, write).await.map_err(|error| stored_before(error, &stored))?;
             stored.extend(name);
         }
         if is_change {
             after_commit(warehouse, &before, &after).await?;
         }
-        Ok(())
+        Ok(temporary)
     }
 }
 
-fn add_write(known: &mut Vec<TableWrite>, write: TableWrite) {
+fn add_write(known: &mut Vec<TableWrite>, write: TableWrite) -> Result<()> {
     match known.iter_mut().find(|known| known.table == write.table) {
-        None => known.push(write),
-        Some(known) if write.staged.is_some() => *known = write,
-        Some(known) => {
-            known.batches.extend(write.batches);
-            known.held_bytes += write.held_bytes;
-            known.made = MadeOfCall::default();
+        Some(known) => known.add(write),
+        None => {
+            known.push(write);
+            Ok(())
         }
     }
 }
@@ -264,16 +368,24 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: Tabl
     warehouse.offline.create_table(&write.table, Arc::clone(&schema), Layout::Plain).await?;
     let table = write.table.clone();
     // until its rows are copied
-    let _staged = write.staged.clone();
+    let staged = write.staged.clone();
+    let mut removed = Places::clone(&write.removed);
+    for staged in &staged {
+        let version = warehouse.offline.table(staged.table()).await?;
+        version.iter().flat_map(|version| &version.files).for_each(|file| drop(removed.remove(&file.path)));
+    }
     let rows = rows_of(warehouse, write, schema).await?;
-    warehouse.offline.write(&table, Write::new(WriteKind::Append, rows)).await?;
+    warehouse.offline.write(&table, Write::new(WriteKind::Append, rows).without(removed)).await?;
     Ok(())
 }
 
 /// The write's rows, the staged ones first.
 async fn rows_of(warehouse: &Warehouse, write: TableWrite, schema: SchemaRef) -> Result<BatchStream> {
-    let held = futures::stream::iter(write.batches.into_iter().map(Ok));
-    let Some(staged) = &write.staged else { return Ok(held.boxed()) };
-    let staged = rows_in_order(&warehouse.engine, &warehouse.offline, staged.table(), schema).await?;
-    Ok(staged.map_err(Error::from).chain(held).boxed())
+    let mut rows: BatchStream = futures::stream::empty().boxed();
+    for staged in &write.staged {
+        let stored = (staged.table(), &write.removed);
+        let staged = rows_in_order(&warehouse.engine, &warehouse.offline, stored, Arc::clone(&schema)).await?;
+        rows = rows.chain(staged.map_err(Error::from)).boxed();
+    }
+    Ok(rows.chain(futures::stream::iter(write.batches.into_iter().map(Ok))).boxed())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use granary_sql::Statement;
-use granary_sql::name::parts;
+use granary_sql::name::{fold, parts};
 use sqlparser::ast;
 
 use super::{Deallocated, Notice, Session};
@@ -44,7 +44,12 @@ impl Session {
     /// Carries out a statement that is about the session; None for every other.
     pub(super) async fn execute_own(&mut self, statement: &Statement) -> Result<Option<Response>> {
         let statement = match statement {
-            Statement::Postgres(statement) => statement.ast.as_ref(),
+            Statement::Postgres(statement) => {
+                if let ast::Statement::Lock(_) = statement.ast.as_ref() {
+                    self.check_block("LOCK TABLE")?;
+                }
+                statement.ast.as_ref()
+            }
             Statement::Utility(granary_sql::statement::Utility::Checkpoint) => {
                 return Ok(Some(Response::done("CHECKPOINT")));
             }
@@ -54,19 +59,36 @@ impl Session {
             _ => return Ok(None),
         };
         Ok(Some(match statement {
-            ast::Statement::StartTransaction { begin, .. } => {
-                let now_us = self.warehouse.clock.now_us();
-                if !self.transaction.begin(now_us) {
-                    self.warn(Kind::ActiveTransaction, "there is already a transaction in progress");
-                }
+            ast::Statement::StartTransaction { begin, modes, .. } => {
+                self.begin_block(modes)?;
                 Response::done(if *begin { "BEGIN" } else { "START TRANSACTION" })
             }
-            ast::Statement::Commit { .. } => self.commit().await?,
-            ast::Statement::Rollback { savepoint: None, .. } => self.rollback(),
-            ast::Statement::Rollback { .. }
-            | ast::Statement::Savepoint { .. }
-            | ast::Statement::ReleaseSavepoint { .. } => {
-                return Err(Error::not_supported("SAVEPOINT"));
+            ast::Statement::Commit { chain, .. } => {
+                let modes = self.modes();
+                let response = self.commit().await?;
+                self.chain(*chain, modes)?;
+                response
+            }
+            ast::Statement::Rollback { savepoint: None, chain } => {
+                let modes = self.modes();
+                let response = self.rollback();
+                self.chain(*chain, modes)?;
+                response
+            }
+            ast::Statement::Rollback { savepoint: Some(name), .. } => {
+                self.check_block("ROLLBACK TO SAVEPOINT")?;
+                self.transaction.rollback_to(&fold(name))?;
+                Response::done("ROLLBACK")
+            }
+            ast::Statement::Savepoint { name } => {
+                self.check_block("SAVEPOINT")?;
+                self.transaction.savepoint(fold(name));
+                Response::done("SAVEPOINT")
+            }
+            ast::Statement::ReleaseSavepoint { name } => {
+                self.check_block("RELEASE SAVEPOINT")?;
+                self.transaction.release(&fold(name))?;
+                Response::done("RELEASE")
             }
             ast::Statement::Set(set) => {
                 self.set(set)?;
@@ -88,6 +110,12 @@ impl Session {
                 Response::done(if is_all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
             ast::Statement::Discard { object_type } => {
+                if matches!(object_type, ast::DiscardObject::ALL | ast::DiscardObject::TEMP) {
+                    super::temporary::drop_all(self).await;
+                }
+                if matches!(object_type, ast::DiscardObject::ALL | ast::DiscardObject::SEQUENCES) {
+                    self.sequences = Arc::default();
+                }
                 if matches!(object_type, ast::DiscardObject::ALL) {
                     self.settings.reset_all();
                     self.deallocated.push(Deallocated::All);
@@ -98,7 +126,7 @@ impl Session {
         }))
     }
 
-    fn warn(&mut self, kind: Kind, message: &str) {
+    pub(super) fn warn(&mut self, kind: Kind, message: &str) {
         self.notices.push(Notice { severity: "WARNING", error: Error::new(kind, message) });
     }
 
@@ -111,7 +139,7 @@ impl Session {
             self.transaction.rollback();
             return Ok(Response::done("ROLLBACK"));
         }
-        self.transaction.commit(&self.warehouse, &self.user).await?;
+        self.commit_transaction().await?;
         Ok(Response::done("COMMIT"))
     }
 
@@ -131,6 +159,14 @@ impl Session {
                 let value = values.iter().map(text_of).collect::<Vec<_>>().join(", ");
                 let is_default = matches!(values.as_slice(), [ast::Expr::Identifier(ident)]
                     if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"));
+                if ["transaction_isolation", "transaction_read_only"].contains(&name.as_str()) && !is_default {
+                    self.settings.set_local(&name, &value)?;
+                    return self.apply_isolation();
+                }
+                if matches!(scope, Some(ast::ContextModifier::Local)) && !self.transaction.is_open() {
+                    self.warn(Kind::NoActiveTransaction, "SET LOCAL can only be used in transaction blocks");
+                    return Ok(());
+                }
                 match scope {
                     _ if is_default => self.settings.reset(&name),
                     Some(ast::ContextModifier::Local) => self.settings.set_local(&name, &value),
@@ -140,7 +176,16 @@ impl Session {
             ast::Set::SetTimeZone { value, .. } => self.settings.set("TimeZone", &text_of(value)),
             ast::Set::SetNames { charset_name, .. } => self.settings.set("client_encoding", &charset_name.value),
             ast::Set::SetNamesDefault {} => self.settings.reset("client_encoding"),
-            ast::Set::SetTransaction { .. } | ast::Set::SetSessionParam(_) => Ok(()),
+            ast::Set::SetTransaction { snapshot: Some(_), .. } => Err(Error::not_supported("SET TRANSACTION SNAPSHOT")),
+            ast::Set::SetTransaction { modes, session: true, .. } => self.set_modes(modes, "default_transaction_"),
+            ast::Set::SetTransaction { modes, .. } => {
+                if !self.transaction.is_explicit() {
+                    self.warn(Kind::NoActiveTransaction, "SET TRANSACTION can only be used in transaction blocks");
+                    return Ok(());
+                }
+                self.set_modes(modes, "transaction_")
+            }
+            ast::Set::SetSessionParam(_) => Ok(()),
             ast::Set::SetSessionAuthorization(_) | ast::Set::SetRole { .. } => Err(Error::not_supported("SET ROLE")),
             other => Err(Error::not_supported(format!("{other}"))),
         }

@@ -1,8 +1,9 @@
 //! What a statement sees and leaves behind: names, role, time; then the changes and writes that it wants made.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot};
+use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot, Table};
 use granary_sql::QualifiedName;
 use granary_sql::name::fold;
 use sqlparser::ast::{Ident, ObjectName, Spanned};
@@ -10,7 +11,8 @@ use sqlparser::ast::{Ident, ObjectName, Spanned};
 use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::ViewCount;
-use crate::warehouse::Warehouse;
+use crate::offline::ReadVersions;
+use crate::warehouse::{LockHolder, LockMode, Warehouse};
 
 /// How rows are written that a client sends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +21,16 @@ pub struct Writing {
     pub is_dry_run: bool,
     /// rows that do not fit are left out, rather than to fail the call
     pub leaves_out: bool,
+}
+
+/// What a transaction sees of those that others commit meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// each statement what is committed when it begins
+    #[default]
+    ReadCommitted,
+    /// what was committed when its first statement began
+    Snapshot,
 }
 
 /// One statement's surroundings. Made by the session, for one statement.
@@ -33,10 +45,17 @@ pub struct StatementContext {
     pub text: String,
     /// changes in the order in which they are to be made
     pub changes: Vec<Change>,
-    /// rows to append; a write with staged rows is instead of what is pending for its table, and has all of it
+    /// what the statement does to tables, one entry a table
     pub writes: Vec<TableWrite>,
-    /// rows that the open transaction has written before, one entry a table
+    /// what the open transaction has done to tables before, one entry a table
     pub pending: Arc<Vec<TableWrite>>,
+    /// which state of the tables it reads; None: the newest
+    pub read_versions: Option<Arc<ReadVersions>>,
+    /// the tables that the transaction keeps others from writing to
+    pub locks: Arc<LockHolder>,
+    pub isolation: Isolation,
+    /// objects that it has changed before
+    pub changed: Arc<HashSet<ObjectId>>,
     pub notices: Vec<Error>,
     /// what `set_config` wants done to the session
     pub setting_changes: Vec<SettingChange>,
@@ -54,7 +73,36 @@ impl StatementContext {
             .planner(self.scope.clone(), self.now_us)
             .with_from_source(self.from_source)
             .with_pending(Arc::clone(&self.pending))
+            .with_read_versions(self.read_versions.clone())
             .with_facts(Arc::clone(&self.facts))
+    }
+
+    /// Keeps others from writing to a table, as far as `mode` does, up to the end of the transaction. Whoever has waited
+    /// reads what there is then. Errors: `SerializationFailure` if the table was changed meanwhile.
+    pub async fn lock(&mut self, table: &Table, mode: LockMode) -> Result<()> {
+        let is_committed = |snapshot: &Snapshot| {
+            snapshot.get(table.header.id).is_some_and(|object| object.header().created == table.header.created)
+        };
+        if !is_committed(&self.warehouse.catalog.snapshot()) {
+            return Ok(());
+        }
+        let locks = Arc::clone(&self.locks);
+        locks.lock(table.header.id, mode).await?;
+        let newest = self.warehouse.catalog.snapshot();
+        let same = |id| newest.get(id).zip(self.snapshot().get(id)).is_some_and(|(newest, own)| newest == own);
+        if newest.version() != self.snapshot().version() && !same(table.header.id) && !self.has_changed(table.header.id)
+        {
+            return Err(crate::offline::changed_meanwhile());
+        }
+        if self.isolation == Isolation::ReadCommitted {
+            self.read_versions = Some(self.warehouse.offline.read_versions());
+        }
+        Ok(())
+    }
+
+    /// Whether the open transaction has changed the object before.
+    fn has_changed(&self, id: ObjectId) -> bool {
+        self.changed.contains(&id)
     }
 
     pub fn snapshot(&self) -> &Arc<Snapshot> {
@@ -66,7 +114,7 @@ impl StatementContext {
         let qualified = self.qualified(name)?;
         self.scope.check_workspace(qualified.catalog.as_deref())?;
         let schema = match &qualified.schema {
-            Some(schema) => self.schema(schema)?,
+            Some(schema) => self.schema(&self.scope.schema_named(schema))?,
             None => self
                 .scope
                 .search_path
@@ -169,8 +217,8 @@ impl StatementContext {
             ObjectKind::Schema => self.snapshot().find(NameSpace::Schemas(self.scope.workspace), &qualified.name),
             _ => {
                 let schemas: Vec<String> = match &qualified.schema {
-                    Some(schema) => vec![schema.clone()],
-                    None => self.scope.search_path.clone(),
+                    Some(schema) => vec![self.scope.schema_named(schema)],
+                    None => self.scope.relation_path(),
                 };
                 schemas.iter().find_map(|schema| {
                     let schema = self.snapshot().schema(self.scope.workspace, schema)?;
@@ -231,6 +279,57 @@ impl StatementContext {
             .with_hint("drop them first, or make a new object under another name"))
     }
 
+    /// Whether a name says that its object is the session's alone.
+    pub fn is_temporary_name(&self, name: &ObjectName) -> bool {
+        let qualified = self.qualified(name);
+        qualified.is_ok_and(|name| name.schema.is_some_and(|schema| self.scope.is_temporary_schema(&schema)))
+    }
+
+    /// Whether a relation of that schema has the name, or an index.
+    pub fn is_relation_name(&self, home: Home, name: &str) -> bool {
+        let Some(schema) = home.schema() else { return false };
+        let tables = self.snapshot().objects_in(NameSpace::Relations(schema));
+        let mut tables = tables.filter_map(|object| object.downcast::<Table>());
+        self.snapshot().relation(schema, name).is_some()
+            || tables.any(|table| {
+                table.indexes.iter().any(|index| index.name == name)
+                    || table.constraints.iter().any(|known| known.name == name && !known.columns().is_empty())
+            })
+    }
+
+    /// As [`StatementContext::new_header`], of an object of the session alone.
+    pub fn new_temporary_header(&mut self, request: NewObject<'_>) -> Result<Option<Header>> {
+        let qualified = self.qualified(request.name)?;
+        if qualified.schema.as_ref().is_some_and(|schema| !self.scope.is_temporary_schema(schema)) {
+            let message = "cannot create temporary relation in non-temporary schema";
+            return Err(self.at(request.name, Error::new(Kind::InvalidTableDefinition, message)));
+        }
+        let schema = self.temporary_schema()?;
+        let name = ObjectName::from(vec![Ident::with_quote('"', &schema), Ident::with_quote('"', &qualified.name)]);
+        self.new_header(NewObject { name: &name, ..request })
+    }
+
+    /// The name of the session's own schema, which is made with its first object.
+    fn temporary_schema(&mut self) -> Result<String> {
+        let name = self.scope.temporary_schema_name();
+        if self.snapshot().schema(self.scope.workspace, &name).is_none() {
+            let id = self.snapshot().next_temporary_id();
+            let header = Header::new(id, Home::Workspace(self.scope.workspace), &name, self.role.clone());
+            let made = Change::put(Schema { header });
+            self.scope.snapshot = Arc::new(self.snapshot().apply(std::slice::from_ref(&made))?);
+            self.changes.push(made);
+        }
+        Ok(name)
+    }
+
+    /// The id of a new object in that place.
+    fn next_id(&self, home: Home) -> ObjectId {
+        match home.schema().is_some_and(ObjectId::is_temporary) {
+            true => self.snapshot().next_temporary_id(),
+            false => self.snapshot().next_id(),
+        }
+    }
+
     /// What to do about a name that may be taken: the header of the new object, or None if nothing is to be done.
     pub fn new_header(&mut self, request: NewObject<'_>) -> Result<Option<Header>> {
         let (schema, name) = self.new_name(request.name)?;
@@ -242,8 +341,11 @@ impl StatementContext {
                     ObjectKind::Sink => Kind::DuplicateObject,
                     _ => Kind::DuplicateTable,
                 };
-                self.notices
-                    .push(Error::new(kind, format!("{} \"{name}\" already exists, skipping", request.kind.as_str())));
+                let what = match request.kind {
+                    ObjectKind::Table | ObjectKind::View | ObjectKind::Sequence => "relation",
+                    other => other.as_str(),
+                };
+                self.notices.push(Error::new(kind, format!("{what} \"{name}\" already exists, skipping")));
                 return Ok(None);
             }
             Some(object) if request.or_replace => {
@@ -256,7 +358,13 @@ impl StatementContext {
                 object.header().clone()
             }
             // A taken name is refused by the catalog, which knows all of them.
-            _ => Header::new(self.snapshot().next_id(), self.home(schema), name, self.role.clone()),
+            _ => {
+                let home = self.home(schema);
+                if self.is_relation_name(home, &name) && request.kind.is_relation() {
+                    return Err(Error::new(Kind::DuplicateTable, format!("relation \"{name}\" already exists")));
+                }
+                Header::new(self.next_id(home), home, name, self.role.clone())
+            }
         };
         header.statement = request.statement;
         if let Some(comment) = request.comment {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{StatementContext, Writing};
 use super::execute::Parameters;
 use super::select;
-use super::table::{self, COPY, Call, CallStream, LeftOut, Target};
+use super::table::{self, COPY, Call, CallStream, Defaults, LeftOut, Target};
 use crate::engine::{ExportRequest, cast_batches, export, output_schema};
 use crate::error::{Error, Kind, Result};
 
@@ -118,7 +118,10 @@ impl CopyIn {
 
     /// The places in the table of columns that cannot be NULL, each with the error of a row where it is.
     pub fn required(&self) -> Vec<(usize, Error)> {
-        let columns = self.target.columns.iter().enumerate().filter(|(_, column)| !column.nullable);
+        let columns =
+            self.target.columns.iter().enumerate().filter(|(place, column)| {
+                !column.nullable && (column.default.is_none() || self.columns.contains(place))
+            });
         columns.map(|(place, column)| (place, self.target.null_in(column))).collect()
     }
 }
@@ -320,6 +323,8 @@ pub async fn copy_rows(
     rows: CallStream,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let call = Call { rows, left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run };
+    table::lock_written(context, &copy.target).await?;
+    let rows = Defaults::of(context, &copy.target, |place| !copy.columns.contains(&place))?.put_into(rows);
+    let call = Call { left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run, ..Call::plain(rows) };
     table::gather(context, &copy.target, call, cancel).await
 }

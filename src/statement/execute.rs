@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use super::copy::CopyIn;
 use super::{
-    alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
-    forget, function, grant, optimize, realtime_view, refresh, replay, rights, role, select, show, sink, source,
-    stream, table, vacuum, verify, view, workspace,
+    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
+    feature_view, forget, function, grant, index, lock, materialized_view, optimize, realtime_view, refresh, replay,
+    rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view,
+    workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
@@ -39,6 +40,10 @@ pub enum RowsTag {
     Explain,
     Show,
     CreateApiKey,
+    /// `INSERT 0 n`, of rows that RETURNING shows; so are the others
+    Insert,
+    Update,
+    Delete,
 }
 
 impl RowsTag {
@@ -49,6 +54,9 @@ impl RowsTag {
             RowsTag::Explain => "EXPLAIN".to_owned(),
             RowsTag::Show => "SHOW".to_owned(),
             RowsTag::CreateApiKey => "CREATE API KEY".to_owned(),
+            RowsTag::Insert => format!("INSERT 0 {rows}"),
+            RowsTag::Update => format!("UPDATE {rows}"),
+            RowsTag::Delete => format!("DELETE {rows}"),
         }
     }
 }
@@ -109,6 +117,21 @@ impl Parameters {
     /// Of a statement that is only described.
     pub fn of_types(types: Vec<Option<DataType>>) -> Parameters {
         Parameters { types, values: Vec::new(), oids: Vec::new() }
+    }
+
+    /// A parameter that stands for a value of a column has the column's type, if the client has said none.
+    pub fn expect(&mut self, expr: &ast::Expr, data_type: &DataType) {
+        let number = match expr {
+            ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => name,
+            ast::Expr::Nested(inner) => return self.expect(inner, data_type),
+            _ => return,
+        };
+        let place = number.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()?.checked_sub(1));
+        let Some(place) = place.filter(|place| *place < usize::from(u16::MAX)) else { return };
+        if place >= self.types.len() {
+            self.types.resize(place + 1, None);
+        }
+        self.types[place].get_or_insert_with(|| data_type.clone());
     }
 
     pub fn of_values(values: Vec<(DataType, Option<Value>)>) -> Parameters {
@@ -196,6 +219,15 @@ async fn dispatch(
             Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
         }
         Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
+        Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView {
+            concurrently,
+            name,
+            with_data,
+        }) => {
+            let refresh = (name, *with_data, *concurrently);
+            Box::pin(materialized_view::refresh(context, refresh, cancel)).await?;
+            Ok(Response::done("REFRESH MATERIALIZED VIEW"))
+        }
         Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters, cancel).await,
         other => {
             define(context, other).await?;
@@ -229,9 +261,43 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
     }
 }
 
+/// What a statement that changes something is called; `None` for one that does not.
+pub fn writing_word(statement: &Statement) -> Option<String> {
+    match statement {
+        Statement::Query(_) | Statement::Explain(_) | Statement::ShowCreate(_) | Statement::Verify(_) => None,
+        Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { .. }) => {
+            Some("REFRESH MATERIALIZED VIEW".to_owned())
+        }
+        Statement::Utility(_) => None,
+        Statement::Postgres(statement) => match statement.ast.as_ref() {
+            ast::Statement::Copy { to: true, .. } | ast::Statement::Lock(_) => None,
+            ast::Statement::Copy { .. } => Some("COPY FROM".to_owned()),
+            ast::Statement::Insert(_) => Some("INSERT".to_owned()),
+            ast::Statement::Update(_) => Some("UPDATE".to_owned()),
+            ast::Statement::Delete(_) => Some("DELETE".to_owned()),
+            ast::Statement::Truncate(_) => Some("TRUNCATE TABLE".to_owned()),
+            ast::Statement::CreateTable(table) if table.query.is_some() => Some("CREATE TABLE AS".to_owned()),
+            ast::Statement::CreateTable(_) => Some("CREATE TABLE".to_owned()),
+            ast::Statement::CreateView(_) => Some("CREATE VIEW".to_owned()),
+            other => Some(first_words(&other.to_string())),
+        },
+        other => Some(first_words(&other.to_string())),
+    }
+}
+
 /// The name of a statement in an error.
 pub fn first_words(text: &str) -> String {
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_uppercase()
+}
+
+/// `ALTER VIEW` is read as ALTER TABLE, and so are others.
+fn alter_tag(text: &str) -> String {
+    let words: Vec<String> = text.split_whitespace().skip(1).take(2).map(str::to_uppercase).collect();
+    match words.as_slice() {
+        [first, second] if first == "MATERIALIZED" => format!("ALTER {first} {second}"),
+        [first, ..] => format!("ALTER {first}"),
+        [] => "ALTER TABLE".to_owned(),
+    }
 }
 
 /// The command tag. A workspace is a database if the client says so.
@@ -271,7 +337,64 @@ async fn postgres(
     match statement {
         ast::Statement::CreateTable(create) => {
             let rows = table::create(context, create, text, cancel).await?;
-            Ok(Response::done(rows.map_or_else(|| "CREATE TABLE".to_owned(), |rows| format!("SELECT {rows}"))))
+            let rows = rows.filter(|_| !view::is_without_data(text));
+            let tag = if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" };
+            Ok(Response::done(rows.map_or_else(|| tag.to_owned(), |rows| format!("SELECT {rows}"))))
+        }
+        ast::Statement::CreateView(create) if create.materialized => {
+            let rows = materialized_view::create(context, create, text, cancel).await?;
+            let rows = rows.filter(|_| !view::is_without_data(text));
+            Ok(Response::done(
+                rows.map_or_else(|| "CREATE MATERIALIZED VIEW".to_owned(), |rows| format!("SELECT {rows}")),
+            ))
+        }
+        ast::Statement::Query(query) => match select::into_table(query) {
+            Some((create, query)) => {
+                let statement = format!("CREATE TABLE {} AS {query}", create.name);
+                let rows = table::create(context, &create, &statement, cancel).await?;
+                Ok(Response::done(format!("SELECT {}", rows.unwrap_or(0))))
+            }
+            None => Err(Error::not_supported("a query that writes below WITH")),
+        },
+        ast::Statement::Truncate(truncate) => {
+            truncate::truncate(context, truncate).await?;
+            Ok(Response::done("TRUNCATE TABLE"))
+        }
+        ast::Statement::AlterTable(alter) => {
+            Box::pin(alter_table::alter(context, alter, cancel)).await?;
+            Ok(Response::done(alter_tag(text)))
+        }
+        ast::Statement::AlterSchema(alter) => {
+            alter_table::alter_schema(context, alter)?;
+            Ok(Response::done("ALTER SCHEMA"))
+        }
+        ast::Statement::AlterIndex { name, operation: ast::AlterIndexOperation::RenameIndex { index_name } } => {
+            index::rename(context, name, index_name).await?;
+            Ok(Response::done("ALTER INDEX"))
+        }
+        ast::Statement::CreateIndex(create) => {
+            index::create(context, create, cancel).await?;
+            Ok(Response::done("CREATE INDEX"))
+        }
+        ast::Statement::CreateSequence { temporary, if_not_exists, name, data_type, sequence_options, owned_by } => {
+            let new = sequence::NewSequence {
+                is_temporary: *temporary,
+                if_not_exists: *if_not_exists,
+                name,
+                data_type: data_type.as_ref(),
+                options: sequence_options,
+                owned_by: owned_by.as_ref(),
+            };
+            sequence::create(context, &new, text)?;
+            Ok(Response::done("CREATE SEQUENCE"))
+        }
+        ast::Statement::Lock(lock) => {
+            lock::lock(context, lock).await?;
+            Ok(Response::done("LOCK TABLE"))
+        }
+        ast::Statement::Drop { object_type: ast::ObjectType::Index, names, if_exists, .. } => {
+            index::drop(context, names, *if_exists).await?;
+            Ok(Response::done("DROP INDEX"))
         }
         ast::Statement::CreateView(create) => {
             view::create(context, create, text).await?;
@@ -281,10 +404,7 @@ async fn postgres(
             workspace::create_schema(context, schema_name, *if_not_exists)?;
             Ok(Response::done("CREATE SCHEMA"))
         }
-        ast::Statement::Insert(insert) => {
-            let rows = table::insert(context, insert, parameters, cancel).await?;
-            Ok(Response::done(format!("INSERT 0 {rows}")))
-        }
+        ast::Statement::Insert(insert) => table::insert(context, insert, parameters, cancel).await,
         ast::Statement::Copy { to: true, .. } => {
             let rows = copy::copy_to(context, statement).await?;
             Ok(Response::done(format!("COPY {rows}")))
@@ -301,10 +421,6 @@ async fn postgres(
             role::drop(context, names, *if_exists)?;
             Ok(Response::done("DROP ROLE"))
         }
-        ast::Statement::AlterTable(alter) if let Some(owner) = alter::new_owner(context, alter) => {
-            alter::relation_owner(context, alter, owner)?;
-            Ok(Response::done(first_words(text)))
-        }
         ast::Statement::Grant(grant) => {
             grant::grant(context, grant)?;
             Ok(Response::done("GRANT"))
@@ -318,8 +434,11 @@ async fn postgres(
             let keys = Box::pin(forget::forget(context, delete, parameters, cancel)).await?;
             Ok(Response::done(format!("DELETE {keys}")))
         }
+        ast::Statement::Delete(delete) => Box::pin(delete::delete(context, delete, parameters, cancel)).await,
+        ast::Statement::Update(update) => Box::pin(update::update(context, update, parameters, cancel)).await,
         ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
-            drop::drop_postgres(context, object_type, names, *if_exists, *cascade)?;
+            let (if_exists, cascade) = (*if_exists, *cascade);
+            drop::drop_postgres(context, object_type, names, if_exists, cascade).await?;
             Ok(Response::done(format!("DROP {object_type}")))
         }
         other => {
@@ -386,7 +505,7 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
             Object::Table(_) | Object::Dataset(_) => {
                 let kept = after.get(object.id()).map_or_else(Vec::new, |object| tables_of(object));
                 for table in tables_of(object).iter().filter(|table| !kept.contains(table)) {
-                    warehouse.offline.drop_table(table).await?;
+                    warehouse.offline.retire_table(table).await?;
                 }
             }
             _ => {}

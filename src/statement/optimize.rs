@@ -113,7 +113,7 @@ mod tests {
     fn table(layout: Layout, files: Vec<DataFile>) -> OfflineTable {
         let schema = Arc::new(Schema::empty());
         let file_schema = Arc::clone(&schema);
-        OfflineTable { id: "t".into(), schema, file_schema, layout, files, version: 1, path: "/t".into() }
+        OfflineTable::of_files(schema, file_schema, layout, files)
     }
 
     fn file(name: &str, size_bytes: u64, bucket: u32, sorted: bool) -> DataFile {

@@ -89,6 +89,9 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         | Statement::GrantRole(_)
         | Statement::RevokeRole(_) => Ok(()),
         // the session has done those that there are
+        Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { name, .. }) => {
+            check.manage_relation(name)
+        }
         Statement::Utility(_) => Ok(()),
     }
 }
@@ -218,6 +221,15 @@ impl Check<'_> {
         self.relation(name, |object| self.access.check_write(object, privilege, columns.iter().map(String::as_str)))
     }
 
+    /// What a statement that changes rows may look at of them.
+    fn read(&self, name: &ObjectName, reads: bool) -> Result<()> {
+        let is_table = |object: &Object| object.kind() == ObjectKind::Table;
+        self.relation(name, |object| match reads && is_table(object) {
+            true => self.access.check(object, Privilege::Select),
+            false => Ok(()),
+        })
+    }
+
     fn superuser(&self, message: &str) -> Result<()> {
         self.access.check_superuser(message, &self.action())
     }
@@ -273,14 +285,48 @@ impl Check<'_> {
 
     fn postgres(&self, statement: &ast::Statement) -> Result<()> {
         match statement {
+            // temporary objects are everybody's own
+            ast::Statement::CreateTable(create) if create.temporary || self.context.is_temporary_name(&create.name) => {
+                Ok(())
+            }
+            ast::Statement::CreateView(create) if create.temporary || self.context.is_temporary_name(&create.name) => {
+                Ok(())
+            }
+            ast::Statement::CreateSequence { temporary: true, .. } => Ok(()),
             ast::Statement::CreateTable(create) => self.create(ObjectKind::Table, &create.name, create.or_replace),
+            ast::Statement::CreateView(create) if create.materialized => {
+                self.create(ObjectKind::Table, &create.name, false)
+            }
             ast::Statement::CreateView(create) => self.create(ObjectKind::View, &create.name, create.or_replace),
+            ast::Statement::CreateSequence { name, .. } => self.create(ObjectKind::Sequence, name, false),
+            ast::Statement::CreateIndex(create) => self.manage_relation(&create.table_name),
+            // which table's it is, is looked for there
+            ast::Statement::AlterIndex { .. } | ast::Statement::Drop { object_type: ast::ObjectType::Index, .. } => {
+                Ok(())
+            }
+            ast::Statement::AlterSchema(alter) => self.manage(ObjectKind::Schema, &alter.name),
+            ast::Statement::Query(query) => match super::select::into_table(query) {
+                Some((create, _)) if create.temporary => Ok(()),
+                Some((create, _)) => self.create(ObjectKind::Table, &create.name, false),
+                None => Ok(()),
+            },
+            ast::Statement::Lock(lock) => {
+                lock.tables.iter().try_for_each(|table| self.write(&table.name, Privilege::Update, &[]))
+            }
             ast::Statement::CreateSchema { .. } => match self.context.snapshot().get(self.context.scope.workspace) {
                 Some(workspace) => self.access.check_create(workspace),
                 None => Ok(()),
             },
             ast::Statement::Insert(insert) => match &insert.table {
-                ast::TableObject::TableName(name) => self.write(name, Privilege::Insert, &names_of(&insert.columns)),
+                ast::TableObject::TableName(name) => {
+                    self.write(name, Privilege::Insert, &names_of(&insert.columns))?;
+                    if let Some(ast::OnInsert::OnConflict(conflict)) = &insert.on
+                        && matches!(conflict.action, ast::OnConflictAction::DoUpdate(_))
+                    {
+                        self.write(name, Privilege::Update, &[])?;
+                    }
+                    self.read(name, insert.on.is_some() || insert.returning.is_some())
+                }
                 _ => Ok(()),
             },
             ast::Statement::Copy { to: true, target, .. } => match target {
@@ -297,13 +343,20 @@ impl Check<'_> {
                 self.write(table_name, Privilege::Insert, &columns)
             }
             ast::Statement::Update(update) => match &update.table.relation {
-                ast::TableFactor::Table { name, .. } => self.write(name, Privilege::Update, &[]),
+                ast::TableFactor::Table { name, .. } => {
+                    self.write(name, Privilege::Update, &assigned(&update.assignments))?;
+                    // what is looked at may be told by what is changed
+                    self.read(name, update.selection.is_some() || update.returning.is_some() || update.from.is_some())
+                }
                 _ => Ok(()),
             },
             ast::Statement::Delete(delete) => {
                 let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
                 from.iter().try_for_each(|from| match &from.relation {
-                    ast::TableFactor::Table { name, .. } => self.write(name, Privilege::Delete, &[]),
+                    ast::TableFactor::Table { name, .. } => {
+                        self.write(name, Privilege::Delete, &[])?;
+                        self.read(name, delete.selection.is_some() || delete.returning.is_some())
+                    }
                     _ => Ok(()),
                 })
             }
@@ -325,6 +378,15 @@ impl Check<'_> {
             _ => self.superuser(&format!("permission denied to {}", self.action().to_lowercase())),
         }
     }
+}
+
+/// The columns that an UPDATE assigns to.
+fn assigned(assignments: &[ast::Assignment]) -> Vec<String> {
+    let names = assignments.iter().flat_map(|assignment| match &assignment.target {
+        ast::AssignmentTarget::ColumnName(name) => std::slice::from_ref(name),
+        ast::AssignmentTarget::Tuple(names) => names.as_slice(),
+    });
+    names.filter_map(|name| granary_sql::name::parts(name).pop()).collect()
 }
 
 /// The columns that an INSERT names.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use granary_catalog::{Column, ObjectId, ObjectKind};
@@ -10,7 +11,9 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 
 use super::context::StatementContext;
 use super::execute::Parameters;
-use crate::engine::{Labels, LogicalPlan, QueryPlanner, called_view, dataset_call, is_system_schema, table_reference};
+use crate::engine::{
+    Labels, LogicalPlan, QueryPlanner, TableProvider, called_view, dataset_call, is_system_schema, table_reference,
+};
 use crate::error::{Error, Kind, Result};
 
 /// A query as it was typed.
@@ -78,6 +81,30 @@ pub async fn plan_write(
     (name, columns): (String, SchemaRef),
 ) -> Result<LogicalPlan> {
     planner_of(context, parameters).with_columns(name, columns).plan(statement, &context.text).await
+}
+
+/// The same of relations that have rows.
+pub async fn plan_change(
+    context: &StatementContext,
+    statement: ast::Statement,
+    parameters: &Parameters,
+    relations: Vec<(String, Arc<dyn TableProvider>)>,
+) -> Result<LogicalPlan> {
+    let planner = planner_of(context, parameters);
+    let planner = relations.into_iter().fold(planner, |planner, (name, rows)| planner.with_relation(name, rows));
+    planner.plan(statement, &context.text).await
+}
+
+/// What `SELECT … INTO t` makes, and the query without the INTO.
+pub fn into_table(query: &Query) -> Option<(ast::CreateTable, Box<Query>)> {
+    let mut query = Box::new(query.clone());
+    let ast::SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let into = select.into.take()?;
+    let create = ast::helpers::stmt_create_table::CreateTableBuilder::new(into.name)
+        .temporary(into.temporary)
+        .query(Some(query.clone()))
+        .build();
+    Some((create, query))
 }
 
 /// Plans a client's query, with the labels that its columns are shown under.

@@ -1,6 +1,11 @@
-//! Ordinary tables: `CREATE TABLE [AS]`. And `INSERT`, into them and into feature tables: rows that wait for the commit.
+//! `INSERT`, into ordinary tables, feature tables and streams: rows that wait for the commit. How tables are made is in
+//! `create`.
 
 mod checks;
+mod conflicts;
+mod create;
+mod defaults;
+mod unique;
 mod values;
 
 use std::sync::Arc;
@@ -8,135 +13,40 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Change, Column, FeatureTable, Object, ObjectKind, Snapshot, Stream, Table};
-use granary_sql::name::fold;
-use granary_sql::{SqlText, Statement};
+use granary_catalog::{Column, FeatureTable, Object, ObjectKind, Snapshot, Stream, Table};
+use granary_sql::Statement;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{NewObject, StatementContext, Writing};
-use super::execute::Parameters;
-use super::select::{self, PlannedQuery};
-use super::{types, view};
+use super::changing::{Removing, Seen, check_current};
+use super::context::{StatementContext, Writing};
+use super::execute::{Parameters, Response};
+use super::select;
 use crate::engine::{
-    BoundView, LogicalPlan, MadeOfCall, Staged, TableWrite, bind_parameters, cast_batches, events_table, insert_input,
-    is_system_schema, max_length, run, storage_of_table, stream_of_table, table_id, view_of_table,
+    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, events_table, insert_input,
+    is_system_schema, run, storage_of_table, stream_of_table, table_id, view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
-use crate::row::normalize_type;
-use crate::warehouse::STAGED;
+use crate::warehouse::{LockMode, STAGED};
 pub use checks::{CallRows, CallStream, Fault, Faults, LeftOut};
+pub use conflicts::plan as plan_returning_insert;
+pub use create::{
+    Declared, add_constraint, check_constraints, column_names, columns_of, create, declared_column,
+    declared_constraint, default, fill_table, free_name, make_table,
+};
+pub use defaults::{Defaults, default_expression, parse_expression};
+pub use unique::{ExistingKeys, UniqueKey, check_existing};
 
-use checks::{Checks, numbered};
+pub use checks::{Checks, numbered};
 use values::constant_rows;
-
-/// `CREATE TABLE t (…)`; gives the number of rows for `CREATE TABLE t AS …`.
-pub async fn create(
-    context: &mut StatementContext,
-    create: &ast::CreateTable,
-    statement: &str,
-    cancel: &CancellationToken,
-) -> Result<Option<u64>> {
-    if create.temporary {
-        return Err(Error::not_supported("CREATE TEMPORARY TABLE"));
-    }
-    if let Some(constraint) = create.constraints.first() {
-        return Err(Error::not_supported(format!("the table constraint {constraint}")));
-    }
-    let query = match &create.query {
-        None => None,
-        Some(query) => {
-            let query = SqlText::new(query.clone(), view::query_text(statement, query));
-            Some(select::plan_definition(context, &query).await?)
-        }
-    };
-    let columns = match &query {
-        None => {
-            let columns = declared(context, &create.columns)?;
-            check_distinct(&columns)?;
-            columns
-        }
-        Some(query) => columns_of(query)?,
-    };
-    let anew = match &create.query {
-        Some(query) => format!("CREATE TABLE {} AS {}", create.name, view::query_text(statement, query)),
-        None => ast::CreateTable { or_replace: false, if_not_exists: false, ..create.clone() }.to_string(),
-    };
-    let header = context.new_header(NewObject {
-        kind: ObjectKind::Table,
-        name: &create.name,
-        or_replace: create.or_replace,
-        if_not_exists: create.if_not_exists,
-        options: &granary_sql::Options::default(),
-        comment: None,
-        statement: anew,
-    })?;
-    let Some(header) = header else { return Ok(None) };
-    let table = Table { header, columns, storage_id: new_storage_id()? };
-    context.changes.push(Change::put(table.clone()));
-    // a taken name is refused before there are rows
-    context.snapshot().apply(&context.changes)?;
-    match query {
-        None => Ok(None),
-        Some(query) => {
-            let rows = (query.plan, Writing::default());
-            fill(context, &Target::of_table(&table), rows, cancel).await.map(Some)
-        }
-    }
-}
-
-/// The columns that keep the rows of a query.
-pub fn columns_of(query: &PlannedQuery) -> Result<Vec<Column>> {
-    let columns = query.columns.iter().map(|column| match normalize_type(&column.data_type) {
-        Some(data_type) => Ok(Column::new(&column.name, data_type, true)),
-        None => Err(Error::not_supported(format!("a table column of type {}", column.data_type))),
-    });
-    let columns = columns.collect::<Result<Vec<Column>>>()?;
-    check_distinct(&columns)?;
-    Ok(columns)
-}
-
-fn check_distinct(columns: &[Column]) -> Result<()> {
-    let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => {
-            Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0])))
-        }
-        None => Ok(()),
-    }
-}
 
 /// A number that no table has had: drawn, because tables of concurrent transactions must not meet.
 pub fn new_storage_id() -> Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
     Ok(u64::from_be_bytes(bytes) >> 1)
-}
-
-fn declared(context: &StatementContext, columns: &[ast::ColumnDef]) -> Result<Vec<Column>> {
-    columns
-        .iter()
-        .map(|column| {
-            let data_type =
-                types::data_type(&column.data_type).map_err(|error| context.at_ident(&column.name, error))?;
-            let mut nullable = true;
-            for option in &column.options {
-                match option.option {
-                    ast::ColumnOption::Null => {}
-                    ast::ColumnOption::NotNull => nullable = false,
-                    ref other => {
-                        let error = Error::not_supported(format!("the column constraint {other}"));
-                        return Err(context.at_ident(&column.name, error));
-                    }
-                }
-            }
-            let max_length = max_length(&column.data_type);
-            Ok(Column { max_length, ..Column::new(fold(&column.name), data_type, nullable) })
-        })
-        .collect()
 }
 
 /// The schema of rows on their way into a table.
@@ -172,12 +82,18 @@ pub struct Target {
     join_keys: Vec<usize>,
     /// whose events the rows are
     stream: Option<Arc<Stream>>,
+    /// the table, if it is an ordinary one
+    pub table: Option<Arc<Table>>,
 }
 
 impl Target {
     /// What rows are written to by `verb`; an error that says what the object is, if they cannot be.
     fn of(object: &Object, verb: &str) -> Result<Target> {
         match object {
+            Object::Table(table) if table.materialized.is_some() => {
+                let message = format!("cannot change materialized view \"{}\"", table.header.name);
+                Err(Error::new(Kind::WrongObjectType, message))
+            }
             Object::Table(table) => Ok(Target::of_table(table)),
             Object::FeatureTable(table) if verb == INSERT || verb == COPY => Target::of_feature_table(table),
             Object::Stream(stream) if verb == INSERT || verb == COPY => Target::of_stream(stream),
@@ -213,7 +129,8 @@ impl Target {
 
     fn of_table(table: &Table) -> Target {
         let (name, columns) = (table.header.name.clone(), table.columns.clone());
-        Target { name, stored: table_id(table), columns, join_keys: Vec::new(), stream: None }
+        let own = Some(Arc::new(table.clone()));
+        Target { name, stored: table_id(table), columns, join_keys: Vec::new(), stream: None, table: own }
     }
 
     /// Every event has a time.
@@ -223,7 +140,7 @@ impl Target {
             |column: &Column| Column { nullable: column.nullable && column.name != stream.timestamp, ..column.clone() };
         let columns = stream.columns.iter().map(column).collect();
         let (name, stored) = (stream.header.name.clone(), events_table(stream.header.id));
-        Ok(Target { name, stored, columns, join_keys: Vec::new(), stream: Some(Arc::new(stream.clone())) })
+        Ok(Target { name, stored, columns, join_keys: Vec::new(), stream: Some(Arc::new(stream.clone())), table: None })
     }
 
     /// Its keys and its time cannot be NULL.
@@ -238,7 +155,7 @@ impl Target {
         };
         let join_keys = table.join_keys.iter().map(place).collect::<Result<_>>()?;
         let (name, stored) = (table.header.name.clone(), view.offline_table());
-        Ok(Target { name, stored, columns, join_keys, stream: None })
+        Ok(Target { name, stored, columns, join_keys, stream: None, table: None })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -284,6 +201,10 @@ async fn fill(
 /// Rows on their way into a target.
 pub struct Call {
     pub rows: CallStream,
+    /// rows of the target that go when these come
+    pub removing: Option<Arc<Removing>>,
+    /// keeps them as they are stored, for who is to see them
+    pub seen: Option<Arc<Seen>>,
     /// those that do not fit are noted here, if they shall not fail the call
     pub left_out: Option<Arc<LeftOut>>,
     /// all is checked, and nothing kept
@@ -291,8 +212,13 @@ pub struct Call {
 }
 
 impl Call {
+    /// Rows that are kept, all or none.
+    pub fn plain(rows: CallStream) -> Call {
+        Call { rows, removing: None, seen: None, left_out: None, is_dry_run: false }
+    }
+
     pub fn new(rows: CallStream, writing: Writing) -> Call {
-        Call { rows, left_out: writing.leaves_out.then(Arc::default), is_dry_run: writing.is_dry_run }
+        Call { left_out: writing.leaves_out.then(Arc::default), is_dry_run: writing.is_dry_run, ..Call::plain(rows) }
     }
 }
 
@@ -303,14 +229,18 @@ pub async fn gather(
     call: Call,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let Call { rows, left_out, is_dry_run } = call;
-    let checks = Arc::new(Checks::new(context, target, left_out));
-    let gathered = gather_checked(context, target, (checks.applied_to(rows), is_dry_run), cancel).await;
+    let Call { rows, removing, seen, left_out, is_dry_run } = call;
+    let checks = Arc::new(Checks::new(context, target, left_out)?);
+    let mut rows = checks.applied_to(rows);
+    if let Some(seen) = seen {
+        rows = rows.and_then(move |batch| futures::future::ready(seen.add(batch))).boxed();
+    }
+    let gathered = gather_checked(context, (target, removing), (rows, is_dry_run), cancel).await;
     checks.count_refused(gathered.as_ref().err());
     let n_rows = gathered?;
     context.notices.extend(checks.notice());
     checks.keep_counts(context);
-    if let Some(write) = context.writes.last_mut().filter(|write| !is_dry_run && write.staged.is_none()) {
+    if let Some(write) = context.writes.last_mut().filter(|write| !is_dry_run && write.staged.is_empty()) {
         write.made = checks.take_made();
     }
     Ok(n_rows)
@@ -318,7 +248,7 @@ pub async fn gather(
 
 async fn gather_checked(
     context: &mut StatementContext,
-    target: &Target,
+    (target, removing): (&Target, Option<Arc<Removing>>),
     (mut rows, is_dry_run): (BatchStream, bool),
     cancel: &CancellationToken,
 ) -> Result<u64> {
@@ -330,60 +260,74 @@ async fn gather_checked(
         context.notices.push(Error::new(Kind::SuccessfulCompletion, "nothing is stored: this is a dry run"));
         return Ok(n_rows);
     }
-    hold(context, target, rows, cancel).await
+    let n_rows = hold(context, (target, removing), rows, cancel).await?;
+    if let Some(write) = context.writes.pop() {
+        check_current(context, &write).await?;
+        unique::check(context, target, &write).await?;
+        context.writes.push(write);
+    }
+    Ok(n_rows)
 }
 
-/// Keeps rows in memory, or staged if they are many.
+/// Keeps rows in memory, or staged if they are many; notes which rows go, once all have come.
 async fn hold(
     context: &mut StatementContext,
-    target: &Target,
+    (target, removing): (&Target, Option<Arc<Removing>>),
     mut rows: BatchStream,
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let id = &target.stored;
     let pending = Arc::clone(&context.pending);
     let before = pending.iter().find(|write| write.table == *id);
-    let made = MadeOfCall::default();
-    let mut write = TableWrite { table: id.clone(), staged: None, batches: Vec::new(), held_bytes: 0, made };
+    let mut write = TableWrite { table: id.clone(), ..TableWrite::default() };
     let most_bytes = if target.stream.is_some() { HELD_EVENT_BYTES } else { HELD_BYTES };
-    while before.map_or(0, |before| before.held_bytes) + write.held_bytes <= most_bytes {
-        let Some(batch) = rows.try_next().await? else {
-            let n_rows = count(&write.batches);
-            context.writes.push(write);
-            return Ok(n_rows);
-        };
+    let mut n_rows = 0;
+    let mut is_staged = false;
+    while let Some(batch) = rows.try_next().await? {
+        n_rows += batch.num_rows() as u64;
         write.held_bytes += batch.get_array_memory_size();
         write.batches.push(batch);
+        if before.map_or(0, |before| before.held_bytes) + write.held_bytes > most_bytes {
+            is_staged = true;
+            break;
+        }
     }
-    let held = before.map_or_else(Vec::new, |before| before.batches.clone());
-    let n_held = count(&held);
-    let held = held.into_iter().chain(std::mem::take(&mut write.batches));
-    let rows = futures::stream::iter(held.map(Ok)).chain(rows).boxed();
-    let staged = match before.and_then(|before| before.staged.clone()) {
-        Some(staged) => staged,
-        None => Arc::new(new_staged(context, target)?),
-    };
-    write.held_bytes = 0;
-    write.staged = Some(Arc::clone(&staged));
-    let n_written = stage(context, staged, target.schema(), rows, cancel).await?;
+    if is_staged {
+        // a table that this statement makes takes its rows at once, since nobody can name it
+        let is_new = before.is_none() && object_of_rows(context.snapshot(), id).is_none();
+        let name = if is_new { id.clone() } else { format!("{STAGED}{}", new_storage_id()?) };
+        let staged = Arc::new(Staged::new(&context.warehouse.offline, name));
+        let first = std::mem::take(&mut write.batches);
+        let held = before.cloned().unwrap_or_default();
+        let n_held = held.held_rows();
+        // which of them stay is known behind the last row
+        let removed = removing.clone();
+        let held = futures::stream::once(async move {
+            let gone = removed.map(|removing| removing.taken().1).unwrap_or_default();
+            Ok::<_, Error>(futures::stream::iter(held.held_without(&gone)?.into_iter().map(Ok)))
+        });
+        let new = futures::stream::iter(first.into_iter().map(Ok)).chain(rows);
+        // rows that are in an order of their own stay in it
+        let rows = match target.join_keys.is_empty() && target.stream.is_none() {
+            true => new.chain(held.try_flatten()).boxed(),
+            false => held.try_flatten().chain(new).boxed(),
+        };
+        let n_written = stage(context, Arc::clone(&staged), target.schema(), rows, cancel).await?;
+        let gone = removing.as_ref().map_or(0, |removing| removing.taken().1.count());
+        n_rows = n_written - (n_held - gone);
+        write.held_bytes = 0;
+        write.staged.push(staged);
+        (0..n_held).for_each(|row| {
+            write.removed_held.insert(row);
+        });
+    }
+    if let Some(removing) = &removing {
+        let (removed, removed_held) = removing.taken();
+        write.removed = Arc::new(removed);
+        write.removed_held.extend(&removed_held);
+    }
     context.writes.push(write);
-    Ok(n_written - n_held)
-}
-
-fn count(batches: &[RecordBatch]) -> u64 {
-    batches.iter().map(|batch| batch.num_rows() as u64).sum()
-}
-
-/// A new table can take its rows at once, since nobody can name it. Rows of one that others see wait beside it, and so
-/// do those of a feature table, which have an order of their own.
-fn new_staged(context: &StatementContext, target: &Target) -> Result<Staged> {
-    let is_new = object_of_rows(&context.warehouse.catalog.snapshot(), &target.stored).is_none();
-    let name = if is_new && target.join_keys.is_empty() && target.stream.is_none() {
-        target.stored.clone()
-    } else {
-        format!("{STAGED}{}", new_storage_id()?)
-    };
-    Ok(Staged::new(&context.warehouse.offline, name))
+    Ok(n_rows)
 }
 
 async fn stage(
@@ -405,20 +349,39 @@ async fn stage(
     task.await.map_err(|error| Error::internal("a task that writes rows died").with_source(error))?
 }
 
-/// `INSERT INTO t …`; gives the number of rows.
+/// `INSERT INTO t …`.
 pub async fn insert(
     context: &mut StatementContext,
     insert: &ast::Insert,
     parameters: &Parameters,
     cancel: &CancellationToken,
-) -> Result<u64> {
-    if let Some(rows) = constant_insert(context, insert, parameters)? {
-        return insert_constant(context, rows, cancel).await;
+) -> Result<Response> {
+    lock_inserted(context, insert).await?;
+    if insert.on.is_some() || insert.returning.is_some() {
+        return conflicts::insert(context, insert, parameters, cancel).await;
     }
-    let writing = context.writing;
-    let (target, plan) = plan_insert(context, insert, parameters).await?;
-    let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-    fill(context, &target, (plan, writing), cancel).await
+    let n_rows = match constant_insert(context, insert, parameters)? {
+        Some(rows) => insert_constant(context, rows, cancel).await?,
+        None => {
+            let writing = context.writing;
+            let (target, plan) = plan_insert(context, insert, parameters).await?;
+            let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
+            fill(context, &target, (plan, writing), cancel).await?
+        }
+    };
+    Ok(Response::done(format!("INSERT 0 {n_rows}")))
+}
+
+/// Rows may come beside those of others, unless they must not be there already.
+pub async fn lock_written(context: &mut StatementContext, target: &Target) -> Result<()> {
+    let is_unique = target.table.as_ref().is_some_and(|table| table.unique_keys().next().is_some());
+    lock(context, target, if is_unique { LockMode::Modify } else { LockMode::Append }).await
+}
+
+async fn lock_inserted(context: &mut StatementContext, insert: &ast::Insert) -> Result<()> {
+    let ast::TableObject::TableName(name) = &insert.table else { return Ok(()) };
+    let target = writable(context, name, INSERT)?;
+    lock_written(context, &target).await
 }
 
 /// Rows of an INSERT that may be taken in on a client's own thread, which others wait for meanwhile.
@@ -478,58 +441,34 @@ pub async fn plan_insert(
         return Err(Error::not_supported("INSERT into something other than a table"));
     };
     let target = writable(context, name, INSERT)?;
-    let mut insert = with_columns(context, insert, &target)?;
+    let mut insert = defaults::with_columns(context, insert, &target, parameters).await?;
+    (insert.on, insert.returning, insert.table_alias) = (None, None, None);
+    let mut parameters = parameters.clone();
+    expect_types(&mut parameters, &insert, &target);
     let planned_name = target.planned_name();
     insert.table = ast::TableObject::TableName(ast::Ident::with_quote('"', &planned_name).into());
     let statement = ast::Statement::Insert(insert);
     let relation = (planned_name, target.nullable_schema());
-    let plan = select::plan_write(context, statement, parameters, relation).await?;
+    let plan = select::plan_write(context, statement, &parameters, relation).await?;
     Ok((target, plan))
 }
 
-/// Rows of VALUES may be shorter than the table: its last columns are NULL then. So is what is said to be the DEFAULT.
-fn with_columns(context: &StatementContext, insert: &ast::Insert, table: &Target) -> Result<ast::Insert> {
-    for (unsupported, what) in
-        [(insert.on.is_some(), "INSERT … ON CONFLICT"), (insert.returning.is_some(), "INSERT … RETURNING")]
-    {
-        if unsupported {
-            return Err(Error::not_supported(what));
-        }
-    }
-    let mut insert = insert.clone();
-    let Some(ast::SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else {
-        return Ok(insert);
+/// Parameters that stand for values of columns have their types.
+fn expect_types(parameters: &mut Parameters, insert: &ast::Insert, target: &Target) {
+    let Some(ast::SetExpr::Values(values)) = insert.source.as_deref().map(|source| source.body.as_ref()) else {
+        return;
     };
-    for value in values.rows.iter_mut().flat_map(|row| &mut row.content) {
-        if let ast::Expr::Identifier(word) = value
-            && word.quote_style.is_none()
-            && word.value.eq_ignore_ascii_case("default")
-        {
-            *value = ast::Expr::Value(ast::Value::Null.with_empty_span());
+    let Some(places) = values::places(insert, target, values.rows.first().map_or(0, |row| row.content.len())) else {
+        return;
+    };
+    for row in &values.rows {
+        for (expr, place) in row.content.iter().zip(&places) {
+            parameters.expect(expr, &target.columns[*place].data_type);
         }
     }
-    let Some(longest) = values.rows.iter().max_by_key(|row| row.content.len()) else { return Ok(insert) };
-    let n_values = longest.content.len();
-    let n_columns = if insert.columns.is_empty() { table.columns.len() } else { insert.columns.len() };
-    if n_values > n_columns {
-        let error = Error::new(Kind::Syntax, "INSERT has more expressions than target columns");
-        return Err(context.at(&longest.content[n_columns], error));
-    }
-    if values.rows.iter().any(|row| row.content.len() != n_values) {
-        return Err(Error::new(Kind::Syntax, "VALUES lists must all be the same length"));
-    }
-    if n_values < n_columns && !insert.columns.is_empty() {
-        let error = Error::new(Kind::Syntax, "INSERT has more target columns than expressions");
-        return Err(context.at(&insert.columns[n_values], error));
-    }
-    if n_values < n_columns {
-        let named = |column: &Column| ast::ObjectName::from(ast::Ident::with_quote('"', &column.name));
-        insert.columns = table.columns[..n_values].iter().map(named).collect();
-    }
-    Ok(insert)
 }
 
-const INSERT: &str = "INSERT into";
+pub const INSERT: &str = "INSERT into";
 pub const COPY: &str = "COPY to";
 pub const DELETE: &str = "DELETE from";
 
@@ -552,6 +491,14 @@ pub fn check_written(context: &StatementContext, statement: &ast::Statement) -> 
 fn is_dataset(context: &StatementContext, name: &ast::ObjectName) -> bool {
     let found = crate::engine::table_reference(name).and_then(|name| context.scope.relation(&name).ok().flatten());
     found.is_some_and(|object| object.kind() == ObjectKind::Dataset)
+}
+
+/// Keeps others from changing a table up to the end of the transaction.
+pub async fn lock(context: &mut StatementContext, target: &Target, mode: LockMode) -> Result<()> {
+    match &target.table {
+        Some(table) => context.lock(&Arc::clone(table), mode).await,
+        None => Ok(()),
+    }
 }
 
 pub fn table_name(factor: &ast::TableFactor) -> Option<&ast::ObjectName> {

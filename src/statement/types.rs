@@ -67,6 +67,17 @@ pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
     })
 }
 
+/// The type of a column whose numbers come from a sequence of its own.
+pub fn serial(sql: &ast::DataType) -> Option<DataType> {
+    let ast::DataType::Custom(name, _) = sql else { return None };
+    match granary_sql::name::parts(name).last()?.as_str() {
+        "smallserial" | "serial2" => Some(DataType::Int16),
+        "serial" | "serial4" => Some(DataType::Int32),
+        "bigserial" | "serial8" => Some(DataType::Int64),
+        _ => None,
+    }
+}
+
 fn is_named(name: &ast::ObjectName, wanted: &str) -> bool {
     granary_sql::name::parts(name).last().is_some_and(|last| last == wanted)
 }

@@ -1,51 +1,112 @@
 //! `CREATE VIEW`.
 
-use granary_catalog::{Change, ObjectKind, View};
+use granary_catalog::{Change, Column, ObjectKind, View};
 use granary_sql::SqlText;
+use granary_sql::name::quote;
 use sqlparser::ast;
 
 use super::context::{NewObject, StatementContext};
 use super::select;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 pub async fn create(context: &mut StatementContext, create: &ast::CreateView, statement: &str) -> Result<()> {
-    if create.materialized {
-        return Err(Error::not_supported("CREATE MATERIALIZED VIEW"));
+    let typed = query_text(statement, &create.query);
+    let (planned, text) = plan_named(context, (&create.query, &typed), &create.columns).await?;
+    let reads_temporary = planned.depends_on.iter().any(|id| id.is_temporary());
+    let is_temporary = create.temporary || context.is_temporary_name(&create.name) || reads_temporary;
+    if reads_temporary && !create.temporary {
+        let message = format!("view \"{}\" will be a temporary view", create.name);
+        context.notices.push(Error::new(Kind::SuccessfulCompletion, message));
     }
-    if create.temporary {
-        return Err(Error::not_supported("CREATE TEMPORARY VIEW"));
-    }
-    if !create.columns.is_empty() {
-        return Err(
-            Error::not_supported("CREATE VIEW with a list of columns").with_hint("name them with AS in the query")
-        );
-    }
-    let query = SqlText::new(create.query.clone(), query_text(statement, &create.query));
-    let planned = select::plan_definition(context, &query).await?;
     if create.or_replace
         && let Ok(object) = context.find(ObjectKind::View, &create.name)
         && let Some(existing) = object.downcast::<View>()
     {
         context.check_replaced_columns(&object, &existing.columns, &planned.columns)?;
     }
-    let header = context.new_header(NewObject {
+    let new = NewObject {
         kind: ObjectKind::View,
         name: &create.name,
         or_replace: create.or_replace,
         if_not_exists: create.if_not_exists,
         options: &granary_sql::Options::default(),
         comment: None,
-        statement: format!("CREATE VIEW {} AS {}", create.name, query.text),
-    })?;
+        statement: format!("CREATE VIEW {} AS {text}", create.name),
+    };
+    let header = if is_temporary { context.new_temporary_header(new)? } else { context.new_header(new)? };
     if let Some(header) = header {
         context.changes.push(Change::put(View {
             header,
-            query: query.text,
+            query: text,
             columns: planned.columns,
             depends_on: planned.depends_on,
         }));
     }
     Ok(())
+}
+
+/// A query whose first columns have these names, and its text.
+pub async fn plan_named(
+    context: &StatementContext,
+    (query, typed): (&Box<ast::Query>, &str),
+    names: &[ast::ViewColumnDef],
+) -> Result<(select::PlannedQuery, String)> {
+    let plain = SqlText::new(query.clone(), typed.to_owned());
+    if names.is_empty() {
+        return Ok((select::plan_definition(context, &plain).await?, typed.to_owned()));
+    }
+    // all have one, most likely: then those of the query need not differ
+    let text = with_columns(typed, names, &[])?;
+    let named = SqlText::new(query.clone(), text.clone());
+    if let Ok(planned) = select::plan_definition(context, &named).await {
+        return Ok((planned, text));
+    }
+    let planned = select::plan_definition(context, &plain).await?;
+    if names.len() > planned.columns.len() {
+        return Err(Error::new(Kind::Syntax, "CREATE VIEW specifies more column names than columns"));
+    }
+    let text = with_columns(typed, names, &planned.columns)?;
+    let named = SqlText::new(query.clone(), text.clone());
+    Ok((select::plan_definition(context, &named).await?, text))
+}
+
+/// The query with these names for its first columns.
+fn with_columns(query: &str, names: &[ast::ViewColumnDef], columns: &[Column]) -> Result<String> {
+    if names.is_empty() {
+        return Ok(query.to_owned());
+    }
+    let own = names.iter().map(|named| granary_sql::name::fold(&named.name));
+    let rest = columns.iter().skip(names.len()).map(|column| column.name.clone());
+    let names: Vec<String> = own.chain(rest).map(|name| quote(&name)).collect();
+    Ok(format!("SELECT * FROM ({query}) AS q ({})", names.join(", ")))
+}
+
+/// What stands at the end of `CREATE … AS query WITH [NO] DATA`.
+fn data_clause(text: &str) -> Option<(&str, bool)> {
+    let mut words: Vec<&str> = text.split_whitespace().rev().take(3).collect();
+    words.reverse();
+    let says = |words: &[&str], clause: &[&str]| {
+        words.len() == clause.len() && words.iter().zip(clause).all(|(word, said)| word.eq_ignore_ascii_case(said))
+    };
+    let last = words.len().saturating_sub(2);
+    let (first, is_filled) = match () {
+        () if says(&words, &["with", "no", "data"]) => (words[0], false),
+        () if says(&words[last..], &["with", "data"]) => (words[last], true),
+        () => return None,
+    };
+    // words are pieces of the text, from its end
+    let start = text.rfind(first)?;
+    Some((text[..start].trim_end(), is_filled))
+}
+
+fn without_data_clause(text: &str) -> &str {
+    let text = text.trim();
+    data_clause(text).map_or(text, |(query, _)| query)
+}
+
+/// Whether a statement ends with `WITH NO DATA`.
+pub fn is_without_data(statement: &str) -> bool {
+    data_clause(statement).is_some_and(|(_, is_filled)| !is_filled)
 }
 
 /// The text behind the first AS of a statement that stands outside of parentheses and quotes. A query with
@@ -58,7 +119,7 @@ pub fn query_text(statement: &str, query: &ast::Query) -> String {
         let is_word = character.is_alphanumeric() || character == '_';
         if let (Some(start), false) = (word_start, is_word) {
             if depth == 0 && statement[start..at].eq_ignore_ascii_case("as") {
-                return statement[at..].trim().to_owned();
+                return without_data_clause(&statement[at..]).to_owned();
             }
             word_start = None;
         }

@@ -12,6 +12,8 @@ mod random;
 #[path = "../support/ready.rs"]
 mod ready;
 mod replay;
+mod rows;
+mod rows_crash;
 mod services;
 mod sinks;
 mod spans;

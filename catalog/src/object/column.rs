@@ -3,6 +3,8 @@
 use arrow_schema::DataType;
 use serde::{Deserialize, Serialize};
 
+use crate::id::ObjectId;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     pub name: String,
@@ -11,10 +13,34 @@ pub struct Column {
     /// the most characters that a text may have
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
+    /// what it has where nothing is said
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<ColumnDefault>,
+}
+
+/// What a column has where nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDefault {
+    /// An expression.
+    pub text: String,
+    /// Whose next number it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<ObjectId>,
+    /// GENERATED … AS IDENTITY.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Nobody may say another value.
+    Always,
+    ByDefault,
 }
 
 impl Column {
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Column {
-        Column { name: name.into(), data_type, nullable, max_length: None }
+        Column { name: name.into(), data_type, nullable, max_length: None, default: None }
     }
 }

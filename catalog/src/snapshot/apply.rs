@@ -79,7 +79,9 @@ impl Draft {
         let Some(existing) = existing else {
             let header = object.header_mut();
             (header.created, header.changed, header.revision) = (version, version, 1);
-            self.snapshot.next_id = self.snapshot.next_id.max(header.id.after(1));
+            if !header.id.is_temporary() {
+                self.snapshot.next_id = self.snapshot.next_id.max(header.id.after(1));
+            }
             return self.insert(object, Action::Created);
         };
         let redefined = !existing.same_definition(&object);

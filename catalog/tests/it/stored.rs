@@ -175,12 +175,7 @@ fn everything_else() -> Vec<Change> {
             log_sample: Some(0.1),
         }
         .into(),
-        Table {
-            header: header(ids[12], PUBLIC, "labels"),
-            columns: vec![Column::new("label", DataType::Boolean, true)],
-            storage_id: 7,
-        }
-        .into(),
+        Table::new(header(ids[12], PUBLIC, "labels"), vec![Column::new("label", DataType::Boolean, true)], 7).into(),
         view(ids[13], PUBLIC, "report", &[ids[12], SPEND]).into(),
         Dataset {
             header: header(ids[14], PUBLIC, "fraud_train_v1"),

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 use granary_catalog::{Role, Schema};
 use sqlparser::ast::{self, Visit, Visitor};
 
-use super::privileges;
+use super::{privileges, sequence};
 use crate::engine::tables::system::names::{self, columns, format_type, object_of, oid_of, type_oid};
 use crate::engine::tables::system::{self, SystemContext};
 use crate::error::{Error, Kind, Result};
@@ -103,6 +103,10 @@ functions! {
         "pg_export_snapshot" => |context, _| Ok(text(&format!("{:08X}-1", context.scope.snapshot.version().0)));
     }
     Int {
+        "nextval" => sequence::next;
+        "currval" => sequence::current;
+        "lastval" => sequence::last;
+        "setval" => sequence::set;
         "pg_backend_pid" => |context, _| Ok(Some(Value::Int(context.facts.process_id.into())));
         "pg_relation_size" | "pg_total_relation_size" | "pg_table_size" | "pg_indexes_size" | "pg_database_size"
         | "pg_my_temp_schema" | "pg_relation_is_updatable" | "pg_stat_get_numscans"
@@ -235,7 +239,9 @@ struct SessionFunction {
 impl SessionFunction {
     fn new(function: &'static Function, context: Arc<SystemContext>) -> Self {
         let any = TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny]);
-        SessionFunction { function, context, signature: Signature::new(any, Volatility::Stable) }
+        let is_volatile = sequence::VOLATILE.contains(&function.name);
+        let volatility = if is_volatile { Volatility::Volatile } else { Volatility::Stable };
+        SessionFunction { function, context, signature: Signature::new(any, volatility) }
     }
 }
 
@@ -274,7 +280,9 @@ impl ScalarUDFImpl for SessionFunction {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let is_scalar = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let is_volatile = sequence::VOLATILE.contains(&self.function.name);
+        let is_scalar =
+            !is_volatile && arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let n_rows = if is_scalar { 1 } else { arguments.number_rows };
         let columns = arguments
             .args

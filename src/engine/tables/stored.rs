@@ -1,6 +1,8 @@
 //! Tables of the offline store: ordinary tables, and the stored rows of feature views.
 
+mod key_index;
 mod merge;
+mod placed;
 mod reach;
 mod rows;
 mod scan;
@@ -24,8 +26,10 @@ use super::pending::TableWrite;
 use crate::engine::Engine;
 use crate::engine::query::QueryPlanner;
 use crate::error::Result;
-use crate::offline::{OfflineStore, OfflineTable};
+use crate::offline::{DataFile, OfflineStore, OfflineTable, Places};
+pub use key_index::{KeyIndex, KeyIndexes, keys_of};
 pub use merge::{merged_rows, sorted_rows};
+pub use placed::{PLACE_FILE, PLACE_ROW, PlacedRows};
 use reach::says_something;
 pub use reach::{KeyValues, Reach};
 pub use rows::{Pruned, StoredRows};
@@ -91,14 +95,24 @@ pub fn version_of(provider: &dyn TableProvider) -> Option<(String, u64)> {
     Some((table.id.clone(), u64::try_from(version.version).ok()?))
 }
 
-/// The newest version of a table of the offline store; empty if nothing was ever written to it.
+/// A table of the offline store, as the open transaction sees it; empty if nothing was ever written to it.
 pub async fn offline_table(planner: &QueryPlanner, id: &str, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
-    let mut versions = Vec::from_iter(planner.offline.table(id).await?);
-    let staged = planner.pending.iter().find(|write| write.table == id).and_then(|write| write.staged.as_ref());
-    if let Some(staged) = staged.filter(|staged| staged.table() != id) {
+    let versions = versions(planner, id).await?;
+    Ok(Arc::new(StoredTable { id: id.to_owned(), schema, versions, pending: Arc::clone(&planner.pending) }))
+}
+
+/// The version of a table that a statement reads, and what its transaction has staged for it.
+async fn versions(planner: &QueryPlanner, id: &str) -> Result<Vec<Arc<OfflineTable>>> {
+    let stored = match &planner.read_versions {
+        Some(versions) => planner.offline.table_in(id, versions).await?,
+        None => planner.offline.table(id).await?,
+    };
+    let mut versions = Vec::from_iter(stored);
+    let write = planner.pending.iter().find(|write| write.table == id);
+    for staged in write.iter().flat_map(|write| &write.staged).filter(|staged| staged.table() != id) {
         versions.extend(planner.offline.table(staged.table()).await?);
     }
-    Ok(Arc::new(StoredTable { id: id.to_owned(), schema, versions, pending: Arc::clone(&planner.pending) }))
+    Ok(versions)
 }
 
 /// One version of a table of the offline store.
@@ -106,27 +120,28 @@ pub fn version_table(id: &str, schema: SchemaRef, version: Arc<OfflineTable>) ->
     Arc::new(StoredTable { id: id.to_owned(), schema, versions: vec![version], pending: Arc::default() })
 }
 
-/// The rows of an ordinary table of the offline store, in the order in which they were written.
+/// The rows of an ordinary table of the offline store but for some, in the order in which they were written.
 pub async fn rows_in_order(
     engine: &Engine,
     offline: &OfflineStore,
-    id: &str,
+    (id, removed): (&str, &Arc<Places>),
     schema: SchemaRef,
 ) -> Result<SendableRecordBatchStream> {
     let versions = Vec::from_iter(offline.table(id).await?);
-    let table = StoredTable { id: id.to_owned(), schema, versions, pending: Arc::default() };
+    let write = TableWrite { table: id.to_owned(), removed: Arc::clone(removed), ..TableWrite::default() };
+    let table = StoredTable { id: id.to_owned(), schema, versions, pending: Arc::new(vec![write]) };
     let state = engine.ordered_state(0);
     Ok(execute_stream(table.scan(&state, None, &[], None).await?, state.task_ctx())?)
 }
 
-/// The rows of a write that a transaction has gathered, in order: either all are staged or none.
+/// The rows of a write that a transaction has gathered, in order.
 pub async fn written_table(
     offline: &OfflineStore,
     write: TableWrite,
     schema: SchemaRef,
 ) -> Result<Arc<dyn TableProvider>> {
     let mut versions = Vec::new();
-    if let Some(staged) = &write.staged {
+    for staged in &write.staged {
         versions.extend(offline.table(staged.table()).await?);
     }
     let id = write.table.clone();
@@ -180,6 +195,12 @@ impl TableProvider for StoredTable {
         for table in &self.versions {
             let reach = Reach::of_filters(filters, &self.schema, &table.layout);
             let files = reach.files(table)?;
+            let write = self.pending.iter().find(|write| write.table == self.id);
+            let is_cut = |file: &&DataFile| write.is_some_and(|write| write.removed.contains_key(&file.path));
+            let (cut, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_cut);
+            if !cut.is_empty() {
+                parts.push(PlacedRows::left(&self.schema, table, cut, (write, &columns, partitions))?);
+            }
             if files.is_empty() {
                 continue;
             }

@@ -22,6 +22,7 @@ use super::events::EventTails;
 use crate::engine::activity::Activity;
 use crate::engine::catalog_query;
 use crate::engine::expiry::Expiry;
+use crate::engine::functions::sequence::SessionSequences;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
@@ -58,6 +59,7 @@ pub struct SessionFacts {
     pub activity: Arc<Activity>,
     /// what has expired out of the online store
     pub expiry: Arc<Expiry>,
+    pub sequences: Arc<SessionSequences>,
 }
 
 impl std::fmt::Debug for SessionFacts {
@@ -76,6 +78,7 @@ impl Default for SessionFacts {
             settings: Arc::new(Vec::new),
             activity: Arc::default(),
             expiry: Arc::default(),
+            sequences: Arc::default(),
         }
     }
 }

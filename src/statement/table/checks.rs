@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
+use arrow::datatypes::DataType;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use granary_catalog::Snapshot;
+use granary_catalog::{ConstraintKind, Snapshot};
 
-use super::Target;
-use crate::engine::MadeOfCall;
+use super::unique::row_text;
+use super::{Target, parse_expression};
+use crate::engine::{MadeOfCall, RowExpression};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Ingest, Refused, ViewCount};
 use crate::metrics;
@@ -112,18 +114,21 @@ pub struct Checks {
     counts: Mutex<BTreeMap<u64, ViewCount>>,
     /// of the events that fit, in their order
     made: Mutex<MadeOfCall>,
+    /// of the table, by name
+    conditions: Vec<(String, RowExpression)>,
 }
 
 impl Checks {
-    pub fn new(context: &StatementContext, target: &Target, left_out: Option<Arc<LeftOut>>) -> Checks {
-        Checks {
+    pub fn new(context: &StatementContext, target: &Target, left_out: Option<Arc<LeftOut>>) -> Result<Checks> {
+        Ok(Checks {
             target: target.clone(),
             ingest: Arc::clone(&context.warehouse.ingest),
             snapshot: Arc::clone(context.snapshot()),
             left_out,
             counts: Mutex::default(),
             made: Mutex::default(),
-        }
+            conditions: conditions(context, target)?,
+        })
     }
 
     /// The rows that fit. The first one that does not is an error, unless it is left out.
@@ -216,12 +221,27 @@ impl Checks {
         refused.error.with_detail(detail)
     }
 
+    /// Refuses rows for which a CHECK is false.
+    fn check_conditions(&self, rows: &RecordBatch) -> Result<()> {
+        for (name, condition) in &self.conditions {
+            let holds = condition.values(&rows.clone().with_schema(self.target.nullable_schema())?)?;
+            let holds = holds.as_boolean();
+            let Some(row) = (0..holds.len()).find(|row| holds.is_valid(*row) && !holds.value(*row)) else { continue };
+            let table = &self.target.name;
+            let message = format!("new row for relation \"{table}\" violates check constraint \"{name}\"");
+            let detail = format!("Failing row contains ({}).", row_text(&self.target.columns, rows, row));
+            return Err(Error::new(Kind::CheckViolation, message).with_detail(detail));
+        }
+        Ok(())
+    }
+
     /// The rows as they are kept, if all of them fit.
     async fn whole(&self, rows: &RecordBatch) -> Result<RecordBatch, Refused> {
         let target = &self.target;
         check_nulls(target, rows)?;
         check_keys(target, rows)?;
         let rows = fit_lengths(target, rows.clone())?;
+        self.check_conditions(&rows)?;
         if let Some(stream) = &target.stream {
             let (of_views, made) = self.ingest.check(&self.snapshot, stream, &rows).await?;
             self.made.lock().unwrap_or_else(PoisonError::into_inner).add(made);
@@ -233,6 +253,21 @@ impl Checks {
         }
         Ok(rows)
     }
+}
+
+/// The CHECK constraints of an ordinary table.
+fn conditions(context: &StatementContext, target: &Target) -> Result<Vec<(String, RowExpression)>> {
+    let constraints = target.table.iter().flat_map(|table| &table.constraints);
+    let mut conditions = Vec::new();
+    for constraint in constraints {
+        let ConstraintKind::Check { text } = &constraint.kind else { continue };
+        let columns = target.nullable_schema();
+        let expr = parse_expression(text)?;
+        let condition =
+            RowExpression::of(&context.planner(), expr, (&target.name, &columns), Some(&DataType::Boolean))?;
+        conditions.push((constraint.name.clone(), condition));
+    }
+    Ok(conditions)
 }
 
 #[derive(Default)]
@@ -273,7 +308,12 @@ fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
     let has_null =
         |(column, values): &(&granary_catalog::Column, &ArrayRef)| !column.nullable && values.null_count() > 0;
     match table.columns.iter().zip(batch.columns()).find(has_null) {
-        Some((column, _)) => Err(table.null_in(column)),
+        Some((column, values)) => {
+            let error = table.null_in(column);
+            let row = (0..batch.num_rows()).find(|row| values.is_null(*row)).unwrap_or(0);
+            let detail = || format!("Failing row contains ({}).", row_text(&table.columns, batch, row));
+            Err(if table.table.is_some() { error.with_detail(detail()) } else { error })
+        }
         None => Ok(()),
     }
 }

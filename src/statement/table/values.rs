@@ -31,6 +31,12 @@ pub fn constant_rows(insert: &ast::Insert, target: &Target, parameters: &Paramet
     }
     let n_rows = values.rows.len();
     let places = places(insert, target, values.rows.first()?.content.len())?;
+    // what a column has by default is for a planner
+    if target.columns.iter().enumerate().any(|(place, column)| column.default.is_some() && !places.contains(&place))
+        || target.columns.iter().any(|column| column.default.as_ref().is_some_and(|default| default.identity.is_some()))
+    {
+        return None;
+    }
     let mut columns = vec![Vec::with_capacity(n_rows); target.columns.len()];
     for row in &values.rows {
         if row.content.len() != places.len() {
@@ -50,7 +56,7 @@ pub fn constant_rows(insert: &ast::Insert, target: &Target, parameters: &Paramet
 }
 
 /// The places in the target of the columns that so many values of a row are for.
-fn places(insert: &ast::Insert, target: &Target, n_values: usize) -> Option<Vec<usize>> {
+pub fn places(insert: &ast::Insert, target: &Target, n_values: usize) -> Option<Vec<usize>> {
     if insert.columns.is_empty() {
         return (n_values <= target.columns.len()).then(|| (0..n_values).collect());
     }

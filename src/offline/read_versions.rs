@@ -1,0 +1,61 @@
+//! One state of all tables: who holds it reads each table as it was when it was taken, whatever is committed since.
+//!
+//! Nothing is noted when a state is taken; who changes a table leaves the version before for those that hold a state.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::{OfflineStore, OfflineTable};
+use crate::error::Result;
+
+/// One state of all tables.
+#[derive(Debug, Default)]
+pub struct ReadVersions {
+    /// of tables that have changed since
+    before: Mutex<HashMap<String, Arc<OfflineTable>>>,
+}
+
+impl ReadVersions {
+    fn of(&self, id: &str) -> Option<Arc<OfflineTable>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+/// The states that somebody holds.
+#[derive(Debug, Default)]
+pub(super) struct Readers(Mutex<Vec<Weak<ReadVersions>>>);
+
+impl Readers {
+    /// Changes a table, of which `before` was the newest version.
+    pub(super) fn changing(&self, before: &Arc<OfflineTable>, change: impl FnOnce()) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        for reader in readers.iter().filter_map(Weak::upgrade) {
+            let mut known = reader.before.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(before.id.clone()).or_insert_with(|| Arc::clone(before));
+        }
+        change();
+    }
+}
+
+impl OfflineStore {
+    /// The state of all tables as it is now.
+    pub fn read_versions(&self) -> Arc<ReadVersions> {
+        let versions = Arc::new(ReadVersions::default());
+        let mut readers = self.readers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Arc::downgrade(&versions));
+        versions
+    }
+
+    /// As [`OfflineStore::table`], in a state that was taken before.
+    pub async fn table_in(&self, id: &str, versions: &ReadVersions) -> Result<Option<Arc<OfflineTable>>> {
+        let newest = self.table(id).await?;
+        let readers = self.readers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // under the lock of who changes: either it has left the version before, or what is newest is that of the state
+        let slot = self.slot(id);
+        let found = versions.of(id).or_else(|| slot.newest().map(|newest| newest.table));
+        drop(readers);
+        Ok(found.or(newest))
+    }
+}

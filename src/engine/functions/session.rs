@@ -76,8 +76,20 @@ functions! {
             // psql prints what follows the last newline of the definition too, so there is none
             Ok(object.and_then(|object| object.query()).and_then(|query| text(&format!(" {};", query.trim()))))
         };
-        "pg_get_expr" | "pg_get_constraintdef" | "pg_get_indexdef" | "pg_get_ruledef" | "pg_get_triggerdef"
-        | "pg_get_partkeydef" | "pg_get_serial_sequence"
+        "pg_get_constraintdef" => |context, a| {
+            Ok(int(a, 0).and_then(|oid| system::constraint_definition(context, oid)).and_then(|definition| text(&definition)))
+        };
+        "pg_get_indexdef" => |context, a| {
+            let found = int(a, 0).and_then(|oid| system::index_definition(context, oid, int(a, 1)));
+            Ok(found.and_then(|definition| text(&definition)))
+        };
+        "pg_get_serial_sequence" => |context, a| {
+            let found = oid(context, a, 0).zip(string(a, 1));
+            let found = found.and_then(|(table, column)| system::serial_sequence(context, table, &column));
+            Ok(found.and_then(|sequence| text(&sequence)))
+        };
+        "pg_get_expr" | "pg_get_ruledef" | "pg_get_triggerdef"
+        | "pg_get_partkeydef"
         | "pg_get_statisticsobjdef_columns" | "pg_get_function_sqlbody" | "pg_collation_for"
         | "pg_tablespace_location" | "inet_server_addr" => |_, _| Ok(None);
         "pg_get_functiondef" => |context, a| Ok(function(context, a).and_then(|own| text(&own.header.statement)));
@@ -427,12 +439,13 @@ pub fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
     if let Some(relation) = system::named(&context.scope.search_path, &reference) {
         return Some(relation.oid);
     }
-    context.scope.relation(&reference).ok().flatten().map(|object| oid_of(object.id()))
+    let found = context.scope.relation(&reference).ok().flatten().map(|object| oid_of(object.id()));
+    found.or_else(|| system::index_named(context, reference.schema(), reference.table()))
 }
 
 /// A relation's name, with its schema where the search path does not lead to it; None if nothing has the number.
 pub fn class_name_of(context: &SystemContext, oid: i64) -> Option<String> {
-    let is_known = system::of_oid(oid).is_some() || object_of(&context.scope.snapshot, oid).is_some();
+    let is_known = system::index_name(context, oid).is_some() || system::of_oid(oid).is_some() || object_of(&context.scope.snapshot, oid).is_some();
     match class_name(context, &[Some(Value::Int(oid))])? {
         Value::Text(name) if is_known => Some(name.to_string()),
         _ => None,
@@ -454,6 +467,10 @@ fn class_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value
         return text(if relation.schema == "pg_catalog" { relation.name } else { &qualified });
     }
     let Some(object) = object_of(&context.scope.snapshot, oid) else {
+        if let Some((schema, name)) = system::index_name(context, oid) {
+            let is_in_path = context.scope.search_path.contains(&schema);
+            return text(&if is_in_path { quote_ident(&name) } else { format!("{}.{}", quote_ident(&schema), quote_ident(&name)) });
+        }
         return text(if oid == 0 { "-".to_owned() } else { oid.to_string() }.as_str());
     };
     let name = quote_ident(object.name());

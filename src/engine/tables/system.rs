@@ -28,7 +28,9 @@ use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 
 pub use layout::{LATER, Relation, relation};
-pub use postgres::{arguments_text, feature_comment};
+pub use postgres::{
+    arguments_text, constraint_definition, feature_comment, index_definition, index_name, index_named, serial_sequence,
+};
 pub use views::view_text;
 
 /// One setting of a session.

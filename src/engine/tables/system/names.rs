@@ -1,7 +1,7 @@
 //! What clients know objects by: OIDs that stay the same for ever, and PostgreSQL's names of types.
 
 use datafusion::arrow::datatypes::DataType;
-use granary_catalog::{Column, Object, ObjectId, Snapshot};
+use granary_catalog::{Column, Object, ObjectId, Snapshot, Table};
 
 use crate::engine::relation::Interface;
 
@@ -39,7 +39,9 @@ pub fn object_of(snapshot: &Snapshot, oid: i64) -> Option<&Object> {
 /// `\d` all of them.
 pub fn relation_kind(object: &Object) -> Option<&'static str> {
     Some(match object {
+        Object::Table(Table { materialized: Some(_), .. }) => "m",
         Object::Table(_) | Object::FeatureTable(_) => "r",
+        Object::Sequence(_) => "S",
         Object::Source(_) | Object::Stream(_) => "f",
         Object::FeatureView(_) | Object::FeatureService(_) | Object::RealtimeView(_) | Object::View(_) => "v",
         Object::Dataset(_) => "m",
@@ -63,7 +65,15 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
     }
 }
 
-/// `pg_type.oid` and `atttypmod` of a column. A numeric's modifier is its precision and scale.
+/// The same of a column, which may have a length.
+pub fn column_type(column: &Column) -> (i64, i64) {
+    match (type_of(&column.data_type), column.max_length) {
+        ((25, _), Some(length)) => (1043, i64::try_from(length).unwrap_or(0) + 4),
+        (own, _) => own,
+    }
+}
+
+/// `pg_type.oid` and `atttypmod` of a column's type. A numeric's modifier is its precision and scale.
 pub fn type_of(data_type: &DataType) -> (i64, i64) {
     let oid = match data_type {
         DataType::Boolean => 16,

@@ -3,6 +3,7 @@
 mod acl;
 mod catalog;
 mod functions;
+mod keys;
 mod server;
 
 use super::SystemContext;
@@ -13,6 +14,7 @@ use crate::error::Result;
 
 pub use catalog::feature_comment;
 pub use functions::arguments_text;
+pub use keys::{constraint_definition, index_definition, index_name, index_named, serial_sequence};
 
 type Fill = fn(&SystemContext, &mut Rows) -> Result<()>;
 
@@ -20,6 +22,13 @@ type Fill = fn(&SystemContext, &mut Rows) -> Result<()>;
 fn filler(relation: &Relation) -> Option<Fill> {
     Some(match (relation.schema, relation.name) {
         ("pg_catalog", "pg_attribute") => catalog::pg_attribute,
+        ("pg_catalog", "pg_attrdef") => keys::pg_attrdef,
+        ("pg_catalog", "pg_collation") => server::pg_collation,
+        ("pg_catalog", "pg_constraint") => keys::pg_constraint,
+        ("pg_catalog", "pg_depend") => keys::pg_depend,
+        ("pg_catalog", "pg_index") => keys::pg_index,
+        ("pg_catalog", "pg_rewrite") => keys::pg_rewrite,
+        ("pg_catalog", "pg_sequence") => keys::pg_sequence,
         ("pg_catalog", "pg_auth_members") => server::pg_auth_members,
         ("pg_catalog", "pg_class") => catalog::pg_class,
         ("pg_catalog", "pg_database") => server::pg_database,

@@ -1,10 +1,10 @@
 //! Schemas, relations, columns, types, comments.
 
-use granary_catalog::{Object, Schema};
+use granary_catalog::{Column, Identity, Object, Schema, Table};
 
 use super::super::rows::{Rows, row};
-use super::acl;
-use super::names::{self, columns, oid_of, relation_kind, type_of};
+use super::{acl, keys};
+use super::names::{self, column_type, columns, oid_of, relation_kind};
 use super::{GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, relations, system_schema_oid};
 use crate::error::Result;
 
@@ -70,21 +70,27 @@ pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             relreplident: "n",
         );
     }
+    keys::index_classes(context, rows);
     for (object, kind) in context.relations() {
+        let (has_index, n_checks) = keys::counts(object);
+        let is_populated = !matches!(object, Object::Table(Table { materialized: Some(materialized), .. }) if !materialized.is_populated);
         row!(rows,
             oid: oid_of(object.id()),
             relname: object.name(),
             relnamespace: context.schema_oid(object),
             relowner: context.role_oid(&object.header().owner),
-            relam: if kind == "r" { HEAP } else { 0 },
+            relam: if matches!(kind, "r" | "m") { HEAP } else { 0 },
+            relhasindex: has_index,
+            relchecks: n_checks,
+            relhasrules: kind == "v",
             // Neither pages nor ctids exist here: zero keeps clients from splitting reads by them.
             relpages: 0,
             reltuples: -1.0,
             relpersistence: "p",
             relkind: kind,
             relnatts: columns(&context.scope.snapshot, object).len(),
-            relispopulated: true,
-            relreplident: "n",
+            relispopulated: is_populated,
+            relreplident: if matches!(kind, "r" | "m") { "d" } else { "n" },
             relacl: acl::of(&context.scope.snapshot, object),
         );
     }
@@ -98,6 +104,9 @@ struct ColumnRow<'a> {
     type_oid: i64,
     modifier: i64,
     not_null: bool,
+    has_default: bool,
+    /// a or d of an identity column, else nothing
+    identity: &'static str,
 }
 
 fn add_column(rows: &mut Rows, column: &ColumnRow<'_>) {
@@ -116,6 +125,8 @@ fn add_column(rows: &mut Rows, column: &ColumnRow<'_>) {
         attalign: field(14),
         attstorage: field(15),
         attnotnull: column.not_null,
+        atthasdef: column.has_default,
+        attidentity: column.identity,
         attislocal: true,
         attcollation: field(16).parse::<i64>().unwrap_or(0),
     );
@@ -134,27 +145,38 @@ pub fn pg_attribute(context: &SystemContext, rows: &mut Rows) -> Result<()> {
                     type_oid,
                     modifier: -1,
                     not_null: column.not_null,
+                    has_default: false,
+                    identity: "",
                 },
             );
         }
     }
-    for (object, _) in context.relations() {
-        for (index, column) in columns(&context.scope.snapshot, object).iter().enumerate() {
-            let (type_oid, modifier) = type_of(&column.data_type);
-            add_column(
-                rows,
-                &ColumnRow {
-                    relation: oid_of(object.id()),
-                    number: index + 1,
-                    name: &column.name,
-                    type_oid,
-                    modifier,
-                    not_null: !column.nullable,
-                },
-            );
+    let of_objects = context.relations().map(|(object, _)| (oid_of(object.id()), columns(&context.scope.snapshot, object)));
+    for (relation, own) in of_objects.chain(keys::index_columns(context)) {
+        for (column, number) in own.iter().zip(1..) {
+            add_column(rows, &described(relation, number, column));
         }
     }
     Ok(())
+}
+
+fn described(relation: i64, number: usize, column: &Column) -> ColumnRow<'_> {
+    let (type_oid, modifier) = column_type(column);
+    let identity = column.default.as_ref().and_then(|default| default.identity);
+    ColumnRow {
+        relation,
+        number,
+        name: &column.name,
+        type_oid,
+        modifier,
+        not_null: !column.nullable,
+        has_default: column.default.is_some() && identity.is_none(),
+        identity: match identity {
+            Some(Identity::Always) => "a",
+            Some(Identity::ByDefault) => "d",
+            None => "",
+        },
+    }
 }
 
 fn spelled(type_name: &str) -> String {

@@ -110,6 +110,26 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
     Ok(())
 }
 
+/// By the bytes, which is how texts are sorted here.
+pub fn pg_collation(_: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (oid, name, provider) in [(100_i64, "default", "d"), (950, "C", "c"), (951, "POSIX", "c"), (12_341, "ucs_basic", "c")] {
+        let is_default = name == "default";
+        let locale = if name == "ucs_basic" { "C" } else { name };
+        row!(rows,
+            oid: oid,
+            collname: name,
+            collnamespace: names::PG_CATALOG_OID,
+            collowner: names::FIRST_ROLE_OID,
+            collprovider: provider,
+            collisdeterministic: true,
+            collencoding: if name == "ucs_basic" { 6 } else { -1 },
+            collcollate: (!is_default).then_some(locale),
+            collctype: (!is_default).then_some(locale),
+        );
+    }
+    Ok(())
+}
+
 pub fn pg_tablespace(_: &SystemContext, rows: &mut Rows) -> Result<()> {
     let owner = names::FIRST_ROLE_OID;
     row!(rows, oid: DEFAULT_TABLESPACE, spcname: "pg_default", spcowner: owner);

@@ -44,6 +44,12 @@ pub fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(ObjectNamePart::as_ident).map(fold).collect()
 }
 
+/// A name as messages show it: without quotes, and without the database.
+pub fn shown(name: &ObjectName) -> String {
+    let parts = parts(name);
+    parts[parts.len().saturating_sub(2)..].join(".")
+}
+
 /// `catalog.schema.name`, with what was given. Parsing never gives one without a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QualifiedName {

@@ -81,7 +81,7 @@ pub fn relation_owner(context: &mut StatementContext, alter: &ast::AlterTable, o
     match found {
         Some(object) => change_owner(context, &object, owner),
         None => {
-            let message = format!("relation \"{}\" does not exist", alter.name);
+            let message = format!("relation \"{}\" does not exist", granary_sql::name::shown(&alter.name));
             if alter.if_exists {
                 context.notices.push(Error::new(Kind::UndefinedTable, format!("{message}, skipping")));
                 return Ok(());

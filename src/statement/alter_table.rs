@@ -28,7 +28,7 @@ pub async fn alter(context: &mut StatementContext, alter: &ast::AlterTable, canc
     let reference = table_reference(&alter.name);
     let found = reference.as_ref().map(|name| context.scope.relation(name)).transpose()?.flatten().cloned();
     let Some(object) = found else {
-        let message = format!("relation \"{}\" does not exist", alter.name);
+        let message = format!("relation \"{}\" does not exist", granary_sql::name::shown(&alter.name));
         if alter.if_exists {
             context.notices.push(Error::new(Kind::UndefinedTable, format!("{message}, skipping")));
             return Ok(());

@@ -61,12 +61,12 @@ fn column_comment(
         None => None,
     };
     let object = object.ok_or_else(|| {
-        let error = Error::new(Kind::UndefinedTable, format!("relation \"{relation}\" does not exist"));
+        let error = Error::new(Kind::UndefinedTable, format!("relation \"{}\" does not exist", granary_sql::name::shown(relation)));
         context.at(relation, error)
     })?;
     let name = fold(column);
     let Object::FeatureView(view) = object.as_ref() else {
-        return Err(Error::not_supported(format!("COMMENT ON COLUMN of a {}", object.kind().as_str())));
+        return column_of_its_own(context, &object, column, comment.as_ref());
     };
     let mut view = view.clone();
     let feature = view.features.iter_mut().find(|feature| feature.name == name).ok_or_else(|| {
@@ -76,4 +76,30 @@ fn column_comment(
     feature.comment.clone_from(comment);
     context.changes.push(Change::put(view));
     reword_feature(context, &object, &name, comment.as_ref())
+}
+
+/// Of a relation that keeps its columns itself.
+fn column_of_its_own(
+    context: &mut StatementContext,
+    object: &Object,
+    column: &sqlparser::ast::Ident,
+    comment: Option<&String>,
+) -> Result<()> {
+    let name = fold(column);
+    let mut changed = object.clone();
+    let columns = match &mut changed {
+        Object::Table(table) => &mut table.columns,
+        Object::View(view) => &mut view.columns,
+        Object::Source(source) => &mut source.columns,
+        Object::Stream(stream) => &mut stream.columns,
+        Object::FeatureTable(table) => &mut table.columns,
+        _ => return Err(Error::not_supported(format!("COMMENT ON COLUMN of a {}", object.kind().as_str()))),
+    };
+    let found = columns.iter_mut().find(|column| column.name == name).ok_or_else(|| {
+        let message = format!("column \"{name}\" of relation \"{}\" does not exist", object.name());
+        context.at_ident(column, Error::new(Kind::UndefinedColumn, message))
+    })?;
+    found.comment = comment.cloned();
+    context.changes.push(Change::put(changed));
+    Ok(())
 }

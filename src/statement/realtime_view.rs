@@ -71,7 +71,7 @@ fn inputs(context: &StatementContext, query: &RealtimeQuery) -> Result<Vec<std::
             None => None,
         };
         let object = found.ok_or_else(|| {
-            let message = format!("relation \"{}\" does not exist", input.name);
+            let message = format!("relation \"{}\" does not exist", granary_sql::name::shown(&input.name));
             query.at(&input.name, Error::new(Kind::UndefinedTable, message))
         })?;
         match object.kind() {

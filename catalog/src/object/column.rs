@@ -16,6 +16,9 @@ pub struct Column {
     /// what it has where nothing is said
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<ColumnDefault>,
+    /// what COMMENT ON COLUMN has said of it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// What a column has where nothing is said.
@@ -41,6 +44,6 @@ pub enum Identity {
 
 impl Column {
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Column {
-        Column { name: name.into(), data_type, nullable, max_length: None, default: None }
+        Column { name: name.into(), data_type, nullable, max_length: None, default: None, comment: None }
     }
 }

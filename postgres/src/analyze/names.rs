@@ -5,7 +5,8 @@ use sqlparser::ast::{self, Ident};
 use super::{Analyzer, Meaning, Name, fold, place_of, place_of_ident};
 use crate::error::{Error, Result};
 use crate::plan::{Expr, ExprKind};
-use crate::types::Type;
+use crate::types::{self as t, Type};
+use crate::value::Value;
 
 /// A column of `*`: its label, its expression, the relation that it comes from and its number there.
 pub struct Starred {
@@ -36,6 +37,9 @@ impl Analyzer<'_> {
                         .at(place_of_ident(ident)));
                 }
             }
+            if let Some(number) = self.table_oid(index, None, &name) {
+                return Ok(number);
+            }
             // the row itself
             if let Some(item) = scope.items.iter().position(|item| item.alias == name) {
                 return Ok(self.whole_row(index, item));
@@ -64,6 +68,10 @@ impl Analyzer<'_> {
                 item.alias == alias && schema.as_ref().is_none_or(|schema| item.schema.as_ref() == Some(schema))
             };
             let Some(item) = scope.items.iter().position(is_meant) else { continue };
+            if let Some(number) = self.table_oid(index, Some(item), &name_folded) {
+                return Ok(number);
+            }
+            let scope = &self.scopes[index];
             let Some(column) = scope.items[item].columns.iter().position(|column| column.name == name_folded) else {
                 return Err(Error::new("42703", format!("column {alias}.{name_folded} does not exist"))
                     .at(place_of_ident(&idents[0])));
@@ -86,6 +94,20 @@ impl Analyzer<'_> {
         }
         Err(Error::new("42P01", format!("missing FROM-clause entry for table \"{alias}\""))
             .at(place_of_ident(&idents[0])))
+    }
+
+    /// The system column `tableoid`, which every relation has.
+    fn table_oid(&self, index: usize, item: Option<usize>, name: &str) -> Option<Expr> {
+        if name != "tableoid" {
+            return None;
+        }
+        let items = &self.scopes[index].items;
+        let relation = |item: &super::Item| item.columns.first().map_or(0, |column| column.relation);
+        let number = match item {
+            Some(item) => relation(&items[item]),
+            None => items.iter().map(relation).find(|number| *number != 0)?,
+        };
+        (number != 0).then(|| Expr::constant(Value::Int(i64::from(number)), Type::of(t::OID)))
     }
 
     pub(super) fn field(&mut self, record: Expr, name: &str) -> Result<Expr> {

@@ -1,8 +1,11 @@
-//! Takes the qualifier `pg_catalog.` from the functions of a statement, which says nothing that the name does not.
+//! Says what DataFusion would not understand in words that it does: functions lose the qualifier `pg_catalog.`, which says
+//! nothing that the name does not, and the only column of a function in FROM gets the name that PostgreSQL gives it.
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, ObjectName, ObjectNamePart, Statement, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{
+    Expr, Ident, ObjectName, ObjectNamePart, Statement, TableAlias, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+};
 
 pub fn rewrite(statement: &mut Statement) {
     // The visitor never breaks.
@@ -25,7 +28,33 @@ impl VisitorMut for Unqualify {
         if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = factor {
             unqualify(name);
         }
+        match factor {
+            TableFactor::Table { name, args: Some(_), alias, .. } | TableFactor::Function { name, alias, .. } => {
+                if let [ObjectNamePart::Identifier(function)] = name.0.as_slice()
+                    && function.value.eq_ignore_ascii_case("generate_series")
+                {
+                    name_column(alias, "generate_series");
+                }
+            }
+            TableFactor::UNNEST { alias, array_exprs, with_ordinality: false, .. } if array_exprs.len() == 1 => {
+                name_column(alias, "unnest");
+            }
+            _ => {}
+        }
         ControlFlow::Continue(())
+    }
+}
+
+/// A function's only column is called as its alias, or as the function.
+fn name_column(alias: &mut Option<TableAlias>, function: &str) {
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new(function),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
 }
 

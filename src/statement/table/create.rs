@@ -199,7 +199,7 @@ impl Declared {
         let reference = crate::engine::table_reference(&like.name);
         let found = reference.as_ref().map(|name| context.scope.relation(name)).transpose()?.flatten();
         let Some(object) = found else {
-            let message = format!("relation \"{}\" does not exist", like.name);
+            let message = format!("relation \"{}\" does not exist", granary_sql::name::shown(&like.name));
             return Err(context.at(&like.name, Error::new(Kind::UndefinedTable, message)));
         };
         let table = object.downcast::<Table>();

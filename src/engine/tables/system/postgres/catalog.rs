@@ -209,6 +209,18 @@ pub fn pg_description(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 
 /// What is said about a column: only features have comments.
 pub fn feature_comment<'a>(object: &'a Object, column: &str) -> Option<&'a String> {
+    let columns: &[Column] = match object {
+        Object::Table(table) => &table.columns,
+        Object::View(view) => &view.columns,
+        Object::Source(source) => &source.columns,
+        Object::Stream(stream) => &stream.columns,
+        Object::FeatureTable(table) => &table.columns,
+        _ => &[],
+    };
+    let own = columns.iter().find(|own| own.name == column).and_then(|own| own.comment.as_ref());
+    if own.is_some() {
+        return own;
+    }
     let feature = match object {
         Object::FeatureView(view) => view.feature(column),
         Object::FeatureTable(table) => table.feature(column),

@@ -45,6 +45,10 @@ pub async fn alter(context: &mut StatementContext, alter: &ast::AlterTable, canc
             _ => Err(Error::new(Kind::Syntax, format!("\"{to}\" is not a new name"))),
         };
     }
+    if object.kind() == ObjectKind::Dataset {
+        // which says that its rows never change
+        return table::writable(context, &alter.name, "ALTER").map(drop);
+    }
     let Object::Table(table) = object.as_ref() else {
         let message = format!("\"{}\" is not a table", object.name());
         return Err(context.at(&alter.name, Error::new(Kind::WrongObjectType, message)));

@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1";
+const NEWEST: &str = "format_1_tables";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -73,7 +73,7 @@ fn write(path: &Path) -> Snapshot {
 }
 
 fn everything_else() -> Vec<Change> {
-    let ids: Vec<ObjectId> = (0..20).map(|n| NEXT.after(n)).collect();
+    let ids: Vec<ObjectId> = (0..22).map(|n| NEXT.after(n)).collect();
     let objects: Vec<Object> = vec![
         Workspace { live: false, ..workspace(ids[0], "dev") }.into(),
         Secret { header: header(ids[1], Home::Workspace(WORKSPACE), "crm_dsn"), value: SealedText::new("c2VhbGVk") }
@@ -235,8 +235,45 @@ fn everything_else() -> Vec<Change> {
             from_offset: 7,
         }
         .into(),
+        constrained(ids[20], ids[21], ids[12]).into(),
+        Sequence {
+            header: header(ids[21], PUBLIC, "orders_id_seq"),
+            storage_id: 10,
+            data_type: "bigint".to_owned(),
+            increment: 2,
+            min_value: 1,
+            max_value: i64::MAX,
+            start: 1,
+            cycle: false,
+            owned_by: Some((ids[20], "id".to_owned())),
+        }
+        .into(),
     ];
     objects.into_iter().map(Change::Put).collect()
+}
+
+/// A table with all that a table can have.
+fn constrained(id: ObjectId, sequence: ObjectId, read: ObjectId) -> Table {
+    let default = ColumnDefault {
+        text: "nextval('orders_id_seq'::regclass)".to_owned(),
+        sequence: Some(sequence),
+        identity: Some(Identity::Always),
+    };
+    let number = Column { default: Some(default), ..Column::new("id", DataType::Int64, false) };
+    let mut table = Table::new(header(id, PUBLIC, "orders"), vec![number], 9);
+    let columns = vec!["id".to_owned()];
+    let kinds = [
+        ConstraintKind::PrimaryKey { columns: columns.clone() },
+        ConstraintKind::Unique { columns: columns.clone() },
+        ConstraintKind::Check { text: "id > 0".to_owned() },
+    ];
+    table.constraints = kinds.into_iter().map(|kind| Constraint { name: format!("{kind:?}"), kind }).collect();
+    let definition = "USING btree (id)".to_owned();
+    table.indexes = vec![Index { name: "orders_ix".to_owned(), columns, unique: true, definition }];
+    table.materialized =
+        Some(Materialized { query: "SELECT 1 AS id".to_owned(), depends_on: vec![read], is_populated: true });
+    table.on_commit = Some(OnCommit::DeleteRows);
+    table
 }
 
 fn stream(id: ObjectId, name: &str, ingest: StreamIngest, backfill: Option<Backfill>) -> Stream {

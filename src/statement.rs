@@ -51,7 +51,9 @@ pub use api_key::schema as api_key_schema;
 pub use context::{Isolation, StatementContext, Writing};
 pub use copy::{CopyForm, CopyFormat, CopyIn, copy_rows};
 pub use delete::plan as plan_delete;
-pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few, writing_word};
+pub use execute::{
+    BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few, writing_word,
+};
 pub use explain::explain_schema;
 pub use forget::{forgets, plan_forget};
 pub use select::plan_labeled;

@@ -330,12 +330,12 @@ impl QueryPlanner {
     /// Plans a client's query; its columns are to be shown under the labels.
     pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
         let labels = Labels::take(&mut statement);
-        unqualified::rewrite(&mut statement);
         Ok((self.plan(statement, text).await?, labels))
     }
 
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
     pub async fn plan(&self, mut statement: ast::Statement, text: &str) -> Result<LogicalPlan> {
+        unqualified::rewrite(&mut statement);
         let calls = table_function::rewrite(&mut statement, text)?;
         let times = system_time::rewrite(&mut statement, &|name| self.timed(name))?;
         for relation in &times.relations {

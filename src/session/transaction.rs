@@ -186,7 +186,7 @@ impl Transaction {
             self.gathered.base.get_or_insert(snapshot.version());
             self.gathered.working.get_or_insert_with(|| Arc::new(snapshot.with_temporary(temporary)));
         }
-        self.has_begun = true;
+        self.has_begun = self.is_open();
     }
 
     pub fn isolation(&self) -> Isolation {

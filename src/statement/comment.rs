@@ -61,7 +61,10 @@ fn column_comment(
         None => None,
     };
     let object = object.ok_or_else(|| {
-        let error = Error::new(Kind::UndefinedTable, format!("relation \"{}\" does not exist", granary_sql::name::shown(relation)));
+        let error = Error::new(
+            Kind::UndefinedTable,
+            format!("relation \"{}\" does not exist", granary_sql::name::shown(relation)),
+        );
         context.at(relation, error)
     })?;
     let name = fold(column);

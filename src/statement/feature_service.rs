@@ -58,7 +58,10 @@ fn member(context: &StatementContext, typed: &sql::ServiceMember) -> Result<Serv
         None => None,
     };
     let object = found.ok_or_else(|| {
-        let error = Error::new(Kind::UndefinedTable, format!("relation \"{}\" does not exist", granary_sql::name::shown(&typed.view)));
+        let error = Error::new(
+            Kind::UndefinedTable,
+            format!("relation \"{}\" does not exist", granary_sql::name::shown(&typed.view)),
+        );
         context.at(&typed.view, error)
     })?;
     if !matches!(object.kind(), ObjectKind::FeatureView | ObjectKind::FeatureTable | ObjectKind::RealtimeView) {

@@ -130,9 +130,12 @@ fn stored(value: Option<&Value>, data_type: &Type) -> Result<Pg> {
         },
         Value::Float(number) => Pg::Float(*number),
         Value::Decimal(number) => Pg::Numeric((*number).into()),
-        Value::Text(text) if data_type.oid == t::REGPROC => {
-            Pg::Int(granary_postgres::resolve::procs_named(text).next().map_or(0, |proc| i64::from(proc.oid)))
-        }
+        Value::Text(text) if data_type.oid == t::REGPROC => match text.parse::<i64>() {
+            Ok(number) => Pg::Int(number),
+            Err(_) => {
+                Pg::Int(granary_postgres::resolve::procs_named(text).next().map_or(0, |proc| i64::from(proc.oid)))
+            }
+        },
         Value::Text(text) if data_type.is_array() || matches!(data_type.oid, t::JSONB | t::INET) => {
             text::parse(text, data_type, UTC)?
         }

@@ -445,7 +445,9 @@ pub fn class_oid(context: &SystemContext, name: &str) -> Option<i64> {
 
 /// A relation's name, with its schema where the search path does not lead to it; None if nothing has the number.
 pub fn class_name_of(context: &SystemContext, oid: i64) -> Option<String> {
-    let is_known = system::index_name(context, oid).is_some() || system::of_oid(oid).is_some() || object_of(&context.scope.snapshot, oid).is_some();
+    let is_known = system::index_name(context, oid).is_some()
+        || system::of_oid(oid).is_some()
+        || object_of(&context.scope.snapshot, oid).is_some();
     match class_name(context, &[Some(Value::Int(oid))])? {
         Value::Text(name) if is_known => Some(name.to_string()),
         _ => None,
@@ -469,7 +471,11 @@ fn class_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value
     let Some(object) = object_of(&context.scope.snapshot, oid) else {
         if let Some((schema, name)) = system::index_name(context, oid) {
             let is_in_path = context.scope.search_path.contains(&schema);
-            return text(&if is_in_path { quote_ident(&name) } else { format!("{}.{}", quote_ident(&schema), quote_ident(&name)) });
+            return text(&if is_in_path {
+                quote_ident(&name)
+            } else {
+                format!("{}.{}", quote_ident(&schema), quote_ident(&name))
+            });
         }
         return text(if oid == 0 { "-".to_owned() } else { oid.to_string() }.as_str());
     };

@@ -27,6 +27,7 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_constraint") => keys::pg_constraint,
         ("pg_catalog", "pg_depend") => keys::pg_depend,
         ("pg_catalog", "pg_index") => keys::pg_index,
+        ("pg_catalog", "pg_type") => keys::pg_type,
         ("pg_catalog", "pg_rewrite") => keys::pg_rewrite,
         ("pg_catalog", "pg_sequence") => keys::pg_sequence,
         ("pg_catalog", "pg_auth_members") => server::pg_auth_members,

@@ -3,9 +3,10 @@
 use granary_catalog::{Column, Identity, Object, Schema, Table};
 
 use super::super::rows::{Rows, row};
-use super::{acl, keys};
+use super::super::views::view_text;
 use super::names::{self, column_type, columns, oid_of, relation_kind};
 use super::{GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, relations, system_schema_oid};
+use super::{acl, keys};
 use crate::error::Result;
 
 /// The access method of a table, "heap".
@@ -56,7 +57,9 @@ pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let own = names::FIRST_ROLE_OID;
     for relation in relations() {
         // Those of granary can be listed with \dt granary.*
-        let kind = if relation.schema == "information_schema" { "v" } else { "r" };
+        let is_view = view_text(relation).is_some()
+            || (relation.schema == "information_schema" && !relation.name.starts_with("sql_"));
+        let kind = if is_view { "v" } else { "r" };
         row!(rows,
             oid: relation.oid,
             relname: relation.name,
@@ -88,6 +91,7 @@ pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             reltuples: -1.0,
             relpersistence: "p",
             relkind: kind,
+            reltype: keys::row_type(object),
             relnatts: columns(&context.scope.snapshot, object).len(),
             relispopulated: is_populated,
             relreplident: if matches!(kind, "r" | "m") { "d" } else { "n" },
@@ -151,7 +155,8 @@ pub fn pg_attribute(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             );
         }
     }
-    let of_objects = context.relations().map(|(object, _)| (oid_of(object.id()), columns(&context.scope.snapshot, object)));
+    let of_objects =
+        context.relations().map(|(object, _)| (oid_of(object.id()), columns(&context.scope.snapshot, object)));
     for (relation, own) in of_objects.chain(keys::index_columns(context)) {
         for (column, number) in own.iter().zip(1..) {
             add_column(rows, &described(relation, number, column));

@@ -58,7 +58,10 @@ impl Key<'_> {
     fn numbers(&self, own: &[Column]) -> Vec<i64> {
         let number = |spelled: &String| {
             let name = bare(spelled);
-            own.iter().position(|column| column.name == name).and_then(|index| i64::try_from(index + 1).ok()).unwrap_or(0)
+            own.iter()
+                .position(|column| column.name == name)
+                .and_then(|index| i64::try_from(index + 1).ok())
+                .unwrap_or(0)
         };
         self.columns.iter().map(number).collect()
     }
@@ -81,6 +84,44 @@ impl Key<'_> {
             _ => format!("UNIQUE ({})", self.columns.join(", ")),
         })
     }
+}
+
+/// The columns of an index with the orders that its definition has behind them: `USING btree (a, ts desc)`.
+fn ordered(columns: &[String], definition: &str) -> Vec<String> {
+    let inner = definition.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("", |(inner, _)| inner);
+    let mut pieces = vec![String::new()];
+    let mut depth = 0_usize;
+    for character in inner.chars() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                pieces.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        pieces.last_mut().expect("there is one from the beginning").push(character);
+    }
+    let order = |index: usize| {
+        let upper = pieces.get(index).map(|piece| piece.to_uppercase()).unwrap_or_default();
+        let words: Vec<&str> = upper.split_whitespace().collect();
+        let descending = words.contains(&"DESC");
+        let nulls_first = words.windows(2).find(|pair| pair[0] == "NULLS").map(|pair| pair[1] == "FIRST");
+        // only what is not so by itself
+        let nulls = match nulls_first {
+            Some(first) if first != descending => {
+                if first {
+                    " NULLS FIRST"
+                } else {
+                    " NULLS LAST"
+                }
+            }
+            _ => "",
+        };
+        format!("{}{nulls}", if descending { " DESC" } else { "" })
+    };
+    columns.iter().enumerate().map(|(index, column)| format!("{column}{}", order(index))).collect()
 }
 
 /// The name in a column of an index: without its order, and without quotes.
@@ -121,7 +162,7 @@ fn keys_of(object: &Object) -> Vec<Key<'_>> {
                 name: index.name.clone(),
                 contype: None,
                 is_unique: index.unique,
-                columns: index.columns.clone(),
+                columns: ordered(&index.columns, &index.definition),
                 check: None,
             });
             constraints.chain(indexes).collect()
@@ -173,7 +214,10 @@ pub fn index_columns(context: &SystemContext) -> Vec<(i64, Vec<Column>)> {
                 let found = own.iter().find(|column| column.name == name);
                 found.cloned().unwrap_or_else(|| Column::new(name, arrow::datatypes::DataType::Utf8, true))
             };
-            (key.index_oid(), key.columns.iter().map(of_column).map(|column| Column { nullable: true, ..column }).collect())
+            (
+                key.index_oid(),
+                key.columns.iter().map(of_column).map(|column| Column { nullable: true, ..column }).collect(),
+            )
         })
         .collect()
 }
@@ -184,8 +228,12 @@ pub fn pg_index(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         let numbers = key.numbers(&own);
         let operators: Vec<i64> = numbers.iter().map(|number| operator_class(&own, *number)).collect();
         let collations: Vec<i64> = numbers.iter().map(|number| collation(&own, *number)).collect();
-        let expressions: Vec<&str> =
-            numbers.iter().zip(&key.columns).filter(|(number, _)| **number == 0).map(|(_, text)| text.as_str()).collect();
+        let expressions: Vec<&str> = numbers
+            .iter()
+            .zip(&key.columns)
+            .filter(|(number, _)| **number == 0)
+            .map(|(_, text)| text.as_str())
+            .collect();
         row!(rows,
             indexrelid: key.index_oid(),
             indrelid: oid_of(key.object.id()),
@@ -263,7 +311,8 @@ pub fn pg_constraint(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 
 /// Numbers of the columns that a text names.
 fn mentioned(text: &str, own: &[Column]) -> Vec<i64> {
-    let words: Vec<String> = text.split(|character: char| !character.is_alphanumeric() && character != '_').map(str::to_lowercase).collect();
+    let words: Vec<String> =
+        text.split(|character: char| !character.is_alphanumeric() && character != '_').map(str::to_lowercase).collect();
     let numbered = own.iter().zip(1..).filter(|(column, _)| words.contains(&column.name.to_lowercase()));
     numbered.map(|(_, number)| number).collect()
 }
@@ -275,7 +324,11 @@ fn defaults(context: &SystemContext) -> impl Iterator<Item = (&Object, i64, &Col
             Object::Table(Table { columns, .. }) => columns,
             _ => &[],
         };
-        columns.iter().zip(1..).filter(|(column, _)| column.default.is_some()).map(move |(column, number)| (object, number, column))
+        columns
+            .iter()
+            .zip(1..)
+            .filter(|(column, _)| column.default.is_some())
+            .map(move |(column, number)| (object, number, column))
     })
 }
 
@@ -319,7 +372,10 @@ pub fn pg_rewrite(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 }
 
 fn views(context: &SystemContext) -> impl Iterator<Item = &Object> {
-    context.relations().map(|(object, _)| object).filter(|object| object.query().is_some() || !object.depends_on().is_empty())
+    context
+        .relations()
+        .map(|(object, _)| object)
+        .filter(|object| object.query().is_some() || !object.depends_on().is_empty())
 }
 
 pub fn pg_depend(context: &SystemContext, rows: &mut Rows) -> Result<()> {
@@ -360,7 +416,8 @@ pub fn pg_depend(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         let relation = oid_of(key.object.id());
         let own = columns(&context.scope.snapshot, key.object);
         for number in key.numbers(&own) {
-            let (class, number_of_key) = if key.contype.is_some() { (CONSTRAINT, key.constraint_oid()) } else { (CLASS, key.index_oid()) };
+            let (class, number_of_key) =
+                if key.contype.is_some() { (CONSTRAINT, key.constraint_oid()) } else { (CLASS, key.index_oid()) };
             row!(rows, classid: class, objid: number_of_key, refclassid: CLASS, refobjid: relation, refobjsubid: number, deptype: "a");
         }
         if key.contype.is_some() && key.has_index() {
@@ -382,7 +439,9 @@ pub fn index_definition(context: &SystemContext, oid: i64, column: Option<i64>) 
         0 => Some(key.definition(&context.schema_name(key.object))),
         number => {
             let spelled = usize::try_from(number - 1).ok().and_then(|index| key.columns.get(index))?;
-            let is_column = key.numbers(&columns(&context.scope.snapshot, key.object)).get(usize::try_from(number - 1).ok()?) != Some(&0);
+            let is_column =
+                key.numbers(&columns(&context.scope.snapshot, key.object)).get(usize::try_from(number - 1).ok()?)
+                    != Some(&0);
             Some(if is_column { quote_identifier(&bare(spelled)) } else { spelled.clone() })
         }
     }
@@ -414,4 +473,54 @@ pub fn serial_sequence(context: &SystemContext, table: i64, column: &str) -> Opt
     })?;
     let object = context.scope.snapshot.get(found.header.id)?;
     Some(format!("{}.{}", quote_identifier(&context.schema_name(object)), quote_identifier(&found.header.name)))
+}
+
+/// The type of a relation's rows; the others have none.
+pub fn row_type(object: &Object) -> i64 {
+    if matches!(object, Object::Sequence(_)) { 0 } else { derived_oid(object, "type", "") }
+}
+
+/// Each relation is a composite type, with an array over it.
+pub fn pg_type(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let function =
+        |name: &str| granary_postgres::resolve::procs_named(name).next().map_or(0, |proc| i64::from(proc.oid));
+    let (array, record) = (
+        ["array_in", "array_out", "array_recv", "array_send"].map(function),
+        ["record_in", "record_out", "record_recv", "record_send"].map(function),
+    );
+    for (object, _) in context.relations().filter(|(object, _)| row_type(object) != 0) {
+        let (own, over) = (row_type(object), derived_oid(object, "array type", ""));
+        let types = [
+            (own, object.name().to_owned(), "c", "C", oid_of(object.id()), 0, over, record),
+            (over, format!("_{}", object.name()), "b", "A", 0, own, 0, array),
+        ];
+        for (oid, name, kind, category, relation, element, array, [input, output, receive, send]) in types {
+            row!(rows,
+                oid: oid,
+                typname: granary_postgres::text::name_of(&name),
+                typnamespace: context.schema_oid(object),
+                typowner: context.role_oid(&object.header().owner),
+                typlen: -1,
+                typtype: kind,
+                typcategory: category,
+                typisdefined: true,
+                typdelim: ",",
+                typrelid: relation,
+                typsubscript: if element != 0 { function("array_subscript_handler").to_string() } else { "0".to_owned() },
+                typelem: element,
+                typarray: array,
+                typinput: input.to_string(),
+                typoutput: output.to_string(),
+                typreceive: receive.to_string(),
+                typsend: send.to_string(),
+                typmodin: "0",
+                typmodout: "0",
+                typanalyze: "0",
+                typalign: "d",
+                typstorage: "x",
+                typtypmod: -1,
+            );
+        }
+    }
+    Ok(())
 }

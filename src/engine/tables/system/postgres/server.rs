@@ -24,8 +24,8 @@ pub fn pg_database(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             datallowconn: true,
             datconnlimit: -1,
             dattablespace: DEFAULT_TABLESPACE,
-            datcollate: "C.UTF-8",
-            datctype: "C.UTF-8",
+            datcollate: "C",
+            datctype: "C",
         );
     }
     Ok(())
@@ -41,7 +41,7 @@ pub fn pg_authid(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             rolcreaterole: role.superuser,
             rolcreatedb: role.superuser,
             rolcanlogin: role.login,
-            rolreplication: false,
+            rolreplication: role.superuser,
             rolbypassrls: role.superuser,
             rolconnlimit: -1,
         );
@@ -112,7 +112,9 @@ pub fn pg_stat_activity(context: &SystemContext, rows: &mut Rows) -> Result<()> 
 
 /// By the bytes, which is how texts are sorted here.
 pub fn pg_collation(_: &SystemContext, rows: &mut Rows) -> Result<()> {
-    for (oid, name, provider) in [(100_i64, "default", "d"), (950, "C", "c"), (951, "POSIX", "c"), (12_341, "ucs_basic", "c")] {
+    for (oid, name, provider) in
+        [(100_i64, "default", "d"), (950, "C", "c"), (951, "POSIX", "c"), (12_341, "ucs_basic", "c")]
+    {
         let is_default = name == "default";
         let locale = if name == "ucs_basic" { "C" } else { name };
         row!(rows,

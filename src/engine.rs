@@ -38,7 +38,7 @@ mod written;
 mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
-pub use catalog_query::{CatalogQuery, PRINTED, SettingChange, printed_value, sent_value};
+pub use catalog_query::{CatalogQuery, as_declared, PRINTED, SettingChange, printed_value, sent_value};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;

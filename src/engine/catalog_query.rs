@@ -7,7 +7,7 @@ mod world;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use granary_postgres::functions::casts;
 use granary_postgres::types::{self as t, Type};
@@ -33,6 +33,19 @@ pub fn printed_value(bytes: &[u8], oid: u32) -> Result<String> {
     let data_type = Type::of(oid);
     let value = send::receive(bytes, &data_type).map_err(|error| converted(error, ""))?;
     Ok(text::format(&value, &data_type, world::UTC).unwrap_or_default())
+}
+
+/// Texts as a type of PostgreSQL prints them. Errors: 22P02 for the first that is none of it.
+pub fn as_declared(texts: &StringArray, declared: &str) -> Result<StringArray> {
+    let Some(row) = t::type_named(declared).filter(|row| !matches!(row.oid, t::VARCHAR | t::TEXT)) else {
+        return Ok(texts.clone());
+    };
+    let data_type = Type::of(row.oid);
+    let printed = |text: Option<&str>| -> granary_postgres::Result<Option<String>> {
+        let Some(text) = text else { return Ok(None) };
+        Ok(text::format(&text::parse(text, &data_type, world::UTC)?, &data_type, world::UTC))
+    };
+    texts.iter().map(printed).collect::<granary_postgres::Result<StringArray>>().map_err(|error| converted(error, ""))
 }
 
 /// A printed value in the binary format.

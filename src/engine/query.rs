@@ -6,6 +6,7 @@ mod dataset_version;
 mod distinct;
 mod labels;
 mod lengths;
+mod origins;
 mod provider;
 mod system_time;
 mod table_function;
@@ -330,7 +331,24 @@ impl QueryPlanner {
     /// Plans a client's query; its columns are to be shown under the labels.
     pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
         let labels = Labels::take(&mut statement);
-        Ok((self.plan(statement, text).await?, labels))
+        let plan = self.plan(statement, text).await?;
+        let origins = self.origins(&plan).into_iter().map(|origin| origin.map(told).unwrap_or_default());
+        let labels = labels.with_origins(origins.collect());
+        Ok((plan, labels))
+    }
+
+    /// For each output column of a query, the relation's column that it is.
+    pub fn origins(&self, plan: &LogicalPlan) -> Vec<Option<(ObjectId, usize, granary_catalog::Column)>> {
+        let object_of = |name: &TableReference| self.scope.relation(name).ok().flatten();
+        let is_view = |name: &TableReference| object_of(name).is_some_and(|object| object.kind() == ObjectKind::View);
+        let found = origins::origins(plan, &is_view).into_iter().map(|origin| {
+            let (relation, name) = origin?;
+            let object = object_of(&relation)?;
+            let columns = tables::system::names::columns(&self.scope.snapshot, object);
+            let place = columns.iter().position(|column| column.name == name)?;
+            Some((object.id(), place, columns.into_iter().nth(place)?))
+        });
+        found.collect()
     }
 
     /// Plans a statement that DataFusion knows; `text` is what the positions of its errors count in.
@@ -661,6 +679,21 @@ fn unquoted(reference: &TableReference) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join(".")
+}
+
+/// What the wire tells of a relation's column.
+fn told((relation, place, column): (ObjectId, usize, granary_catalog::Column)) -> Vec<(&'static str, String)> {
+    let mut told = vec![
+        ("pg.table_oid", tables::system::names::oid_of(relation).to_string()),
+        ("pg.column", (place + 1).to_string()),
+    ];
+    if let Some(declared) = column.declared.filter(|_| column.data_type == DataType::Utf8) {
+        told.push(("pg.type", declared));
+        if let Some(length) = column.max_length {
+            told.push(("pg.modifier", (length + 4).to_string()));
+        }
+    }
+    told
 }
 
 /// A parsed name as a folded reference; None for names that no relation can have.

@@ -303,6 +303,7 @@ impl Altered {
                 }
                 column.data_type = new;
                 column.max_length = max;
+                column.declared = types::declared(data_type);
                 let value = using.clone().unwrap_or_else(|| self.values[place].clone());
                 self.values[place] = cast(value, data_type);
                 self.is_rewritten = true;

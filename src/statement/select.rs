@@ -34,12 +34,15 @@ pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> R
     if !crate::engine::parameter_types(&plan, &[])?.is_empty() {
         return Err(Error::new(Kind::UndefinedParameter, "a definition cannot have parameters, such as $1"));
     }
-    let columns = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field: &FieldRef| Column::new(field.name(), field.data_type().clone(), field.is_nullable()))
-        .collect();
+    let origins = context.planner().origins(&plan);
+    let column = |(field, origin): (&FieldRef, Option<_>)| {
+        let own = Column::new(field.name(), field.data_type().clone(), field.is_nullable());
+        match origin {
+            Some((_, _, Column { declared, max_length, .. })) => Column { declared, max_length, ..own },
+            None => own,
+        }
+    };
+    let columns = plan.schema().fields().iter().zip(origins).map(column).collect();
     Ok(PlannedQuery { plan, columns, depends_on: dependencies(context, query.ast.as_ref())? })
 }
 

@@ -67,6 +67,20 @@ pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
     })
 }
 
+/// PostgreSQL's name of a type whose values are kept as texts.
+pub fn declared(sql: &ast::DataType) -> Option<String> {
+    use ast::DataType as Sql;
+    let name = match sql {
+        Sql::Uuid => "uuid",
+        Sql::JSON => "json",
+        Sql::JSONB => "jsonb",
+        Sql::Varchar(_) | Sql::CharacterVarying(_) => "varchar",
+        Sql::Custom(name, _) if is_named(name, "name") => "name",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
 /// The type of a column whose numbers come from a sequence of its own.
 pub fn serial(sql: &ast::DataType) -> Option<DataType> {
     let ast::DataType::Custom(name, _) = sql else { return None };
@@ -107,7 +121,8 @@ pub fn columns(context: &StatementContext, columns: &[granary_sql::Column]) -> R
         .map(|column| {
             let data_type = data_type(&column.data_type.ast).map_err(|error| context.at_ident(&column.name, error))?;
             let max_length = max_length(&column.data_type.ast);
-            Ok(Column { max_length, ..Column::new(fold(&column.name), data_type, true) })
+            let declared = declared(&column.data_type.ast);
+            Ok(Column { max_length, declared, ..Column::new(fold(&column.name), data_type, true) })
         })
         .collect()
 }

@@ -13,6 +13,9 @@ pub struct Column {
     /// the most characters that a text may have
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
+    /// PostgreSQL's name of the type that it was declared as, where Arrow has none of its own for it: `uuid`, `jsonb`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<String>,
     /// what it has where nothing is said
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<ColumnDefault>,
@@ -44,6 +47,6 @@ pub enum Identity {
 
 impl Column {
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Column {
-        Column { name: name.into(), data_type, nullable, max_length: None, default: None, comment: None }
+        Column { name: name.into(), data_type, nullable, max_length: None, declared: None, default: None, comment: None }
     }
 }

@@ -18,6 +18,8 @@ const UNNAMED: &str = "?column?";
 #[derive(Debug, Clone, Default)]
 pub struct Labels {
     items: Vec<Item>,
+    /// by column, what clients are told of where it comes from
+    origins: Vec<Vec<(&'static str, String)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,11 +37,30 @@ impl Labels {
         let ordered_by = order_names(query);
         let mut items = Vec::new();
         label_set(&mut query.body, &ordered_by, &mut items);
-        Labels { items }
+        Labels { items, origins: Vec::new() }
     }
 
-    /// The schema with the labels for names.
+    /// Metadata of the wire for each column.
+    pub fn with_origins(self, origins: Vec<Vec<(&'static str, String)>>) -> Labels {
+        Labels { origins, ..self }
+    }
+
+    /// The schema with the labels for names, and where columns come from.
     pub fn apply(&self, schema: &SchemaRef) -> SchemaRef {
+        let named = self.named(schema);
+        if self.origins.iter().all(Vec::is_empty) {
+            return named;
+        }
+        let fields = named.fields().iter().enumerate().map(|(index, field)| {
+            let own = field.metadata().clone();
+            let known = self.origins.get(index).into_iter().flatten();
+            let known = known.map(|(key, value)| ((*key).to_owned(), value.clone()));
+            field.as_ref().clone().with_metadata(own.into_iter().chain(known).collect())
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    fn named(&self, schema: &SchemaRef) -> SchemaRef {
         if self.items.is_empty() {
             return Arc::clone(schema);
         }

@@ -14,7 +14,7 @@ use granary_catalog::{ConstraintKind, Snapshot};
 
 use super::unique::row_text;
 use super::{Target, parse_expression};
-use crate::engine::{MadeOfCall, RowExpression};
+use crate::engine::{MadeOfCall, RowExpression, as_declared};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Ingest, Refused, ViewCount};
 use crate::metrics;
@@ -240,7 +240,7 @@ impl Checks {
         let target = &self.target;
         check_nulls(target, rows)?;
         check_keys(target, rows)?;
-        let rows = fit_lengths(target, rows.clone())?;
+        let rows = fit_declared(target, fit_lengths(target, rows.clone())?)?;
         self.check_conditions(&rows)?;
         if let Some(stream) = &target.stream {
             let (of_views, made) = self.ingest.check(&self.snapshot, stream, &rows).await?;
@@ -279,6 +279,19 @@ struct Sifted {
 /// Whether it is the fault of a row, and not of the statement, the server or its disk.
 fn is_of_row(error: &Error) -> bool {
     ["22", "23"].iter().any(|class| error.sqlstate().starts_with(class)) || error.kind() == Kind::DatatypeMismatch
+}
+
+/// Refuses texts that are none of the type that their column was declared as; gives the others as that type prints them.
+fn fit_declared(target: &Target, batch: RecordBatch) -> Result<RecordBatch> {
+    if target.columns.iter().all(|column| column.declared.is_none()) {
+        return Ok(batch);
+    }
+    let mut columns = batch.columns().to_vec();
+    for (column, array) in target.columns.iter().zip(&mut columns) {
+        let (Some(declared), Some(texts)) = (&column.declared, array.as_string_opt::<i32>()) else { continue };
+        *array = Arc::new(as_declared(texts, declared)?);
+    }
+    RecordBatch::try_new(batch.schema(), columns).map_err(|error| Error::internal("rows of texts").with_source(error))
 }
 
 /// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.

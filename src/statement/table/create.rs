@@ -123,7 +123,10 @@ pub fn make_table(
 /// The columns that keep the rows of a query.
 pub fn columns_of(query: &PlannedQuery) -> Result<Vec<Column>> {
     let columns = query.columns.iter().map(|column| match normalize_type(&column.data_type) {
-        Some(data_type) => Ok(Column::new(&column.name, data_type, true)),
+        Some(data_type) => {
+            let (declared, max_length) = (column.declared.clone(), column.max_length);
+            Ok(Column { declared, max_length, ..Column::new(&column.name, data_type, true) })
+        }
         None => Err(Error::not_supported(format!("a table column of type {}", column.data_type))),
     });
     let columns = columns.collect::<Result<Vec<Column>>>()?;
@@ -245,7 +248,9 @@ pub fn declared_column(context: &StatementContext, declared: &mut Declared, colu
         Some(data_type) => data_type.clone(),
         None => types::data_type(&column.data_type).map_err(placed)?,
     };
-    let mut new = Column { max_length: max_length(&column.data_type), ..Column::new(&name, data_type, true) };
+    let declared_as = types::declared(&column.data_type);
+    let max_length = max_length(&column.data_type);
+    let mut new = Column { max_length, declared: declared_as, ..Column::new(&name, data_type, true) };
     if serial.is_some() {
         declared.numbered.push((place, Vec::new(), None));
     }

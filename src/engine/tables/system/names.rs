@@ -67,7 +67,9 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
 
 /// The same of a column, which may have a length.
 pub fn column_type(column: &Column) -> (i64, i64) {
+    let declared = column.declared.as_ref().and_then(|declared| type_oid(declared));
     match (type_of(&column.data_type), column.max_length) {
+        ((25, _), None) if declared.is_some() => (declared.unwrap_or(25), -1),
         ((25, _), Some(length)) => (1043, i64::try_from(length).unwrap_or(0) + 4),
         (own, _) => own,
     }

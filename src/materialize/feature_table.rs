@@ -13,7 +13,8 @@ use super::online::{Mode, Useful, write_rows};
 use super::run::{keyed, run_blocking};
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, TableWrite, WrittenRows, declared_columns, newest_arrival, stored_rows_after,
+    BoundView, QueryPlanner, RowGroups, TableWrite, WrittenRows, declared_columns, newest_arrival, rows_in_order,
+    stored_rows_after,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{Write, WriteKind};
@@ -93,11 +94,24 @@ fn unchanged(warehouse: &Warehouse, table: &FeatureTable) -> Result<FeatureTable
 async fn write_both(
     warehouse: &Arc<Warehouse>,
     table: &FeatureTable,
-    write: TableWrite,
+    mut write: TableWrite,
     last_arrival: i64,
 ) -> Result<i64> {
     let target = Target::of(warehouse, table)?;
     let view = &target.view;
+    if let Some((first, later)) = write.staged.split_first() {
+        // those that came after the first ones go behind them: what is read from one place keeps its order
+        let mut rows = Vec::new();
+        for staged in later {
+            let stored = (staged.table(), &Arc::default());
+            let staged = rows_in_order(&warehouse.engine, &warehouse.offline, stored, declared_columns(table)).await?;
+            rows.push(staged.map_err(Error::from).boxed());
+        }
+        rows.push(futures::stream::iter(write.batches.drain(..).map(Ok).collect::<Vec<_>>()).boxed());
+        let rows = futures::stream::iter(rows).flatten().boxed();
+        warehouse.offline.write(first.table(), Write::new(WriteKind::Append, rows)).await?;
+        write.staged.truncate(1);
+    }
     let written = (write, declared_columns(table));
     let rows = WrittenRows::of(&warehouse.engine, &warehouse.offline, view, written, last_arrival + 1).await?;
     let count = i64::try_from(rows.count()).map_err(|_| Error::internal("more rows than can be numbered"))?;

@@ -10,6 +10,7 @@ use sqlparser::ast;
 use super::changing::{Changed, parse_query};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
+use super::table::has_subquery;
 use crate::engine::{Labels, LogicalPlan, OtherColumns, bind_parameters, output_schema, returned_rows, run};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,9 @@ pub struct Returning {
 impl Returning {
     pub fn of(changed: &Changed, items: Option<&Vec<ast::SelectItem>>) -> Result<Option<Returning>> {
         let Some(items) = items else { return Ok(None) };
+        if items.iter().any(has_subquery) {
+            return Err(Error::not_supported("a subquery in RETURNING"));
+        }
         let mut query = parse_query("SELECT 1")?;
         if let ast::SetExpr::Select(select) = query.body.as_mut() {
             select.projection.clone_from(items);

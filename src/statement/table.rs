@@ -34,7 +34,7 @@ pub use checks::{CallRows, CallStream, Fault, Faults, LeftOut};
 pub use conflicts::plan as plan_returning_insert;
 pub use create::{
     Declared, add_constraint, check_constraints, column_names, columns_of, create, declared_column,
-    declared_constraint, default, fill_table, free_name, make_table,
+    declared_constraint, default, fill_table, free_name, has_subquery, make_table,
 };
 pub use defaults::{Defaults, default_expression, parse_expression};
 pub use unique::{ExistingKeys, UniqueKey, check_existing};

@@ -483,8 +483,8 @@ fn is_word_of_sql(name: &ast::Ident) -> bool {
     name.quote_style.is_none() && words.contains(&name.value.to_lowercase().as_str())
 }
 
-fn has_subquery(expr: &ast::Expr) -> bool {
-    ast::visit_expressions(expr, |expr| match expr {
+pub fn has_subquery(node: &impl ast::Visit) -> bool {
+    ast::visit_expressions(node, |expr| match expr {
         ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     })

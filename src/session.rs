@@ -1,14 +1,17 @@
 //! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
 //! text → statement → plan → response; read it and you know the way of every statement.
 
+mod cursors;
 mod ingest;
 mod parameters;
+mod prepared;
 mod serve;
 mod settings;
 mod transaction;
 mod variables;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,11 +31,13 @@ use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
 pub use crate::statement::{
-    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, Fault, Faults, LeftOut, Response, RowsTag, Target,
+    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, CopyOut, Fault, Faults, Header, LeftOut,
+    NullFields, Response, RowsTag, Target,
 };
 pub use ingest::{IngestCall, Push};
 pub use transaction::TransactionStatus;
 
+use cursors::Cursors;
 use serve::PreparedLookup;
 use settings::Settings;
 use transaction::Transaction;
@@ -82,11 +87,12 @@ pub struct Notice {
     pub error: Error,
 }
 
-/// Prepared statements that the client has given up by SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deallocated {
-    Statement(String),
-    All,
+/// What the client has done to its prepared statements by SQL.
+#[derive(Debug, Clone)]
+pub enum NamedChange {
+    Prepared(String, Prepared),
+    Deallocated(String),
+    DeallocatedAll,
 }
 
 /// Who connects, and to what.
@@ -111,7 +117,10 @@ pub struct Session {
     settings: Settings,
     transaction: Transaction,
     notices: Vec<Notice>,
-    deallocated: Vec<Deallocated>,
+    cursors: Cursors,
+    /// by name, whether prepared by SQL or by a message
+    prepared: HashMap<String, Prepared>,
+    named_changes: Vec<NamedChange>,
     activity: ActivityEntry,
 }
 
@@ -164,7 +173,9 @@ impl Session {
             settings,
             transaction: Transaction::default(),
             notices: Vec::new(),
-            deallocated: Vec::new(),
+            cursors: Cursors::default(),
+            prepared: HashMap::new(),
+            named_changes: Vec::new(),
             activity,
             warehouse,
         })
@@ -183,8 +194,8 @@ impl Session {
         std::mem::take(&mut self.notices)
     }
 
-    pub fn take_deallocated(&mut self) -> Vec<Deallocated> {
-        std::mem::take(&mut self.deallocated)
+    pub fn take_named_changes(&mut self) -> Vec<NamedChange> {
+        std::mem::take(&mut self.named_changes)
     }
 
     pub fn transaction_status(&self) -> TransactionStatus {
@@ -262,6 +273,15 @@ impl Session {
             return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, shown, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
+        if let Some(description) = self.describe_named(&parsed.statement) {
+            return Ok(Prepared(Arc::new(PreparedInner {
+                parsed: Some(parsed),
+                text,
+                shown,
+                description,
+                lookup: None,
+            })));
+        }
         let lookup = self.prepare_lookup(&parsed.statement, &text, parameter_types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
@@ -269,7 +289,7 @@ impl Session {
                 let (context, types) = (self.context(&text), parameter_types.to_vec());
                 match &parsed.statement {
                     // what is planned is planned apart from the threads that listen to clients
-                    Statement::Query(_) | Statement::Postgres(_) => {
+                    Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_) => {
                         let statement = Arc::clone(&parsed);
                         let work = async move { describe(&context, &statement, &types).await };
                         self.warehouse.engine.work(Box::pin(work)).await??
@@ -303,6 +323,14 @@ impl Session {
     ) -> Result<Response> {
         let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
         self.check_not_failed(&parsed.statement)?;
+        match &parsed.statement {
+            Statement::Declare(declare) => self.check_declare(declare)?,
+            Statement::Fetch(fetch) => return self.fetch(fetch, &cancel).await,
+            Statement::Close(close) => return self.close_named(close),
+            Statement::Prepare(statement) => return self.prepare_named(statement).await,
+            Statement::Execute(statement) => return self.execute_named(statement, &cancel).await,
+            _ => {}
+        }
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
@@ -349,8 +377,14 @@ impl Session {
         let response = response?;
         self.keep(context).await?;
         Ok(match (response, deadline) {
+            (Response::Rows { schema, rows, .. }, _) if let Statement::Declare(declare) = &parsed.statement => {
+                self.open_cursor(declare, schema, rows)
+            }
             (Response::Rows { schema, rows, tag }, Some(deadline)) => {
                 Response::Rows { schema, rows: until(rows, deadline), tag }
+            }
+            (Response::CopyOut(copy), Some(deadline)) => {
+                Response::CopyOut(CopyOut { rows: until(copy.rows, deadline), ..copy })
             }
             (response, _) => response,
         })
@@ -468,6 +502,9 @@ impl Session {
     /// An error happened: an open transaction can only be rolled back now.
     pub fn fail_transaction(&mut self) {
         self.transaction.fail();
+        if !self.transaction.is_open() {
+            self.cursors.end_transaction(false);
+        }
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
@@ -475,6 +512,7 @@ impl Session {
         if self.transaction.is_explicit() || !self.transaction.is_open() {
             return Ok(());
         }
+        self.cursors.end_transaction(commit);
         if commit {
             return self.transaction.commit(&self.warehouse, &self.user).boxed().await;
         }
@@ -495,6 +533,12 @@ async fn describe(context: &StatementContext, parsed: &Parsed, types: &[Option<D
     }
     let declared = Parameters::of_types(types.to_vec());
     let plan = match &parsed.statement {
+        Statement::Declare(declare) => {
+            let declared = Parameters::of_types(parameters::declared(declare.query.ast.as_ref(), types));
+            let (plan, _) = statement::plan_labeled(context, declare.query.ast.clone(), &declared).await?;
+            let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
+            return Ok(Description { parameters, columns: None });
+        }
         Statement::Query(query) => {
             let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
             let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;

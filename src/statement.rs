@@ -38,7 +38,7 @@ mod workspace;
 
 pub use api_key::schema as api_key_schema;
 pub use context::{StatementContext, Writing};
-pub use copy::{CopyForm, CopyFormat, CopyIn, copy_rows};
+pub use copy::{CopyForm, CopyFormat, CopyIn, CopyOut, Header, NullFields, copy_rows};
 pub use execute::{BatchStream, Parameters, Response, RowsTag, after_commit, execute, insert_few};
 pub use explain::explain_schema;
 pub use forget::{forgets, plan_forget};

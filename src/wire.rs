@@ -6,6 +6,7 @@
 mod cancel;
 mod connection;
 mod copy_in;
+mod copy_out;
 mod decode;
 mod description;
 mod encode;

@@ -9,6 +9,10 @@ mod cancel;
 mod client;
 #[path = "wire/copy.rs"]
 mod copy;
+#[path = "wire/copy_out.rs"]
+mod copy_out;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/explain.rs"]
 mod explain;
 #[path = "wire/feature_abuse.rs"]
@@ -103,6 +107,21 @@ scenarios! {
         other_messages_end_a_copy,
         many_rows_come_in_a_few_at_a_time,
         many_rows_come_into_both_stores_of_a_feature_table;
+    copy_out:
+        rows_go_out_by_either_protocol,
+        binary_rows_are_framed_as_postgres_frames_them,
+        what_goes_out_binary_comes_in_again,
+        an_error_ends_the_rows,
+        a_copy_can_be_cancelled_and_left,
+        options_are_refused_as_postgres_refuses_them;
+    cursors:
+        rows_are_fetched_either_way,
+        a_cursor_lives_as_long_as_its_transaction_or_is_held,
+        a_cursor_that_cannot_go_back_says_so,
+        binary_cursors_are_binary_in_simple_queries,
+        a_cursor_is_described_as_a_portal,
+        two_portals_take_turns,
+        statements_are_prepared_by_sql;
     hostile:
         malformed_bodies_are_errors,
         malformed_frames_end_the_connection,

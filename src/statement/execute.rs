@@ -14,7 +14,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
-use super::copy::CopyIn;
+use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, api_key, comment, copy, dataset, drop, entity, explain, feature_service, feature_table, feature_view,
     forget, function, grant, optimize, realtime_view, refresh, replay, rights, role, select, show, sink, source,
@@ -37,6 +37,12 @@ pub enum RowsTag {
     Explain,
     Show,
     CreateApiKey,
+    /// `COPY n`
+    Copy,
+    /// `FETCH n`, out of a cursor that is BINARY or not
+    Fetch {
+        binary: bool,
+    },
 }
 
 impl RowsTag {
@@ -46,6 +52,8 @@ impl RowsTag {
             RowsTag::Select => format!("SELECT {rows}"),
             RowsTag::Explain => "EXPLAIN".to_owned(),
             RowsTag::Show => "SHOW".to_owned(),
+            RowsTag::Fetch { .. } => format!("FETCH {rows}"),
+            RowsTag::Copy => format!("COPY {rows}"),
             RowsTag::CreateApiKey => "CREATE API KEY".to_owned(),
         }
     }
@@ -63,6 +71,8 @@ pub enum Response {
         schema: SchemaRef,
         rows: ValueRows,
     },
+    /// rows in the form that COPY says
+    CopyOut(CopyOut),
     /// the client is to send rows: the session's `copy_in` takes them
     CopyIn(CopyIn),
     Done {
@@ -75,6 +85,7 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Response::Rows { schema, .. } | Response::Found { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::CopyOut(copy) => write!(f, "CopyOut({:?})", copy.schema),
             Response::CopyIn(copy) => write!(f, "CopyIn({copy:?})"),
             Response::Done { tag } => write!(f, "Done({tag})"),
             Response::Empty => f.write_str("Empty"),
@@ -150,7 +161,8 @@ async fn dispatch(
     match &parsed.statement {
         Statement::Query(query) => {
             let (plan, labels) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
-            rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
+            let (schema, rows) = rows_of_plan(context, bind_parameters(plan, &parameters.values)?, &labels).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::Explain(statement) => Box::pin(explain::explain(context, statement, parameters)).await,
         Statement::Refresh(statement) => {
@@ -183,6 +195,13 @@ async fn dispatch(
         }
         Statement::CreateApiKey(create) => {
             Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
+        }
+        Statement::Copy(statement) => Box::pin(copy::copy(context, statement)).await,
+        Statement::Declare(declare) => {
+            let query = declare.query.ast.clone();
+            let (plan, labels) = select::plan_labeled(context, query, parameters).await?;
+            let (schema, rows) = rows_of_plan(context, bind_parameters(plan, &parameters.values)?, &labels).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
         Statement::Postgres(statement) => postgres(context, &statement.ast, &parsed.text, parameters, cancel).await,
@@ -274,10 +293,6 @@ async fn postgres(
             let rows = table::insert(context, insert, parameters, cancel).await?;
             Ok(Response::done(format!("INSERT 0 {rows}")))
         }
-        ast::Statement::Copy { to: true, .. } => {
-            let rows = copy::copy_to(context, statement).await?;
-            Ok(Response::done(format!("COPY {rows}")))
-        }
         ast::Statement::CreateRole(create) => {
             role::create(context, create)?;
             Ok(Response::done("CREATE ROLE"))
@@ -302,7 +317,6 @@ async fn postgres(
             grant::revoke(context, revoke)?;
             Ok(Response::done("REVOKE"))
         }
-        ast::Statement::Copy { to: false, .. } => Ok(Response::CopyIn(copy::copy_from(context, statement)?)),
         ast::Statement::Delete(delete) if forget::forgets(context, delete) => {
             let keys = Box::pin(forget::forget(context, delete, parameters, cancel)).await?;
             Ok(Response::done(format!("DELETE {keys}")))
@@ -318,10 +332,15 @@ async fn postgres(
     }
 }
 
-async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) -> Result<Response> {
+/// The rows of a plan, and the columns that they are shown in.
+pub async fn rows_of_plan(
+    context: &StatementContext,
+    plan: LogicalPlan,
+    labels: &Labels,
+) -> Result<(SchemaRef, BatchStream)> {
     let schema = labels.apply(&output_schema(&plan));
     let rows = run(&context.planner().state(), &plan).await?;
-    Ok(Response::Rows { schema, rows: rows.map_err(Error::from).boxed(), tag: RowsTag::Select })
+    Ok((schema, rows.map_err(Error::from).boxed()))
 }
 
 /// Frees what the stores hold of objects that a commit has dropped or redefined.

@@ -42,6 +42,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Appends whole messages of so many bytes, which `write` makes out of zeros; nothing remains of them if it fails.
+    pub fn framed(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
+        self.buffer.truncate(self.complete);
+        self.buffer.resize(self.complete + length, 0);
+        write(&mut self.buffer[self.complete..])?;
+        self.complete += length;
+        Ok(())
+    }
+
     /// A message that cannot fail, being small.
     #[inline]
     pub fn small(&mut self, tag: u8, write: impl FnOnce(&mut BytesMut)) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use granary::error::Result;
+use granary::flight::FlightLimits;
 use granary::http::HttpLimits;
 use granary::row::{Value, normalize_type, values_of};
 use granary::server::{FIRST_NAME, Server, ServerConfig};

@@ -99,7 +99,7 @@ impl World {
                 let columns = rows.columns().expect("values");
                 Ok((0..rows.count()).map(|row| columns.iter().map(|values| values[row].clone()).collect()).collect())
             }
-            Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
+            Response::Done { .. } | Response::CopyIn(_) | Response::CopyOut(_) | Response::Empty => Ok(Vec::new()),
         }
     }
 

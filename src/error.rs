@@ -38,6 +38,7 @@ pub enum Kind {
     NoActiveTransaction,
     InFailedTransaction,
     ReadOnlyTransaction,
+    IdleInTransactionTimeout,
     // 26, 28, 2B, 34, 3D, 3F
     InvalidStatementName,
     InvalidAuthorization,
@@ -86,6 +87,7 @@ pub enum Kind {
     ObjectInUse,
     QueryCanceled,
     AdminShutdown,
+    IdleSessionTimeout,
     IoError,
     UndefinedFile,
     // XX
@@ -117,6 +119,7 @@ impl Kind {
             Kind::NoActiveTransaction => "25P01",
             Kind::InFailedTransaction => "25P02",
             Kind::ReadOnlyTransaction => "25006",
+            Kind::IdleInTransactionTimeout => "25P03",
             Kind::InvalidStatementName => "26000",
             Kind::InvalidGrantOperation => "0LP01",
             Kind::InvalidAuthorization => "28000",
@@ -162,6 +165,7 @@ impl Kind {
             Kind::ObjectInUse => "55006",
             Kind::QueryCanceled => "57014",
             Kind::AdminShutdown => "57P01",
+            Kind::IdleSessionTimeout => "57P05",
             Kind::IoError => "58030",
             Kind::UndefinedFile => "58P01",
             Kind::DataCorrupted => "XX001",

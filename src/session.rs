@@ -104,6 +104,8 @@ pub struct Login {
     pub options: Vec<(String, String)>,
     pub process_id: i32,
     pub peer: SocketAddr,
+    /// cancelled by who ends the connection
+    pub ended: CancellationToken,
 }
 
 /// One client's connection.
@@ -122,6 +124,8 @@ pub struct Session {
     prepared: HashMap<String, Prepared>,
     named_changes: Vec<NamedChange>,
     activity: ActivityEntry,
+    /// when what was executed last has to have ended
+    running_until: Option<tokio::time::Instant>,
 }
 
 impl Session {
@@ -162,6 +166,8 @@ impl Session {
                 connected_us: now_us,
                 query_start_us: None,
                 state_change_us: now_us,
+                running: None,
+                ended: login.ended,
             },
         );
         Ok(Session {
@@ -177,6 +183,7 @@ impl Session {
             prepared: HashMap::new(),
             named_changes: Vec::new(),
             activity,
+            running_until: None,
             warehouse,
         })
     }
@@ -258,7 +265,7 @@ impl Session {
             Cow::Borrowed(_) => Arc::clone(text),
             Cow::Owned(without) => without.into(),
         };
-        self.activity.begin(&shown, self.warehouse.clock.now_us());
+        self.activity.begin(&shown, self.warehouse.clock.now_us(), None);
         shown
     }
 
@@ -308,7 +315,8 @@ impl Session {
         parameters: Vec<Parameter>,
         cancel: &CancellationToken,
     ) -> Result<Response> {
-        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us());
+        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us(), Some(cancel));
+        self.running_until = None;
         if let Some(response) = self.look_up_at_once(&prepared.0, &parameters)? {
             return Ok(response);
         }
@@ -357,6 +365,7 @@ impl Session {
         let mut context = self.context(&prepared.0.text);
         let token = cancel.child_token();
         let deadline = self.deadline();
+        self.running_until = deadline;
         let parameters = Parameters::of_values(parameters);
         if let Some(rows) = statement::few_events(&context, &parsed.statement, &parameters) {
             let inserted = statement::insert_few(&mut context, parsed, rows, &token);
@@ -414,6 +423,22 @@ impl Session {
             Ok(format!("COPY {count}"))
         }
         .boxed()
+    }
+
+    /// When the rows of what was executed last have to be sent; the error of who is not ready then.
+    pub fn running_until(&self) -> Option<(tokio::time::Instant, Error)> {
+        self.running_until.map(|until| (until, canceled("canceling statement due to statement timeout")))
+    }
+
+    /// How long the client may be silent between statements, and what it is told then.
+    pub fn idle_limit(&self) -> Option<(std::time::Duration, Error)> {
+        let (setting, kind, name) = match self.transaction.status() {
+            TransactionStatus::Idle => ("idle_session_timeout", Kind::IdleSessionTimeout, "idle-session"),
+            _ => ("idle_in_transaction_session_timeout", Kind::IdleInTransactionTimeout, "idle-in-transaction"),
+        };
+        let limit_ms = self.settings.milliseconds_of(setting)?;
+        let message = format!("terminating connection due to {name} timeout");
+        Some((std::time::Duration::from_millis(limit_ms), Error::new(kind, message)))
     }
 
     /// When a statement that begins now has to have ended.

@@ -46,9 +46,11 @@ impl Connection {
             if self.soft_stop.is_cancelled() && !self.in_pipeline {
                 return self.last_words(&shutting_down());
             }
+            let idle_limit = if self.in_pipeline { None } else { self.session.idle_limit() };
             let incoming = tokio::select! {
                 biased;
                 incoming = self.link.inbox.next(self.most_message_bytes) => incoming,
+                error = after(idle_limit) => return self.last_words(&error),
                 () = self.soft_stop.cancelled(), if !self.in_pipeline => return self.last_words(&shutting_down()),
                 () = self.link.hard_stop.cancelled() => return self.last_words(&shutting_down()),
             };
@@ -234,7 +236,16 @@ impl Connection {
                 sent += batch.write(most - sent, high_water, &mut rows.shape, &mut self.link.out)?;
                 let is_worth_it = high_water == HIGH_WATER || batch.left() as u64 >= sent;
                 if self.link.out.len() >= high_water && is_worth_it {
-                    self.link.flush(Some(token)).await?;
+                    match self.session.running_until() {
+                        None => self.link.flush(Some(token)).await?,
+                        // who does not read is not waited for longer than a statement may take
+                        Some((until, error)) => {
+                            match tokio::time::timeout_at(until, self.link.flush(Some(token))).await {
+                                Ok(flushed) => flushed?,
+                                Err(_) => return Err(error.into()),
+                            }
+                        }
+                    }
                 }
                 if batch.left() == 0 {
                     rows.batch = None;
@@ -249,6 +260,17 @@ impl Connection {
                     rows.batch = Some(Rows::new(&batch?, &rows.columns, &rows.formats)?);
                 }
             }
+        }
+    }
+}
+
+/// The error that comes when the time is over; never without one.
+async fn after(limit: Option<(std::time::Duration, Error)>) -> Error {
+    match limit {
+        None => std::future::pending().await,
+        Some((duration, error)) => {
+            tokio::time::sleep(duration).await;
+            error
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 
+use super::tls::Writing;
 use crate::error::{Error, Kind, Result};
 
 /// Past this many waiting bytes whoever produces more must flush first.
@@ -86,7 +86,7 @@ impl Outbox {
     }
 
     /// One write to the socket. Cancel safe: what was not written stays.
-    pub async fn write_some(&mut self, socket: &mut OwnedWriteHalf) -> std::io::Result<()> {
+    pub async fn write_some(&mut self, socket: &mut Writing) -> std::io::Result<()> {
         self.drop_unfinished();
         let written = socket.write_buf(&mut self.buffer).await?;
         if written == 0 {

@@ -39,6 +39,8 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
+        flight: None,
+        flight_limits: FlightLimits::default(),
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
@@ -77,6 +79,7 @@ impl World {
             options: Vec::new(),
             process_id: 1,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            ended: CancellationToken::new(),
         };
         let session = Session::start(Arc::clone(&warehouse), login).await.expect("logs in");
         World { warehouse, session, _folder: folder }

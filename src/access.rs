@@ -7,6 +7,7 @@
 //! It knows no SQL and no plans: callers say which object, and which of its columns.
 
 mod api_key;
+mod hba;
 mod verifier;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,10 @@ use granary_catalog::{Grant, Object, ObjectId, ObjectKind, PredefinedRole, Privi
 use crate::error::{Error, Kind, Result};
 
 pub use api_key::{NewApiKey, role_of_api_key};
-pub use verifier::{ITERATIONS, SALT_BYTES, ScramVerifier, make_verifier, parse_verifier, random_bytes};
+pub use hba::{HostRules, Knock, Method};
+pub use verifier::{
+    ITERATIONS, SALT_BYTES, ScramVerifier, check_password, make_verifier, parse_verifier, random_bytes,
+};
 
 /// The schema that every workspace begins with.
 pub const PUBLIC_SCHEMA: &str = "public";

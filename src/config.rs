@@ -17,7 +17,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// address for HTTP clients; default: no such door
     pub http: Option<SocketAddr>,
-    /// PEM files of the HTTP port's certificate and its key; default: HTTP is not encrypted
+    /// address for Flight SQL clients; default: no such door
+    pub flight_listen: Option<SocketAddr>,
+    /// how long a session of Flight SQL may ask for nothing
+    pub flight_idle_timeout_seconds: u64,
+    /// PEM files of the certificate of all ports and its key; default: nothing is encrypted
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     /// clients of HTTP that are connected at a time
@@ -31,6 +35,10 @@ pub struct Config {
     /// tasks of one query side by side; default: the machine's cores
     pub parallelism: usize,
     pub max_connections: usize,
+    /// of these, so many are kept for superusers
+    pub superuser_reserved_connections: usize,
+    /// rules of who may connect from where, in the form of PostgreSQL's pg_hba.conf; default: everybody with a password
+    pub hba: Option<PathBuf>,
     /// how long a client may take to log in
     pub login_timeout_seconds: u64,
     /// how long running statements may go on when the server stops
@@ -57,6 +65,8 @@ impl Default for Config {
             data: PathBuf::from("granary-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
             http: None,
+            flight_listen: None,
+            flight_idle_timeout_seconds: 1800,
             tls_cert: None,
             tls_key: None,
             http_max_connections: 1024,
@@ -65,6 +75,8 @@ impl Default for Config {
             memory_limit: None,
             parallelism: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             max_connections: 100,
+            superuser_reserved_connections: 3,
+            hba: None,
             login_timeout_seconds: 60,
             drain_timeout_seconds: 30,
             expiry_interval_seconds: 300,

@@ -38,7 +38,7 @@ mod written;
 mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
-pub use catalog_query::{CatalogQuery, as_declared, PRINTED, SettingChange, printed_value, sent_value};
+pub use catalog_query::{CatalogQuery, PRINTED, SettingChange, as_declared, printed_value, sent_value, type_number};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;
@@ -55,9 +55,11 @@ pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
 pub use leading_edge::{Edge, Moment, served_from_us};
+pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
-    bind_parameters, cast_batches, constant_time, insert_input, output_schema, parameter_types, run, versions_read,
+    bind_parameters, cast_batches, constant_time, constant_values, insert_input, output_schema, parameter_types, run,
+    versions_read,
 };
 pub use point_in_time::RowGroups;
 pub use query::{

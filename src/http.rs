@@ -13,6 +13,7 @@ mod tls;
 mod values;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -34,9 +35,13 @@ use ingest::IngestServer;
 use refusal::{Refusal, json_response};
 
 pub use features::FeatureLimits;
-pub use tls::acceptor;
+pub use listener::{Peer, Port};
+pub use tls::{HTTP_PROTOCOLS, acceptor};
 pub use tokio_rustls::TlsAcceptor;
 pub use values::value_of;
+
+/// How long a slow client may hold up the stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What the port allows its clients.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +69,7 @@ pub async fn serve(
     let ingest = Arc::new(IngestServer::new(Arc::clone(&warehouse)));
     let features = Arc::new(FeatureServer::new(Arc::clone(&warehouse), limits.features));
     let router = routes(Door { features, ingest, warehouse, draining });
-    let port = listener::Port { router, tls, max_connections: limits.max_connections };
+    let port = Port { router, tls, max_connections: limits.max_connections, stop_grace: STOP_GRACE };
     port.serve(listener, stop).await;
 }
 

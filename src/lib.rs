@@ -36,6 +36,8 @@ pub mod wire;
 
 pub mod http;
 
+pub mod flight;
+
 pub mod attendants;
 
 pub mod readers;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{make_verifier, random_bytes};
 use crate::error::{Error, Kind, Result};
+use crate::flight::{self, FlightLimits};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
 use crate::priority::{Threads, let_others_go_first};
@@ -30,7 +31,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// for HTTP clients; None: no such door
     pub http: Option<SocketAddr>,
-    /// None: HTTP is not encrypted
+    /// for Flight SQL clients; None: no such door
+    pub flight: Option<SocketAddr>,
+    pub flight_limits: FlightLimits,
+    /// None: nothing is encrypted
     pub tls: Option<TlsFiles>,
     pub http_limits: HttpLimits,
     /// the superuser's password, for the first start; None: a random one
@@ -53,6 +57,8 @@ pub struct Server {
     warehouse: Arc<Warehouse>,
     listener: TcpListener,
     http: Option<TcpListener>,
+    flight: Option<TcpListener>,
+    flight_limits: FlightLimits,
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
     expiry_interval: Duration,
@@ -69,10 +75,11 @@ impl Server {
             let statement = &job.request.author.statement;
             tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
         }
-        let tls = match &config.tls {
-            Some(files) => Some(http::acceptor(&files.certificates, &files.key)?),
-            None => None,
+        let acceptor = |protocols: &[&[u8]]| match &config.tls {
+            Some(files) => http::acceptor(&files.certificates, &files.key, protocols).map(Some),
+            None => Ok(None),
         };
+        let (tls, wire_tls) = (acceptor(&http::HTTP_PROTOCOLS)?, acceptor(&[b"postgresql"])?);
         // before anybody can ask: what a crash left between the two stores
         materialize::catch_up(&warehouse).await;
         warehouse.ingest.start().await?;
@@ -81,12 +88,28 @@ impl Server {
             Some(address) => Some(listen(address, "--http").await?),
             None => None,
         };
+        let flight = match config.flight {
+            Some(address) => Some(listen(address, "--flight-listen").await?),
+            None => None,
+        };
         let mock_secret = mock_secret(&config.warehouse.data_folder)?;
         // Last, when nothing else can fail: a password that was made up must reach the one who started the server.
         let new_password = make_first_objects(&warehouse, config.password.as_deref())?;
-        let limits = WireLimits { mock_secret: Some(mock_secret), ..config.limits.clone() };
+        let limits = WireLimits { mock_secret: Some(mock_secret), tls: wire_tls, ..config.limits.clone() };
         let (http_limits, expiry_interval) = (config.http_limits, config.expiry_interval);
-        Ok(Server { warehouse, listener, http, tls, http_limits, expiry_interval, limits, new_password })
+        let flight_limits = config.flight_limits;
+        Ok(Server {
+            warehouse,
+            listener,
+            http,
+            flight,
+            flight_limits,
+            tls,
+            http_limits,
+            expiry_interval,
+            limits,
+            new_password,
+        })
     }
 
     pub fn address(&self) -> Result<SocketAddr> {
@@ -97,6 +120,10 @@ impl Server {
         self.http.as_ref().map(address_of).transpose()
     }
 
+    pub fn flight_address(&self) -> Result<Option<SocketAddr>> {
+        self.flight.as_ref().map(address_of).transpose()
+    }
+
     pub fn warehouse(&self) -> &Arc<Warehouse> {
         &self.warehouse
     }
@@ -104,6 +131,11 @@ impl Server {
     /// Serves until `shutdown` is cancelled, then drains and stops.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let stopped = CancellationToken::new();
+        let flight = self.flight.map(|listener| {
+            let warehouse = Arc::clone(&self.warehouse);
+            let limits = (self.flight_limits, self.limits.rules.clone());
+            tokio::spawn(flight::serve(listener, self.tls.clone(), warehouse, limits, shutdown.clone()))
+        });
         let http = self.http.map(|listener| {
             let (warehouse, stop) = (Arc::clone(&self.warehouse), stopped.clone());
             tokio::spawn(http::serve(listener, self.tls, warehouse, self.http_limits, shutdown.clone(), stop))
@@ -118,6 +150,9 @@ impl Server {
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
+        if let Some(flight) = flight {
+            flight.await.map_err(|error| Error::internal("the Flight SQL listener's task died").with_source(error))?;
+        }
         // what they have read is flushed with the rest
         reading.await.map_err(|error| Error::internal("the readers' task died").with_source(error))?;
         sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;

@@ -1,9 +1,11 @@
 //! Who asks: one client's settings, transaction and prepared statements. [`Session::execute`] is the whole pipeline:
 //! text → statement → plan → response; read it and you know the way of every statement.
 
+mod cursors;
 mod ingest;
 mod isolation;
 mod parameters;
+mod prepared;
 mod serve;
 mod settings;
 mod temporary;
@@ -11,6 +13,7 @@ mod transaction;
 mod variables;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -30,11 +33,13 @@ use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::Warehouse;
 
 pub use crate::statement::{
-    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, Fault, Faults, LeftOut, Response, RowsTag, Target,
+    BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, CopyOut, Fault, Faults, Header, LeftOut,
+    NullFields, Response, RowsTag, Target,
 };
 pub use ingest::{IngestCall, Push};
 pub use transaction::TransactionStatus;
 
+use cursors::Cursors;
 use serve::PreparedLookup;
 use settings::Settings;
 use transaction::{Temporary, Transaction};
@@ -122,11 +127,12 @@ pub struct Notice {
     pub error: Error,
 }
 
-/// Prepared statements that the client has given up by SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deallocated {
-    Statement(String),
-    All,
+/// What the client has done to its prepared statements by SQL.
+#[derive(Debug, Clone)]
+pub enum NamedChange {
+    Prepared(String, Prepared),
+    Deallocated(String),
+    DeallocatedAll,
 }
 
 /// Who connects, and to what.
@@ -138,6 +144,8 @@ pub struct Login {
     pub options: Vec<(String, String)>,
     pub process_id: i32,
     pub peer: SocketAddr,
+    /// cancelled by who ends the connection
+    pub ended: CancellationToken,
 }
 
 /// One client's connection.
@@ -151,11 +159,16 @@ pub struct Session {
     settings: Settings,
     transaction: Transaction,
     notices: Vec<Notice>,
-    deallocated: Vec<Deallocated>,
+    cursors: Cursors,
+    /// by name, whether prepared by SQL or by a message
+    prepared: HashMap<String, Prepared>,
+    named_changes: Vec<NamedChange>,
     activity: ActivityEntry,
     /// objects that only this session sees
     temporary: Temporary,
     sequences: Arc<SessionSequences>,
+    /// when what was executed last has to have ended
+    running_until: Option<tokio::time::Instant>,
 }
 
 impl Session {
@@ -196,6 +209,8 @@ impl Session {
                 connected_us: now_us,
                 query_start_us: None,
                 state_change_us: now_us,
+                running: None,
+                ended: login.ended,
             },
         );
         Ok(Session {
@@ -207,10 +222,13 @@ impl Session {
             settings,
             transaction: Transaction::default(),
             notices: Vec::new(),
-            deallocated: Vec::new(),
+            cursors: Cursors::default(),
+            prepared: HashMap::new(),
+            named_changes: Vec::new(),
             activity,
             temporary: Vec::new(),
             sequences: Arc::default(),
+            running_until: None,
             warehouse,
         })
     }
@@ -228,8 +246,8 @@ impl Session {
         std::mem::take(&mut self.notices)
     }
 
-    pub fn take_deallocated(&mut self) -> Vec<Deallocated> {
-        std::mem::take(&mut self.deallocated)
+    pub fn take_named_changes(&mut self) -> Vec<NamedChange> {
+        std::mem::take(&mut self.named_changes)
     }
 
     pub fn transaction_status(&self) -> TransactionStatus {
@@ -288,7 +306,7 @@ impl Session {
             Cow::Borrowed(_) => Arc::clone(text),
             Cow::Owned(without) => without.into(),
         };
-        self.activity.begin(&shown, self.warehouse.clock.now_us());
+        self.activity.begin(&shown, self.warehouse.clock.now_us(), None);
         shown
     }
 
@@ -303,6 +321,15 @@ impl Session {
             return Ok(Prepared(Arc::new(PreparedInner { parsed: None, text, shown, description, lookup: None })));
         };
         self.check_not_failed(&parsed.statement)?;
+        if let Some(description) = self.describe_named(&parsed.statement) {
+            return Ok(Prepared(Arc::new(PreparedInner {
+                parsed: Some(parsed),
+                text,
+                shown,
+                description,
+                lookup: None,
+            })));
+        }
         let lookup = self.prepare_lookup(&parsed.statement, &text, &declared.types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
@@ -310,7 +337,7 @@ impl Session {
                 let (context, types) = (self.context(&text), declared.clone());
                 match &parsed.statement {
                     // what is planned is planned apart from the threads that listen to clients
-                    Statement::Query(_) | Statement::Postgres(_) => {
+                    Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_) => {
                         let statement = Arc::clone(&parsed);
                         let work = async move { describe(&context, &statement, &types).await };
                         self.warehouse.engine.work(Box::pin(work)).await??
@@ -329,7 +356,8 @@ impl Session {
         parameters: Vec<Parameter>,
         cancel: &CancellationToken,
     ) -> Result<Response> {
-        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us());
+        self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us(), Some(cancel));
+        self.running_until = None;
         if let Some(response) = self.look_up_at_once(&prepared.0, &parameters)? {
             return Ok(response);
         }
@@ -344,6 +372,14 @@ impl Session {
     ) -> Result<Response> {
         let Some(parsed) = &prepared.0.parsed else { return Ok(Response::Empty) };
         self.check_not_failed(&parsed.statement)?;
+        match &parsed.statement {
+            Statement::Declare(declare) => self.check_declare(declare)?,
+            Statement::Fetch(fetch) => return self.fetch(fetch, &cancel).await,
+            Statement::Close(close) => return self.close_named(close),
+            Statement::Prepare(statement) => return self.prepare_named(statement).await,
+            Statement::Execute(statement) => return self.execute_named(statement, &cancel).await,
+            _ => {}
+        }
         if let Some(response) = self.execute_own(&parsed.statement).await? {
             return Ok(response);
         }
@@ -377,6 +413,7 @@ impl Session {
         }
         let token = cancel.child_token();
         let deadline = self.deadline();
+        self.running_until = deadline;
         let mut parameters = Parameters::of_values(parameters);
         parameters.oids.clone_from(&prepared.description().parameter_oids);
         if let Some(rows) = statement::few_events(&context, &parsed.statement, &parameters) {
@@ -401,8 +438,14 @@ impl Session {
         }
         self.keep(context).await?;
         Ok(match (response, deadline) {
+            (Response::Rows { schema, rows, .. }, _) if let Statement::Declare(declare) = &parsed.statement => {
+                self.open_cursor(declare, schema, rows)
+            }
             (Response::Rows { schema, rows, tag }, Some(deadline)) => {
                 Response::Rows { schema, rows: until(rows, deadline), tag }
+            }
+            (Response::CopyOut(copy), Some(deadline)) => {
+                Response::CopyOut(CopyOut { rows: until(copy.rows, deadline), ..copy })
             }
             (response, _) => response,
         })
@@ -432,6 +475,22 @@ impl Session {
             Ok(format!("COPY {count}"))
         }
         .boxed()
+    }
+
+    /// When the rows of what was executed last have to be sent; the error of who is not ready then.
+    pub fn running_until(&self) -> Option<(tokio::time::Instant, Error)> {
+        self.running_until.map(|until| (until, canceled("canceling statement due to statement timeout")))
+    }
+
+    /// How long the client may be silent between statements, and what it is told then.
+    pub fn idle_limit(&self) -> Option<(std::time::Duration, Error)> {
+        let (setting, kind, name) = match self.transaction.status() {
+            TransactionStatus::Idle => ("idle_session_timeout", Kind::IdleSessionTimeout, "idle-session"),
+            _ => ("idle_in_transaction_session_timeout", Kind::IdleInTransactionTimeout, "idle-in-transaction"),
+        };
+        let limit_ms = self.settings.milliseconds_of(setting)?;
+        let message = format!("terminating connection due to {name} timeout");
+        Some((std::time::Duration::from_millis(limit_ms), Error::new(kind, message)))
     }
 
     /// When a statement that begins now has to have ended.
@@ -535,6 +594,9 @@ impl Session {
     /// An error happened: an open transaction can only be rolled back now.
     pub fn fail_transaction(&mut self) {
         self.transaction.fail();
+        if !self.transaction.is_open() {
+            self.cursors.end_transaction(false);
+        }
     }
 
     /// At Sync, or at the end of a simple query: nothing inside of BEGIN … COMMIT.
@@ -542,6 +604,7 @@ impl Session {
         if self.transaction.is_explicit() || !self.transaction.is_open() {
             return Ok(());
         }
+        self.cursors.end_transaction(commit);
         if commit {
             return self.commit_transaction().await;
         }
@@ -562,7 +625,7 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
         return Ok(Description::of(Vec::new(), Some(columns)));
     }
     if let Statement::Query(query) = &parsed.statement
-        && let Some(found) = statement::catalog_query(context, query, &said.oids)
+        && let Some(found) = statement::catalog_query(context, &query.ast, &said.oids)
     {
         let found = found?;
         let (parameters, parameter_oids) = found.parameters().into_iter().unzip();
@@ -572,6 +635,12 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
     let types = said.types.as_slice();
     let declared = Parameters::of_types(types.to_vec());
     let plan = match &parsed.statement {
+        Statement::Declare(declare) => {
+            let declared = Parameters::of_types(parameters::declared(declare.query.ast.as_ref(), types));
+            let (plan, _) = statement::plan_labeled(context, declare.query.ast.clone(), &declared).await?;
+            let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
+            return Ok(Description::of(parameters, None));
+        }
         Statement::Query(query) => {
             let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
             let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;

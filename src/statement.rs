@@ -49,7 +49,7 @@ mod workspace;
 
 pub use api_key::schema as api_key_schema;
 pub use context::{Isolation, StatementContext, Writing};
-pub use copy::{CopyForm, CopyFormat, CopyIn, copy_rows};
+pub use copy::{CopyForm, CopyFormat, CopyIn, CopyOut, Header, NullFields, copy_rows};
 pub use delete::plan as plan_delete;
 pub use execute::{
     BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few, writing_word,

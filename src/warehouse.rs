@@ -151,6 +151,10 @@ impl Warehouse {
 
     /// PostgreSQL's text of a role's SCRAM-SHA-256 verifier, if it has a password. Whether it may log in is said to
     /// those who know the password.
+    pub fn is_superuser(&self, role: &str) -> bool {
+        self.catalog.snapshot().role(role).is_some_and(|role| role.superuser)
+    }
+
     pub fn scram_verifier(&self, role: &str) -> Option<String> {
         let snapshot = self.catalog.snapshot();
         let role = snapshot.role(role)?;

@@ -6,6 +6,7 @@
 mod cancel;
 mod connection;
 mod copy_in;
+mod copy_out;
 mod decode;
 mod description;
 mod encode;
@@ -19,6 +20,7 @@ mod scram;
 mod simple;
 mod startup;
 mod threads;
+mod tls;
 mod types;
 
 use std::net::SocketAddr;
@@ -31,6 +33,7 @@ use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use copy_in::fields_of_line;
@@ -38,6 +41,7 @@ pub use decode::value_of_text;
 pub use scram::MockSecret;
 pub use types::{COLUMN_KEY, TABLE_OID_KEY, TYPE_KEY};
 
+use crate::access::{HostRules, Knock, Method};
 use crate::error::{Error, Kind, Result};
 use crate::session::{Login, Session};
 use crate::warehouse::Warehouse;
@@ -64,6 +68,12 @@ pub struct WireLimits {
     /// a stable secret of the installation, so that users that do not exist look the same after a restart;
     /// `None` draws a new one
     pub mock_secret: Option<MockSecret>,
+    /// how connections are encrypted; None: not at all
+    pub tls: Option<TlsAcceptor>,
+    /// who may connect from where; None: everybody, with a password
+    pub rules: Option<Arc<HostRules>>,
+    /// of the connections, so many are kept for superusers
+    pub reserved_connections: usize,
 }
 
 impl Default for WireLimits {
@@ -75,6 +85,9 @@ impl Default for WireLimits {
             max_message_bytes: 256 * 1024 * 1024,
             threads: std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get),
             mock_secret: None,
+            tls: None,
+            rules: None,
+            reserved_connections: 3,
         }
     }
 }
@@ -184,10 +197,20 @@ async fn handle(server: Arc<Server>, stream: std::net::TcpStream, peer: SocketAd
         Err(error) => return tracing::warn!(%peer, %error, "could not listen to a connection"),
     };
     prepare_socket(&stream);
-    let mut link = Link::new(stream, server.hard_stop.clone());
+    let until = tokio::time::Instant::now() + server.limits.startup_timeout;
+    let negotiating = tokio::time::timeout_at(until, tls::negotiate(stream, server.limits.tls.as_ref()));
+    let channel = tokio::select! {
+        biased;
+        channel = negotiating => channel,
+        () = server.soft_stop.cancelled() => return,
+    };
+    let Ok(Some(channel)) = channel else { return };
+    let is_encrypted = channel.is_encrypted;
+    // somebody may end this connection alone
+    let mut link = Link::new(channel, server.hard_stop.child_token());
     let opening = tokio::select! {
         biased;
-        opening = tokio::time::timeout(server.limits.startup_timeout, open(&server, &mut link, peer)) => opening,
+        opening = tokio::time::timeout_at(until, open(&server, &mut link, (peer, is_encrypted))) => opening,
         () = server.soft_stop.cancelled() => Ok(Err(cancel::shutting_down())),
     };
     match opening {
@@ -217,7 +240,11 @@ struct Opened<'server> {
 }
 
 /// `None`: there is nobody to serve, and nothing to say.
-async fn open<'server>(server: &'server Server, link: &mut Link, peer: SocketAddr) -> Result<Option<Opened<'server>>> {
+async fn open<'server>(
+    server: &'server Server,
+    link: &mut Link,
+    (peer, is_encrypted): (SocketAddr, bool),
+) -> Result<Option<Opened<'server>>> {
     let Start { user, database, options } =
         match startup::open(&mut link.inbox, &mut link.out, &mut link.socket).await? {
             Opening::Start(start) => start,
@@ -231,14 +258,28 @@ async fn open<'server>(server: &'server Server, link: &mut Link, peer: SocketAdd
         .seats
         .try_acquire()
         .map_err(|_| Error::new(Kind::TooManyConnections, "sorry, too many clients already"))?;
-    let stored = server.warehouse.scram_verifier(&user);
-    let proof = LoginProof { user: &user, stored: stored.as_deref(), mock_secret: &server.mock_secret };
-    let proven = startup::authenticate(&mut link.inbox, &mut link.out, &mut link.socket, &proof).await?;
-    if proven.is_none() {
-        return Ok(None);
+    let method = match &server.limits.rules {
+        Some(rules) => rules.method(&Knock { user: &user, database: &database, peer, is_encrypted })?,
+        None => Method::Scram,
+    };
+    if method == Method::Trust {
+        startup::put_trusted(&mut link.out);
+    } else {
+        let stored = server.warehouse.scram_verifier(&user);
+        let proof = LoginProof { user: &user, stored: stored.as_deref(), mock_secret: &server.mock_secret };
+        let proven = startup::authenticate(&mut link.inbox, &mut link.out, &mut link.socket, &proof).await?;
+        if proven.is_none() {
+            return Ok(None);
+        }
+    }
+    let reserved = server.limits.reserved_connections.min(server.limits.max_connections.saturating_sub(1));
+    if server.seats.available_permits() < reserved && !server.warehouse.is_superuser(&user) {
+        let message = "remaining connection slots are reserved for non-replication superuser connections";
+        return Err(Error::new(Kind::TooManyConnections, message));
     }
     let registration = server.registry.register(i32::from_be_bytes(crate::access::random_bytes()?));
-    let login = Login { user, database, options, process_id: registration.process_id(), peer };
+    let process_id = registration.process_id();
+    let login = Login { user, database, options, process_id, peer, ended: link.hard_stop.clone() };
     let session = Session::start(Arc::clone(&server.warehouse), login).await?;
     Ok(Some(Opened { session, registration, seat }))
 }

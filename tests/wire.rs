@@ -9,12 +9,20 @@ mod cancel;
 mod client;
 #[path = "wire/copy.rs"]
 mod copy;
+#[path = "wire/copy_out.rs"]
+mod copy_out;
+#[path = "wire/cursors.rs"]
+mod cursors;
+#[path = "wire/entrance.rs"]
+mod entrance;
 #[path = "wire/explain.rs"]
 mod explain;
 #[path = "wire/feature_abuse.rs"]
 mod feature_abuse;
 #[path = "wire/features.rs"]
 mod features;
+#[path = "wire/flight.rs"]
+mod flight;
 #[path = "wire/full_disk.rs"]
 mod full_disk;
 #[path = "wire/hostile.rs"]
@@ -103,6 +111,21 @@ scenarios! {
         other_messages_end_a_copy,
         many_rows_come_in_a_few_at_a_time,
         many_rows_come_into_both_stores_of_a_feature_table;
+    copy_out:
+        rows_go_out_by_either_protocol,
+        binary_rows_are_framed_as_postgres_frames_them,
+        what_goes_out_binary_comes_in_again,
+        an_error_ends_the_rows,
+        a_copy_can_be_cancelled_and_left,
+        options_are_refused_as_postgres_refuses_them;
+    cursors:
+        rows_are_fetched_either_way,
+        a_cursor_lives_as_long_as_its_transaction_or_is_held,
+        a_cursor_that_cannot_go_back_says_so,
+        binary_cursors_are_binary_in_simple_queries,
+        a_cursor_is_described_as_a_portal,
+        two_portals_take_turns,
+        statements_are_prepared_by_sql;
     hostile:
         malformed_bodies_are_errors,
         malformed_frames_end_the_connection,
@@ -118,6 +141,10 @@ scenarios! {
         a_view_may_go_between_prepare_and_execute;
     rights:
         a_right_that_ends_ends_prepared_statements;
+    entrance:
+        silence_has_its_time,
+        a_slow_reader_is_not_waited_for_longer_than_its_statement_may_take,
+        administrators_stop_statements_and_connections;
     transactions:
         transaction_status_is_shown,
         a_failed_transaction_refuses,
@@ -128,6 +155,39 @@ scenarios! {
         a_cancel_needs_the_secret,
         a_late_cancel_hits_nothing,
         a_terminate_after_a_statement_lets_it_end;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flight_clients_are_served() {
+    let server = Server::start(&["--flight-listen", "127.0.0.1:0"]);
+    let (address, target) = (server.flight_address(), target(&server));
+    flight::who_is_not_known_is_refused(address, &target).await;
+    flight::statements_are_answered_in_arrow(address, &target).await;
+    flight::statements_are_prepared(address, &target).await;
+    flight::transactions_are_all_or_nothing(address, &target).await;
+    flight::tables_are_made_of_rows(address, &target).await;
+    flight::sessions_are_seen_and_ended(address, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encryption_is_had_and_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = entrance::certificate(folder.path());
+    let rules = folder.path().join("hba");
+    std::fs::write(&rules, "hostssl all all 127.0.0.0/8 scram-sha-256\n").expect("it can be written");
+    let rules = rules.to_str().expect("a plain path");
+    let server = Server::start(&["--tls-cert", &certificate, "--tls-key", &key, "--hba", rules]);
+    entrance::encryption_is_had_and_asked_for(target(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_decide_by_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("hba");
+    let text = "host all eve all reject\nhost all ada 127.0.0.1/32 trust\nhost all all all scram-sha-256\n";
+    std::fs::write(&rules, text).expect("it can be written");
+    let server = Server::start(&["--hba", rules.to_str().expect("a plain path")]);
+    entrance::rules_decide_by_their_order(target(&server)).await;
 }
 
 /// A server with settings of its own.

@@ -22,6 +22,8 @@ pub enum ParseErrorKind {
     InvalidText,
     /// 42602: a name that cannot be a name, such as `""`.
     InvalidName,
+    /// 42P11: a cursor that contradicts itself.
+    InvalidCursorDefinition,
     /// 42P13: a function that lacks what every function has.
     InvalidFunctionDefinition,
     /// 54001: longer, or nested or chained deeper, than can be handled safely.
@@ -42,6 +44,7 @@ impl ParseErrorKind {
             ParseErrorKind::DuplicateColumn => "42701",
             ParseErrorKind::InvalidText => "22P02",
             ParseErrorKind::InvalidName => "42602",
+            ParseErrorKind::InvalidCursorDefinition => "42P11",
             ParseErrorKind::InvalidFunctionDefinition => "42P13",
             ParseErrorKind::TooComplex => "54001",
             ParseErrorKind::TooManyColumns => "54011",

@@ -111,6 +111,12 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
         "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
         "retry" => statement::job::parse_retry(cursor).map(Statement::RetryJob),
         "comment" => statement::comment_on::parse(cursor).map(Statement::CommentOn),
+        "declare" => statement::fetch::parse_declare(cursor).map(Statement::Declare),
+        "fetch" | "move" => statement::fetch::parse_fetch(cursor).map(Statement::Fetch),
+        "close" => statement::fetch::parse_close(cursor).map(Statement::Close),
+        "prepare" => statement::prepare::parse_prepare(cursor).map(Statement::Prepare),
+        "execute" => statement::prepare::parse_execute(cursor).map(Statement::Execute),
+        "copy" => statement::copy::parse(cursor).map(Statement::Copy),
         "explain" => statement::explain::parse(cursor).map(Statement::Explain),
         "grant" if role_membership::is_of_roles(cursor, "to") => {
             role_membership::parse_grant(cursor).map(Statement::GrantRole)
@@ -132,8 +138,10 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 10] =
-        ["create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "explain"];
+    const OURS: [&str; 17] = [
+        "create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "copy", "declare",
+        "fetch", "move", "close", "prepare", "execute", "explain",
+    ];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
     match closest(&head_word(cursor), &known) {

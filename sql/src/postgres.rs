@@ -16,24 +16,19 @@ use crate::text::SqlText;
 
 /// The words that such a statement begins with. sqlparser reads those of other databases too;
 /// they must stay syntax errors, as they are in PostgreSQL.
-pub(crate) const HEADS: [&str; 39] = [
+pub(crate) const HEADS: [&str; 33] = [
     "abort",
     "alter",
     "analyze",
     "begin",
     "call",
-    "close",
     "commit",
-    "copy",
     "create",
     "deallocate",
-    "declare",
     "delete",
     "discard",
     "drop",
     "end",
-    "execute",
-    "fetch",
     "grant",
     "insert",
     "listen",
@@ -41,7 +36,6 @@ pub(crate) const HEADS: [&str; 39] = [
     "lock",
     "merge",
     "notify",
-    "prepare",
     "release",
     "reset",
     "revoke",
@@ -111,7 +105,7 @@ fn name_stars(tokens: &mut [TokenWithSpan], solid: &[usize]) {
 }
 
 /// Says the same in words that sqlparser knows: ABORT is ROLLBACK, a USER is a ROLE (to sqlparser it is an
-/// object of Snowflake's), `TABLE t` is `SELECT * FROM t`, ALTER TABLE works on views, a cursor may be named without FROM.
+/// object of Snowflake's), `TABLE t` is `SELECT * FROM t`, ALTER TABLE works on views.
 pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     for token in tokens.iter_mut() {
         // `SELECT TOP 1` is not PostgreSQL's, so that TOP is a name.
@@ -135,8 +129,6 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         let span = tokens[first].span;
         let start = [word("SELECT", Keyword::SELECT), Token::Mul, word("FROM", Keyword::FROM)];
         tokens.splice(first..=first, start.map(|token| TokenWithSpan { token, span }));
-    } else if sees(tokens, 0, "fetch") {
-        adapt_fetch(tokens, &solid);
     } else if sees(tokens, 0, "begin") || sees(tokens, 0, "start") {
         drop_deferrable(tokens, &solid);
     } else if sees(tokens, 0, "create") && sees(tokens, 1, "unlogged") {
@@ -315,20 +307,6 @@ fn drop_overriding(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
     if let Some(nth) = found {
         tokens.drain(solid[nth]..=solid[nth + 2]);
     }
-}
-
-/// `FETCH [direction] cursor` gets the FROM that sqlparser wants, and the NEXT.
-fn adapt_fetch(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
-    let names_source = solid.iter().any(|at| is_word(&tokens[*at].token, "from") || is_word(&tokens[*at].token, "in"));
-    let (Some(last), false) = (solid.last().copied(), names_source || solid.len() < 2) else {
-        return;
-    };
-    let span = tokens[last].span;
-    let mut missing = vec![TokenWithSpan { token: word("FROM", Keyword::FROM), span }];
-    if solid.len() == 2 {
-        missing.insert(0, TokenWithSpan { token: word("NEXT", Keyword::NEXT), span });
-    }
-    tokens.splice(last..last, missing);
 }
 
 /// `[NOT] DEFERRABLE` of a transaction changes nothing here, and sqlparser does not read it.

@@ -2,6 +2,7 @@
 
 pub mod alter;
 pub mod comment_on;
+pub mod copy;
 pub mod create_api_key;
 pub mod create_dataset;
 pub mod create_entity;
@@ -17,8 +18,10 @@ pub mod create_stream;
 pub mod create_workspace;
 pub mod drop;
 pub mod explain;
+pub mod fetch;
 pub mod job;
 pub mod optimize;
+pub mod prepare;
 pub mod refresh;
 pub mod replay;
 pub mod role_membership;
@@ -35,6 +38,7 @@ use crate::text::SqlText;
 
 pub use alter::{Alter, AlterAction};
 pub use comment_on::{CommentOn, CommentTarget};
+pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 pub use create_api_key::CreateApiKey;
 pub use create_dataset::CreateDataset;
 pub use create_entity::CreateEntity;
@@ -50,8 +54,10 @@ pub use create_stream::{CreateStream, StreamOrigin};
 pub use create_workspace::{CreateWorkspace, WorkspaceMode};
 pub use drop::Drop;
 pub use explain::{Explain, ExplainFormat};
+pub use fetch::{Close, Declare, Direction, Fetch};
 pub use job::{CancelJob, RetryJob};
 pub use optimize::{Optimize, StoredKind};
+pub use prepare::{Execute, Prepare};
 pub use refresh::{Refresh, RefreshStores};
 pub use replay::{Replay, ReplayStart};
 pub use role_membership::{GrantRole, RevokeRole};
@@ -86,6 +92,12 @@ pub enum Statement {
     Drop(Drop),
     Alter(Alter),
     CommentOn(CommentOn),
+    Copy(Copy),
+    Declare(Declare),
+    Fetch(Fetch),
+    Close(Close),
+    Prepare(Prepare),
+    Execute(Execute),
     ShowCreate(ShowCreate),
     Explain(Explain),
     GrantRole(GrantRole),
@@ -124,6 +136,12 @@ impl Display for Statement {
             Statement::Drop(statement) => statement.fmt(formatter),
             Statement::Alter(statement) => statement.fmt(formatter),
             Statement::CommentOn(statement) => statement.fmt(formatter),
+            Statement::Copy(statement) => statement.fmt(formatter),
+            Statement::Declare(statement) => statement.fmt(formatter),
+            Statement::Fetch(statement) => statement.fmt(formatter),
+            Statement::Close(statement) => statement.fmt(formatter),
+            Statement::Prepare(statement) => statement.fmt(formatter),
+            Statement::Execute(statement) => statement.fmt(formatter),
             Statement::ShowCreate(statement) => statement.fmt(formatter),
             Statement::Explain(statement) => statement.fmt(formatter),
             Statement::GrantRole(statement) => statement.fmt(formatter),

@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgwire::api::auth::sasl::scram::{ScramSecret, gen_salted_password};
+use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
 
@@ -70,6 +71,17 @@ fn verifier_of(password: &str, salt: &[u8], iterations: u32) -> ScramVerifier {
     }
 }
 
+/// Whether a password is the one behind a verifier. Without one it takes as long, and none is.
+pub fn check_password(stored: Option<&str>, password: &str) -> bool {
+    let stored = stored.and_then(parse_verifier);
+    let (salt, iterations) = match &stored {
+        Some(stored) => (stored.salt.as_slice(), stored.iterations),
+        None => (&[0; SALT_BYTES][..], ITERATIONS),
+    };
+    let given = verifier_of(password, salt, iterations);
+    stored.is_some_and(|stored| stored.stored_key[..].ct_eq(&given.stored_key[..]).into())
+}
+
 /// Reads what [`make_verifier`] or PostgreSQL wrote; `None` if it is anything else.
 pub fn parse_verifier(text: &str) -> Option<ScramVerifier> {
     let mut parts = text.split('$');
@@ -102,6 +114,9 @@ mod tests {
         let parsed = parse_verifier(PENCIL).expect("well-formed");
         assert_eq!(parsed.to_string(), PENCIL);
         assert_eq!(verifier_of("pencil", &parsed.salt, 4096), parsed);
+        assert!(check_password(Some(PENCIL), "pencil"));
+        assert!(!check_password(Some(PENCIL), "pencils"));
+        assert!(!check_password(None, "pencil"));
     }
 
     #[test]

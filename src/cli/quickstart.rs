@@ -18,6 +18,7 @@ use super::script::Script;
 use super::serve::{parse_address, stop_signal};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, io_error};
+use crate::flight::FlightLimits;
 use crate::http::HttpLimits;
 use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::{Clock, Stopwatch};
@@ -171,6 +172,8 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         },
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),
         http: None,
+        flight: None,
+        flight_limits: FlightLimits::default(),
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some(password.to_owned()),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,8 +11,10 @@ use granary_sql::timestamp::parse_timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::HostRules;
 use crate::config::{Config, parse_size};
 use crate::error::{Error, Kind, Result};
+use crate::flight::FlightLimits;
 use crate::http::{FeatureLimits, HttpLimits};
 use crate::server::{FIRST_NAME, Server, ServerConfig, TlsFiles};
 use crate::time::Clock;
@@ -35,12 +38,18 @@ pub struct ServeArguments {
     /// Address for HTTP: the feature server, /health and /ready, /metrics; without it there is no HTTP
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     http: Option<SocketAddr>,
-    /// The HTTP port's certificate and those that vouch for it, a PEM file; without it HTTP is not encrypted
+    /// Address for Flight SQL: rows as Arrow, by ADBC and other clients; without it there is no such door
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    flight_listen: Option<SocketAddr>,
+    /// The certificate of all ports and those that vouch for it, a PEM file; without it nothing is encrypted
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Rules of who may connect from where, in the form of pg_hba.conf [default: everybody with a password]
+    #[arg(long, value_name = "FILE")]
+    hba: Option<PathBuf>,
     /// Settings file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -88,10 +97,17 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     if arguments.http.is_some() {
         config.http = arguments.http;
     }
+    if arguments.flight_listen.is_some() {
+        config.flight_listen = arguments.flight_listen;
+    }
     if arguments.tls_cert.is_some() {
         config.tls_cert.clone_from(&arguments.tls_cert);
         config.tls_key.clone_from(&arguments.tls_key);
     }
+    if arguments.hba.is_some() {
+        config.hba.clone_from(&arguments.hba);
+    }
+    let rules = config.hba.as_deref().map(HostRules::read).transpose()?.map(Arc::new);
     let tls = tls_files(&config)?;
     if let Some(size) = &arguments.memory_limit {
         config.memory_limit_bytes = Some(parse_size(size)?);
@@ -117,6 +133,13 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         },
         listen: config.listen,
         http: config.http,
+        flight: config.flight_listen,
+        flight_limits: FlightLimits {
+            max_connections: config.max_connections,
+            max_sessions: config.max_connections,
+            idle_timeout: Duration::from_secs(config.flight_idle_timeout_seconds),
+            drain_timeout: Duration::from_secs(config.drain_timeout_seconds),
+        },
         tls,
         http_limits: HttpLimits {
             max_connections: config.http_max_connections,
@@ -128,22 +151,22 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             max_connections: config.max_connections,
             startup_timeout: Duration::from_secs(config.login_timeout_seconds),
             drain_timeout: Duration::from_secs(config.drain_timeout_seconds),
+            reserved_connections: config.superuser_reserved_connections,
+            rules,
             ..WireLimits::default()
         },
     })
 }
 
-/// Certificate and key, which are nothing without each other and without HTTP.
+/// Certificate and key, which are nothing without each other.
 fn tls_files(config: &Config) -> Result<Option<TlsFiles>> {
-    let wrong = |message: &str, hint: &str| Error::new(Kind::InvalidParameterValue, message).with_hint(hint);
     match (&config.tls_cert, &config.tls_key) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) if config.http.is_none() => Err(wrong(
-            "there is a certificate, and no HTTP port to be encrypted",
-            "choose one with --http; connections of Postgres clients are not encrypted yet",
-        )),
         (Some(certificates), Some(key)) => Ok(Some(TlsFiles { certificates: certificates.clone(), key: key.clone() })),
-        _ => Err(wrong("a certificate and its private key belong together", "set tls_cert and tls_key")),
+        _ => {
+            let message = "a certificate and its private key belong together";
+            Err(Error::new(Kind::InvalidParameterValue, message).with_hint("set tls_cert and tls_key"))
+        }
     }
 }
 
@@ -153,14 +176,23 @@ fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
         eprintln!("superuser \"{FIRST_NAME}\" has the password {password} (shown once; GRANARY_PASSWORD sets another)");
     }
     let http = server.http_address()?;
-    let plain_http = http.filter(|_| config.tls.is_none());
-    for open in [Some(address), plain_http].into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
+    let flight = server.flight_address()?;
+    let is_plain = |door: Option<SocketAddr>| door.filter(|_| config.tls.is_none());
+    for open in [is_plain(Some(address)), is_plain(http), is_plain(flight)]
+        .into_iter()
+        .flatten()
+        .filter(|address| !address.ip().is_loopback())
+    {
         eprintln!("warning: {open} is reachable from other machines, and connections are not encrypted");
     }
     eprintln!("data folder: {}", config.warehouse.data_folder.display());
     if let Some(http) = http {
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         eprintln!("http: {scheme}://{http}/health");
+    }
+    if let Some(flight) = flight {
+        let scheme = if config.tls.is_some() { "grpc+tls" } else { "grpc" };
+        eprintln!("flight: {scheme}://{flight}");
     }
     eprintln!(
         "granary {} is ready: psql -h {} -p {} -U {FIRST_NAME} {FIRST_NAME}",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use granary_catalog::ObjectId;
+use tokio_util::sync::CancellationToken;
 
 /// As much of a statement's text as is kept, in characters.
 const MOST_OF_A_QUERY: usize = 1024;
@@ -27,6 +28,10 @@ pub struct ClientActivity {
     pub connected_us: i64,
     pub query_start_us: Option<i64>,
     pub state_change_us: i64,
+    /// stops what runs
+    pub running: Option<CancellationToken>,
+    /// ends the connection
+    pub ended: CancellationToken,
 }
 
 /// A client's entry; it is gone with its session.
@@ -49,26 +54,33 @@ impl Activity {
         self.clients().iter().map(|(process_id, client)| (*process_id, lock(client).clone())).collect()
     }
 
+    /// A client of that process id.
+    pub fn of(&self, process_id: i32) -> Option<ClientActivity> {
+        self.clients().get(&process_id).map(|client| lock(client).clone())
+    }
+
     fn clients(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Mutex<ClientActivity>>>> {
         lock(&self.0)
     }
 }
 
 impl ActivityEntry {
-    /// A statement begins.
-    pub fn begin(&self, query: &Arc<str>, now_us: i64) {
+    /// A statement begins, which `token` stops.
+    pub fn begin(&self, query: &Arc<str>, now_us: i64, token: Option<&CancellationToken>) {
         self.change("active", now_us, |client| {
             client.query = match query.len() <= MOST_OF_A_QUERY {
                 true => Arc::clone(query),
                 false => query.chars().take(MOST_OF_A_QUERY).collect::<String>().into(),
             };
             client.query_start_us = Some(now_us);
+            client.running = token.cloned();
         });
     }
 
     /// The client has its answer, and the next word.
     pub fn rest(&self, state: &'static str, application_name: &str, now_us: i64) {
         self.change(state, now_us, |client| {
+            client.running = None;
             if client.application_name != application_name {
                 application_name.clone_into(&mut client.application_name);
             }

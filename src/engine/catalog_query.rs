@@ -20,7 +20,7 @@ use super::error::placed;
 use super::query::{QueryPlanner, is_built_in, table_reference};
 use super::tables::system;
 use crate::error::{Error, Kind, Result};
-use crate::row::Value;
+use crate::row::{Value, text_of};
 
 use world::CatalogWorld;
 pub use world::SettingChange;
@@ -46,6 +46,11 @@ pub fn as_declared(texts: &StringArray, declared: &str) -> Result<StringArray> {
         Ok(text::format(&text::parse(text, &data_type, world::UTC)?, &data_type, world::UTC))
     };
     texts.iter().map(printed).collect::<granary_postgres::Result<StringArray>>().map_err(|error| converted(error, ""))
+}
+
+/// The OID of a type as SQL spells it. Errors: 42704.
+pub fn type_number(spelled: &str) -> Result<u32> {
+    t::parse_type(spelled).map(|found| found.oid).map_err(|error| converted(error, ""))
 }
 
 /// A printed value in the binary format.
@@ -108,9 +113,9 @@ impl CatalogQuery {
         self.world.stop_by(stop);
         let parameters = self.analyzed.parameters.iter().zip(values);
         let parameters = parameters
-            .map(|(data_type, (_, value))| match value {
-                Some(Value::Text(text)) => casts::parameter(&self.world, text, data_type),
-                _ => Ok(granary_postgres::Value::Null),
+            .map(|(data_type, (own, value))| match value {
+                Some(value) => casts::parameter(&self.world, &text_of(value, own), data_type),
+                None => Ok(granary_postgres::Value::Null),
             })
             .collect::<granary_postgres::Result<Vec<_>>>()
             .map_err(|error| converted(error, &self.text))?;

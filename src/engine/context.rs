@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::literals::TextLiterals;
-use super::memory::SharedMemory;
+use super::memory::{HeldMemory, SharedMemory};
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
 use super::sealed::Unseal;
 use super::threads::QueryThreads;
@@ -111,6 +111,11 @@ impl Engine {
         rows: BoxStream<'static, Result<RecordBatch>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         self.threads.stream(schema, rows)
+    }
+
+    /// Room beside that of queries, out of the same memory.
+    pub fn hold(&self, name: &str) -> HeldMemory {
+        HeldMemory::new(&self.base.runtime_env().memory_pool, name)
     }
 
     /// For work that is no client's own, such as a job.

@@ -8,6 +8,8 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
 
+use crate::error::Result;
+
 /// One part in so many is lent to nobody but sorts that merge.
 ///
 /// A sort fills its share with rows and merges them then, which takes their keys once more, in another form: at most
@@ -99,6 +101,26 @@ impl MemoryPool for SharedMemory {
     /// What those can have who do not merge.
     fn memory_limit(&self) -> MemoryLimit {
         self.shares.memory_limit()
+    }
+}
+
+/// Memory that is held for a client, not for a plan. It is given back when this is dropped.
+#[derive(Debug)]
+pub struct HeldMemory(MemoryReservation);
+
+impl HeldMemory {
+    pub fn new(pool: &Arc<dyn MemoryPool>, name: &str) -> HeldMemory {
+        HeldMemory(MemoryConsumer::new(name).register(pool))
+    }
+
+    /// Errors: `OutOfMemory` (53200).
+    pub fn grow(&self, bytes: usize) -> Result<()> {
+        Ok(self.0.try_grow(bytes)?)
+    }
+
+    /// Gives all of it back.
+    pub fn shrink(&self) {
+        self.0.free();
     }
 }
 

@@ -165,6 +165,23 @@ pub async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRec
     QueryThreads::run(state, physical)
 }
 
+/// The values of constant expressions, each in a type.
+pub async fn constant_values(
+    planner: &super::QueryPlanner,
+    constants: Vec<(sqlparser::ast::Expr, DataType)>,
+) -> Result<Vec<Option<Value>>> {
+    use futures::TryStreamExt;
+    let schema = datafusion::common::DFSchema::empty();
+    let values = constants.into_iter().enumerate().map(|(index, (expr, data_type))| {
+        Ok(cast(planner.plan_expression(expr, &schema, "")?, data_type).alias(index.to_string()))
+    });
+    let values: Vec<Expr> = values.collect::<Result<_>>()?;
+    let plan = LogicalPlanBuilder::empty(true).project(values)?.build()?;
+    let batches: Vec<_> = run(&planner.state(), &plan).await?.try_collect().await?;
+    let batch = batches.first().ok_or_else(|| Error::internal("constants without a row"))?;
+    batch.columns().iter().map(|column| crate::row::value_at(column.as_ref(), 0)).collect()
+}
+
 /// The value of a constant expression as a time, microseconds.
 pub async fn constant_time(
     planner: &super::QueryPlanner,

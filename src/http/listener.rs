@@ -1,11 +1,12 @@
 //! Connections of the HTTP port: HTTP/1.1 and HTTP/2 on one port, encrypted or not, and no more of them than allowed.
 //! Knows nothing of what is asked.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -28,15 +29,19 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The kernel may be out of sockets for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a slow client may hold up the stop.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What all connections of the port share.
 pub struct Port {
     pub router: Router,
     pub tls: Option<TlsAcceptor>,
     pub max_connections: usize,
+    /// how long connections may go on after the stop
+    pub stop_grace: Duration,
 }
+
+/// Who a request comes from, as it finds it among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
 
 impl Port {
     /// Answers until `stop`; then connections end with the request that they are in.
@@ -55,7 +60,8 @@ impl Port {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => match Arc::clone(&seats).try_acquire_owned() {
                         Ok(seat) => {
-                            let connection = handle(stream, self.router.clone(), self.tls.clone(), stop.clone());
+                            let router = self.router.clone().layer(Extension(Peer(peer)));
+                            let connection = handle(stream, router, self.tls.clone(), stop.clone());
                             connections.spawn(async move {
                                 connection.await;
                                 drop(seat);
@@ -72,7 +78,7 @@ impl Port {
         }
         drop(listener);
         let all_ended = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(STOP_GRACE, all_ended).await;
+        let _ = tokio::time::timeout(self.stop_grace, all_ended).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Encryption of the HTTP port: a certificate and its key out of PEM files. One of the few modules that may use `rustls`.
+//! Encryption of all ports: a certificate and its key out of PEM files. One of the few modules that may use `rustls`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,11 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Kind, Result, io_error};
 
+/// What is spoken over the encrypted HTTP port.
+pub const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// `certificates`: the server's own, then those that vouch for it.
-pub fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor> {
+pub fn acceptor(certificates: &Path, key: &Path, protocols: &[&[u8]]) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(certificates)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
         .map_err(|error| unreadable(certificates, "certificate", error))?;
@@ -30,7 +33,7 @@ pub fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(unfit)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -50,7 +53,7 @@ mod tests {
     fn files_that_are_no_certificates_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let refused = |certificates: &Path| acceptor(certificates, &path("key.pem")).err().unwrap();
+        let refused = |certificates: &Path| acceptor(certificates, &path("key.pem"), &HTTP_PROTOCOLS).err().unwrap();
         assert_eq!(refused(&path("nowhere.pem")).kind(), Kind::UndefinedFile);
         std::fs::write(path("empty.pem"), "").unwrap();
         let error = refused(&path("empty.pem"));

@@ -64,7 +64,7 @@ impl Visitor for Casts {
     }
 }
 
-fn arrow_type(data_type: &ast::DataType) -> Option<DataType> {
+pub fn arrow_type(data_type: &ast::DataType) -> Option<DataType> {
     let item = match type_label(data_type).as_str() {
         "bool" => DataType::Boolean,
         "int2" => DataType::Int16,

@@ -74,7 +74,14 @@ static SETTINGS: &[Setting] = &[
     setting("escape_string_warning", "on", Check::Bool, false, "there are no such warnings"),
     setting("extra_float_digits", "1", Check::Any, false, "floats are always shown in full"),
     setting("from_source", "unset", Check::Any, false, "on: compute from the source; off: only from the offline store"),
-    setting("idle_in_transaction_session_timeout", "0", Check::Milliseconds, false, "not enforced yet unless 0"),
+    setting(
+        "idle_in_transaction_session_timeout",
+        "0",
+        Check::Milliseconds,
+        false,
+        "longest silence in a transaction; 0: no limit",
+    ),
+    setting("idle_session_timeout", "0", Check::Milliseconds, false, "longest silence outside of one; 0: no limit"),
     setting("in_hot_standby", "off", Check::Fixed, true, "never"),
     setting("ingest_dry_run", "off", Check::Bool, false, "on: INSERT and COPY check all and store nothing"),
     setting(
@@ -285,9 +292,13 @@ impl Settings {
             .collect()
     }
 
-    /// Milliseconds; None for no limit.
     pub fn statement_timeout_ms(&self) -> Option<u64> {
-        self.get("statement_timeout").ok()?.parse().ok().filter(|&timeout| timeout > 0)
+        self.milliseconds_of("statement_timeout")
+    }
+
+    /// Of a setting that is a time; None for no limit.
+    pub fn milliseconds_of(&self, name: &str) -> Option<u64> {
+        self.changed.get(name)?.parse().ok().filter(|&timeout| timeout > 0)
     }
 }
 

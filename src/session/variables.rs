@@ -8,7 +8,7 @@ use granary_sql::Statement;
 use granary_sql::name::{fold, parts};
 use sqlparser::ast;
 
-use super::{Deallocated, Notice, Session};
+use super::{Notice, Session};
 use crate::engine::ShownSetting;
 use crate::error::{Error, Kind, Result};
 use crate::statement::{Response, RowsTag};
@@ -104,9 +104,11 @@ impl Session {
             }
             ast::Statement::Deallocate { name, .. } => {
                 let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
-                let what =
-                    if is_all { Deallocated::All } else { Deallocated::Statement(granary_sql::name::fold(name)) };
-                self.deallocated.push(what);
+                if is_all {
+                    self.deallocate_all();
+                } else {
+                    self.deallocate(&granary_sql::name::fold(name))?;
+                }
                 Response::done(if is_all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
             ast::Statement::Discard { object_type } => {
@@ -117,8 +119,13 @@ impl Session {
                     self.sequences = Arc::default();
                 }
                 if matches!(object_type, ast::DiscardObject::ALL) {
+                    if self.transaction.is_open() {
+                        let message = "DISCARD ALL cannot run inside a transaction block";
+                        return Err(Error::new(Kind::ActiveTransaction, message));
+                    }
                     self.settings.reset_all();
-                    self.deallocated.push(Deallocated::All);
+                    self.cursors.close_all();
+                    self.deallocate_all();
                 }
                 Response::done(format!("DISCARD {object_type}"))
             }
@@ -135,6 +142,7 @@ impl Session {
             self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
         }
         self.settings.end_transaction();
+        self.cursors.end_transaction(!self.transaction.is_failed());
         if self.transaction.is_failed() {
             self.transaction.rollback();
             return Ok(Response::done("ROLLBACK"));
@@ -148,6 +156,7 @@ impl Session {
             self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
         }
         self.settings.end_transaction();
+        self.cursors.end_transaction(false);
         self.transaction.rollback();
         Response::done("ROLLBACK")
     }

@@ -1,43 +1,103 @@
-//! `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the server or in an object store. `COPY … FROM STDIN`:
-//! which rows a client is asked for, and where they go; what they look like on the wire is not known here.
+//! `COPY … TO STDOUT`: the rows that a client is sent; `COPY … TO 'file'`: rows into a Parquet, CSV or JSON file on the
+//! server or in an object store. `COPY … FROM STDIN`: which rows a client is asked for, and where they go. What rows look
+//! like on the wire is not known here.
 
+mod options;
+
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use granary_catalog::FileFormat;
+use granary_catalog::{FileFormat, Object};
 use granary_sql::name::fold;
+use granary_sql::statement::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{StatementContext, Writing};
-use super::execute::Parameters;
+use super::execute::{BatchStream, Parameters, Response, answer};
 use super::select;
 use super::table::{self, COPY, Call, CallStream, Defaults, LeftOut, Target};
-use crate::engine::{ExportRequest, cast_batches, export, output_schema};
+use crate::engine::{ExportRequest, cast_batches, export, output_schema, parameter_types, table_reference};
 use crate::error::{Error, Kind, Result};
+use options::FormatOptions;
 
-/// Gives the number of rows.
-pub async fn copy_to(context: &StatementContext, copy: &ast::Statement) -> Result<u64> {
-    let ast::Statement::Copy { source, to: true, target, options, legacy_options, .. } = copy else {
-        return Err(Error::not_supported("COPY FROM"));
-    };
-    let ast::CopyTarget::File { filename } = target else {
-        return Err(
-            Error::not_supported(format!("COPY TO {target}")).with_hint("name a file: COPY (…) TO '/data/x.parquet'")
-        );
-    };
-    if !legacy_options.is_empty() {
-        return Err(Error::not_supported("options of COPY without parentheses").with_hint("write them as (FORMAT csv)"));
+pub use options::{CopyForm, CopyFormat, Header};
+
+/// Rows that a client is sent.
+pub struct CopyOut {
+    pub schema: SchemaRef,
+    pub rows: BatchStream,
+    pub form: CopyForm,
+    /// by column, whether CSV puts its values in quotes that need none
+    pub force_quote: Vec<bool>,
+}
+
+pub async fn copy(context: &mut StatementContext, copy: &Copy, cancel: &CancellationToken) -> Result<Response> {
+    if copy.is_from {
+        return Ok(Response::CopyIn(copy_from(context, copy)?));
     }
-    let request = request(filename, options)?;
-    let query = match source {
-        ast::CopySource::Query(query) => query.as_ref().clone(),
-        ast::CopySource::Table { table_name, columns } => query_of(table_name, columns, &context.text)?,
+    let form = match &copy.target {
+        CopyTarget::File(path) => Err(request(path, &copy.options)?),
+        CopyTarget::Client => Ok(FormatOptions::read(&copy.options)?.to_client()?),
+        CopyTarget::Program(_) => return Err(Error::not_supported("COPY TO PROGRAM")),
     };
-    let (plan, labels) = select::plan_labeled(context, Box::new(query), &Parameters::default()).await?;
-    let state = context.planner().state();
-    let schema = labels.apply(&output_schema(&plan));
-    export(&state, cast_batches(plan, &schema)?, &request).await
+    let query = match &copy.source {
+        CopySource::Query(query) => query.ast.clone(),
+        CopySource::Relation { name, columns } => {
+            check_copied(context, name, columns)?;
+            Box::new(query_of(name, columns, &context.text)?)
+        }
+    };
+    let parameters = || Error::new(Kind::UndefinedParameter, "COPY cannot have parameters, such as $1");
+    match form {
+        Err(request) => {
+            let (plan, labels) = select::plan_labeled(context, query, &Parameters::default()).await?;
+            if !parameter_types(&plan, &[])?.is_empty() {
+                return Err(parameters());
+            }
+            let schema = labels.apply(&output_schema(&plan));
+            let rows = export(&context.planner().state(), cast_batches(plan, &schema)?, &request).await?;
+            Ok(Response::done(format!("COPY {rows}")))
+        }
+        Ok((form, quoted)) => {
+            if has_parameters(&query) {
+                return Err(parameters());
+            }
+            let (schema, rows) = answer(context, &query, &Parameters::default(), cancel).await?;
+            let force_quote = quoted.of(&schema, &copy.source)?;
+            Ok(Response::CopyOut(CopyOut { schema, rows, form, force_quote }))
+        }
+    }
+}
+
+fn has_parameters(query: &ast::Query) -> bool {
+    let found = ast::visit_expressions(query, |expr| match expr {
+        ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// As PostgreSQL: a view has no rows of its own, and a column comes once.
+fn check_copied(context: &StatementContext, name: &ast::ObjectName, columns: &[ast::Ident]) -> Result<()> {
+    if let Some(reference) = table_reference(name)
+        && let Some(object) = context.scope.relation(&reference)?
+        && matches!(object.as_ref(), Object::View(_))
+    {
+        let message = format!("cannot copy from view \"{}\"", object.name());
+        let error = Error::new(Kind::WrongObjectType, message).with_hint("Try the COPY (SELECT ...) TO variant.");
+        return Err(context.at(name, error));
+    }
+    let repeated =
+        columns.iter().enumerate().find(|(at, column)| columns[..*at].iter().any(|other| fold(other) == fold(column)));
+    match repeated {
+        Some((_, column)) => {
+            let message = format!("column \"{}\" specified more than once", fold(column));
+            Err(context.at_ident(column, Error::new(Kind::DuplicateColumn, message)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// `SELECT columns FROM table`.
@@ -51,29 +111,24 @@ fn query_of(table: &ast::ObjectName, columns: &[ast::Ident], text: &str) -> Resu
     }
 }
 
-fn request(path: &str, options: &[ast::CopyOption]) -> Result<ExportRequest> {
+fn request(path: &str, options: &[CopyOption]) -> Result<ExportRequest> {
     let ending = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
     let (mut format, mut header, mut delimiter) = (format_of(&ending), false, b',');
     for option in options {
-        match option {
-            ast::CopyOption::Format(name) => {
-                let name = name.value.to_ascii_lowercase();
+        match (option.name.as_str(), &option.value) {
+            ("format", CopyValue::Text(name)) => {
+                let name = name.to_ascii_lowercase();
                 format = format_of(&name);
                 if format.is_none() {
-                    return Err(Error::new(
-                        Kind::InvalidParameterValue,
-                        format!("COPY format \"{name}\" not recognized"),
-                    )
-                    .with_hint("use FORMAT parquet, csv or json"));
+                    let message = format!("COPY format \"{name}\" not recognized");
+                    return Err(
+                        Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT parquet, csv or json")
+                    );
                 }
             }
-            ast::CopyOption::Header(wanted) => header = *wanted,
-            ast::CopyOption::Delimiter(wanted) => {
-                delimiter = u8::try_from(*wanted).map_err(|_| {
-                    Error::new(Kind::InvalidParameterValue, "COPY delimiter must be a single one-byte character")
-                })?;
-            }
-            other => return Err(Error::not_supported(format!("COPY option {other}"))),
+            ("header", _) => header = options::header(option)? == Header::Yes,
+            ("delimiter", CopyValue::Text(wanted)) => delimiter = options::one_byte("delimiter", wanted)?,
+            _ => return Err(Error::not_supported(format!("COPY option {option}"))),
         }
     }
     let format = format.ok_or_else(|| {
@@ -101,6 +156,8 @@ pub struct CopyIn {
     /// the places in the table of the columns that each line has
     pub columns: Vec<usize>,
     pub format: CopyForm,
+    /// by column of the line, how CSV reads what stands for NULL
+    pub null_fields: Vec<NullFields>,
     /// where rows are noted that do not fit, if those shall not fail the COPY
     pub left_out: Option<Arc<LeftOut>>,
     is_dry_run: bool,
@@ -126,63 +183,23 @@ impl CopyIn {
     }
 }
 
-/// What rows look like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CopyForm {
-    Lines(CopyFormat),
-    Binary,
-}
-
-/// PostgreSQL's text format, or its CSV.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyFormat {
-    pub is_csv: bool,
-    /// the first line has the names of the columns, and is left out
-    pub header: bool,
-    pub delimiter: u8,
-    /// what stands for NULL
-    pub null: String,
-    /// CSV only, as is the escape
-    pub quote: u8,
-    pub escape: u8,
-}
-
-impl CopyFormat {
-    pub fn text() -> CopyFormat {
-        let (quote, escape) = (b'"', b'"');
-        CopyFormat { is_csv: false, header: false, delimiter: b'\t', null: "\\N".to_owned(), quote, escape }
-    }
-
-    pub fn csv() -> CopyFormat {
-        CopyFormat { is_csv: true, delimiter: b',', null: String::new(), ..CopyFormat::text() }
-    }
-}
-
 /// `COPY t [(columns)] FROM STDIN`.
-pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<CopyIn> {
-    let ast::Statement::Copy { source, to: false, target, options, legacy_options, .. } = copy else {
-        return Err(Error::internal("a COPY FROM is none"));
+fn copy_from(context: &StatementContext, copy: &Copy) -> Result<CopyIn> {
+    let CopySource::Relation { name, columns } = &copy.source else {
+        return Err(Error::internal("a COPY FROM has a query"));
     };
-    let ast::CopySource::Table { table_name, columns } = source else {
-        return Err(Error::new(Kind::Syntax, "COPY FROM cannot be used with a query"));
-    };
-    let into = table::writable(context, table_name, COPY)?;
-    match target {
-        ast::CopyTarget::Stdin => {}
-        other => {
-            let hint = "send the rows: COPY … FROM STDIN, or \\copy in psql; or read files as a SOURCE";
-            return Err(Error::not_supported(format!("COPY FROM {other}")).with_hint(hint));
-        }
+    let into = table::writable(context, name, COPY)?;
+    let hint = "send the rows: COPY … FROM STDIN, or \\copy in psql; or read files as a SOURCE";
+    match &copy.target {
+        CopyTarget::Client => {}
+        CopyTarget::File(path) => return Err(Error::not_supported(format!("COPY FROM '{path}'")).with_hint(hint)),
+        CopyTarget::Program(_) => return Err(Error::not_supported("COPY FROM PROGRAM").with_hint(hint)),
     }
     let mut places = Vec::new();
     for name in columns {
-        let column = fold(name);
-        let Some(place) = into.columns.iter().position(|known| known.name == column) else {
-            let message = format!("column \"{column}\" of relation \"{}\" does not exist", into.name);
-            return Err(context.at_ident(name, Error::new(Kind::UndefinedColumn, message)));
-        };
+        let place = place_of(context, &into, name)?;
         if places.contains(&place) {
-            let message = format!("column \"{column}\" specified more than once");
+            let message = format!("column \"{}\" specified more than once", fold(name));
             return Err(context.at_ident(name, Error::new(Kind::DuplicateColumn, message)));
         }
         places.push(place);
@@ -190,130 +207,43 @@ pub fn copy_from(context: &StatementContext, copy: &ast::Statement) -> Result<Co
     if places.is_empty() {
         places = (0..into.columns.len()).collect();
     }
-    let format = format(options, legacy_options)?;
+    let options = FormatOptions::read(&copy.options)?;
+    let named = |option: &str, columns: &[ast::Ident]| -> Result<Vec<bool>> {
+        let forced = columns.iter().map(|column| {
+            let place = place_of(context, &into, column)?;
+            match places.iter().position(|known| *known == place) {
+                Some(at) => Ok(at),
+                None => Err(options::not_copied(option, &fold(column))),
+            }
+        });
+        let forced = forced.collect::<Result<Vec<usize>>>()?;
+        Ok((0..places.len()).map(|at| forced.contains(&at)).collect())
+    };
+    let never = named("FORCE_NOT_NULL", options.force_not_null())?;
+    let quoted = named("FORCE_NULL", options.force_null())?;
+    let null_fields = never.into_iter().zip(quoted).map(|(never, quoted)| NullFields { never, quoted }).collect();
+    let format = options.of_client()?;
     let Writing { is_dry_run, leaves_out } = context.writing;
     let left_out = leaves_out.then(Arc::default);
-    Ok(CopyIn { target: into, text: context.text.clone(), columns: places, format, left_out, is_dry_run })
+    let text = context.text.clone();
+    Ok(CopyIn { target: into, text, columns: places, format, null_fields, left_out, is_dry_run })
 }
 
-/// What options say of the format, in PostgreSQL's new form or its old one.
-#[derive(Default)]
-struct FormatOptions {
-    is_csv: bool,
-    is_binary: bool,
-    header: bool,
-    delimiter: Option<char>,
-    null: Option<String>,
-    quote: Option<char>,
-    escape: Option<char>,
+fn place_of(context: &StatementContext, into: &Target, name: &ast::Ident) -> Result<usize> {
+    let column = fold(name);
+    into.columns.iter().position(|known| known.name == column).ok_or_else(|| {
+        let message = format!("column \"{column}\" of relation \"{}\" does not exist", into.name);
+        context.at_ident(name, Error::new(Kind::UndefinedColumn, message))
+    })
 }
 
-fn format(options: &[ast::CopyOption], legacy_options: &[ast::CopyLegacyOption]) -> Result<CopyForm> {
-    let mut said = FormatOptions::default();
-    for option in options {
-        match option {
-            ast::CopyOption::Format(name) => match name.value.to_ascii_lowercase().as_str() {
-                "text" => said.is_csv = false,
-                "csv" => said.is_csv = true,
-                "binary" => said.is_binary = true,
-                other => {
-                    let message = format!("COPY format \"{other}\" not recognized");
-                    return Err(
-                        Error::new(Kind::InvalidParameterValue, message).with_hint("use FORMAT text, csv or binary")
-                    );
-                }
-            },
-            ast::CopyOption::Header(header) => said.header = *header,
-            ast::CopyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
-            ast::CopyOption::Null(null) => said.null = Some(null.clone()),
-            ast::CopyOption::Quote(quote) => said.quote = Some(*quote),
-            ast::CopyOption::Escape(escape) => said.escape = Some(*escape),
-            ast::CopyOption::Encoding(name) if is_utf8(name) => {}
-            other => return Err(Error::not_supported(format!("COPY option {other}"))),
-        }
-    }
-    for option in legacy_options {
-        match option {
-            ast::CopyLegacyOption::Delimiter(delimiter) => said.delimiter = Some(*delimiter),
-            ast::CopyLegacyOption::Null(null) => said.null = Some(null.clone()),
-            ast::CopyLegacyOption::Header => said.header = true,
-            ast::CopyLegacyOption::Binary => said.is_binary = true,
-            ast::CopyLegacyOption::Csv(options) => {
-                said.is_csv = true;
-                for option in options {
-                    match option {
-                        ast::CopyLegacyCsvOption::Header => said.header = true,
-                        ast::CopyLegacyCsvOption::Quote(quote) => said.quote = Some(*quote),
-                        ast::CopyLegacyCsvOption::Escape(escape) => said.escape = Some(*escape),
-                        other => return Err(Error::not_supported(format!("COPY option {other}"))),
-                    }
-                }
-            }
-            other => return Err(Error::not_supported(format!("COPY option {other}"))),
-        }
-    }
-    said.checked()
-}
-
-fn is_utf8(encoding: &str) -> bool {
-    ["utf8", "utf-8"].contains(&encoding.to_ascii_lowercase().as_str())
-}
-
-impl FormatOptions {
-    fn checked(self) -> Result<CopyForm> {
-        let FormatOptions { is_csv, is_binary, header, delimiter, null, quote, escape } = self;
-        if is_binary {
-            let said = [
-                ("CSV", is_csv),
-                ("HEADER", header),
-                ("DELIMITER", delimiter.is_some()),
-                ("NULL", null.is_some()),
-                ("QUOTE", quote.is_some()),
-                ("ESCAPE", escape.is_some()),
-            ];
-            return match said.iter().find(|(_, said)| *said) {
-                Some((name, _)) => Err(Error::new(Kind::Syntax, format!("cannot specify {name} in BINARY mode"))),
-                None => Ok(CopyForm::Binary),
-            };
-        }
-        let wrong = |message: String| Err(Error::new(Kind::InvalidParameterValue, message));
-        let one_byte = |name: &str, character: Option<char>, default: u8| match character.map(u8::try_from) {
-            None => Ok(default),
-            Some(Ok(byte)) if byte.is_ascii() => Ok(byte),
-            Some(_) => {
-                Err(Error::new(Kind::InvalidParameterValue, format!("COPY {name} must be a single one-byte character")))
-            }
-        };
-        if !is_csv
-            && let Some((name, _)) = [("quote", quote), ("escape", escape)].iter().find(|(_, said)| said.is_some())
-        {
-            return Err(Error::new(Kind::FeatureNotSupported, format!("COPY {name} available only in CSV mode")));
-        }
-        let default = if is_csv { CopyFormat::csv() } else { CopyFormat::text() };
-        let delimiter = one_byte("delimiter", delimiter, default.delimiter)?;
-        let quote = one_byte("quote", quote, default.quote)?;
-        let escape = one_byte("escape", escape, quote)?;
-        let null = null.unwrap_or(default.null);
-        if delimiter == b'\n' || delimiter == b'\r' {
-            return wrong("COPY delimiter cannot be newline or carriage return".to_owned());
-        }
-        if null.contains(['\n', '\r']) {
-            return wrong("COPY null representation cannot use newline or carriage return".to_owned());
-        }
-        if !is_csv && (b"\\.".contains(&delimiter) || delimiter.is_ascii_lowercase() || delimiter.is_ascii_digit()) {
-            return wrong(format!("COPY delimiter cannot be \"{}\"", char::from(delimiter)));
-        }
-        if is_csv && delimiter == quote {
-            return wrong("COPY delimiter and quote must be different".to_owned());
-        }
-        if null.as_bytes().contains(&delimiter) {
-            return wrong("COPY delimiter must not appear in the NULL specification".to_owned());
-        }
-        if is_csv && null.as_bytes().contains(&quote) {
-            return wrong("CSV quote character must not appear in the NULL specification".to_owned());
-        }
-        Ok(CopyForm::Lines(CopyFormat { is_csv, header, delimiter, null, quote, escape }))
-    }
+/// How CSV reads fields that look like NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullFields {
+    /// FORCE_NOT_NULL: they are texts
+    pub never: bool,
+    /// FORCE_NULL: they are NULL in quotes, too
+    pub quoted: bool,
 }
 
 /// Leaves the client's rows in the context; gives their number.

@@ -9,12 +9,12 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
-use granary_sql::{Parsed, SqlText, Statement};
+use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::context::StatementContext;
-use super::copy::CopyIn;
+use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
     feature_view, forget, function, grant, index, lock, materialized_view, optimize, realtime_view, refresh, replay,
@@ -44,6 +44,12 @@ pub enum RowsTag {
     Insert,
     Update,
     Delete,
+    /// `COPY n`
+    Copy,
+    /// `FETCH n`, out of a cursor that is BINARY or not
+    Fetch {
+        binary: bool,
+    },
 }
 
 impl RowsTag {
@@ -53,6 +59,8 @@ impl RowsTag {
             RowsTag::Select => format!("SELECT {rows}"),
             RowsTag::Explain => "EXPLAIN".to_owned(),
             RowsTag::Show => "SHOW".to_owned(),
+            RowsTag::Fetch { .. } => format!("FETCH {rows}"),
+            RowsTag::Copy => format!("COPY {rows}"),
             RowsTag::CreateApiKey => "CREATE API KEY".to_owned(),
             RowsTag::Insert => format!("INSERT 0 {rows}"),
             RowsTag::Update => format!("UPDATE {rows}"),
@@ -73,6 +81,8 @@ pub enum Response {
         schema: SchemaRef,
         rows: ValueRows,
     },
+    /// rows in the form that COPY says
+    CopyOut(CopyOut),
     /// the client is to send rows: the session's `copy_in` takes them
     CopyIn(CopyIn),
     Done {
@@ -85,6 +95,7 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Response::Rows { schema, .. } | Response::Found { schema, .. } => write!(f, "Rows({schema:?})"),
+            Response::CopyOut(copy) => write!(f, "CopyOut({:?})", copy.schema),
             Response::CopyIn(copy) => write!(f, "CopyIn({copy:?})"),
             Response::Done { tag } => write!(f, "Done({tag})"),
             Response::Empty => f.write_str("Empty"),
@@ -180,11 +191,8 @@ async fn dispatch(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
-            if let Some(found) = catalog_query(context, query, &parameters.oids) {
-                return answer_from_catalog(context, found?, parameters, cancel).await;
-            }
-            let (plan, labels) = select::plan_labeled(context, query.ast.clone(), parameters).await?;
-            rows(context, bind_parameters(plan, &parameters.values)?, &labels).await
+            let (schema, rows) = answer(context, &query.ast, parameters, cancel).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::Explain(statement) => Box::pin(explain::explain(context, statement, parameters)).await,
         Statement::Refresh(statement) => {
@@ -217,6 +225,11 @@ async fn dispatch(
         }
         Statement::CreateApiKey(create) => {
             Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
+        }
+        Statement::Copy(statement) => Box::pin(copy::copy(context, statement, cancel)).await,
+        Statement::Declare(declare) => {
+            let (schema, rows) = answer(context, &declare.query.ast, parameters, cancel).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::ShowCreate(statement) => Ok(Response::batch(show::show_create(context, statement)?, RowsTag::Show)),
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView {
@@ -405,10 +418,6 @@ async fn postgres(
             Ok(Response::done("CREATE SCHEMA"))
         }
         ast::Statement::Insert(insert) => table::insert(context, insert, parameters, cancel).await,
-        ast::Statement::Copy { to: true, .. } => {
-            let rows = copy::copy_to(context, statement).await?;
-            Ok(Response::done(format!("COPY {rows}")))
-        }
         ast::Statement::CreateRole(create) => {
             role::create(context, create)?;
             Ok(Response::done("CREATE ROLE"))
@@ -429,7 +438,6 @@ async fn postgres(
             grant::revoke(context, revoke)?;
             Ok(Response::done("REVOKE"))
         }
-        ast::Statement::Copy { to: false, .. } => Ok(Response::CopyIn(copy::copy_from(context, statement)?)),
         ast::Statement::Delete(delete) if forget::forgets(context, delete) => {
             let keys = Box::pin(forget::forget(context, delete, parameters, cancel)).await?;
             Ok(Response::done(format!("DELETE {keys}")))
@@ -449,12 +457,8 @@ async fn postgres(
 }
 
 /// A query that reads nothing but the catalogs; None for every other one. `declared`: OIDs of types of parameters.
-pub fn catalog_query(
-    context: &StatementContext,
-    query: &SqlText<Box<ast::Query>>,
-    declared: &[u32],
-) -> Option<Result<CatalogQuery>> {
-    CatalogQuery::of(&context.planner(), &query.ast, declared, &context.text)
+pub fn catalog_query(context: &StatementContext, query: &ast::Query, declared: &[u32]) -> Option<Result<CatalogQuery>> {
+    CatalogQuery::of(&context.planner(), query, declared, &context.text)
 }
 
 /// Carried out on a thread of its own, since it may take its time without a place to wait.
@@ -463,20 +467,38 @@ async fn answer_from_catalog(
     query: CatalogQuery,
     parameters: &Parameters,
     cancel: &CancellationToken,
-) -> Result<Response> {
+) -> Result<(SchemaRef, BatchStream)> {
     let (values, stop) = (parameters.values.clone(), cancel.clone());
     let work = tokio::task::spawn_blocking(move || (query.schema(), query.run(&values, stop)));
     let (schema, found) = work.await.map_err(|error| Error::internal("a catalog query").with_source(error))?;
     let (batch, changes) = found?;
     context.setting_changes.extend(changes);
-    let rows = futures::stream::iter([Ok(batch)]).boxed();
-    Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
+    Ok((schema, futures::stream::iter([Ok(batch)]).boxed()))
 }
 
-async fn rows(context: &StatementContext, plan: LogicalPlan, labels: &Labels) -> Result<Response> {
+/// The rows of a client's query, and the columns that they are shown in.
+pub async fn answer(
+    context: &mut StatementContext,
+    query: &ast::Query,
+    parameters: &Parameters,
+    cancel: &CancellationToken,
+) -> Result<(SchemaRef, BatchStream)> {
+    if let Some(found) = catalog_query(context, query, &parameters.oids) {
+        return answer_from_catalog(context, found?, parameters, cancel).await;
+    }
+    let (plan, labels) = select::plan_labeled(context, Box::new(query.clone()), parameters).await?;
+    rows_of_plan(context, bind_parameters(plan, &parameters.values)?, &labels).await
+}
+
+/// The rows of a plan, and the columns that they are shown in.
+pub async fn rows_of_plan(
+    context: &StatementContext,
+    plan: LogicalPlan,
+    labels: &Labels,
+) -> Result<(SchemaRef, BatchStream)> {
     let schema = labels.apply(&output_schema(&plan));
     let rows = run(&context.planner().state(), &plan).await?;
-    Ok(Response::Rows { schema, rows: rows.map_err(Error::from).boxed(), tag: RowsTag::Select })
+    Ok((schema, rows.map_err(Error::from).boxed()))
 }
 
 /// Frees what the stores hold of objects that a commit has dropped or redefined.

@@ -4,7 +4,7 @@
 use granary_catalog::{Change, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
 use granary_sql::Statement;
 use granary_sql::name::fold;
-use granary_sql::statement::{CommentTarget, SourceOrigin, StreamOrigin};
+use granary_sql::statement::{CommentTarget, Copy, CopySource, CopyTarget, SourceOrigin, StreamOrigin};
 use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
@@ -80,6 +80,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         }
         Statement::Alter(alter) => check.manage(kind_of(alter.kind), &alter.name),
         Statement::CommentOn(comment) => check.comment(&comment.target),
+        Statement::Copy(copy) => check.copy(copy),
         Statement::Postgres(statement) => check.postgres(&statement.ast),
         // what is read is checked when it is planned; roles, rights and keys check for themselves
         Statement::Query(_)
@@ -92,7 +93,12 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { name, .. }) => {
             check.manage_relation(name)
         }
-        Statement::Utility(_) => Ok(()),
+        Statement::Utility(_)
+        | Statement::Declare(_)
+        | Statement::Fetch(_)
+        | Statement::Close(_)
+        | Statement::Prepare(_)
+        | Statement::Execute(_) => Ok(()),
     }
 }
 
@@ -283,6 +289,23 @@ impl Check<'_> {
         }
     }
 
+    fn copy(&self, copy: &Copy) -> Result<()> {
+        if copy.target != CopyTarget::Client {
+            let (role, what) = match copy.is_from {
+                true => (PredefinedRole::ReadServerFiles, "COPY from a file"),
+                false => (PredefinedRole::WriteServerFiles, "COPY to a file"),
+            };
+            self.access.check_server_files(role, what)?;
+        }
+        match &copy.source {
+            CopySource::Relation { name, columns } if copy.is_from => {
+                let columns: Vec<String> = columns.iter().map(fold).collect();
+                self.write(name, Privilege::Insert, &columns)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn postgres(&self, statement: &ast::Statement) -> Result<()> {
         match statement {
             // temporary objects are everybody's own
@@ -329,19 +352,6 @@ impl Check<'_> {
                 }
                 _ => Ok(()),
             },
-            ast::Statement::Copy { to: true, target, .. } => match target {
-                ast::CopyTarget::File { .. } | ast::CopyTarget::Program { .. } => {
-                    self.access.check_server_files(PredefinedRole::WriteServerFiles, "COPY to a file")
-                }
-                _ => Ok(()),
-            },
-            ast::Statement::Copy { source: ast::CopySource::Table { table_name, columns }, target, .. } => {
-                if matches!(target, ast::CopyTarget::File { .. } | ast::CopyTarget::Program { .. }) {
-                    self.access.check_server_files(PredefinedRole::ReadServerFiles, "COPY from a file")?;
-                }
-                let columns: Vec<String> = columns.iter().map(fold).collect();
-                self.write(table_name, Privilege::Insert, &columns)
-            }
             ast::Statement::Update(update) => match &update.table.relation {
                 ast::TableFactor::Table { name, .. } => {
                     self.write(name, Privilege::Update, &assigned(&update.assignments))?;

@@ -1,5 +1,7 @@
 //! The loop of one logged-in connection: a message, its answer, the next; and what an error does to them.
 
+use std::sync::Arc;
+
 use bytes::BufMut;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +13,9 @@ use super::frontend::{Message, Tag};
 use super::input::Incoming;
 use super::link::{Failure, Link, Outcome};
 use super::output::{FIRST_BYTES, HIGH_WATER, Severity};
-use super::portal::{Named, RowSource};
+use super::portal::{Named, RowSource, Statement};
 use crate::error::{Error, Kind, Result};
-use crate::session::{Deallocated, Session, TransactionStatus};
+use crate::session::{NamedChange, Session, TransactionStatus};
 
 pub struct Connection {
     pub link: Link,
@@ -44,9 +46,11 @@ impl Connection {
             if self.soft_stop.is_cancelled() && !self.in_pipeline {
                 return self.last_words(&shutting_down());
             }
+            let idle_limit = if self.in_pipeline { None } else { self.session.idle_limit() };
             let incoming = tokio::select! {
                 biased;
                 incoming = self.link.inbox.next(self.most_message_bytes) => incoming,
+                error = after(idle_limit) => return self.last_words(&error),
                 () = self.soft_stop.cancelled(), if !self.in_pipeline => return self.last_words(&shutting_down()),
                 () = self.link.hard_stop.cancelled() => return self.last_words(&shutting_down()),
             };
@@ -196,17 +200,20 @@ impl Connection {
     }
 
     /// A command without rows is done: what it changed here, and its tag.
-    pub fn put_done(&mut self, tag: &str) {
-        for deallocated in self.session.take_deallocated() {
-            match deallocated {
-                Deallocated::All => self.named.statements.clear(),
-                Deallocated::Statement(name) => {
-                    self.named.statements.remove(&name);
+    pub fn put_done(&mut self, tag: &str) -> Result<()> {
+        for change in self.session.take_named_changes() {
+            match change {
+                NamedChange::DeallocatedAll => self.named.statements.clear(),
+                NamedChange::Deallocated(name) => drop(self.named.statements.remove(&name)),
+                NamedChange::Prepared(name, prepared) => {
+                    let statement = Statement::new(prepared, &[])?;
+                    self.named.statements.insert(name, Arc::new(statement));
                 }
             }
         }
         self.put_notices();
         self.link.out.command_complete(tag);
+        Ok(())
     }
 
     pub fn put_row_description(&mut self, columns: &Columns, formats: &Formats) -> Result<()> {
@@ -226,10 +233,19 @@ impl Connection {
                 return Ok(Sent::Suspended);
             }
             if let Some(batch) = &mut rows.batch {
-                sent += batch.write(most - sent, high_water, &mut self.link.out)?;
+                sent += batch.write(most - sent, high_water, &mut rows.shape, &mut self.link.out)?;
                 let is_worth_it = high_water == HIGH_WATER || batch.left() as u64 >= sent;
                 if self.link.out.len() >= high_water && is_worth_it {
-                    self.link.flush(Some(token)).await?;
+                    match self.session.running_until() {
+                        None => self.link.flush(Some(token)).await?,
+                        // who does not read is not waited for longer than a statement may take
+                        Some((until, error)) => {
+                            match tokio::time::timeout_at(until, self.link.flush(Some(token))).await {
+                                Ok(flushed) => flushed?,
+                                Err(_) => return Err(error.into()),
+                            }
+                        }
+                    }
                 }
                 if batch.left() == 0 {
                     rows.batch = None;
@@ -244,6 +260,17 @@ impl Connection {
                     rows.batch = Some(Rows::new(&batch?, &rows.columns, &rows.formats)?);
                 }
             }
+        }
+    }
+}
+
+/// The error that comes when the time is over; never without one.
+async fn after(limit: Option<(std::time::Duration, Error)>) -> Error {
+    match limit {
+        None => std::future::pending().await,
+        Some((duration, error)) => {
+            tokio::time::sleep(duration).await;
+            error
         }
     }
 }

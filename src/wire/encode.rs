@@ -4,8 +4,10 @@
 //! arrays into the outbox. Knows no sockets: the caller stops when the outbox is full.
 
 mod binary;
+mod block;
 mod calendar;
 mod json;
+mod lines;
 mod plain;
 mod text;
 
@@ -19,10 +21,12 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use bytes::{BufMut, BytesMut};
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use binary::{EPOCH_DAYS, EPOCH_US};
 pub use calendar::{Civil, MICROS_PER_DAY, days_from_civil, days_in_month};
+pub use lines::LineForm;
 
 use super::output::Outbox;
 use super::types::{Column, Form, PgType, ShownType};
@@ -142,23 +146,48 @@ impl Rows {
     }
 
     /// Writes rows until `most` are written, none is left or the outbox has so many bytes; returns how many.
-    pub fn write(&mut self, most: u64, high_water: usize, out: &mut Outbox) -> Result<u64> {
+    pub fn write(&mut self, most: u64, high_water: usize, shape: &mut Shape, out: &mut Outbox) -> Result<u64> {
         let mut written = 0;
         while written < most && self.next < self.count && out.len() < high_water {
-            self.write_row(out)?;
-            self.next += 1;
-            written += 1;
+            let count = match self.block(most - written, shape) {
+                Some((columns, tag, rows)) => block::put(columns, tag, rows, high_water - out.len(), out)?,
+                None => {
+                    self.write_row(shape, out)?;
+                    1
+                }
+            };
+            self.next += count;
+            written += count as u64;
         }
         Ok(written)
     }
 
-    fn write_row(&mut self, out: &mut Outbox) -> Result<()> {
+    /// The next rows, if they are many and all columns binary.
+    fn block(&self, most: u64, shape: &Shape) -> Option<(&[(Cells, Format)], u8, Range<usize>)> {
+        let RowCells::Arrays(columns) = &self.cells else { return None };
+        let tag = match shape {
+            Shape::Data => b'D',
+            Shape::CopyBinary { begun: true } => b'd',
+            Shape::CopyBinary { begun: false } | Shape::CopyLines(_) => return None,
+        };
+        let count = usize::try_from(most).unwrap_or(usize::MAX).min(self.left());
+        let is_fit = count >= block::FEWEST_ROWS && columns.iter().all(|(_, format)| *format == Format::Binary);
+        is_fit.then_some((columns, tag, self.next..self.next + count))
+    }
+
+    fn write_row(&mut self, shape: &mut Shape, out: &mut Outbox) -> Result<()> {
         let row = self.next;
         match &mut self.cells {
-            RowCells::Arrays(columns) => out.message(b'D', |body| {
-                put_count(columns.len(), body);
-                columns.iter().try_for_each(|(cells, format)| cells.put(row, *format, body))
-            }),
+            RowCells::Arrays(columns) => match shape {
+                Shape::Data => out.message(b'D', |body| put_row(columns, row, body)),
+                Shape::CopyBinary { begun } => out.message(b'd', |body| {
+                    if !std::mem::replace(begun, true) {
+                        body.put_slice(COPY_HEADER);
+                    }
+                    put_row(columns, row, body)
+                }),
+                Shape::CopyLines(form) => out.message(b'd', |body| form.put_row(columns, row, body)),
+            },
             RowCells::Values { rows, place, columns } => out.message(b'D', |body| {
                 put_count(columns.len(), body);
                 let mut reader = rows.reader(*place);
@@ -170,6 +199,25 @@ impl Rows {
             }),
         }
     }
+}
+
+/// What the rows of a binary COPY begin with: a signature, flags and the length of an extension, none.
+pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// The messages that rows become.
+pub enum Shape {
+    /// DataRow
+    Data,
+    /// CopyData, the header with the first row
+    CopyBinary {
+        begun: bool,
+    },
+    CopyLines(LineForm),
+}
+
+fn put_row(columns: &[(Cells, Format)], row: usize, body: &mut BytesMut) -> Result<()> {
+    put_count(columns.len(), body);
+    columns.iter().try_for_each(|(cells, format)| cells.put(row, *format, body))
 }
 
 fn put_count(columns: usize, body: &mut BytesMut) {

@@ -1,10 +1,13 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close. Answers wait in the outbox for Sync or Flush.
 
+use std::sync::Arc;
+
 use bytes::BufMut;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Sent};
 use super::decode::{self, Raw};
+use super::description::Columns;
 use super::encode::{Format, Formats, formats_of};
 use super::frontend::{Bind, Target};
 use super::link::{Failure, Outcome};
@@ -23,7 +26,9 @@ impl Connection {
         let declared = DeclaredTypes { oids: parameter_oids.to_vec(), types };
         let token = self.registration.begin();
         let prepared = self.link.attend_or_drop(&token, self.session.prepare(sql, &declared)).await??;
-        self.named.add_statement(name, Statement::new(prepared, parameter_oids)?)?;
+        let statement = Statement::new(prepared, parameter_oids)?;
+        self.session.note_prepared(&name, &statement.prepared);
+        self.named.add_statement(name, statement)?;
         self.link.out.small(b'1', |_| {});
         Ok(())
     }
@@ -53,9 +58,14 @@ impl Connection {
                 })?;
                 statement.columns.clone().map(|columns| Described { columns, formats: Formats::All(Format::Text) })
             }
-            Target::Portal(name) => {
-                self.named.portals.get(name).ok_or_else(|| self.missing_portal(name))?.described()?
-            }
+            Target::Portal(name) => match (self.named.portals.get(name), self.session.cursor_schema(name)) {
+                (Some(portal), _) => portal.described()?,
+                (None, Some((schema, is_binary))) => {
+                    let formats = Formats::All(if is_binary { Format::Binary } else { Format::Text });
+                    Some(Described { columns: Arc::new(Columns::of(&schema)?), formats })
+                }
+                (None, None) => return Err(self.missing_portal(name).into()),
+            },
         };
         match described {
             Some(Described { columns, formats }) => self.put_row_description(&columns, &formats)?,
@@ -66,8 +76,14 @@ impl Connection {
 
     pub fn close(&mut self, target: &Target) {
         match target {
-            Target::Statement(name) => drop(self.named.statements.remove(name)),
-            Target::Portal(name) => drop(self.named.portals.remove(name)),
+            Target::Statement(name) => {
+                self.named.statements.remove(name);
+                self.session.forget_prepared(name);
+            }
+            Target::Portal(name) => {
+                self.named.portals.remove(name);
+                self.session.close_cursor(name);
+            }
         }
         self.link.out.small(b'3', |_| {});
     }
@@ -123,13 +139,18 @@ impl Connection {
                     Response::Found { schema, rows } => {
                         RowSource::of_values(&schema, rows, statement.columns.as_ref(), result_formats)?
                     }
+                    Response::CopyOut(copy) => {
+                        let tag = self.copy_out(copy, token).await?;
+                        self.put_done(&tag)?;
+                        return Ok(PortalState::Done);
+                    }
                     Response::CopyIn(copy) => {
                         let tag = self.copy_in(copy, token).await?;
-                        self.put_done(&tag);
+                        self.put_done(&tag)?;
                         return Ok(PortalState::Done);
                     }
                     Response::Done { tag } => {
-                        self.put_done(&tag);
+                        self.put_done(&tag)?;
                         return Ok(PortalState::Done);
                     }
                     Response::Empty => {
@@ -146,7 +167,7 @@ impl Connection {
                 Ok(PortalState::Open(rows))
             }
             Sent::All(count) => {
-                self.put_done(&rows.tag.complete(count));
+                self.put_done(&rows.tag.complete(count))?;
                 Ok(PortalState::Exhausted(rows.tag))
             }
         }

@@ -4,16 +4,16 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::frontend::Tag;
+use super::tls::Reading;
 use crate::error::{Error, Kind, Result};
 
 /// How far a client may run ahead of the statement that is running.
 const READ_AHEAD: usize = 64 * 1024;
 
 pub struct Inbox {
-    socket: OwnedReadHalf,
+    socket: Reading,
     buffer: BytesMut,
     /// the client will send nothing more
     ended: bool,
@@ -28,8 +28,11 @@ pub enum Incoming {
 }
 
 impl Inbox {
-    pub fn new(socket: OwnedReadHalf) -> Self {
-        Inbox { socket, buffer: BytesMut::with_capacity(8 * 1024), ended: false }
+    /// `before`: what was read of it already.
+    pub fn new(socket: Reading, before: &[u8]) -> Self {
+        let mut buffer = BytesMut::with_capacity(8 * 1024);
+        buffer.extend_from_slice(before);
+        Inbox { socket, buffer, ended: false }
     }
 
     /// A whole message if its bytes are here; an error means that client and server lost each other.

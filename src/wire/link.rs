@@ -6,20 +6,19 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::canceled_by_user;
 use super::input::Inbox;
 use super::output::Outbox;
+use super::tls::{Channel, Writing};
 use crate::error::Error;
 
 pub struct Link {
     pub inbox: Inbox,
     pub out: Outbox,
-    pub socket: OwnedWriteHalf,
-    /// the server's patience is over: nothing is finished any more
+    pub socket: Writing,
+    /// the server's patience is over, or somebody ended this connection: nothing is finished any more
     pub hard_stop: CancellationToken,
 }
 
@@ -46,9 +45,9 @@ pub type Outcome<T> = Result<T, Failure>;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Link {
-    pub fn new(stream: TcpStream, hard_stop: CancellationToken) -> Self {
-        let (reading, socket) = stream.into_split();
-        Link { inbox: Inbox::new(reading), out: Outbox::default(), socket, hard_stop }
+    pub fn new(channel: Channel, hard_stop: CancellationToken) -> Self {
+        let inbox = Inbox::new(channel.reading, &channel.before);
+        Link { inbox, out: Outbox::default(), socket: channel.writing, hard_stop }
     }
 
     /// Sends what is waiting. `token`: that of the statement which produced it, if it shall not wait for ever.

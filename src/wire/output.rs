@@ -5,8 +5,8 @@
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 
+use super::tls::Writing;
 use crate::error::{Error, Kind, Result};
 
 /// Past this many waiting bytes whoever produces more must flush first.
@@ -39,6 +39,15 @@ impl Outbox {
         };
         self.buffer[self.complete + 1..self.complete + 5].copy_from_slice(&length.to_be_bytes());
         self.complete = self.buffer.len();
+        Ok(())
+    }
+
+    /// Appends whole messages of so many bytes, which `write` makes out of zeros; nothing remains of them if it fails.
+    pub fn framed(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
+        self.buffer.truncate(self.complete);
+        self.buffer.resize(self.complete + length, 0);
+        write(&mut self.buffer[self.complete..])?;
+        self.complete += length;
         Ok(())
     }
 
@@ -77,7 +86,7 @@ impl Outbox {
     }
 
     /// One write to the socket. Cancel safe: what was not written stays.
-    pub async fn write_some(&mut self, socket: &mut OwnedWriteHalf) -> std::io::Result<()> {
+    pub async fn write_some(&mut self, socket: &mut Writing) -> std::io::Result<()> {
         self.drop_unfinished();
         let written = socket.write_buf(&mut self.buffer).await?;
         if written == 0 {

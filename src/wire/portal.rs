@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::description::Columns;
-use super::encode::{Formats, Rows, formats_of};
+use super::encode::{Format, Formats, LineForm, Rows, Shape, formats_of};
 use super::types::{Column, ShownType, parameter_data_type};
 use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
-use crate::session::{BatchStream, Parameter, Prepared, RowsTag};
+use crate::session::{BatchStream, CopyForm, CopyOut, Parameter, Prepared, RowsTag};
 
 /// A prepared statement with what its clients are told of it.
 pub struct Statement {
@@ -97,6 +97,7 @@ pub struct RowSource {
     pub formats: Formats,
     /// what is left of the batch at hand
     pub batch: Option<Rows>,
+    pub shape: Shape,
     pub tag: RowsTag,
 }
 
@@ -121,7 +122,7 @@ impl RowSource {
             }
         };
         let formats = result_formats(format_codes, columns.len())?;
-        Ok(RowSource { stream: Some(stream), columns, formats, batch: None, tag })
+        Ok(RowSource { stream: Some(stream), columns, formats, batch: None, shape: Shape::Data, tag })
     }
 
     /// Of what a lookup found: as [`RowSource::new`].
@@ -138,7 +139,21 @@ impl RowSource {
         };
         let formats = result_formats(format_codes, columns.len())?;
         let rows = Rows::of_values(rows, schema, &columns, &formats)?;
-        Ok(RowSource { stream: None, columns, formats, batch: Some(rows), tag: RowsTag::Select })
+        let (batch, shape, tag) = (Some(rows), Shape::Data, RowsTag::Select);
+        Ok(RowSource { stream: None, columns, formats, batch, shape, tag })
+    }
+
+    /// Of a COPY.
+    pub fn of_copy(copy: CopyOut) -> Result<RowSource> {
+        let columns = Arc::new(Columns::of(&copy.schema)?);
+        let (format, shape) = match copy.form {
+            CopyForm::Binary => (Format::Binary, Shape::CopyBinary { begun: false }),
+            CopyForm::Lines(format) => {
+                (Format::Text, Shape::CopyLines(LineForm { format, force_quote: copy.force_quote }))
+            }
+        };
+        let (stream, formats, tag) = (Some(copy.rows), Formats::All(format), RowsTag::Copy);
+        Ok(RowSource { stream, columns, formats, batch: None, shape, tag })
     }
 }
 

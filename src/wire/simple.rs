@@ -7,7 +7,7 @@ use super::connection::{Connection, Sent};
 use super::link::{Failure, Outcome};
 use super::portal::RowSource;
 use crate::error::Error;
-use crate::session::{DeclaredTypes, Response};
+use crate::session::{DeclaredTypes, Response, RowsTag};
 
 impl Connection {
     /// Everything but ReadyForQuery. The first error ends it; what was answered before stays answered.
@@ -55,19 +55,28 @@ impl Connection {
                 self.link.out.small(b'I', |_| {});
                 self.commit_if(is_last).await
             }
+            Response::CopyOut(copy) => {
+                let tag = self.copy_out(copy, &token).await?;
+                self.commit_if(is_last).await?;
+                self.put_done(&tag)?;
+                Ok(())
+            }
             Response::CopyIn(copy) => {
                 let tag = self.copy_in(copy, &token).await?;
                 self.commit_if(is_last).await?;
-                self.put_done(&tag);
+                self.put_done(&tag)?;
                 Ok(())
             }
             Response::Done { tag } => {
                 self.commit_if(is_last).await?;
-                self.put_done(&tag);
+                self.put_done(&tag)?;
                 Ok(())
             }
             Response::Rows { schema, rows, tag } => {
-                self.put_rows(RowSource::new((schema, rows, tag), None, &[])?, is_last, &token).await
+                // only here is a cursor's own format that of its rows
+                let is_binary = tag == RowsTag::Fetch { binary: true };
+                let formats: &[i16] = if is_binary { &[1] } else { &[] };
+                self.put_rows(RowSource::new((schema, rows, tag), None, formats)?, is_last, &token).await
             }
             Response::Found { schema, rows } => {
                 self.put_rows(RowSource::of_values(&schema, rows, None, &[])?, is_last, &token).await
@@ -84,7 +93,7 @@ impl Connection {
         // whatever the rows hold on to is let go before the client hears that they are complete
         drop(rows);
         self.commit_if(is_last).await?;
-        self.put_done(&tag);
+        self.put_done(&tag)?;
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 //! the same whether they exist or not.
 
 use bytes::{BufMut, Bytes};
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::frontend::Body;
 use super::input::Inbox;
 use super::output::{Outbox, put_text};
 use super::scram::{self, Exchange, MockSecret};
+use super::tls::Writing;
 use crate::error::{Error, Kind, Result};
 
 /// As PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`: nobody who has not logged in may make us keep more.
@@ -18,7 +18,7 @@ pub const MOST_BYTES: usize = 10_000;
 const MOST_NEGOTIATIONS: usize = 2;
 
 const CANCEL_REQUEST: i32 = 80_877_102;
-const SSL_REQUEST: i32 = 80_877_103;
+pub const SSL_REQUEST: i32 = 80_877_103;
 const GSS_ENC_REQUEST: i32 = 80_877_104;
 const PROTOCOL_3_0: i32 = 3 << 16;
 
@@ -44,7 +44,7 @@ pub struct Start {
 }
 
 /// Answers negotiations until the client says what it wants.
-pub async fn open(inbox: &mut Inbox, out: &mut Outbox, socket: &mut OwnedWriteHalf) -> Result<Opening> {
+pub async fn open(inbox: &mut Inbox, out: &mut Outbox, socket: &mut Writing) -> Result<Opening> {
     for _ in 0..=MOST_NEGOTIATIONS {
         // a length that cannot be is most likely no PostgreSQL client at all: like PostgreSQL, say nothing
         let Ok(Some((code, packet))) = inbox.startup_packet(MOST_BYTES).await else {
@@ -172,7 +172,7 @@ fn split_words(text: &str) -> Vec<String> {
 pub async fn authenticate(
     inbox: &mut Inbox,
     out: &mut Outbox,
-    socket: &mut OwnedWriteHalf,
+    socket: &mut Writing,
     login: &LoginProof<'_>,
 ) -> Result<Option<()>> {
     out.small(b'R', |body| {
@@ -193,8 +193,13 @@ pub async fn authenticate(
         body.put_i32(12);
         body.extend_from_slice(server_final.as_bytes());
     });
-    out.small(b'R', |body| body.put_i32(0));
+    put_trusted(out);
     Ok(Some(()))
+}
+
+/// The client is who it says.
+pub fn put_trusted(out: &mut Outbox) {
+    out.small(b'R', |body| body.put_i32(0));
 }
 
 /// Who claims to be whom.
@@ -204,7 +209,7 @@ pub struct LoginProof<'a> {
     pub mock_secret: &'a MockSecret,
 }
 
-async fn asked(inbox: &mut Inbox, out: &mut Outbox, socket: &mut OwnedWriteHalf) -> Result<Option<Bytes>> {
+async fn asked(inbox: &mut Inbox, out: &mut Outbox, socket: &mut Writing) -> Result<Option<Bytes>> {
     if flush(out, socket).await.is_err() {
         return Ok(None);
     }
@@ -212,7 +217,7 @@ async fn asked(inbox: &mut Inbox, out: &mut Outbox, socket: &mut OwnedWriteHalf)
 }
 
 /// Sends everything; the caller limits the time.
-pub async fn flush(out: &mut Outbox, socket: &mut OwnedWriteHalf) -> std::io::Result<()> {
+pub async fn flush(out: &mut Outbox, socket: &mut Writing) -> std::io::Result<()> {
     while !out.is_empty() {
         out.write_some(socket).await?;
     }

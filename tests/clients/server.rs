@@ -58,6 +58,12 @@ impl Server {
         url.split_once("://").expect("a scheme").1.trim_end_matches("/health")
     }
 
+    /// Where Flight SQL is served, if it was asked for.
+    pub fn flight_address(&self) -> &str {
+        let url = self.said.lines().find_map(|line| line.strip_prefix("flight: ")).expect("a Flight SQL address");
+        url.split_once("://").expect("a scheme").1
+    }
+
     /// A client that has logged in.
     pub async fn connect(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::Config::new()

@@ -328,7 +328,7 @@ async fn brokers_are_known_by_their_certificates() {
     let (certificate, key) = broker::certificate(folder.path(), "broker");
     let (other, _) = broker::certificate(folder.path(), "nobody");
     let _broker = Broker::start_at(port, advertised, &[]);
-    let acceptor = granary::http::acceptor(&certificate, &key).expect("a certificate");
+    let acceptor = granary::http::acceptor(&certificate, &key, &[]).expect("a certificate");
     let _way = Way::open_tls(advertised, port, acceptor).await;
     let mut config = client(&format!("127.0.0.1:{advertised}"));
     config.set("security.protocol", "ssl").set("ssl.ca.location", certificate.to_str().expect("UTF-8"));

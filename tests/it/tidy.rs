@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "error",
     "metrics",
     "time",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 27] = [
     "session",
     "wire",
     "http",
+    "flight",
     "attendants",
     "readers",
     "sinks",
@@ -35,7 +36,7 @@ const LAYERS: [&str; 27] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 22] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -49,8 +50,11 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("minijinja", &["engine"]),
     ("axum", &["http"]),
     ("hyper_util", &["http"]),
+    ("arrow_flight", &["flight"]),
+    ("tonic", &["flight"]),
+    ("prost", &["flight"]),
     ("moka", &["http"]),
-    ("tokio_rustls", &["http"]),
+    ("tokio_rustls", &["http", "wire"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
     ("pgwire_replication", &["capture"]),

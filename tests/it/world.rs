@@ -7,10 +7,11 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use granary::error::Result;
+use granary::flight::FlightLimits;
 use granary::http::HttpLimits;
 use granary::row::{Value, normalize_type, values_of};
 use granary::server::{FIRST_NAME, Server, ServerConfig};
-use granary::session::{Login, Response, Session};
+use granary::session::{DeclaredTypes, Login, Response, Session};
 use granary::time::Clock;
 use granary::warehouse::{Warehouse, WarehouseConfig};
 use granary::wire::WireLimits;
@@ -38,6 +39,8 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
+        flight: None,
+        flight_limits: FlightLimits::default(),
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
@@ -76,6 +79,7 @@ impl World {
             options: Vec::new(),
             process_id: 1,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            ended: CancellationToken::new(),
         };
         let session = Session::start(Arc::clone(&warehouse), login).await.expect("logs in");
         World { warehouse, session, _folder: folder }
@@ -88,7 +92,7 @@ impl World {
 
     /// Runs one statement; gives its rows, if any.
     pub async fn try_run(&mut self, sql: &str) -> Result<Vec<Row>> {
-        let prepared = self.session.prepare(sql, &[]).await?;
+        let prepared = self.session.prepare(sql, DeclaredTypes::none()).await?;
         match self.session.execute(&prepared, Vec::new(), &CancellationToken::new()).await? {
             Response::Rows { rows, .. } => {
                 let batches: Vec<RecordBatch> = rows.try_collect().await?;
@@ -98,7 +102,7 @@ impl World {
                 let columns = rows.columns().expect("values");
                 Ok((0..rows.count()).map(|row| columns.iter().map(|values| values[row].clone()).collect()).collect())
             }
-            Response::Done { .. } | Response::CopyIn(_) | Response::Empty => Ok(Vec::new()),
+            Response::Done { .. } | Response::CopyIn(_) | Response::CopyOut(_) | Response::Empty => Ok(Vec::new()),
         }
     }
 

@@ -47,6 +47,14 @@ pub enum Identity {
 
 impl Column {
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Column {
-        Column { name: name.into(), data_type, nullable, max_length: None, declared: None, default: None, comment: None }
+        Column {
+            name: name.into(),
+            data_type,
+            nullable,
+            max_length: None,
+            declared: None,
+            default: None,
+            comment: None,
+        }
     }
 }

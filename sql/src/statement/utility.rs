@@ -3,7 +3,6 @@
 use std::fmt::{self, Display};
 
 use sqlparser::ast::{Ident, ObjectName};
-use sqlparser::tokenizer::Token;
 
 use crate::cursor::{Cursor, Result};
 use crate::name::quote_literal;
@@ -11,11 +10,6 @@ use crate::name::quote_literal;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Utility {
     Checkpoint,
-    /// `MOVE direction FROM cursor`, the direction as typed.
-    Move {
-        direction: String,
-        cursor: Ident,
-    },
     /// `REFRESH MATERIALIZED VIEW`
     RefreshMaterializedView {
         concurrently: bool,
@@ -47,9 +41,6 @@ pub enum Utility {
 pub(crate) fn parse(cursor: &mut Cursor) -> Result<Option<Utility>> {
     if cursor.take(&["checkpoint"]) {
         return Ok(Some(Utility::Checkpoint));
-    }
-    if cursor.take(&["move"]) {
-        return parse_move(cursor).map(Some);
     }
     if cursor.take(&["refresh", "materialized", "view"]) {
         return parse_refresh(cursor).map(Some);
@@ -86,23 +77,6 @@ fn rest(cursor: &mut Cursor) -> String {
     cursor.taken_since(start).0.to_string()
 }
 
-fn parse_move(cursor: &mut Cursor) -> Result<Utility> {
-    let start = cursor.location();
-    let mut direction = String::new();
-    while !cursor.at_end() && !cursor.sees(&["from"]) && !cursor.sees(&["in"]) {
-        // The last word is the cursor's name if there is no FROM or IN.
-        if *cursor.peek_nth(1) == Token::EOF {
-            break;
-        }
-        cursor.advance();
-        direction = cursor.taken_since(start).0.to_string();
-    }
-    if !cursor.take(&["from"]) {
-        cursor.take(&["in"]);
-    }
-    Ok(Utility::Move { direction, cursor: cursor.any_name("a cursor's name")? })
-}
-
 /// After `REFRESH MATERIALIZED VIEW`: `[CONCURRENTLY] name [WITH [NO] DATA]`
 fn parse_refresh(cursor: &mut Cursor) -> Result<Utility> {
     let concurrently = cursor.take(&["concurrently"]);
@@ -128,12 +102,6 @@ impl Display for Utility {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Utility::Checkpoint => write!(formatter, "CHECKPOINT"),
-            Utility::Move { direction, cursor } if direction.is_empty() => {
-                write!(formatter, "MOVE FROM {cursor}")
-            }
-            Utility::Move { direction, cursor } => {
-                write!(formatter, "MOVE {direction} FROM {cursor}")
-            }
             Utility::RefreshMaterializedView { concurrently, name, with_data } => {
                 let concurrently = if *concurrently { "CONCURRENTLY " } else { "" };
                 let data = if *with_data { "" } else { " WITH NO DATA" };
@@ -159,9 +127,6 @@ mod tests {
     #[test]
     fn prints_canonically() {
         check("checkpoint", "CHECKPOINT");
-        check("MOVE FORWARD 10 IN c", "MOVE FORWARD 10 FROM c");
-        check("MOVE c", "MOVE FROM c");
-        check("MOVE ALL FROM c", "MOVE ALL FROM c");
         check(
             "REFRESH MATERIALIZED VIEW CONCURRENTLY m WITH NO DATA",
             "REFRESH MATERIALIZED VIEW CONCURRENTLY m WITH NO DATA",
@@ -175,7 +140,6 @@ mod tests {
 
     #[test]
     fn errors_have_places() {
-        check_error("MOVE", "syntax error at end of input", 5);
         check_error("DO 1", "syntax error at or near \"1\"", 4);
         check_error("CHECKPOINT x", "syntax error at or near \"x\"", 12);
     }

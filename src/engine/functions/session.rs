@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 use granary_catalog::{Role, Schema};
 use sqlparser::ast::{self, Visit, Visitor};
+use tokio_util::sync::CancellationToken;
 
 use super::{privileges, sequence};
 use crate::engine::tables::system::names::{self, columns, format_type, object_of, oid_of, type_oid};
@@ -149,8 +150,10 @@ functions! {
         | "pg_conversion_is_visible" | "pg_statistics_obj_is_visible" | "pg_try_advisory_lock"
         | "pg_advisory_unlock" => |_, _| Ok(Some(Value::Bool(true)));
         "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" | "pg_column_is_updatable"
-        | "pg_cancel_backend" | "pg_terminate_backend" | "row_security_active"
+        | "row_security_active"
         | "pg_is_wal_replay_paused" => |_, _| Ok(Some(Value::Bool(false)));
+        "pg_cancel_backend" => |context, a| signal(context, a, Signal::Cancel);
+        "pg_terminate_backend" => |context, a| signal(context, a, Signal::Terminate);
         "pg_table_is_visible" => |context, a| Ok(int(a, 0).map(|oid| Value::Bool(is_visible(context, oid))));
     }
     Texts {
@@ -251,8 +254,10 @@ struct SessionFunction {
 impl SessionFunction {
     fn new(function: &'static Function, context: Arc<SystemContext>) -> Self {
         let any = TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny]);
-        let is_volatile = sequence::VOLATILE.contains(&function.name);
-        let volatility = if is_volatile { Volatility::Volatile } else { Volatility::Stable };
+        // what does something is done once for each call, and not while it is planned
+        let does = sequence::VOLATILE.contains(&function.name)
+            || matches!(function.name, "pg_cancel_backend" | "pg_terminate_backend");
+        let volatility = if does { Volatility::Volatile } else { Volatility::Stable };
         SessionFunction { function, context, signature: Signature::new(any, volatility) }
     }
 }
@@ -362,6 +367,44 @@ fn length(arguments: Arguments<'_>) -> Option<i64> {
 }
 
 /// An argument that is a relation's OID or its name.
+/// What is done to another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// to its statement
+    Cancel,
+    Terminate,
+}
+
+/// Whether there is such a connection, which is told. Errors: 42501 for one of a role that the asker is no member of.
+fn signal(context: &SystemContext, arguments: Arguments<'_>, signal: Signal) -> Result<Option<Value>> {
+    if int(arguments, 1).is_some_and(|timeout| timeout != 0) {
+        return Err(Error::not_supported("to wait for a connection's end"));
+    }
+    let Some(process_id) = int(arguments, 0) else { return Ok(None) };
+    let process_id = i32::try_from(process_id).ok();
+    let Some(client) = process_id.and_then(|process_id| context.facts.activity.of(process_id)) else {
+        return Ok(Some(Value::Bool(false)));
+    };
+    let snapshot = &context.scope.snapshot;
+    let role = snapshot.role(&client.user);
+    let access = context.scope.access();
+    let (verb, done, object) = match signal {
+        Signal::Cancel => ("cancel", "canceled", "query"),
+        Signal::Terminate => ("terminate", "terminated", "process"),
+    };
+    if role.is_some_and(|role| role.superuser) {
+        access.check_superuser(format!("must be a superuser to {verb} superuser {object}"), verb)?;
+    } else if !role.is_some_and(|role| access.is_member(role)) {
+        let message = format!("must be a member of the role whose {object} is being {done}");
+        access.check_superuser(message, verb)?;
+    }
+    match signal {
+        Signal::Terminate => client.ended.cancel(),
+        Signal::Cancel => client.running.iter().for_each(CancellationToken::cancel),
+    }
+    Ok(Some(Value::Bool(true)))
+}
+
 fn oid(context: &SystemContext, arguments: Arguments<'_>, index: usize) -> Option<i64> {
     int(arguments, index).or_else(|| class_oid(context, &string(arguments, index)?))
 }

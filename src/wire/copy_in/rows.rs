@@ -11,7 +11,7 @@ use super::lines::{Lines, fields};
 use super::tuples::Tuples;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, array_of, value_at};
-use crate::session::{CallRows, CopyForm, CopyFormat, CopyIn, Fault, LeftOut};
+use crate::session::{CallRows, CopyForm, CopyFormat, CopyIn, Fault, Header, LeftOut, NullFields};
 use crate::wire::decode::{Raw, decode};
 use crate::wire::encode::Format;
 use crate::wire::types::ShownType;
@@ -45,8 +45,8 @@ enum Source {
     Lines {
         format: CopyFormat,
         lines: Lines,
-        /// the first line names the columns
-        skips_header: bool,
+        /// whether the next line names the columns
+        header: Header,
     },
     Binary(Tuples),
 }
@@ -75,27 +75,26 @@ struct Field {
     place: usize,
     shown: ShownType,
     data_type: DataType,
+    nulls: NullFields,
 }
 
 impl CopyRows {
     pub fn new(copy: &CopyIn) -> Result<CopyRows> {
         let schema = copy.schema();
-        let field = |place: &usize| -> Result<Field> {
+        let field = |(place, nulls): (&usize, &NullFields)| -> Result<Field> {
             let field = schema.field(*place);
             let (name, data_type) = (field.name().clone(), field.data_type().clone());
-            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?, data_type })
+            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?, data_type, nulls: *nulls })
         };
         Ok(CopyRows {
             table: copy.table().to_owned(),
             source: match &copy.format {
-                CopyForm::Lines(format) => Source::Lines {
-                    format: format.clone(),
-                    lines: Lines::new(format.clone()),
-                    skips_header: format.header,
-                },
+                CopyForm::Lines(format) => {
+                    Source::Lines { format: format.clone(), lines: Lines::new(format.clone()), header: format.header }
+                }
                 CopyForm::Binary => Source::Binary(Tuples::new(copy.columns.len())),
             },
-            fields: copy.columns.iter().map(field).collect::<Result<_>>()?,
+            fields: copy.columns.iter().zip(&copy.null_fields).map(field).collect::<Result<_>>()?,
             required: copy.required(),
             values: vec![Vec::new(); schema.fields().len()],
             schema,
@@ -144,21 +143,23 @@ impl CopyRows {
                 let bytes = fields.iter().flatten().map(Bytes::len).sum();
                 self.add(fields, None, bytes)?;
             }
-            Source::Lines { lines, skips_header, format } => {
+            Source::Lines { lines, header, format } => {
                 let line = lines.next(is_last);
-                let (skips, fields) = match &line {
-                    Ok(Some(line)) => match std::mem::take(skips_header) {
-                        true => (true, Ok(Vec::new())),
-                        false => (false, fields(line, format)),
-                    },
-                    _ => (true, Ok(Vec::new())),
+                let (header, fields) = match &line {
+                    Ok(Some(line)) => (std::mem::replace(header, Header::No), fields(line, format)),
+                    _ => (Header::No, Ok(Vec::new())),
                 };
+                let null = format.null.clone();
                 let line = line.map_err(|error| self.at_row(error))?;
                 let Some(line) = line else { return Ok(false) };
-                if skips {
+                if header == Header::Yes {
                     return Ok(true);
                 }
-                let fields = fields.map_err(|error| self.at_line(&line, error))?;
+                let mut fields = fields.map_err(|error| self.at_line(&line, error))?;
+                if header == Header::Match {
+                    self.check_header(&fields, &null).map_err(|error| self.at_line(&line, error))?;
+                    return Ok(true);
+                }
                 if fields.len() > self.fields.len() {
                     let error = Error::new(Kind::BadCopyFormat, "extra data after last expected column");
                     return Err(self.at_line(&line, error));
@@ -167,11 +168,36 @@ impl CopyRows {
                     let message = format!("missing data for column \"{}\"", missing.name);
                     return Err(self.at_line(&line, Error::new(Kind::BadCopyFormat, message)));
                 }
+                for (field, bytes) in self.fields.iter().zip(&mut fields) {
+                    if field.nulls.never && bytes.is_none() {
+                        *bytes = Some(null.clone().into_bytes());
+                    } else if field.nulls.quoted && bytes.as_ref().is_some_and(|bytes| bytes == null.as_bytes()) {
+                        *bytes = None;
+                    }
+                }
                 let fields = fields.into_iter().map(|field| field.map(Bytes::from)).collect();
                 self.add(fields, Some(&line), line.len())?;
             }
         }
         Ok(true)
+    }
+
+    /// Refuses a first line that does not name the columns, in their order.
+    fn check_header(&self, names: &[Option<Vec<u8>>], null: &str) -> Result<()> {
+        let wrong = |message: String| Err(Error::new(Kind::BadCopyFormat, message));
+        if names.len() != self.fields.len() {
+            let (got, expected) = (names.len(), self.fields.len());
+            return wrong(format!("wrong number of fields in header line: got {got}, expected {expected}"));
+        }
+        for (index, (name, field)) in names.iter().zip(&self.fields).enumerate() {
+            let place = format!("column name mismatch in header line field {}: got", index + 1);
+            match name {
+                Some(name) if name == field.name.as_bytes() => {}
+                Some(name) => return wrong(format!("{place} \"{}\", expected \"{}\"", shown(name), field.name)),
+                None => return wrong(format!("{place} null value (\"{null}\"), expected \"{}\"", field.name)),
+            }
+        }
+        Ok(())
     }
 
     /// Adds a row; one that does not fit is noted, or is an error.

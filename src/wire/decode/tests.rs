@@ -4,7 +4,7 @@ use super::*;
 
 fn decoded(oid: u32, format: Format, bytes: &[u8]) -> Result<Parameter> {
     let raw = Raw { number: 1, format, bytes: Some(Bytes::copy_from_slice(bytes)) };
-    let planned = super::super::types::parameter_data_type(oid).expect("known").expect("declared");
+    let planned = super::super::types::parameter_data_type(oid).expect("declared");
     decode(raw, ShownType::of_oid(oid).expect("known"), &planned)
 }
 

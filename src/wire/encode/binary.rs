@@ -34,13 +34,7 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
         Values::Bytes(values) => out.put_slice(values.value(row)),
         Values::LargeBytes(values) => out.put_slice(values.value(row)),
         Values::BytesView(values) => out.put_slice(values.value(row)),
-        Values::Date(values) => out.put_i32(
-            values
-                .value(row)
-                .checked_sub(EPOCH_DAYS)
-                .filter(|days| *days != i32::MIN)
-                .ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))?,
-        ),
+        Values::Date(values) => out.put_i32(date(values.value(row))?),
         Values::Time(values) => out.put_i64(checked_time(values.value(row))?),
         Values::Timestamp { values, .. } => put_timestamp(out, values.value(row))?,
         Values::Interval(values) => {
@@ -69,10 +63,21 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
 }
 
 pub(super) fn put_timestamp(out: &mut BytesMut, micros: i64) -> Result<()> {
+    out.put_i64(timestamp(micros)?);
+    Ok(())
+}
+
+/// Microseconds as PostgreSQL counts them.
+pub(super) fn timestamp(micros: i64) -> Result<i64> {
     // the least number is -infinity
     let micros = micros.checked_sub(EPOCH_US).filter(|micros| *micros != i64::MIN);
-    out.put_i64(micros.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))?);
-    Ok(())
+    micros.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))
+}
+
+/// Days as PostgreSQL counts them.
+pub(super) fn date(days: i32) -> Result<i32> {
+    let days = days.checked_sub(EPOCH_DAYS).filter(|days| *days != i32::MIN);
+    days.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))
 }
 
 fn put_interval(out: &mut BytesMut, months: i32, days: i32, micros: i64) {

@@ -323,8 +323,8 @@ fn rows_stop_at_what_was_asked_for_and_when_the_outbox_is_full() {
     let (batch, columns) = batch(Arc::new(Int32Array::from_iter_values(0..100_000)), None);
     let mut rows = Rows::new(&batch, &columns, &Formats::All(Format::Text)).expect("encodes");
     let mut out = Outbox::default();
-    assert_eq!(rows.write(3, HIGH_WATER, &mut out).expect("writes"), 3);
-    let written = rows.write(u64::MAX, HIGH_WATER, &mut out).expect("writes");
+    assert_eq!(rows.write(3, HIGH_WATER, &mut Shape::Data, &mut out).expect("writes"), 3);
+    let written = rows.write(u64::MAX, HIGH_WATER, &mut Shape::Data, &mut out).expect("writes");
     assert!(out.is_high() && written < 10_000 && rows.left() > 0, "{written}");
 }
 

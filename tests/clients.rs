@@ -130,7 +130,7 @@ async fn tokio_postgres_works() {
     assert_eq!((row.get::<_, Vec<i64>>(7), row.get::<_, Option<&str>>(8)), (vec![1, 2], None));
 
     let transaction = client.transaction().await.expect("BEGIN");
-    let portal = transaction.bind("SELECT value FROM generate_series(1, 5)", &[]).await.expect("a portal");
+    let portal = transaction.bind("SELECT value FROM generate_series(1, 5) AS g (value)", &[]).await.expect("a portal");
     let mut counts = Vec::new();
     for _ in 0..3 {
         counts.push(transaction.query_portal(&portal, 2).await.expect("rows").len());
@@ -240,7 +240,7 @@ fn tecton_client_works_encrypted() {
 
 const STORED: [&str; 6] = [
     "CREATE TABLE payments AS SELECT 'u' || value % 7 AS user_id, to_timestamp(1704067200 + value * 600) AS ts, \
-     value % 100 AS amount FROM generate_series(1, 8000) g",
+     value % 100 AS amount FROM generate_series(1, 8000) AS g (value)",
     "CREATE ENTITY customer (user_id text)",
     "CREATE SOURCE payments_source AS SELECT * FROM payments TIMESTAMP ts",
     "CREATE FEATURE VIEW newest ENTITY customer TIMESTAMP ts WITH (start = '2024-01-01', buckets = 2, online = false) \

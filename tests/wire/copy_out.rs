@@ -92,7 +92,7 @@ pub async fn what_goes_out_binary_comes_in_again(target: Target) {
 
 pub async fn an_error_ends_the_rows(target: Target) {
     let mut client = Client::login(&target).await;
-    let fails = "SELECT 1 / (200000 - value) FROM generate_series(1, 300000)";
+    let fails = "SELECT 1 / (200000 - value) FROM generate_series(1, 300000) AS g (value)";
     let replies = copied(&mut client, &format!("COPY ({fails}) TO STDOUT")).await;
     let shown = tags(&replies);
     assert!(shown.starts_with("Hd") && shown.ends_with("EZ") && !shown.contains('c'), "{}", &shown[shown.len() - 9..]);

@@ -79,7 +79,7 @@ pub async fn statements_are_answered_in_arrow(address: &str, target: &Target) {
     let types: Vec<String> = batch.schema().fields().iter().map(|field| field.data_type().to_string()).collect();
     assert_eq!(types[..3], ["Utf8", "Int64", "Timestamp(µs, \"UTC\")"]);
     assert!(matches!(batch.column(3).data_type(), DataType::List(_)));
-    let many = rows(&mut client, "SELECT value FROM generate_series(1, 300000)").await.expect("rows");
+    let many = rows(&mut client, "SELECT value FROM generate_series(1, 300000) AS g (value)").await.expect("rows");
     assert_eq!(many.iter().map(RecordBatch::num_rows).sum::<usize>(), 300_000);
     // a definition is carried out though nobody fetches what it gives
     client.execute("CREATE TABLE flight_t (a bigint, b text)".to_owned(), None).await.expect("creates");

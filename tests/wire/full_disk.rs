@@ -73,7 +73,7 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     client
         .batch_execute(
             "CREATE TABLE events AS SELECT value % 50 AS k, to_timestamp(1704067200 + value * 60) AS ts, value AS v
-               FROM generate_series(1, 20000) g;
+               FROM generate_series(1, 20000) AS g (value);
              CREATE ENTITY thing (k bigint);
              CREATE SOURCE source AS SELECT k, ts, v FROM events TIMESTAMP ts;
              CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts FEATURES (count(*) OVER (LAST '1 day') AS n)
@@ -86,7 +86,7 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     assert_eq!(number(&client, as_of).await, 50);
 
     disk.fill();
-    refused_for_space(&client, "INSERT INTO events SELECT 1, now(), value FROM generate_series(1, 100000) g").await;
+    refused_for_space(&client, "INSERT INTO events SELECT 1, now(), value FROM generate_series(1, 100000) AS g (value)").await;
     refused_for_space(&client, SECOND_DAY).await;
     assert_eq!(number(&client, "SELECT count(*) FROM events").await, 20_000);
     assert_eq!(number(&client, as_of).await, 50);

@@ -30,6 +30,7 @@ mod row_expression;
 mod rows;
 mod sealed;
 mod serving;
+mod settled;
 mod tables;
 mod threads;
 mod tiles;
@@ -63,8 +64,8 @@ pub use plans::{
 };
 pub use point_in_time::RowGroups;
 pub use query::{
-    FromSource, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in, max_length,
-    table_reference, type_label,
+    FromSource, LabeledPlan, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in,
+    max_length, table_reference, type_label,
 };
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
@@ -77,6 +78,7 @@ pub use rows::{
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
+pub use settled::{Purpose, parameter_oid};
 pub use tables::events::{
     EventTails, OFFSET, ROWS, StreamRows, Tail, event_schema, events_table, from_offset, offsets_of, plain_events,
     rows_field, stream_of_table, taken_schema,

@@ -631,22 +631,17 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
         let (parameters, parameter_oids) = found.parameters().into_iter().unzip();
         return Ok(Description { parameters, parameter_oids, columns: Some(found.schema()) });
     }
-    said.check()?;
+    if !matches!(parsed.statement, Statement::Query(_) | Statement::Declare(_)) {
+        said.check()?;
+    }
     let types = said.types.as_slice();
     let declared = Parameters::of_types(types.to_vec());
     let plan = match &parsed.statement {
         Statement::Declare(declare) => {
-            let declared = Parameters::of_types(parameters::declared(declare.query.ast.as_ref(), types));
-            let (plan, _) = statement::plan_labeled(context, declare.query.ast.clone(), &declared).await?;
-            let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
-            return Ok(Description::of(parameters, None));
+            let described = describe_query(context, &declare.query.ast, said).await?;
+            return Ok(Description { columns: None, ..described });
         }
-        Statement::Query(query) => {
-            let declared = Parameters::of_types(parameters::declared(query.ast.as_ref(), types));
-            let (plan, labels) = statement::plan_labeled(context, query.ast.clone(), &declared).await?;
-            let parameters = crate::engine::parameter_types(&plan, &declared.types)?;
-            return Ok(Description::of(parameters, Some(labels.apply(&output_schema(&plan)))));
-        }
+        Statement::Query(query) => return describe_query(context, &query.ast, said).await,
         Statement::Postgres(statement) => match statement.ast.as_ref() {
             ast::Statement::Insert(insert) => {
                 if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
@@ -692,6 +687,19 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
     Ok(Description::of(parameters, None))
+}
+
+async fn describe_query(context: &StatementContext, query: &ast::Query, said: &DeclaredTypes) -> Result<Description> {
+    let types = parameters::declared(query, &said.types);
+    let declared = Parameters { oids: said.oids.clone(), ..Parameters::of_types(types) };
+    let planned = statement::plan_query(context, Box::new(query.clone()), &declared).await?;
+    let columns = Some(planned.labels.apply(&output_schema(&planned.plan)));
+    if let Some(known) = planned.parameters {
+        let (parameters, parameter_oids) = known.into_iter().unzip();
+        return Ok(Description { parameters, parameter_oids, columns });
+    }
+    said.check()?;
+    Ok(Description::of(crate::engine::parameter_types(&planned.plan, &declared.types)?, columns))
 }
 
 /// A statement that changes rows, and what it returns of them.

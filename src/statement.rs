@@ -56,7 +56,7 @@ pub use execute::{
 };
 pub use explain::explain_schema;
 pub use forget::{forgets, plan_forget};
-pub use select::plan_labeled;
+pub use select::{plan_labeled, plan_query};
 pub use sink::sink_options;
 pub use stream::{COMMIT_TIME, LSN, OP, topic_options};
 pub use table::{Call, CallRows, CallStream, Fault, Faults, LeftOut, Target, gather};

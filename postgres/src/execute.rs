@@ -35,7 +35,7 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn new(world: &'a dyn World, parameters: Vec<Value>) -> Context<'a> {
+    pub fn new(world: &'a dyn World, parameters: Vec<Value>) -> Context<'a> {
         Context {
             world,
             clock: world.clock(),
@@ -67,6 +67,16 @@ impl<'a> Context<'a> {
 pub fn execute(query: &Query, parameters: Vec<Value>, world: &dyn World) -> Result<Vec<Row>> {
     let context = Context::new(world, parameters);
     run(query, &context, None).map(|rows| Arc::try_unwrap(rows).unwrap_or_else(|rows| rows.as_ref().clone()))
+}
+
+/// The value of an expression over the columns of one row. It may hold no query and name no row further out.
+pub fn evaluate(expr: &Expr, row: &[Value], context: &Context<'_>) -> Result<Value> {
+    eval::eval(expr, context, &Env::of(row, None))
+}
+
+/// An aggregate of rows, over whose columns its expressions stand.
+pub fn aggregate(call: &crate::plan::AggregateCall, rows: &[Row], context: &Context<'_>) -> Result<Value> {
+    grouping::aggregate(call, rows.iter().map(|row| Env::of(row, None)), context, &Env::of(&[], None))
 }
 
 /// The rows of a SELECT's surroundings while one of its rows is looked at.

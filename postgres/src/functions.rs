@@ -6,6 +6,7 @@ mod arrays;
 pub mod casts;
 mod json;
 mod math;
+mod number_format;
 pub mod sets;
 pub mod sql;
 mod system;
@@ -24,6 +25,7 @@ pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type)
     world
         .function(proc)
         .or_else(|| math::function(proc))
+        .or_else(|| number_format::function(proc))
         .or_else(|| texts::function(proc, arguments))
         .or_else(|| times::function(proc, arguments))
         .or_else(|| arrays::function(proc, arguments, result))

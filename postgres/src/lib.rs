@@ -22,7 +22,7 @@ pub mod world;
 
 pub use analyze::{Analyzed, analyze, label_of};
 pub use error::{Error, Result};
-pub use execute::{Context, execute};
+pub use execute::{Context, aggregate, evaluate, execute};
 pub use types::Type;
 pub use value::{Row, Value};
 pub use world::{Column, NameKind, Relation, World};

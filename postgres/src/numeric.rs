@@ -36,6 +36,45 @@ impl Numeric {
         Numeric::Finite(shown(number.normalized()))
     }
 
+    /// `unscaled` over so many tens.
+    pub fn scaled(unscaled: i128, scale: i64) -> Numeric {
+        Numeric::Finite(BigDecimal::new(BigInt::from(unscaled), scale))
+    }
+
+    /// The number times so many tens, halves away from zero; None if 128 bits do not hold it.
+    pub fn unscaled(&self, scale: i64) -> Option<i128> {
+        self.finite()?.with_scale_round(scale, RoundingMode::HalfUp).into_bigint_and_exponent().0.to_i128()
+    }
+
+    /// Without zeros at the end behind the point.
+    pub fn trimmed(&self) -> Numeric {
+        match self {
+            Numeric::Finite(number) => Numeric::Finite(shown(number.normalized())),
+            other => other.clone(),
+        }
+    }
+
+    /// Bytes whose order is that of numbers, and which are the same for equal ones.
+    pub fn sort_key(&self) -> Vec<u8> {
+        let number = match self {
+            Numeric::NegativeInfinity => return vec![0],
+            Numeric::Infinity => return vec![4],
+            Numeric::NaN => return vec![5],
+            Numeric::Finite(number) => number.normalized(),
+        };
+        let (digits, scale) = number.into_bigint_and_exponent();
+        let (sign, digits) = (digits.sign(), digits.magnitude().to_string());
+        let exponent = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_sub(scale);
+        let exponent = (exponent.cast_unsigned() ^ (1 << 63)).to_be_bytes();
+        let size = exponent.into_iter().chain(digits.into_bytes());
+        match sign {
+            Sign::NoSign => vec![2],
+            Sign::Plus => std::iter::once(3).chain(size).collect(),
+            // what is longer is smaller
+            Sign::Minus => std::iter::once(1).chain(size.map(|byte| !byte)).chain(std::iter::once(u8::MAX)).collect(),
+        }
+    }
+
     pub fn finite(&self) -> Option<&BigDecimal> {
         match self {
             Numeric::Finite(number) => Some(number),

@@ -286,7 +286,7 @@ pub struct Output {
     pub number: i16,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Query {
     /// of a query inside of another: differs between all of a statement
     pub id: usize,
@@ -302,6 +302,109 @@ pub struct Query {
     pub columns: Vec<Output>,
 }
 
+impl Query {
+    /// Calls `visit` with this query and all that stand in it.
+    pub fn walk(&self, visit: &mut dyn FnMut(&Query)) {
+        visit(self);
+        for cte in &self.with {
+            cte.query.walk(visit);
+            if let Some((step, _)) = &cte.recursive {
+                step.walk(visit);
+            }
+        }
+        self.own_exprs(&mut |expr| expr.walk(visit));
+        match &self.body {
+            Body::Select(select) => {
+                if let Some(from) = &select.from {
+                    from.walk(visit);
+                }
+            }
+            Body::Values(_) => {}
+            Body::Query(inner) => inner.walk(visit),
+            Body::Set { left, right, .. } => {
+                left.walk(visit);
+                right.walk(visit);
+            }
+        }
+    }
+
+    /// Calls `visit` with each expression of it that is neither in FROM nor in another query.
+    fn own_exprs(&self, visit: &mut dyn FnMut(&Expr)) {
+        self.limit.iter().chain(&self.offset).for_each(&mut *visit);
+        match &self.body {
+            Body::Values(rows) => rows.iter().flatten().for_each(visit),
+            Body::Query(_) | Body::Set { .. } => {}
+            Body::Select(select) => {
+                select.targets.iter().chain(&select.filter).for_each(&mut *visit);
+                if let Some(grouping) = &select.grouping {
+                    grouping.keys.iter().chain(&grouping.having).for_each(&mut *visit);
+                    for call in &grouping.aggregates {
+                        let ordered = call.order_by.iter().map(|(expr, ..)| expr);
+                        let all = call.arguments.iter().chain(&call.filter).chain(&call.direct).chain(ordered);
+                        all.for_each(&mut *visit);
+                    }
+                }
+                for window in &select.windows {
+                    let ordered = window.order_by.iter().map(|(expr, ..)| expr);
+                    let all = window.arguments.iter().chain(&window.filter).chain(&window.partition_by).chain(ordered);
+                    all.for_each(&mut *visit);
+                }
+                select.sets.iter().flat_map(|call| &call.arguments).for_each(visit);
+            }
+        }
+    }
+}
+
+impl Expr {
+    /// Calls `visit` with all queries that stand in it.
+    fn walk(&self, visit: &mut dyn FnMut(&Query)) {
+        if let Some(query) = self.query() {
+            query.walk(visit);
+        }
+        self.parts().into_iter().for_each(|part| part.walk(visit));
+    }
+}
+
+impl From {
+    fn walk(&self, visit: &mut dyn FnMut(&Query)) {
+        match self {
+            From::Scan(scan) => match &scan.source {
+                Source::Query(query) => query.walk(visit),
+                Source::Functions { calls, .. } => {
+                    for (call, _) in calls {
+                        match call {
+                            FromCall::Set(call) => call.arguments.iter().for_each(|expr| expr.walk(visit)),
+                            FromCall::Scalar(expr) => expr.walk(visit),
+                        }
+                    }
+                }
+                Source::Relation(_) | Source::Cte(_) => {}
+            },
+            From::Inner { inputs, conditions } => {
+                inputs.iter().for_each(|input| input.walk(visit));
+                conditions.iter().for_each(|expr| expr.walk(visit));
+            }
+            From::Outer { left, right, conditions, .. } => {
+                left.walk(visit);
+                right.walk(visit);
+                conditions.iter().for_each(|expr| expr.walk(visit));
+            }
+        }
+    }
+
+    /// Calls `visit` with its scans, not with those of queries in it.
+    pub fn scans<'f>(&'f self, visit: &mut dyn FnMut(&'f Scan)) {
+        match self {
+            From::Scan(scan) => visit(scan),
+            From::Inner { inputs, .. } => inputs.iter().for_each(|input| input.scans(visit)),
+            From::Outer { left, right, .. } => {
+                left.scans(visit);
+                right.scans(visit);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct SortKey {
     pub column: usize,
@@ -309,7 +412,7 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cte {
     pub id: usize,
     pub query: Arc<Query>,
@@ -317,7 +420,7 @@ pub struct Cte {
     pub recursive: Option<(Arc<Query>, bool)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Body {
     Select(Box<Select>),
     Values(Vec<Vec<Expr>>),
@@ -332,7 +435,7 @@ pub enum SetOperator {
     Except,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Select {
     /// how many values a row of its FROM has
     pub n_slots: usize,
@@ -346,7 +449,7 @@ pub struct Select {
     pub distinct: Distinct,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distinct {
     No,
     /// by so many of the first targets
@@ -355,7 +458,7 @@ pub enum Distinct {
     On(Vec<usize>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Grouping {
     pub keys: Vec<Expr>,
     /// which keys each set has
@@ -374,6 +477,8 @@ pub struct AggregateCall {
     pub order_by: Vec<(Expr, bool, bool)>,
     /// what a percentile is asked for
     pub direct: Vec<Expr>,
+    /// of its value
+    pub data_type: Type,
 }
 
 /// What makes one value of the arguments of all rows of a group.
@@ -389,7 +494,7 @@ impl fmt::Debug for Aggregate {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WindowCall {
     pub function: WindowFunction,
     pub arguments: Vec<Expr>,
@@ -397,6 +502,8 @@ pub struct WindowCall {
     pub partition_by: Vec<Expr>,
     pub order_by: Vec<(Expr, bool, bool)>,
     pub frame: Frame,
+    /// of its values
+    pub data_type: Type,
 }
 
 #[derive(Debug, Clone)]
@@ -446,7 +553,7 @@ pub struct SetCall {
 }
 
 /// Where rows come from. Each node fills slots of its own in the SELECT's row.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum From {
     Scan(Scan),
     /// joined in any order
@@ -469,18 +576,20 @@ pub enum OuterJoin {
     Full,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// differs between all scans of a statement
     pub id: usize,
     pub source: Source,
     /// columns of the source that are read, each with its slot
     pub slots: Vec<(usize, usize)>,
+    /// of all columns of the source
+    pub types: Vec<Type>,
     /// whether what it gives may change with the rows around it
     pub is_correlated: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Source {
     Relation(Arc<crate::Relation>),
     Query(Arc<Query>),
@@ -492,7 +601,7 @@ pub enum Source {
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum FromCall {
     Set(SetCall),
     Scalar(Expr),

@@ -1,8 +1,8 @@
 //! Queries that read nothing but the catalogs, or nothing at all: answered by `granary_postgres`, which means with them
 //! what PostgreSQL means. Every other query is DataFusion's.
 
-mod arrays;
-mod world;
+pub(in crate::engine) mod arrays;
+pub(in crate::engine) mod world;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -241,23 +241,8 @@ impl Found<'_> {
             return ControlFlow::Break(());
         }
         let name = ident.value.to_lowercase();
-        const GRAMMAR: [&str; 12] = [
-            "coalesce",
-            "greatest",
-            "least",
-            "nullif",
-            "row",
-            "array",
-            "grouping",
-            "current_user",
-            "current_schema",
-            "current_timestamp",
-            "session_user",
-            "current_date",
-        ];
-        let is_postgresqls = GRAMMAR.contains(&name.as_str())
-            || resolve::procs_named(&name).next().is_some()
-            || t::type_named(&name).is_some();
+        let is_postgresqls =
+            is_grammar(&name) || resolve::procs_named(&name).next().is_some() || t::type_named(&name).is_some();
         // a function that only the engine has; all others do not exist, which is said here
         if !is_postgresqls && is_built_in(self.planner, &name) {
             ControlFlow::Break(())
@@ -265,4 +250,23 @@ impl Found<'_> {
             ControlFlow::Continue(())
         }
     }
+}
+
+/// Functions that PostgreSQL's grammar has, not its catalog.
+pub(in crate::engine) fn is_grammar(name: &str) -> bool {
+    matches!(
+        name,
+        "coalesce"
+            | "greatest"
+            | "least"
+            | "nullif"
+            | "row"
+            | "array"
+            | "grouping"
+            | "current_user"
+            | "current_schema"
+            | "current_timestamp"
+            | "session_user"
+            | "current_date"
+    )
 }

@@ -35,6 +35,7 @@ use super::relation::{
     check_called_in_place,
 };
 use super::rows::check_distinct;
+use super::settled::{Purpose, Settled};
 use super::{Engine, functions, tables};
 use crate::access::{Access, Asker, Readable};
 use crate::error::{Error, Kind, Result};
@@ -154,6 +155,11 @@ impl NameScope {
             .with_hint(format!("connect to it: \\c {named}")))
     }
 
+    /// The name of the schema that an object is in.
+    pub(super) fn schema_name_of(&self, object: &Object) -> String {
+        self.snapshot.schema_of(object).map_or_else(String::new, |schema| schema.header.name.clone())
+    }
+
     pub fn is_live(&self) -> bool {
         self.snapshot.is_live(Some(self.workspace))
     }
@@ -167,6 +173,15 @@ pub enum FromSource {
     Unset,
     On,
     Off,
+}
+
+/// A client's query as a plan.
+pub struct LabeledPlan {
+    pub plan: LogicalPlan,
+    /// what its columns are to be called
+    pub labels: Labels,
+    /// in which type values of `$1`, `$2`, … are taken, and the OIDs of theirs, where it says so
+    pub parameters: Option<Vec<(DataType, u32)>>,
 }
 
 /// Plans queries in one scope, at one time. Cheap to clone.
@@ -328,13 +343,24 @@ impl QueryPlanner {
         }
     }
 
-    /// Plans a client's query; its columns are to be shown under the labels.
-    pub async fn plan_labeled(&self, mut statement: ast::Statement, text: &str) -> Result<(LogicalPlan, Labels)> {
+    /// Plans a client's query; its columns are to be shown under the labels. `declared`: OIDs of types of parameters.
+    pub async fn plan_labeled(
+        &self,
+        mut statement: ast::Statement,
+        declared: &[u32],
+        text: &str,
+    ) -> Result<LabeledPlan> {
+        if let ast::Statement::Query(query) = &statement
+            && let Some(settled) = Box::pin(self.settled(query, declared, (text, Purpose::Answer))).await?
+        {
+            let Settled { plan, labels, parameters } = settled;
+            return Ok(LabeledPlan { plan, labels, parameters: Some(parameters) });
+        }
         let labels = Labels::take(&mut statement);
         let plan = self.plan(statement, text).await?;
         let origins = self.origins(&plan).into_iter().map(|origin| origin.map(told).unwrap_or_default());
         let labels = labels.with_origins(origins.collect());
-        Ok((plan, labels))
+        Ok(LabeledPlan { plan, labels, parameters: None })
     }
 
     /// For each output column of a query, the relation's column that it is.
@@ -509,8 +535,8 @@ impl QueryPlanner {
         reference: &TableReference,
         times: &system_time::SystemTimes,
     ) -> Result<Arc<dyn TableSource>> {
-        if let Some((_, relation)) = self.given.iter().find(|(name, _)| name == reference.table()) {
-            return Ok(provider_as_source(Arc::clone(relation)));
+        if let Some(source) = self.given(reference) {
+            return Ok(source);
         }
         if let Some((name, number)) = self.versioned(reference, times) {
             let original = with_table(reference, name);
@@ -555,6 +581,12 @@ impl QueryPlanner {
             return Err(Error::new(Kind::InvalidParameterValue, "FOR SYSTEM_TIME FROM must be before TO"));
         }
         Ok(ReadMode::History { start_us, end_us })
+    }
+
+    /// A relation of this statement alone.
+    pub(super) fn given(&self, reference: &TableReference) -> Option<Arc<dyn TableSource>> {
+        let (_, relation) = self.given.iter().find(|(name, _)| name == reference.table())?;
+        Some(provider_as_source(Arc::clone(relation)))
     }
 
     /// A relation that is not kept online has no answer as of now, and must not look as if it had no data.
@@ -616,7 +648,15 @@ impl QueryPlanner {
             Object::Table(table) => tables::stored::table(self, table).await,
             Object::Dataset(dataset) => tables::stored::dataset(self, &dataset.newest).await,
             Object::View(view) => {
-                let plan = Box::pin(self.nested()?.plan_query_text(&view.query)).await?;
+                let nested = self.nested()?;
+                let plan = match Box::pin(nested.plan_query_text(&view.query)).await {
+                    // what only PostgreSQL has
+                    Err(error) => match Box::pin(nested.settled_text(&view.query, Purpose::Store)).await? {
+                        Some(plan) => plan,
+                        None => return Err(error),
+                    },
+                    Ok(plan) => plan,
+                };
                 Ok(Arc::new(ViewTable::new(plan, None)))
             }
             other => Err(Error::not_supported(format!("reading a {}", other.kind().as_str()))
@@ -646,7 +686,7 @@ fn dataset(object: &Object) -> Result<&Dataset> {
 }
 
 /// The plan with its columns under their labels.
-fn named(plan: LogicalPlan, labels: &Labels) -> Result<LogicalPlan> {
+pub(super) fn named(plan: LogicalPlan, labels: &Labels) -> Result<LogicalPlan> {
     let schema = labels.apply(&output_schema(&plan));
     let fields = || plan.schema().iter().zip(schema.fields());
     if fields().all(|((_, field), labeled)| field.name() == labeled.name()) {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{NewObject, StatementContext};
 use super::table::{self, Declared};
 use super::view;
+use crate::engine::Purpose;
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
 
@@ -69,7 +70,10 @@ pub async fn refresh(
     let mut planner = context.planner();
     planner.scope.asker = crate::access::Asker::Server;
     planner.scope.meant.clone_from(&materialized.depends_on);
-    let plan = planner.plan_query_text(&materialized.query).await?;
+    let plan = match planner.settled_text(&materialized.query, Purpose::Store).await? {
+        Some(plan) => plan,
+        None => planner.plan_query_text(&materialized.query).await?,
+    };
     let filled = Materialized { is_populated: with_data, ..materialized.clone() };
     let own = Table { storage_id: table::new_storage_id()?, materialized: Some(filled), ..own.clone() };
     context.changes.push(Change::put(own.clone()));

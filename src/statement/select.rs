@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use granary_catalog::{Column, ObjectId, ObjectKind};
 use granary_sql::SqlText;
 use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
@@ -12,7 +12,8 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 use super::context::StatementContext;
 use super::execute::Parameters;
 use crate::engine::{
-    Labels, LogicalPlan, QueryPlanner, TableProvider, called_view, dataset_call, is_system_schema, table_reference,
+    LabeledPlan, Labels, LogicalPlan, Purpose, QueryPlanner, TableProvider, called_view, dataset_call,
+    is_system_schema, table_reference,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -43,6 +44,28 @@ pub async fn plan_definition(context: &StatementContext, query: &QueryText) -> R
         }
     };
     let columns = plan.schema().fields().iter().zip(origins).map(column).collect();
+    Ok(PlannedQuery { plan, columns, depends_on: dependencies(context, query.ast.as_ref())? })
+}
+
+/// Plans the query of a table, view or materialized view, as PostgreSQL means it where it reads none but such relations.
+pub async fn plan_relation(context: &StatementContext, query: &QueryText) -> Result<PlannedQuery> {
+    let planner = context.planner();
+    let settled =
+        planner.settled_text(&query.text, Purpose::Store).await.map_err(|error| shift(context, query, error))?;
+    let Some(plan) = settled else { return plan_definition(context, query).await };
+    crate::engine::check_names(&plan)?;
+    if !crate::engine::parameter_types(&plan, &[])?.is_empty() {
+        return Err(Error::new(Kind::UndefinedParameter, "a definition cannot have parameters, such as $1"));
+    }
+    let column = |field: &FieldRef| {
+        let own = Column::new(field.name(), field.data_type().clone(), true);
+        let said = |key: &str| field.metadata().get(key);
+        let declared = said("pg.type").filter(|_| *field.data_type() == DataType::Utf8).cloned();
+        let length = said("pg.modifier").and_then(|modifier| modifier.parse::<u64>().ok()?.checked_sub(4));
+        let max_length = length.filter(|_| declared.as_deref() == Some("varchar"));
+        Column { declared, max_length, ..own }
+    };
+    let columns = plan.schema().fields().iter().map(column).collect();
     Ok(PlannedQuery { plan, columns, depends_on: dependencies(context, query.ast.as_ref())? })
 }
 
@@ -116,8 +139,19 @@ pub async fn plan_labeled(
     query: Box<Query>,
     parameters: &Parameters,
 ) -> Result<(LogicalPlan, Labels)> {
+    let LabeledPlan { plan, labels, .. } = plan_query(context, query, parameters).await?;
+    Ok((plan, labels))
+}
+
+/// The same, with what is known of its parameters.
+pub async fn plan_query(context: &StatementContext, query: Box<Query>, parameters: &Parameters) -> Result<LabeledPlan> {
     let planner = planner_of(context, parameters);
-    planner.plan_labeled(ast::Statement::Query(query), &context.text).await
+    let known = |(index, data_type): (usize, &Option<DataType>)| match parameters.oids.get(index) {
+        Some(oid) if *oid != 0 => *oid,
+        _ => data_type.as_ref().map_or(0, crate::engine::parameter_oid),
+    };
+    let declared: Vec<u32> = parameters.types.iter().enumerate().map(known).collect();
+    planner.plan_labeled(ast::Statement::Query(query), &declared, &context.text).await
 }
 
 fn planner_of(context: &StatementContext, parameters: &Parameters) -> QueryPlanner {

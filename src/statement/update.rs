@@ -107,7 +107,8 @@ pub async fn joined_columns(
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         select.from = others.to_vec();
     }
-    let plan = select::plan_labeled(context, Box::new(query), parameters).await?.0;
+    let statement = ast::Statement::Query(Box::new(query));
+    let plan = select::plan_change(context, statement, parameters, Vec::new()).await?;
     Ok(qualified_columns(&plan))
 }
 

@@ -53,21 +53,21 @@ pub async fn plan_named(
 ) -> Result<(select::PlannedQuery, String)> {
     let plain = SqlText::new(query.clone(), typed.to_owned());
     if names.is_empty() {
-        return Ok((select::plan_definition(context, &plain).await?, typed.to_owned()));
+        return Ok((select::plan_relation(context, &plain).await?, typed.to_owned()));
     }
     // all have one, most likely: then those of the query need not differ
     let text = with_columns(typed, names, &[])?;
     let named = SqlText::new(query.clone(), text.clone());
-    if let Ok(planned) = select::plan_definition(context, &named).await {
+    if let Ok(planned) = select::plan_relation(context, &named).await {
         return Ok((planned, text));
     }
-    let planned = select::plan_definition(context, &plain).await?;
+    let planned = select::plan_relation(context, &plain).await?;
     if names.len() > planned.columns.len() {
         return Err(Error::new(Kind::Syntax, "CREATE VIEW specifies more column names than columns"));
     }
     let text = with_columns(typed, names, &planned.columns)?;
     let named = SqlText::new(query.clone(), text.clone());
-    Ok((select::plan_definition(context, &named).await?, text))
+    Ok((select::plan_relation(context, &named).await?, text))
 }
 
 /// The query with these names for its first columns.

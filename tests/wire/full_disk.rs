@@ -86,7 +86,11 @@ pub async fn a_full_disk_is_an_error_and_not_the_end() {
     assert_eq!(number(&client, as_of).await, 50);
 
     disk.fill();
-    refused_for_space(&client, "INSERT INTO events SELECT 1, now(), value FROM generate_series(1, 100000) AS g (value)").await;
+    refused_for_space(
+        &client,
+        "INSERT INTO events SELECT 1, now(), value FROM generate_series(1, 100000) AS g (value)",
+    )
+    .await;
     refused_for_space(&client, SECOND_DAY).await;
     assert_eq!(number(&client, "SELECT count(*) FROM events").await, 20_000);
     assert_eq!(number(&client, as_of).await, 50);

@@ -69,7 +69,13 @@ impl Analyzer<'_> {
             ast::FunctionArguments::List(_) => false,
             _ => false,
         };
+        let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
+        let values = if names.iter().any(Option::is_some) {
+            in_their_places(&name, names, values).map_err(|error| error.at(place))?
+        } else {
+            values
+        };
         if !is_known_schema {
             let types: Vec<String> = values.iter().map(|value| value.data_type.name()).collect();
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
@@ -279,8 +285,16 @@ impl Analyzer<'_> {
         let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
         let aggregate = aggregates::function(resolved.proc, &types, &resolved.result)
             .ok_or_else(|| Error::not_supported(format!("the aggregate {name}")))?;
-        let call =
-            AggregateCall { function: aggregate, arguments: values, filter, is_distinct, order_by, direct: converted };
+        let data_type = resolved.result.clone();
+        let call = AggregateCall {
+            function: aggregate,
+            arguments: values,
+            filter,
+            is_distinct,
+            order_by,
+            direct: converted,
+            data_type,
+        };
         Ok((call, resolved.result))
     }
 
@@ -373,6 +387,7 @@ impl Analyzer<'_> {
             partition_by,
             order_by,
             frame,
+            data_type: data_type.clone(),
         });
         Ok(Expr::new(ExprKind::Window(scope.windows.len() - 1), data_type))
     }
@@ -488,4 +503,54 @@ impl Analyzer<'_> {
     pub(super) fn truth(value: bool) -> Expr {
         boolean(ExprKind::Constant(Value::Bool(value)))
     }
+}
+
+/// The name in `name => value`.
+fn argument_name(argument: &FunctionArg) -> Option<String> {
+    match argument {
+        FunctionArg::Unnamed(_) => None,
+        FunctionArg::Named { name, .. } => Some(super::fold(name)),
+        FunctionArg::ExprNamed { name, .. } => match name {
+            ast::Expr::Identifier(ident) => Some(super::fold(ident)),
+            other => Some(other.to_string()),
+        },
+    }
+}
+
+/// Arguments of which some are named, in the order of the function's own.
+fn in_their_places(function: &str, names: Vec<Option<String>>, values: Vec<Expr>) -> Result<Vec<Expr>> {
+    let n_positional = names.iter().take_while(|name| name.is_none()).count();
+    if names[n_positional..].iter().any(Option::is_none) {
+        return Err(Error::new("42601", "positional argument cannot follow named argument"));
+    }
+    let has_all = |proc: &&'static resolve::Proc| {
+        names.iter().flatten().all(|name| proc.argument_names.iter().any(|own| own == name))
+    };
+    let proc = resolve::procs_named(function).find(has_all).ok_or_else(|| {
+        let given = names.iter().zip(&values).map(|(name, value)| match name {
+            Some(name) => format!("{name} => {}", value.data_type.name()),
+            None => value.data_type.name(),
+        });
+        let given: Vec<String> = given.collect();
+        Error::new("42883", format!("function {function}({}) does not exist", given.join(", ")))
+    })?;
+    let mut places: Vec<Option<Expr>> = vec![None; proc.arguments.len()];
+    for (index, (name, value)) in names.iter().zip(values).enumerate() {
+        let place = match name {
+            None => index,
+            Some(name) => proc.argument_names.iter().position(|own| own == name).unwrap_or(index),
+        };
+        let free = places.get_mut(place).filter(|place| place.is_none());
+        *free.ok_or_else(|| Error::new("42601", format!("argument name used more than once in {function}")))? =
+            Some(value);
+    }
+    let last = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    places.truncate(last);
+    let default = |oid: u32| match oid {
+        // all that make_interval takes is nothing where it is not said
+        t::INT4 if function == "make_interval" => Ok(Expr::constant(crate::Value::Int(0), Type::of(t::INT4))),
+        t::FLOAT8 if function == "make_interval" => Ok(Expr::constant(crate::Value::Float(0.0), Type::of(t::FLOAT8))),
+        _ => Err(Error::not_supported(format!("{function} without one of the arguments before a named one"))),
+    };
+    places.into_iter().zip(&proc.arguments).map(|(place, oid)| place.map_or_else(|| default(*oid), Ok)).collect()
 }

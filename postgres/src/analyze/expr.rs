@@ -656,6 +656,17 @@ impl Analyzer<'_> {
             }
             return Ok(value);
         }
+        // a name is an array of its characters, counted from zero
+        if let (t::NAME, [ast::Subscript::Index { index }]) = (array.data_type.oid, subscripts) {
+            let index = self.expr(index)?;
+            let index = self.coerce(index, &Type::of(t::INT4), Context::Assignment)?;
+            let function = Function::new("character_of_name", |_, values| {
+                let (text, place) = (values[0].as_text().unwrap_or_default(), values[1].as_int().unwrap_or(-1));
+                let found = usize::try_from(place).ok().and_then(|place| text.chars().nth(place));
+                Ok(found.map_or(Value::Null, |found| Value::text(found.to_string())))
+            });
+            return Ok(Expr::call(function, vec![array, index], Type::of(t::CHAR)));
+        }
         let Some(element) = array.data_type.element() else {
             return Err(Error::new(
                 "42804",

@@ -408,7 +408,7 @@ impl Analyzer<'_> {
             .collect();
         scope.items.push(Item { schema, alias: alias_name, columns });
         // which slots are read is known when all of the SELECT is; the item's number stands in for them
-        let from = From::Scan(Scan { id, source, slots: vec![(item, usize::MAX)], is_correlated });
+        let from = From::Scan(Scan { id, source, slots: vec![(item, usize::MAX)], types: Vec::new(), is_correlated });
         Ok(Part { from, names })
     }
 
@@ -418,6 +418,7 @@ impl Analyzer<'_> {
             From::Scan(scan) => {
                 let item = scan.slots[0].0;
                 let columns = &self.scope().items[item].columns;
+                scan.types = columns.iter().map(|column| column.data_type.clone()).collect();
                 scan.slots =
                     columns.iter().enumerate().filter_map(|(index, column)| Some((index, column.slot?))).collect();
             }

@@ -45,7 +45,30 @@ impl Analyzer<'_> {
                 return Ok(self.whole_row(index, item));
             }
         }
-        Err(Error::new("42703", format!("column \"{name}\" does not exist")).at(place_of_ident(ident)))
+        let error = Error::new("42703", format!("column \"{name}\" does not exist")).at(place_of_ident(ident));
+        Err(match self.similar_column(None, &name) {
+            Some(similar) => error.with_hint(format!("Perhaps you meant to reference the column \"{similar}\".")),
+            None => error,
+        })
+    }
+
+    /// The column that somebody may have meant by a name that there is not, if one is nearer than all others.
+    fn similar_column(&self, alias: Option<&str>, name: &str) -> Option<String> {
+        /// How many letters may differ, at most half of those of the name.
+        const MOST_DIFFERENT: usize = 3;
+        let mut nearest: (usize, Option<String>, usize) = (MOST_DIFFERENT.min(name.chars().count() / 2), None, 0);
+        let items = self.scopes.iter().filter(|scope| !scope.is_hidden).flat_map(|scope| &scope.items);
+        for item in items.filter(|item| alias.is_none_or(|alias| item.alias == alias)) {
+            for column in &item.columns {
+                let distance = letters_apart(name, &column.name);
+                if distance < nearest.0 || (distance == nearest.0 && nearest.1.is_none()) {
+                    nearest = (distance, Some(format!("{}.{}", item.alias, column.name)), 1);
+                } else if distance == nearest.0 {
+                    nearest.2 += 1;
+                }
+            }
+        }
+        nearest.1.filter(|_| nearest.2 == 1)
     }
 
     pub(super) fn compound(&mut self, idents: &[Ident]) -> Result<Expr> {
@@ -73,8 +96,14 @@ impl Analyzer<'_> {
             }
             let scope = &self.scopes[index];
             let Some(column) = scope.items[item].columns.iter().position(|column| column.name == name_folded) else {
-                return Err(Error::new("42703", format!("column {alias}.{name_folded} does not exist"))
-                    .at(place_of_ident(&idents[0])));
+                let error = Error::new("42703", format!("column {alias}.{name_folded} does not exist"))
+                    .at(place_of_ident(&idents[0]));
+                return Err(match self.similar_column(Some(&alias), &name_folded) {
+                    Some(similar) => {
+                        error.with_hint(format!("Perhaps you meant to reference the column \"{similar}\"."))
+                    }
+                    None => error,
+                });
             };
             let is_visible = scope
                 .names
@@ -235,4 +264,19 @@ pub fn shift(expr: &mut Expr, by: usize) {
     for part in expr.parts_mut() {
         shift(part, by);
     }
+}
+
+/// How many letters have to be put in, left out or replaced to make one name the other.
+fn letters_apart(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut costs: Vec<usize> = (0..=right.len()).collect();
+    for (row, letter) in left.chars().enumerate() {
+        let mut before = std::mem::replace(&mut costs[0], row + 1);
+        for (column, other) in right.iter().enumerate() {
+            let replaced = before + usize::from(letter != *other);
+            before = costs[column + 1];
+            costs[column + 1] = replaced.min(before + 1).min(costs[column] + 1);
+        }
+    }
+    costs[right.len()]
 }

@@ -659,6 +659,15 @@ impl Analyzer<'_> {
     /// The target that an expression of ORDER BY means: a label, a number, or an expression, which is added if it is new.
     fn target_place(&mut self, expr: &ast::Expr, targets: &mut Vec<Expr>, columns: &[Output]) -> Result<usize> {
         if let Some(place) = output_place(expr, columns)? {
+            if let ast::Expr::Identifier(ident) = expr {
+                let name = fold(ident);
+                let others = columns.iter().enumerate().filter(|(_, column)| column.name == name);
+                if !others.map(|(index, _)| index).all(|other| targets[other].is_same(&targets[place])) {
+                    return Err(
+                        Error::new("42702", format!("ORDER BY \"{name}\" is ambiguous")).at(place_of_ident(ident))
+                    );
+                }
+            }
             return Ok(place);
         }
         let made = self.expr(expr)?;

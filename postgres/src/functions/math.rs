@@ -56,7 +56,7 @@ pub fn operator(operator: &Operator) -> Option<Function> {
                 "~" => return Some(Function::new("not", |_, values| Ok(Value::Int(!int(&values[0]))))),
                 _ => return None,
             };
-            Function::new("arithmetic", move |_, values| {
+            Function::new(name, move |_, values| {
                 whole(operation(i128::from(int(&values[0])), i128::from(int(&values[1])))?, result)
             })
         }
@@ -74,7 +74,7 @@ pub fn operator(operator: &Operator) -> Option<Function> {
                 _ => return None,
             };
             let is_narrow = result == t::FLOAT4;
-            Function::new("arithmetic", move |_, values| {
+            Function::new(name, move |_, values| {
                 let (left, right) = (float(&values[0]), float(&values[1]));
                 let number = operation(left, right)?;
                 let number = if is_narrow { f64::from(number as f32) } else { number };
@@ -94,7 +94,7 @@ pub fn operator(operator: &Operator) -> Option<Function> {
                 "^" => numeric_power,
                 _ => return None,
             };
-            Function::new("arithmetic", move |_, values| {
+            Function::new(name, move |_, values| {
                 Ok(Value::Numeric(operation(&numeric(&values[0]), &numeric(&values[1]))?))
             })
         }

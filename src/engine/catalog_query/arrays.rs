@@ -14,7 +14,6 @@ use granary_postgres::plan::Output;
 use granary_postgres::types::{self as t, Type};
 use granary_postgres::{Row, Value as Pg, World, resolve};
 
-use super::world::CatalogWorld;
 use crate::error::{Error, Result};
 use crate::row::Value;
 
@@ -25,7 +24,7 @@ const TABLE_OID: &str = "pg.table_oid";
 const COLUMN: &str = "pg.column";
 
 /// The Arrow type that keeps a type's values.
-fn data_type(oid: u32) -> DataType {
+pub fn data_type(oid: u32) -> DataType {
     match oid {
         t::BOOL => DataType::Boolean,
         t::INT2 => DataType::Int16,
@@ -67,7 +66,7 @@ pub fn field(output: &Output) -> Field {
     Field::new(&output.name, arrow, true).with_metadata(metadata.into_iter().collect())
 }
 
-pub fn batch(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &CatalogWorld) -> Result<RecordBatch> {
+pub fn batch(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &dyn World) -> Result<RecordBatch> {
     let arrays: Vec<ArrayRef> = columns
         .iter()
         .enumerate()
@@ -79,7 +78,7 @@ pub fn batch(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &Catal
 }
 
 /// Rows in the columns of a system relation, whose types Arrow has.
-pub fn as_columns(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &CatalogWorld) -> Result<RecordBatch> {
+pub fn as_columns(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &dyn World) -> Result<RecordBatch> {
     let failed = |error| Error::internal("rows of a system view").with_source(error);
     let arrays = columns.iter().enumerate().zip(schema.fields()).map(|((index, column), field)| {
         let values = rows.iter().map(|row| &row[index]);
@@ -104,7 +103,7 @@ pub fn as_columns(schema: &SchemaRef, columns: &[Output], rows: &[Row], world: &
     RecordBatch::try_new(Arc::clone(schema), arrays).map_err(failed)
 }
 
-fn list_of(value: &Pg, element: &Type, world: &CatalogWorld) -> Option<Value> {
+fn list_of(value: &Pg, element: &Type, world: &dyn World) -> Option<Value> {
     let Pg::Array(array) = value else { return None };
     let item = |item: &Pg| match item {
         Pg::Int(number) => Some(Value::Int(*number)),
@@ -113,7 +112,7 @@ fn list_of(value: &Pg, element: &Type, world: &CatalogWorld) -> Option<Value> {
     Some(Value::List(array.items.iter().map(item).collect()))
 }
 
-fn array<'v>(pg_type: &Type, values: impl Iterator<Item = &'v Pg>, world: &CatalogWorld) -> ArrayRef {
+pub fn array<'v>(pg_type: &Type, values: impl Iterator<Item = &'v Pg>, world: &dyn World) -> ArrayRef {
     let oid = resolve::base_type(pg_type.oid);
     let int = |value: &Pg| value.as_int();
     match oid {

@@ -40,6 +40,22 @@ impl Labels {
         Labels { items, origins: Vec::new() }
     }
 
+    /// Of columns whose names are known: each with the relation and the number that it has there, and its modifier.
+    pub fn of_outputs(columns: impl Iterator<Item = (String, Option<(u32, i16)>, i32)>) -> Labels {
+        let mut labels = Labels::default();
+        for (name, origin, modifier) in columns {
+            labels.items.push(Item::Column(Some(name)));
+            let mut told = Vec::new();
+            if let Some((relation, number)) = origin {
+                told.push(("pg.table_oid", relation.to_string()));
+                told.push(("pg.column", number.to_string()));
+            }
+            told.push(("pg.modifier", modifier.to_string()));
+            labels.origins.push(told);
+        }
+        labels
+    }
+
     /// Metadata of the wire for each column.
     pub fn with_origins(self, origins: Vec<Vec<(&'static str, String)>>) -> Labels {
         Labels { origins, ..self }

@@ -40,7 +40,7 @@ pub async fn create(
         None => None,
         Some(query) => {
             let query = SqlText::new(query.clone(), view::query_text(statement, query));
-            Some(select::plan_definition(context, &query).await?)
+            Some(select::plan_relation(context, &query).await?)
         }
     };
     let mut declared = match &query {

@@ -1,0 +1,357 @@
+//! Queries over tables as PostgreSQL means them: `granary_postgres` settles names, types, operators and functions, and what
+//! comes of it becomes a plan of DataFusion (`lower`), with functions of ours where DataFusion has no equal (`call`,
+//! `aggregate`). What cannot be a plan runs in memory (`interpreted`).
+//!
+//! Queries that read feature views and their like, which have a meaning of their own, are not settled here.
+
+mod aggregate;
+mod call;
+mod carry;
+mod interpreted;
+mod lower;
+mod world;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::TableReference;
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableSource};
+use granary_catalog::{Object, ObjectKind};
+use granary_postgres::functions::casts;
+use granary_postgres::plan::{Body, Query, Source};
+use granary_postgres::types::{self as t, Type};
+use granary_postgres::{Column, Value as Pg, World, resolve};
+use sqlparser::ast::{self, ObjectNamePart, Visit, Visitor};
+
+use super::catalog_query::converted;
+use super::catalog_query::world::CatalogWorld;
+use super::query::{Labels, QueryPlanner, is_built_in, table_reference};
+use super::tables::system::{self, names};
+use crate::access::Readable;
+use crate::error::Result;
+use crate::row::text_of;
+
+use lower::{Lower, Stop};
+use world::{FIRST_UNKNOWN, Known, SettledWorld};
+
+/// What the columns of a plan are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// a client, or a query around it: exact
+    Answer,
+    /// a table: in types that it can have
+    Store,
+}
+
+/// A query as a plan.
+pub struct Settled {
+    pub plan: LogicalPlan,
+    /// names of its columns, and where they come from
+    pub labels: Labels,
+    /// in which type values of `$1`, `$2`, … are taken, and the OIDs of theirs
+    pub parameters: Vec<(DataType, u32)>,
+}
+
+impl QueryPlanner {
+    /// None: the query reads, or calls, what only the engine knows. `declared`: OIDs of types of parameters.
+    pub async fn settled(
+        &self,
+        query: &ast::Query,
+        declared: &[u32],
+        (text, purpose): (&str, Purpose),
+    ) -> Result<Option<Settled>> {
+        let mut found = Found { planner: self, relations: Vec::new(), ctes: Vec::new() };
+        if query.visit(&mut found).is_break() {
+            return Ok(None);
+        }
+        let references = std::mem::take(&mut found.relations);
+        if references.is_empty() {
+            return Ok(None);
+        }
+        let mut known = HashMap::new();
+        let mut limited = Vec::new();
+        for reference in references {
+            let key = (reference.schema().map(str::to_owned), reference.table().to_owned());
+            if known.contains_key(&key) {
+                continue;
+            }
+            let Some((object, one)) = Box::pin(self.known(&reference, known.len())).await? else { return Ok(None) };
+            if let Some(object) = object
+                && self.scope.access().readable(&object)? == Readable::SomeColumns
+            {
+                limited.push((object, one.relation.oid));
+            }
+            known.insert(key, one);
+        }
+        let context = self.system_context();
+        let world = Arc::new(SettledWorld::new(CatalogWorld::new(context.clone()), known));
+        let of_oid = |oid: &u32| (*oid != 0 && *oid != t::UNKNOWN).then(|| Type::of(*oid));
+        let declared: Vec<Option<Type>> = declared.iter().map(of_oid).collect();
+        let analyzed = granary_postgres::analyze(query, &declared, world.as_ref() as &dyn World)
+            .map_err(|error| converted(error, text))?;
+        for (object, number) in limited {
+            let columns = columns_read(&analyzed.query, number);
+            self.scope.check_select(&object, columns.iter().map(String::as_str))?;
+        }
+        let values = self
+            .parameter_values
+            .iter()
+            .zip(&analyzed.parameters)
+            .map(|((own, value), data_type)| match value {
+                Some(value) => casts::parameter(world.as_ref(), &text_of(value, own), data_type),
+                None => Ok(Pg::Null),
+            })
+            .collect::<granary_postgres::Result<Vec<_>>>()
+            .map_err(|error| converted(error, text))?;
+        let parameters = analyzed.parameters.iter().map(lower::parameter_type).collect();
+        let query = Arc::clone(&analyzed.query);
+        let state = self.state();
+        let mut lower = Lower::new(&world, &state, context.clone(), &values);
+        let lowered = match lower.query(&query) {
+            Ok((plan, columns)) if !lower.has_subqueries || self.can_run(&plan).await => {
+                lower.outputs(plan, columns, &query, purpose)
+            }
+            Ok(_) => Err(Stop::NoEqual("a subquery that DataFusion does not plan")),
+            Err(stop) => Err(stop),
+        };
+        let plan = match lowered {
+            Ok(plan) => plan,
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::NoEqual(reason)) => {
+                tracing::debug!(reason, "a query runs in memory");
+                let provider = interpreted::Interpreted::new(Arc::clone(&query), &world, context, values.clone());
+                let source = provider_as_source(Arc::new(provider));
+                let plan = LogicalPlanBuilder::scan("rows", source, None)?.build()?;
+                let columns = lower::columns_of(&plan);
+                match lower.outputs(plan, columns, &query, purpose) {
+                    Ok(plan) => plan,
+                    Err(Stop::Failed(error)) => return Err(error),
+                    Err(Stop::NoEqual(what)) => return Err(crate::error::Error::not_supported(what)),
+                }
+            }
+        };
+        let labels = Labels::of_outputs(query.columns.iter().map(|column| {
+            let told =
+                (column.relation != 0 && column.relation < FIRST_UNKNOWN).then_some((column.relation, column.number));
+            (column.name.clone(), told, column.data_type.modifier)
+        }));
+        Ok(Some(Settled { plan, labels, parameters }))
+    }
+
+    /// Whether DataFusion finds a way to carry out a plan: of subqueries it knows not all.
+    async fn can_run(&self, plan: &LogicalPlan) -> bool {
+        let state = self.state();
+        match state.optimize(plan) {
+            Ok(optimized) => state.query_planner().create_physical_plan(&optimized, &state).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// A relation that can be read as it is; None for all others.
+    async fn known(&self, reference: &TableReference, number: usize) -> Result<Option<(Option<Arc<Object>>, Known)>> {
+        let unknown = FIRST_UNKNOWN + u32::try_from(number).unwrap_or(0);
+        if let Some(source) = self.given(reference) {
+            let schema = source.schema();
+            let column = |field: &FieldRef| Column { name: field.name().clone(), data_type: type_of(field, None) };
+            let columns = schema.fields().iter().map(column).collect();
+            let relation = world::relation(unknown, "", reference.table(), columns);
+            return Ok(Some((None, Known { relation, source })));
+        }
+        let Some(object) = self.scope.relation(reference).ok().flatten().cloned() else { return Ok(None) };
+        let source: Arc<dyn TableSource> = match object.as_ref() {
+            Object::View(view) => match Box::pin(self.nested()?.settled_text(&view.query, Purpose::Answer)).await? {
+                Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
+                None => provider_as_source(self.provider(&object).await?),
+            },
+            _ => provider_as_source(self.provider(&object).await?),
+        };
+        let own = names::columns(&self.scope.snapshot, &object);
+        let columns: Vec<Column> = source
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| {
+                let declared = own.iter().find(|column| column.name == *field.name());
+                Column { name: field.name().clone(), data_type: type_of(field, declared) }
+            })
+            .collect();
+        if source.schema().fields().iter().any(|field| !is_carried(field.data_type())) {
+            return Ok(None);
+        }
+        let number = u32::try_from(names::oid_of(object.id())).unwrap_or(unknown);
+        let schema = self.scope.schema_name_of(&object);
+        let relation = world::relation(number, &schema, object.name(), columns);
+        Ok(Some((Some(object), Known { relation, source })))
+    }
+
+    /// The same of a stored query, with its columns under their names.
+    pub async fn settled_text(&self, sql: &str, purpose: Purpose) -> Result<Option<LogicalPlan>> {
+        let mut parsed = granary_sql::parse(sql)?;
+        let (Some(granary_sql::Parsed { statement: granary_sql::Statement::Query(query), .. }), true) =
+            (parsed.pop(), parsed.is_empty())
+        else {
+            return Ok(None);
+        };
+        let Some(settled) = self.settled(&query.ast, &[], (sql, purpose)).await? else { return Ok(None) };
+        Ok(Some(super::query::named(settled.plan, &settled.labels)?))
+    }
+}
+
+/// The names of columns of a relation that the query names anywhere.
+fn columns_read(query: &Query, number: u32) -> Vec<String> {
+    let mut names = Vec::new();
+    query.walk(&mut |query| {
+        if let Body::Select(select) = &query.body
+            && let Some(from) = &select.from
+        {
+            from.scans(&mut |scan| {
+                if let Source::Relation(relation) = &scan.source
+                    && relation.oid == number
+                {
+                    names.extend(scan.slots.iter().map(|(column, _)| relation.columns[*column].name.clone()));
+                }
+            });
+        }
+    });
+    names
+}
+
+/// The type of a column: as it was declared, or as its field says.
+fn type_of(field: &Field, declared: Option<&granary_catalog::Column>) -> Type {
+    let own = || match declared {
+        Some(column) if column.data_type == *field.data_type() || column.declared.is_some() => {
+            names::column_type(column)
+        }
+        _ => names::type_of(field.data_type()),
+    };
+    let named = field.metadata().get("pg.type").and_then(|name| t::type_named(name.trim_matches('"')));
+    let (oid, modifier) = match named {
+        Some(row) => {
+            (i64::from(row.oid), field.metadata().get("pg.modifier").and_then(|text| text.parse().ok()).unwrap_or(-1))
+        }
+        None => own(),
+    };
+    let modifier = if *field.data_type() == carry::ANY_NUMERIC { -1 } else { i32::try_from(modifier).unwrap_or(-1) };
+    Type::with_modifier(u32::try_from(oid).unwrap_or(t::TEXT), modifier)
+}
+
+/// The OID of the type of a parameter whose values are taken in an Arrow type; 0 where that does not say it.
+pub fn parameter_oid(data_type: &DataType) -> u32 {
+    if *data_type == super::catalog_query::PRINTED {
+        return 0;
+    }
+    u32::try_from(names::type_of(data_type).0).unwrap_or(0)
+}
+
+/// Whether values of an Arrow type are values of one of PostgreSQL's.
+fn is_carried(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_)
+        | DataType::Map(..)
+        | DataType::Union(..)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..)
+        | DataType::Decimal256(..)
+        | DataType::RunEndEncoded(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => false,
+        DataType::List(item) => !matches!(item.data_type(), DataType::List(_)) && is_carried(item.data_type()),
+        DataType::Dictionary(_, value) => is_carried(value),
+        _ => true,
+    }
+}
+
+struct Found<'p> {
+    planner: &'p QueryPlanner,
+    relations: Vec<TableReference>,
+    ctes: Vec<String>,
+}
+
+impl Visitor for Found<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.ctes.push(cte.alias.name.value.to_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<()> {
+        use ast::TableFactor as F;
+        match factor {
+            F::Table { name, args: None, version: None, .. } => {
+                let Some(reference) = table_reference(name) else { return ControlFlow::Break(()) };
+                if reference.schema().is_none() && self.ctes.iter().any(|cte| cte == reference.table()) {
+                    return ControlFlow::Continue(());
+                }
+                self.relation(reference)
+            }
+            F::Table { name, args: Some(_), version: None, .. } | F::Function { name, .. } => self.function(name),
+            F::Derived { .. } | F::UNNEST { .. } | F::NestedJoin { .. } => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        match expr {
+            ast::Expr::Function(function) => self.function(&function.name),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Found<'_> {
+    fn relation(&mut self, reference: TableReference) -> ControlFlow<()> {
+        let planner = self.planner;
+        if planner.given(&reference).is_some() {
+            self.relations.push(reference);
+            return ControlFlow::Continue(());
+        }
+        if reference.catalog().is_some() {
+            return ControlFlow::Break(());
+        }
+        match system::named(&planner.scope.search_path, &reference) {
+            Some(relation) if relation.schema == "granary" => return ControlFlow::Break(()),
+            Some(_) => return ControlFlow::Continue(()),
+            None if system::is_system_schema(reference.schema()) => return ControlFlow::Break(()),
+            None => {}
+        }
+        let Ok(Some(object)) = planner.scope.relation(&reference) else { return ControlFlow::Break(()) };
+        let is_plain = matches!(
+            object.kind(),
+            ObjectKind::Table | ObjectKind::View | ObjectKind::Source | ObjectKind::Stream | ObjectKind::Dataset
+        );
+        if !is_plain {
+            return ControlFlow::Break(());
+        }
+        self.relations.push(reference);
+        ControlFlow::Continue(())
+    }
+
+    fn function(&self, name: &ast::ObjectName) -> ControlFlow<()> {
+        if self.planner.scope.function(name).ok().flatten().is_some() {
+            return ControlFlow::Break(());
+        }
+        let [qualifier @ .., ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
+            return ControlFlow::Break(());
+        };
+        let is_postgresqls = |part: &ObjectNamePart| {
+            matches!(part.to_string().to_lowercase().as_str(), "pg_catalog" | "information_schema")
+        };
+        if !qualifier.iter().all(is_postgresqls) {
+            return ControlFlow::Break(());
+        }
+        let name = ident.value.to_lowercase();
+        let is_known = resolve::procs_named(&name).next().is_some() || t::type_named(&name).is_some();
+        // what only the engine has
+        if !is_known && is_built_in(self.planner, &name) && !super::catalog_query::is_grammar(&name) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}

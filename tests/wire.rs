@@ -317,3 +317,9 @@ async fn three_million_rows_need_little_memory() {
     let server = server_with("");
     limits::three_million_rows_need_little_memory(target(&server), || server.memory_kb()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_idle_and_the_slow_hold_little() {
+    let server = server_with("max_connections = 300\nmemory_limit = '256MiB'");
+    limits::the_idle_and_the_slow_hold_little(target(&server), || server.memory_kb()).await;
+}

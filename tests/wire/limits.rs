@@ -97,3 +97,37 @@ pub async fn three_million_rows_need_little_memory(target: Target, memory_kb: im
     let grown = memory_kb().saturating_sub(before);
     assert!(grown < 100_000, "{grown} kB");
 }
+
+/// A server that lets many in: those that say nothing, and those that do not read what they asked for, hold little, and
+/// others are answered meanwhile.
+pub async fn the_idle_and_the_slow_hold_little(target: Target, memory_kb: impl Fn() -> u64) {
+    const IDLE: usize = 200;
+    const SLOW: usize = 10;
+    let mut other = Client::login(&target).await;
+    other.query("SELECT 1").await;
+    let before = memory_kb();
+    let mut idle = Vec::new();
+    for _ in 0..IDLE {
+        idle.push(Client::login(&target).await);
+    }
+    let grown = memory_kb().saturating_sub(before);
+    assert!(grown < 200 * IDLE as u64, "{grown} kB for {IDLE} idle clients");
+    let mut slow = Vec::new();
+    for nth in 0..SLOW {
+        let mut client = Client::login(&target).await;
+        let rows = "SELECT repeat('x', 1000) FROM generate_series(1, 3000000)";
+        let sql = if nth % 2 == 0 { rows.to_owned() } else { format!("COPY ({rows}) TO STDOUT (FORMAT binary)") };
+        client.send_query(&sql).await;
+        // the first row: from here on it does not read
+        client.take(2).await;
+        slow.push(client);
+    }
+    for _ in 0..100 {
+        assert_eq!(other.query("SELECT 1").await, ["T", "D 1", "C SELECT 1", "Z I"]);
+    }
+    let grown = memory_kb().saturating_sub(before);
+    assert!(grown < 500_000, "{grown} kB with {SLOW} slow clients, who asked for 3 GB each");
+    for client in &mut idle {
+        assert_eq!(client.query("SELECT 1").await, ["T", "D 1", "C SELECT 1", "Z I"]);
+    }
+}

@@ -25,7 +25,7 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
         ),
         Values::Float4(values) => out.put_f32(values.value(row)),
         Values::Float8(values) => out.put_f64(values.value(row)),
-        Values::Decimal(values) => put_numeric(out, &Digits::of(values.value(row)), values.scale()),
+        Values::Decimal(values) => put_decimal(out, values.value(row), values.scale()),
         Values::WideDecimal(values) => put_numeric(out, &Digits::of(values.value(row)), values.scale()),
         Values::Text(values) => out.put_slice(values.value(row).as_bytes()),
         Values::LargeText(values) => out.put_slice(values.value(row).as_bytes()),
@@ -89,6 +89,33 @@ fn put_interval(out: &mut BytesMut, months: i32, days: i32, micros: i64) {
 /// Seventy-seven digits and up to three before them.
 const MOST_GROUPS: usize = 20;
 
+/// As [`put_numeric`], without a text of the digits where a machine word holds them.
+fn put_decimal(out: &mut BytesMut, value: i128, scale: i8) {
+    let shown = u32::try_from(scale).ok().filter(|scale| *scale < 16);
+    let word = u64::try_from(value.unsigned_abs()).ok();
+    let (Some(shown), Some(word)) = (shown, word.filter(|word| *word <= u64::MAX / 1000)) else {
+        return put_numeric(out, &Digits::of(value), scale);
+    };
+    // so that groups meet at the point
+    let mut left = word * 10_u64.pow((4 - shown % 4) % 4);
+    // from the least on; the lowest ones that are zero are not written
+    let (mut groups, mut count, mut weight) = ([0_u16; 5], 0, -i32::try_from(shown.div_ceil(4)).expect("few"));
+    while left > 0 {
+        let group = (left % 10_000) as u16;
+        left /= 10_000;
+        if count > 0 || group > 0 {
+            groups[count] = group;
+            count += 1;
+        }
+        weight += 1;
+    }
+    out.put_u16(count as u16);
+    out.put_i16(if count > 0 { (weight - 1) as i16 } else { 0 });
+    out.put_u16(if value < 0 { 0x4000 } else { 0 });
+    out.put_u16(shown as u16);
+    groups[..count].iter().rev().for_each(|group| out.put_u16(*group));
+}
+
 /// Groups of four decimal digits around the point: their number, the exponent of the first, sign, digits shown
 /// after the point, and the groups without zeros at either end.
 pub(super) fn put_numeric(out: &mut BytesMut, digits: &Digits, scale: i8) {
@@ -134,4 +161,28 @@ fn put_list(list: &List, row: usize, out: &mut BytesMut) -> Result<()> {
         list.items.put(item, Format::Binary, out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_the_same_with_and_without_their_text() {
+        let mut values: Vec<i128> = vec![0, i128::MAX, i128::MIN, i128::from(u64::MAX / 1000), i128::from(u64::MAX)];
+        values.extend((0..30).map(|power| 10_i128.pow(power)));
+        values.extend((0..30).map(|power| 10_i128.pow(power) - 1));
+        values.extend((0..60).scan(1_u64, |seed, _| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            Some(i128::from(*seed >> (*seed % 60)))
+        }));
+        for value in values.iter().flat_map(|value| [*value, value.wrapping_neg()]) {
+            for scale in -3..=20 {
+                let (mut word, mut text) = (BytesMut::new(), BytesMut::new());
+                put_decimal(&mut word, value, scale);
+                put_numeric(&mut text, &Digits::of(value), scale);
+                assert_eq!(word, text, "{value} with {scale} digits behind the point");
+            }
+        }
+    }
 }

@@ -2,8 +2,11 @@
 //!
 //! `tests/slt/<aspect>/*.slt` are scripts, one test an aspect; each is run in a workspace of its own under the simple
 //! and under the extended protocol. `harness/record.rs` says what a script may hold. `SLT_BLESS=1` writes what the
-//! server answers into the scripts: read the diff.
+//! server answers into the scripts: read the diff. Those in `postgres` are PostgreSQL's: it runs them, too, and it alone
+//! blesses them.
 
+#[path = "support/postgres.rs"]
+mod cluster;
 #[path = "slt/harness/flights.rs"]
 mod flights;
 #[path = "support/ready.rs"]
@@ -19,6 +22,8 @@ mod value;
 #[path = "slt/harness/vectors.rs"]
 mod vectors;
 
+use server::Program;
+
 macro_rules! aspects {
     ($($name:ident),* $(,)?) => {
         /// The folders that are run; a folder that is not among them is a mistake.
@@ -26,7 +31,7 @@ macro_rules! aspects {
 
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            runner::run_folder(stringify!($name)).await;
+            runner::run_folder(stringify!($name), Program::Granary).await;
         })*
     };
 }
@@ -52,6 +57,12 @@ aspects![
     tables,
     verify
 ];
+
+/// What the scripts in `postgres` expect is what PostgreSQL answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_itself() {
+    runner::run_folder("postgres", Program::Postgres).await;
+}
 
 #[test]
 fn every_folder_of_scripts_is_run() {

@@ -7,6 +7,8 @@ mod joined_crash;
 mod kafka;
 mod laws;
 mod oracle;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod postgres_capture;
 mod random;
 #[path = "../support/ready.rs"]

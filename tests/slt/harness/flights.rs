@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::runner::failed;
-use crate::server::Server;
+use crate::server::{Program, Server};
 
 const VIEWS: &str = include_str!("../../data/flights/views.sql");
 const SPECS: &str = include_str!("../../data/flights/specs.json");
@@ -146,7 +146,7 @@ async fn without_key(client: &Client, view: &View, store: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_flights_from_source_and_from_the_offline_store() {
-    let server = Server::start(None);
+    let server = Server::start(Program::Granary, None);
     let connection = server.connect("granary").await;
     let client = &connection.client;
     execute(client, VIEWS).await;

@@ -16,7 +16,9 @@
 //! statement count 3                so many rows were written or given
 //! statement error 42703 [position 8] [message "part of it"] [hint "part of it"] [detail …] [context "part of it"]
 //! copy count 3 | error 22P04 […]   COPY … FROM STDIN, then ----, then the lines that are sent
-//! query [rowsort] [names]          SQL, then ----, then rows; names: the first line has the columns' names
+//! query [rowsort] [names] [types]  SQL, then ----, then rows; names: the first line has the columns' names;
+//!                                  types: the first line, or that after names, has their types by pg_type's names,
+//!                                  which are of the extended protocol
 //! ```
 //! Values in a row stand apart by spaces; NULL is `NULL`, an empty text `''`.
 
@@ -59,7 +61,7 @@ pub enum Action {
     Count { sql: String, count: u64 },
     Error { sql: String, expected: ExpectedError },
     Copy { sql: String, data: String, count: Result<u64, ExpectedError> },
-    Query { sql: String, rowsort: bool, names: bool, rows: Vec<String> },
+    Query { sql: String, rowsort: bool, names: bool, types: bool, rows: Vec<String> },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -196,7 +198,7 @@ pub fn parse(text: &str) -> Result<Script, String> {
             }
             ["query", flags @ ..] => {
                 let (from, to) = body();
-                if let Some(flag) = flags.iter().find(|flag| !["rowsort", "names"].contains(flag)) {
+                if let Some(flag) = flags.iter().find(|flag| !["rowsort", "names", "types"].contains(flag)) {
                     return Err(format!("line {line}: what is {flag}"));
                 }
                 let bar = (from..to).find(|&index| lines[index].trim() == "----");
@@ -206,6 +208,7 @@ pub fn parse(text: &str) -> Result<Script, String> {
                     sql: lines[from..bar].join("\n"),
                     rowsort: flags.contains(&"rowsort"),
                     names: flags.contains(&"names"),
+                    types: flags.contains(&"types"),
                     rows: lines[bar + 1..to].iter().map(|row| normal(row)).collect(),
                 }
             }

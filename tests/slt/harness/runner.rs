@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::record::{Action, ExpectedError, Protocol, Record, Script, normal, parse};
-use crate::server::{Connection, Server};
+use crate::server::{Connection, Program, Server};
 use crate::value::{Shown, TextParameter};
 
 /// A statement that takes longer hangs.
@@ -18,12 +18,13 @@ pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt")
 }
 
-fn blessing() -> bool {
-    std::env::var_os("SLT_BLESS").is_some()
+/// PostgreSQL blesses the scripts that it runs, and Granary all others.
+fn blessing(folder: &str, program: Program) -> bool {
+    std::env::var_os("SLT_BLESS").is_some() && (folder == "postgres") == (program == Program::Postgres)
 }
 
 /// Runs every script of a folder under both protocols.
-pub async fn run_folder(folder: &str) {
+pub async fn run_folder(folder: &str, program: Program) {
     let mut files: Vec<PathBuf> = std::fs::read_dir(scripts().join(folder))
         .expect("a folder of scripts")
         .map(|entry| entry.expect("an entry").path())
@@ -31,26 +32,27 @@ pub async fn run_folder(folder: &str) {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "tests/slt/{folder} has no scripts");
-    let mut shared = Server::start(None);
+    let blessing = blessing(folder, program);
+    let mut shared = Server::start(program, None);
     let mut failures = Vec::new();
     for file in files {
         for protocol in [Protocol::Simple, Protocol::Extended] {
-            failures.extend(run_file(&file, protocol, &mut shared).await);
+            failures.extend(run_file(&file, protocol, blessing, &mut shared).await);
         }
     }
     assert!(failures.is_empty(), "{} failures\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
-async fn run_file(file: &Path, protocol: Protocol, shared: &mut Server) -> Vec<String> {
+async fn run_file(file: &Path, protocol: Protocol, blessing: bool, shared: &mut Server) -> Vec<String> {
     let text = std::fs::read_to_string(file).expect("a script");
     let script = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let restarts = script.records.iter().any(|record| matches!(record.action, Action::Restart));
-    let mut own = (restarts || script.now.is_some()).then(|| Server::start(script.now.as_deref()));
+    let mut own = (restarts || script.now.is_some()).then(|| Server::start(shared.program(), script.now.as_deref()));
     let server = own.as_mut().unwrap_or(shared);
     let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a plain name");
-    let run = Run::start(server, stem, protocol, &script).await;
+    let run = Run::start(server, stem, How { protocol, blessing }, &script).await;
     let (failures, answers) = run.all(&script, file).await;
-    if blessing() && protocol == Protocol::Simple {
+    if blessing && protocol == Protocol::Simple {
         bless(file, &text, answers);
     }
     failures
@@ -69,27 +71,33 @@ fn bless(file: &Path, text: &str, answers: Vec<(Record, Vec<String>)>) {
 #[derive(Default)]
 struct Answer {
     names: Vec<String>,
+    /// the simple protocol's client does not say them
+    types: Option<Vec<String>>,
     rows: Vec<String>,
     count: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct How {
+    protocol: Protocol,
+    blessing: bool,
 }
 
 struct Run<'a> {
     server: &'a mut Server,
     connection: Connection,
     workspace: String,
-    protocol: Protocol,
+    how: How,
     temp: TempDir,
 }
 
 impl<'a> Run<'a> {
-    async fn start(server: &'a mut Server, stem: &str, protocol: Protocol, script: &Script) -> Run<'a> {
-        let workspace = format!("{stem}_{}", format!("{protocol:?}").to_lowercase());
-        let mode = if script.development { "DEVELOPMENT" } else { "LIVE" };
-        let first = server.connect("granary").await;
-        first.client.batch_execute(&format!("CREATE WORKSPACE {workspace} {mode}")).await.expect("a new workspace");
+    async fn start(server: &'a mut Server, stem: &str, how: How, script: &Script) -> Run<'a> {
+        let workspace = format!("{stem}_{}", format!("{:?}", how.protocol).to_lowercase());
+        server.create_workspace(&workspace, script.development).await;
         let connection = server.connect(&workspace).await;
         let temp = tempfile::tempdir().expect("a temporary folder");
-        Run { server, connection, workspace, protocol, temp }
+        Run { server, connection, workspace, how, temp }
     }
 
     /// The failures, and the answers for blessing.
@@ -97,14 +105,14 @@ impl<'a> Run<'a> {
         let mut failures = Vec::new();
         let mut answers = Vec::new();
         for record in &script.records {
-            if record.only.is_some_and(|only| only != self.protocol) {
+            if record.only.is_some_and(|only| only != self.how.protocol) {
                 continue;
             }
             match self.record(record).await {
                 Ok(Some(answer)) => answers.push((record.clone(), answer)),
                 Ok(None) => {}
                 Err(failure) => {
-                    failures.push(format!("{}:{} ({:?})\n{failure}", file.display(), record.line, self.protocol));
+                    failures.push(format!("{}:{} ({:?})\n{failure}", file.display(), record.line, self.how.protocol));
                 }
             }
         }
@@ -180,25 +188,32 @@ impl<'a> Run<'a> {
                     None => Ok(None),
                 },
             },
-            Action::Query { sql, rowsort, names, rows } => {
+            Action::Query { sql, rowsort, names, types, rows } => {
                 let mut answer = self.answer(sql, record).await.map_err(|error| failed(sql, &error))?;
                 let mut expected = rows.clone();
-                let header = usize::from(*names);
+                if *types && answer.types.is_none() {
+                    if self.how.blessing {
+                        answer.types = Some(self.types(sql).await.map_err(|error| failed(sql, &error))?);
+                    } else {
+                        expected.drain(usize::from(*names)..expected.len().min(usize::from(*names) + 1));
+                    }
+                }
+                let mut header = Vec::new();
+                header.extend(names.then(|| answer.names.join("  ")));
+                header.extend(answer.types.filter(|_| *types).map(|types| types.join("  ")));
                 if *rowsort {
                     answer.rows.sort_unstable();
-                    if let Some(rows) = expected.get_mut(header..) {
+                    if let Some(rows) = expected.get_mut(header.len()..) {
                         rows.sort_unstable();
                     }
                 }
                 let temp = self.temp.path().to_str().expect("a plain path");
-                let mut found: Vec<String> = answer.rows.iter().map(|row| row.replace(temp, "$TEMP")).collect();
-                if *names {
-                    found.insert(0, answer.names.join("  "));
-                }
+                let rows = answer.rows.iter().map(|row| row.replace(temp, "$TEMP"));
+                let found: Vec<String> = header.into_iter().chain(rows).collect();
                 // A value may have several lines, as SHOW CREATE has.
                 let same = found.iter().flat_map(|row| row.lines()).map(normal).eq(expected.iter().cloned());
-                if same || blessing() {
-                    return Ok(blessing().then_some(found).filter(|_| !same));
+                if same || self.how.blessing {
+                    return Ok((!same).then_some(found));
                 }
                 Err(format!("{sql}\nexpected:\n{}\nfound:\n{}", expected.join("\n"), found.join("\n")))
             }
@@ -236,7 +251,7 @@ impl<'a> Run<'a> {
             && has(&expected.hint, found.hint())
             && has(&expected.detail, found.detail())
             && has(&expected.context, found.where_());
-        if same || blessing() {
+        if same || self.how.blessing {
             return Ok((!same).then(|| vec![shown.shown()]));
         }
         Err(format!("{sql}\nexpected: {}\nfound:    {}", expected.shown(), shown.shown()))
@@ -246,7 +261,7 @@ impl<'a> Run<'a> {
         let sql = self.filled(sql);
         let parameters = record.parameters.clone().unwrap_or_default();
         let work = async {
-            match self.protocol {
+            match self.how.protocol {
                 Protocol::Simple => self.simple(&sql).await,
                 Protocol::Extended => self.extended(&sql, parameters).await,
             }
@@ -286,12 +301,13 @@ impl<'a> Run<'a> {
         let client = &self.connection.client;
         let statement = client.prepare(sql).await?;
         let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+        let types = Some(types_of(&statement));
         let parameters: Vec<TextParameter> = parameters.into_iter().map(TextParameter).collect();
         let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
             parameters.iter().map(|parameter| parameter as _).collect();
         if statement.columns().is_empty() {
             let count = client.execute(&statement, &parameters).await?;
-            return Ok(Answer { names, rows: Vec::new(), count });
+            return Ok(Answer { names, types, rows: Vec::new(), count });
         }
         let rows = client.query(&statement, &parameters).await?;
         let shown = |row: &tokio_postgres::Row| -> Result<String, tokio_postgres::Error> {
@@ -299,8 +315,16 @@ impl<'a> Run<'a> {
             Ok(shown_row(values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?.into_iter()))
         };
         let count = rows.len() as u64;
-        Ok(Answer { names, rows: rows.iter().map(shown).collect::<Result<_, _>>()?, count })
+        Ok(Answer { names, types, rows: rows.iter().map(shown).collect::<Result<_, _>>()?, count })
     }
+
+    async fn types(&self, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+        self.connection.client.prepare(&self.filled(sql)).await.map(|statement| types_of(&statement))
+    }
+}
+
+fn types_of(statement: &tokio_postgres::Statement) -> Vec<String> {
+    statement.columns().iter().map(|column| column.type_().name().to_owned()).collect()
 }
 
 fn shown_row(values: impl Iterator<Item = Option<String>>) -> String {

@@ -7,12 +7,25 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use crate::cluster::Cluster;
 use crate::ready::port_when_ready;
 
+const USER: &str = "granary";
 /// The superuser's.
 pub const PASSWORD: &str = "granary";
 
-pub struct Server {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    Granary,
+    Postgres,
+}
+
+pub enum Server {
+    Granary(Granary),
+    Postgres(Cluster),
+}
+
+pub struct Granary {
     folder: TempDir,
     now: Option<String>,
     child: Child,
@@ -33,29 +46,54 @@ impl Connection {
 
 impl Server {
     /// A server on an empty folder. `now`: what it takes for the time.
-    pub fn start(now: Option<&str>) -> Server {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (child, port) = launch(folder.path(), now);
-        Server { folder, now: now.map(str::to_owned), child, port }
+    pub fn start(program: Program, now: Option<&str>) -> Server {
+        match program {
+            Program::Granary => Server::Granary(Granary::start(now)),
+            Program::Postgres => {
+                assert!(now.is_none(), "PostgreSQL has the time of the machine");
+                Server::Postgres(Cluster::start(USER, PASSWORD, &["timezone=UTC"]))
+            }
+        }
     }
 
-    /// Stops it with SIGTERM and starts it on the same folder.
+    pub fn program(&self) -> Program {
+        match self {
+            Server::Granary(_) => Program::Granary,
+            Server::Postgres(_) => Program::Postgres,
+        }
+    }
+
+    /// Stops it and starts it on the same folder.
     pub fn restart(&mut self) {
-        self.stop();
-        (self.child, self.port) = launch(self.folder.path(), self.now.as_deref());
+        match self {
+            Server::Granary(granary) => granary.restart(),
+            Server::Postgres(cluster) => {
+                cluster.stop();
+                cluster.start_again();
+            }
+        }
     }
 
-    fn stop(&mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(sent.success(), "SIGTERM to process {pid}");
-        let status = self.child.wait().expect("the server ends");
-        assert!(status.success(), "the server ended with {status}");
+    /// To PostgreSQL a workspace is a database.
+    pub async fn create_workspace(&self, name: &str, development: bool) {
+        let (first, create) = match self.program() {
+            Program::Granary if development => ("granary", format!("CREATE WORKSPACE {name} DEVELOPMENT")),
+            Program::Granary => ("granary", format!("CREATE WORKSPACE {name} LIVE")),
+            Program::Postgres => ("postgres", format!("CREATE DATABASE {name}")),
+        };
+        self.connect(first).await.client.batch_execute(&create).await.expect("a new workspace");
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Server::Granary(granary) => granary.port,
+            Server::Postgres(cluster) => cluster.port(),
+        }
     }
 
     /// A connection of the superuser.
     pub async fn connect(&self, workspace: &str) -> Connection {
-        self.connect_as("granary", PASSWORD, workspace).await.expect("a connection")
+        self.connect_as(USER, PASSWORD, workspace).await.expect("a connection")
     }
 
     pub async fn connect_as(
@@ -65,7 +103,7 @@ impl Server {
         workspace: &str,
     ) -> Result<Connection, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname(workspace);
+        config.host("127.0.0.1").port(self.port()).user(user).password(password).dbname(workspace);
         config.connect_timeout(std::time::Duration::from_secs(30));
         let (client, mut connection) = config.connect(NoTls).await?;
         let notices = Arc::new(Mutex::new(Vec::new()));
@@ -81,7 +119,24 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Granary {
+    fn start(now: Option<&str>) -> Granary {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (child, port) = launch(folder.path(), now);
+        Granary { folder, now: now.map(str::to_owned), child, port }
+    }
+
+    fn restart(&mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM to process {pid}");
+        let status = self.child.wait().expect("the server ends");
+        assert!(status.success(), "the server ended with {status}");
+        (self.child, self.port) = launch(self.folder.path(), self.now.as_deref());
+    }
+}
+
+impl Drop for Granary {
     fn drop(&mut self) {
         // Also after a failed test; one that has been stopped already is not harmed.
         let _ = self.child.kill();

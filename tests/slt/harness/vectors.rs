@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::runner::failed;
-use crate::server::Server;
+use crate::server::{Program, Server};
 
 const VECTORS: &str = include_str!("../../data/semantics_vectors.json");
 const CASES: usize = 32;
@@ -188,7 +188,7 @@ async fn every_vector_from_source_and_from_the_offline_store() {
     let cases: Json = serde_json::from_str(VECTORS).expect("the file is JSON");
     let cases = items(&cases);
     assert_eq!(cases.len(), CASES);
-    let server = Server::start(None);
+    let server = Server::start(Program::Granary, None);
     let connection = server.connect("granary").await;
     let client = &connection.client;
     execute(client, "CREATE ENTITY thing (k text)").await;

@@ -6,14 +6,16 @@
 {% materialization view, adapter='postgres' %}
   {% do granary.drop_feature_object(this) %}
   {% set existing = load_cached_relation(this) %}
-  {% if existing is none or not existing.is_view or should_full_refresh() %}
-    {{ return(dbt.materialization_view_default()) }}
-  {% endif %}
+  {% if existing is not none and not existing.is_view %}{% do adapter.drop_relation(existing) %}{% endif %}
   {% set relation = this.incorporate(type='view') %}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
-  {% call statement('main') %}create or replace view {{ relation }} as {{ sql }}{% endcall %}
-  {% do apply_grants(relation, config.get('grants'), should_revoke=true) %}
+  {% call statement('main') %}
+    create or replace view {{ relation }}
+      {{ get_assert_columns_equivalent(sql) if config.get('contract').enforced }}
+    as {{ sql }}
+  {% endcall %}
+  {% do apply_grants(relation, config.get('grants'), should_revoke=existing is not none) %}
   {% do persist_docs(relation, model) %}
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {{ adapter.commit() }}

@@ -93,6 +93,7 @@ pub enum Kind {
     ConfigurationLimitExceeded,
     StatementTooComplex,
     TooManyColumns,
+    TooManyNotifications,
     ObjectNotInPrerequisiteState,
     ObjectInUse,
     LockNotAvailable,
@@ -185,6 +186,7 @@ impl Kind {
             Kind::ConfigurationLimitExceeded => "53400",
             Kind::StatementTooComplex => "54001",
             Kind::TooManyColumns => "54011",
+            Kind::TooManyNotifications => "54000",
             Kind::ObjectNotInPrerequisiteState => "55000",
             Kind::ObjectInUse => "55006",
             Kind::LockNotAvailable => "55P03",
@@ -202,6 +204,15 @@ impl Kind {
 /// The only error a client can see. Boxed, so that a `Result` stays small.
 pub struct Error(Box<Inner>);
 
+/// What an error is about, for programs that want its parts.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    pub schema: Option<String>,
+    pub relation: Option<String>,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
+}
+
 struct Inner {
     kind: Kind,
     message: String,
@@ -209,6 +220,7 @@ struct Inner {
     hint: Option<String>,
     /// where it happened, such as a line of a COPY
     context: Option<String>,
+    subject: Subject,
     /// 1-based character position in the statement's text
     position: Option<u32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -222,6 +234,7 @@ impl Error {
             detail: None,
             hint: None,
             context: None,
+            subject: Subject::default(),
             position: None,
             source: None,
         }))
@@ -256,6 +269,31 @@ impl Error {
         self
     }
 
+    /// Which column of a relation it is about.
+    #[must_use]
+    pub fn of_column(mut self, relation: &str, column: &str) -> Self {
+        self.0.subject.relation = Some(relation.to_owned());
+        self.0.subject.column = Some(column.to_owned());
+        self
+    }
+
+    /// Which constraint of a relation it is about.
+    #[must_use]
+    pub fn of_constraint(mut self, relation: &str, constraint: &str) -> Self {
+        self.0.subject.relation = Some(relation.to_owned());
+        self.0.subject.constraint = Some(constraint.to_owned());
+        self
+    }
+
+    /// The schema of the relation that it is about, if it is about one.
+    #[must_use]
+    pub fn in_schema(mut self, schema: Option<&str>) -> Self {
+        if self.0.subject.relation.is_some() {
+            self.0.subject.schema = schema.map(str::to_owned);
+        }
+        self
+    }
+
     /// `position`: 1-based character position in the statement's text.
     #[must_use]
     pub fn at(mut self, position: u32) -> Self {
@@ -285,6 +323,7 @@ impl Error {
             detail: self.0.detail.clone(),
             hint: self.0.hint.clone(),
             context: self.0.context.clone(),
+            subject: self.0.subject.clone(),
             position: self.0.position,
             source: None,
         }))
@@ -312,6 +351,10 @@ impl Error {
 
     pub fn context(&self) -> Option<&str> {
         self.0.context.as_deref()
+    }
+
+    pub fn subject(&self) -> &Subject {
+        &self.0.subject
     }
 
     pub fn position(&self) -> Option<u32> {

@@ -4,6 +4,7 @@
 mod cursors;
 mod ingest;
 mod isolation;
+mod listening;
 mod parameters;
 mod prepared;
 mod serve;
@@ -30,12 +31,13 @@ use crate::engine::{ActivityEntry, ClientActivity, LogicalPlan, SessionFacts, Se
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
-use crate::warehouse::Warehouse;
+use crate::warehouse::{Listener, Warehouse};
 
 pub use crate::statement::{
     BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, CopyOut, Fault, Faults, Header, LeftOut,
     NullFields, Response, RowsTag, Target,
 };
+pub use crate::warehouse::Notification;
 pub use ingest::{IngestCall, Push};
 pub use transaction::TransactionStatus;
 
@@ -167,6 +169,8 @@ pub struct Session {
     /// objects that only this session sees
     temporary: Temporary,
     sequences: Arc<SessionSequences>,
+    /// once it has listened to a channel
+    listener: Option<Listener>,
     /// when what was executed last has to have ended
     running_until: Option<tokio::time::Instant>,
 }
@@ -228,6 +232,7 @@ impl Session {
             activity,
             temporary: Vec::new(),
             sequences: Arc::default(),
+            listener: None,
             running_until: None,
             warehouse,
         })
@@ -330,6 +335,7 @@ impl Session {
                 lookup: None,
             })));
         }
+        self.check_shown(&parsed.statement)?;
         let lookup = self.prepare_lookup(&parsed.statement, &text, &declared.types).await?;
         let description = match lookup.as_ref().and_then(PreparedLookup::description) {
             Some(description) => description,
@@ -532,8 +538,11 @@ impl Session {
 
     /// Commits what is open, and takes over what it leaves of temporary objects.
     async fn commit_transaction(&mut self) -> Result<()> {
+        let wishes = self.transaction.take_wishes();
         let committed = self.transaction.commit(&self.warehouse, &self.user).boxed().await?;
-        temporary::take_over(self, committed).boxed().await
+        temporary::take_over(self, committed).boxed().await?;
+        self.fulfil(wishes);
+        Ok(())
     }
 
     fn context(&self, text: &str) -> StatementContext {

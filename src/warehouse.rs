@@ -1,5 +1,6 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
+mod channels;
 mod locks;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::metrics::Sample;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
+pub use channels::{Channels, Listener, Notification};
 pub use locks::{LockHolder, LockMode, TableLocks};
 
 /// Where a warehouse lives and what it may use.
@@ -45,6 +47,7 @@ pub struct Warehouse {
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
     pub locks: Arc<TableLocks>,
+    pub channels: Arc<Channels>,
     /// of tables with unique keys
     pub key_indexes: Arc<KeyIndexes>,
     stores: ReadStores,
@@ -106,6 +109,7 @@ impl Warehouse {
             activity: Arc::default(),
             expiry: Arc::default(),
             locks: Arc::default(),
+            channels: Arc::default(),
             key_indexes: Arc::default(),
             running_jobs: Mutex::default(),
             folding: Mutex::default(),

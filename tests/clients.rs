@@ -1,7 +1,18 @@
-//! Real clients against the real server: psql, tokio-postgres, psycopg 3, pgjdbc, tecton-client; and readers of its
-//! Delta tables. `tests/clients/install.sh` gets
-//! those that are not Rust; without them the tests fail, they do not skip.
+//! Real clients against the real server, by themselves and in comparison with PostgreSQL 15; and readers of its Delta
+//! tables. `tests/clients/install.sh` gets those that are not Rust; without them the tests fail, they do not skip.
 
+#[path = "clients/dbt.rs"]
+mod dbt;
+#[path = "clients/differences.rs"]
+mod differences;
+#[path = "clients/matrix.rs"]
+mod matrix;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "wire/client.rs"]
+mod raw;
+#[path = "clients/replay.rs"]
+mod replay;
 #[path = "clients/s3.rs"]
 mod s3;
 #[path = "clients/server.rs"]

@@ -4,7 +4,7 @@
 use std::any::TypeId;
 use std::cell::Cell;
 
-use sqlparser::ast::{Expr, Interval, Statement};
+use sqlparser::ast::{BinaryOperator, Expr, Interval, Statement};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS};
 use sqlparser::parser::{Parser, ParserError};
@@ -153,6 +153,58 @@ fn parse_distinct_from(parser: &mut Parser, left: &Expr, precedence: u8, negated
     Ok(if negated { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) })
 }
 
+/// The comparison of `a OPERATOR(pg_catalog.=) ANY (…)`, if that comes next.
+fn qualified_comparison(parser: &Parser) -> Option<BinaryOperator> {
+    let [operator, open, schema, dot, name, close, quantifier] = parser.peek_tokens_ref();
+    let is_one = is_word(&operator.token, "operator")
+        && open.token == Token::LParen
+        && is_word(&schema.token, "pg_catalog")
+        && dot.token == Token::Period
+        && close.token == Token::RParen
+        && ["any", "some", "all"].iter().any(|word| is_word(&quantifier.token, word));
+    is_one.then_some(())?;
+    Some(match name.token {
+        Token::Eq => BinaryOperator::Eq,
+        Token::Neq => BinaryOperator::NotEq,
+        Token::Lt => BinaryOperator::Lt,
+        Token::Gt => BinaryOperator::Gt,
+        Token::LtEq => BinaryOperator::LtEq,
+        Token::GtEq => BinaryOperator::GtEq,
+        Token::Tilde => BinaryOperator::PGRegexMatch,
+        Token::TildeAsterisk => BinaryOperator::PGRegexIMatch,
+        Token::DoubleTilde => BinaryOperator::PGLikeMatch,
+        _ => return None,
+    })
+}
+
+/// sqlparser knows ANY and ALL behind plain operators only; pg_dump says the schema of all.
+fn parse_quantified(
+    parser: &mut Parser,
+    left: &Expr,
+    compare_op: BinaryOperator,
+    precedence: u8,
+) -> Result<Expr, ParserError> {
+    for _ in 0..6 {
+        parser.advance_token();
+    }
+    let is_all = is_word(&parser.next_token().token, "all");
+    let [_, first] = parser.peek_tokens_ref();
+    let is_query = ["select", "with", "values"].iter().any(|word| is_word(&first.token, word));
+    let right = if is_query {
+        parser.parse_subexpr(precedence)?
+    } else {
+        parser.expect_token(&Token::LParen)?;
+        let right = parser.parse_expr()?;
+        parser.expect_token(&Token::RParen)?;
+        right
+    };
+    let (left, right) = (Box::new(left.clone()), Box::new(right));
+    Ok(match is_all {
+        true => Expr::AllOp { left, compare_op, right },
+        false => Expr::AnyOp { left, compare_op, right, is_some: false },
+    })
+}
+
 impl Dialect for GranaryDialect {
     /// sqlparser asks "is this PostgreSQL?" in many places.
     fn dialect(&self) -> TypeId {
@@ -195,6 +247,9 @@ impl Dialect for GranaryDialect {
         }
         if let Some(negated) = distinct_from(parser) {
             return Some(parse_distinct_from(parser, expression, precedence, negated));
+        }
+        if let Some(operator) = qualified_comparison(parser) {
+            return Some(parse_quantified(parser, expression, operator, precedence));
         }
         self.postgres.parse_infix(parser, expression, precedence)
     }
@@ -408,6 +463,20 @@ mod tests {
             });
             let Some(Expr::BinaryOp { left, .. }) = expression else { panic!("{text}: {expression:?}") };
             assert!(matches!(**left, Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..)), "{text}");
+        }
+    }
+
+    #[test]
+    fn qualified_operators_take_any() {
+        for (qualified, plain) in [
+            ("SELECT a OPERATOR(pg_catalog.=) ANY (array[1, 2]) AND b", "SELECT a = ANY (array[1, 2]) AND b"),
+            ("SELECT a OPERATOR(pg_catalog.<>) ALL (SELECT 1)", "SELECT a <> ALL (SELECT 1)"),
+        ] {
+            let dialect = GranaryDialect::new(false, 100);
+            assert_eq!(
+                format!("{:?}", parse(&dialect, qualified).map(|found| found[0].to_string())),
+                format!("{:?}", parse(&dialect, plain).map(|found| found[0].to_string()))
+            );
         }
     }
 

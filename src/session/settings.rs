@@ -302,6 +302,11 @@ impl Settings {
     }
 }
 
+/// As PostgreSQL compares names of encodings: by letters and digits alone. Clients put quotes around it, too.
+fn encoding_name(value: &str) -> String {
+    value.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
 fn checked(setting: &Setting, value: &str) -> Result<String> {
     let wrong = || {
         Error::new(
@@ -320,12 +325,14 @@ fn checked(setting: &Setting, value: &str) -> Result<String> {
             let utc = ["utc", "gmt", "etc/utc", "z", "0", "+00:00", "+00"];
             if utc.contains(&value.to_ascii_lowercase().as_str()) {
                 Ok("UTC".to_owned())
+            } else if value.parse::<arrow::array::timezone::Tz>().is_err() {
+                Err(wrong())
             } else {
                 Err(Error::not_supported(format!("time zone \"{value}\"")).with_hint("SET TimeZone = 'UTC'"))
             }
         }
-        ("client_encoding", _) => match value.to_ascii_lowercase().replace('-', "").as_str() {
-            "utf8" | "unicode" | "sql_ascii" => Ok("UTF8".to_owned()),
+        ("client_encoding", _) => match encoding_name(value).as_str() {
+            "utf8" | "unicode" | "sqlascii" => Ok("UTF8".to_owned()),
             _ => Err(Error::not_supported(format!("client encoding \"{value}\"")).with_hint("use UTF8")),
         },
         ("DateStyle", _) if value.to_ascii_lowercase().starts_with("iso") => Ok("ISO, MDY".to_owned()),

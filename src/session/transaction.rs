@@ -9,6 +9,7 @@ use granary_catalog::{Author, Change, Object, ObjectId, Snapshot, Table, Version
 use granary_sql::Statement;
 use sqlparser::ast;
 
+use super::listening::Wish;
 use crate::engine::{MadeOfCall, Staged, TableWrite, rows_in_order, stream_of_table, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
@@ -69,6 +70,8 @@ struct Gathered {
     /// one a table
     writes: Arc<Vec<TableWrite>>,
     texts: Vec<String>,
+    /// in the order in which they were said, the same notification once
+    wishes: Vec<Wish>,
 }
 
 /// What a transaction leaves of the session's temporary objects.
@@ -189,6 +192,17 @@ impl Transaction {
         self.has_begun = self.is_open();
     }
 
+    pub fn wish(&mut self, wish: Wish) {
+        let is_said = matches!(wish, Wish::Notify { .. }) && self.gathered.wishes.contains(&wish);
+        if !is_said {
+            self.gathered.wishes.push(wish);
+        }
+    }
+
+    pub fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.gathered.wishes)
+    }
+
     pub fn isolation(&self) -> Isolation {
         self.isolation
     }
@@ -274,7 +288,7 @@ impl Transaction {
     async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<Option<Temporary>> {
         // others wait until all is done
         let Transaction { gathered, locks: _locks, .. } = self;
-        let Gathered { base, working, seen, changes, writes, texts } = gathered;
+        let Gathered { base, working, seen, changes, writes, texts, wishes: _ } = gathered;
         let Some(base) = base else { return Ok(None) };
         let before = warehouse.catalog.snapshot();
         let temporary = working.as_ref().map(|working| working.temporary());

@@ -8,6 +8,7 @@ use granary_sql::Statement;
 use granary_sql::name::{fold, parts};
 use sqlparser::ast;
 
+use super::listening::{Wish, wish_of};
 use super::{Notice, Session};
 use crate::engine::ShownSetting;
 use crate::error::{Error, Kind, Result};
@@ -58,6 +59,9 @@ impl Session {
             }
             _ => return Ok(None),
         };
+        if let Some((wish, tag)) = wish_of(statement) {
+            return self.speak(wish, tag).map(Some);
+        }
         Ok(Some(match statement {
             ast::Statement::StartTransaction { begin, modes, .. } => {
                 self.begin_block(modes)?;
@@ -125,6 +129,7 @@ impl Session {
                     }
                     self.settings.reset_all();
                     self.cursors.close_all();
+                    self.fulfil(vec![Wish::Unlisten(None)]);
                     self.deallocate_all();
                 }
                 Response::done(format!("DISCARD {object_type}"))
@@ -200,6 +205,17 @@ impl Session {
         }
     }
 
+    /// Errors: `UndefinedObject` for a SHOW of a setting that there is not.
+    pub(super) fn check_shown(&self, statement: &Statement) -> Result<()> {
+        if let Statement::Postgres(statement) = statement
+            && let ast::Statement::ShowVariable { variable } = statement.ast.as_ref()
+            && !matches!(shown_name(variable).as_str(), "all")
+        {
+            self.settings.shown(&shown_name(variable))?;
+        }
+        Ok(())
+    }
+
     fn show(&self, variable: &[ast::Ident]) -> Result<Response> {
         let name = shown_name(variable);
         if name == "all" {
@@ -210,7 +226,12 @@ impl Session {
             let arrays = vec![column(|row| &row.name), column(|row| &row.shown), column(|row| &row.description)];
             return rows_of(text_schema(&["name", "setting", "description"]), arrays);
         }
-        let value = self.settings.shown(&name)?;
+        // outside of a transaction block what the next one would have
+        let default = ["transaction_isolation", "transaction_read_only"].contains(&name.as_str());
+        let value = match default && !self.transaction.is_explicit() {
+            true => self.settings.shown(&format!("default_{name}"))?,
+            false => self.settings.shown(&name)?,
+        };
         rows_of(text_schema(&[&name]), vec![Arc::new(StringArray::from(vec![value]))])
     }
 }

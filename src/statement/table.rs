@@ -104,7 +104,11 @@ impl Target {
                     ObjectKind::Stream => verb == DELETE,
                     _ => false,
                 };
-                let refused = || Error::new(Kind::WrongObjectType, format!("cannot {} {target}", verb.to_lowercase()));
+                let kind = match other.kind() {
+                    ObjectKind::View if verb != "TRUNCATE" => Kind::ObjectNotInPrerequisiteState,
+                    _ => Kind::WrongObjectType,
+                };
+                let refused = || Error::new(kind, format!("cannot {} {target}", verb.to_lowercase()));
                 Err(match other.kind() {
                     _ if is_later => Error::not_supported(format!("{verb} {target}")),
                     ObjectKind::Dataset => refused().with_detail("The rows of a dataset never change.").with_hint(
@@ -168,10 +172,15 @@ impl Target {
         Arc::new(Schema::new(self.columns.iter().map(nullable).collect::<Vec<_>>()))
     }
 
+    /// The schema of an ordinary table.
+    pub fn schema_name<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a str> {
+        snapshot.get(self.table.as_ref()?.header.home.schema()?).map(|schema| schema.name())
+    }
+
     pub fn null_in(&self, column: &Column) -> Error {
         let (column, table) = (&column.name, &self.name);
         let message = format!("null value in column \"{column}\" of relation \"{table}\" violates not-null constraint");
-        Error::new(Kind::NotNullViolation, message)
+        Error::new(Kind::NotNullViolation, message).of_column(table, column)
     }
 
     /// Under which an INSERT is planned, whose query may read the target, too.

@@ -47,9 +47,18 @@ impl Connection {
                 return self.last_words(&shutting_down());
             }
             let idle_limit = if self.in_pipeline { None } else { self.session.idle_limit() };
+            let is_idle = !self.in_pipeline && self.session.transaction_status() == TransactionStatus::Idle;
             let incoming = tokio::select! {
                 biased;
                 incoming = self.link.inbox.next(self.most_message_bytes) => incoming,
+                notification = self.session.notified(), if is_idle => {
+                    self.link.out.notification(&notification);
+                    match self.link.flush(None).await {
+                        Ok(()) => continue,
+                        Err(Failure::Shutdown) => return self.last_words(&shutting_down()),
+                        Err(_) => return,
+                    }
+                }
                 error = after(idle_limit) => return self.last_words(&error),
                 () = self.soft_stop.cancelled(), if !self.in_pipeline => return self.last_words(&shutting_down()),
                 () = self.link.hard_stop.cancelled() => return self.last_words(&shutting_down()),
@@ -179,6 +188,11 @@ impl Connection {
             self.link.out.parameter_status(&name, &value);
         }
         self.put_notices();
+        if self.session.transaction_status() == TransactionStatus::Idle {
+            while let Some(notification) = self.session.take_notification() {
+                self.link.out.notification(&notification);
+            }
+        }
         self.put_ready();
         self.link.flush(None).await
     }

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::tls::Writing;
 use crate::error::{Error, Kind, Result};
+use crate::session::Notification;
 
 /// Past this many waiting bytes whoever produces more must flush first.
 pub const HIGH_WATER: usize = 64 * 1024;
@@ -131,6 +132,14 @@ impl Outbox {
         self.small(b'N', |body| put_report(body, severity, error));
     }
 
+    pub fn notification(&mut self, notification: &Notification) {
+        self.small(b'A', |body| {
+            body.put_i32(notification.process_id);
+            put_text(body, &notification.channel);
+            put_text(body, &notification.payload);
+        });
+    }
+
     pub fn parameter_status(&mut self, name: &str, value: &str) {
         self.small(b'S', |body| {
             put_text(body, name);
@@ -163,6 +172,14 @@ fn put_report(body: &mut BytesMut, severity: &str, error: &Error) {
     }
     if let Some(context) = error.context() {
         field(b'W', context);
+    }
+    let subject = error.subject();
+    let parts =
+        [(b's', &subject.schema), (b't', &subject.relation), (b'c', &subject.column), (b'n', &subject.constraint)];
+    for (code, text) in parts {
+        if let Some(text) = text {
+            field(code, text);
+        }
     }
     if let Some(position) = error.position() {
         field(b'P', &position.to_string());

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
+#[allow(dead_code)]
 pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,

@@ -230,13 +230,19 @@ impl Checks {
             let table = &self.target.name;
             let message = format!("new row for relation \"{table}\" violates check constraint \"{name}\"");
             let detail = format!("Failing row contains ({}).", row_text(&self.target.columns, rows, row));
-            return Err(Error::new(Kind::CheckViolation, message).with_detail(detail));
+            return Err(Error::new(Kind::CheckViolation, message).with_detail(detail).of_constraint(table, name));
         }
         Ok(())
     }
 
     /// The rows as they are kept, if all of them fit.
     async fn whole(&self, rows: &RecordBatch) -> Result<RecordBatch, Refused> {
+        let schema = self.target.schema_name(&self.snapshot);
+        let named = |refused: Refused| Refused { error: refused.error.in_schema(schema), ..refused };
+        self.kept(rows).await.map_err(named)
+    }
+
+    async fn kept(&self, rows: &RecordBatch) -> Result<RecordBatch, Refused> {
         let target = &self.target;
         check_nulls(target, rows)?;
         check_keys(target, rows)?;

@@ -41,10 +41,10 @@ impl UniqueKey {
         keys_of(&rows.project(&self.places)?)
     }
 
-    fn violation(&self, columns: &[Column], (rows, row): (&RecordBatch, usize)) -> Error {
+    fn violation(&self, table: &str, columns: &[Column], (rows, row): (&RecordBatch, usize)) -> Error {
         let message = format!("duplicate key value violates unique constraint \"{}\"", self.name);
         let detail = format!("Key {} already exists.", self.key_text(columns, (rows, row)));
-        Error::new(Kind::UniqueViolation, message).with_detail(detail)
+        Error::new(Kind::UniqueViolation, message).with_detail(detail).of_constraint(table, &self.name)
     }
 
     fn key_text(&self, columns: &[Column], (rows, row): (&RecordBatch, usize)) -> String {
@@ -126,7 +126,8 @@ pub async fn check(context: &StatementContext, target: &Target, write: &TableWri
             for (row, found) in key.keys(rows)?.into_iter().enumerate() {
                 let Some(found) = found else { continue };
                 if !seen.insert(found) || existing.has_other(found, (&write.removed, &write.removed_held)) {
-                    return Err(key.violation(&target.columns, (rows, row)));
+                    let error = key.violation(&target.name, &target.columns, (rows, row));
+                    return Err(error.in_schema(target.schema_name(context.snapshot())));
                 }
             }
             Ok(())

@@ -9,7 +9,7 @@ use crate::engine::relation::Interface;
 const FIRST_OBJECT_OID: i64 = 16_384;
 
 pub const PG_CATALOG_OID: i64 = 11;
-pub const INFORMATION_SCHEMA_OID: i64 = 14_400;
+pub const INFORMATION_SCHEMA_OID: i64 = 13_207;
 pub const GRANARY_OID: i64 = 14_401;
 
 /// The first superuser, who owns what is there from the beginning: PostgreSQL's has this OID, too.

@@ -1,0 +1,1 @@
+select customer_id, bought_at, amount from {{ ref('purchases') }} where status = 'settled'

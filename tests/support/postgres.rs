@@ -1,11 +1,12 @@
 //! A PostgreSQL server of a test's own, as it comes with the machine. Nobody else may run it as root.
 
+#![allow(dead_code, reason = "each of the test programs uses a part of it")]
+
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-#[allow(dead_code)]
 pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,

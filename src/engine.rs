@@ -60,7 +60,7 @@ pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
     bind_parameters, cast_batches, constant_time, constant_values, insert_input, output_schema, parameter_types, run,
-    versions_read,
+    inserted, versions_read,
 };
 pub use point_in_time::RowGroups;
 pub use query::{

@@ -34,6 +34,27 @@ const DEPTH_LIMIT: usize = 200;
 ///
 /// Errors: as PostgreSQL's, with their place; 42P01 also for relations that cannot be answered here.
 pub fn analyze(query: &ast::Query, declared: &[Option<Type>], world: &dyn World) -> Result<Analyzed> {
+    settle(query, None, declared, world)
+}
+
+/// The same of rows that are assigned to columns of these names and types, or to the first of them.
+///
+/// Errors: 42804 for what is no value of a column's type, 42601 if there are too many.
+pub fn analyze_rows(
+    query: &ast::Query,
+    (columns, types): (&[String], &[Type]),
+    declared: &[Option<Type>],
+    world: &dyn World,
+) -> Result<Analyzed> {
+    settle(query, Some(query::Wanted { types, columns: Some(columns) }), declared, world)
+}
+
+fn settle(
+    query: &ast::Query,
+    wanted: Option<query::Wanted<'_>>,
+    declared: &[Option<Type>],
+    world: &dyn World,
+) -> Result<Analyzed> {
     let mut analyzer = Analyzer {
         world,
         parameters: declared.to_vec(),
@@ -45,7 +66,7 @@ pub fn analyze(query: &ast::Query, declared: &[Option<Type>], world: &dyn World)
         depth: 0,
         keeps_unknown: false,
     };
-    let query = analyzer.query(query, None)?;
+    let query = analyzer.query(query, wanted)?;
     let parameters = analyzer.parameters.into_iter().map(|parameter| parameter.unwrap_or(Type::of(t::TEXT))).collect();
     Ok(Analyzed { query: Arc::new(query), parameters })
 }

@@ -20,7 +20,7 @@ pub mod types;
 pub mod value;
 pub mod world;
 
-pub use analyze::{Analyzed, analyze, label_of};
+pub use analyze::{Analyzed, analyze, analyze_rows, label_of};
 pub use error::{Error, Result};
 pub use execute::{Context, aggregate, evaluate, execute};
 pub use types::Type;

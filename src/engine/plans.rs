@@ -8,11 +8,13 @@ use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::datasource::source_as_provider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WriteOp, cast};
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
@@ -123,6 +125,22 @@ pub fn cast_batches(plan: LogicalPlan, schema: &SchemaRef) -> Result<LogicalPlan
         return Err(Error::internal("a query has other columns than its table"));
     }
     Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+}
+
+/// A planned INSERT of all columns of a table: those that the plan gives, by number, and NULL for the others.
+pub fn inserted(plan: LogicalPlan, given: &[Option<usize>], schema: &SchemaRef) -> Result<LogicalPlan> {
+    let columns: Vec<Column> = plan.schema().columns();
+    let exprs = given.iter().zip(schema.fields()).map(|(given, field)| -> Result<Expr> {
+        Ok(match given {
+            Some(number) => Expr::Column(columns[*number].clone()).alias(field.name()),
+            None => Expr::Literal(ScalarValue::try_from(field.data_type())?, None).alias(field.name()),
+        })
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    let input = LogicalPlanBuilder::from(plan).project(exprs)?.build()?;
+    let table = provider_as_source(Arc::new(EmptyTable::new(Arc::clone(schema))));
+    let operation = WriteOp::Insert(InsertOp::Append);
+    Ok(LogicalPlan::Dml(DmlStatement::new("written".into(), table, operation, Arc::new(input))))
 }
 
 /// The query of a planned INSERT: one column for every column of the table.

@@ -583,6 +583,11 @@ impl QueryPlanner {
         Ok(ReadMode::History { start_us, end_us })
     }
 
+    /// Types of parameters as far as they are known.
+    pub(super) fn parameter_types(&self) -> &[Option<DataType>] {
+        &self.parameter_types
+    }
+
     /// A relation of this statement alone.
     pub(super) fn given(&self, reference: &TableReference) -> Option<Arc<dyn TableSource>> {
         let (_, relation) = self.given.iter().find(|(name, _)| name == reference.table())?;

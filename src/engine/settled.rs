@@ -23,7 +23,7 @@ use granary_catalog::{Object, ObjectKind};
 use granary_postgres::functions::casts;
 use granary_postgres::plan::{Body, Query, Source};
 use granary_postgres::types::{self as t, Type};
-use granary_postgres::{Column, Value as Pg, World, resolve};
+use granary_postgres::{Analyzed, Column, Value as Pg, World, resolve};
 use sqlparser::ast::{self, ObjectNamePart, Visit, Visitor};
 
 use super::catalog_query::converted;
@@ -34,7 +34,7 @@ use crate::access::Readable;
 use crate::error::Result;
 use crate::row::text_of;
 
-use lower::{Lower, Stop};
+use lower::{Lower, Lowered, Lowering, Stop};
 use world::{FIRST_UNKNOWN, Known, SettledWorld};
 
 /// What the columns of a plan are for.
@@ -63,17 +63,72 @@ impl QueryPlanner {
         declared: &[u32],
         (text, purpose): (&str, Purpose),
     ) -> Result<Option<Settled>> {
+        let Some((world, limited)) = self.settled_world(query).await? else { return Ok(None) };
+        if world.known().next().is_none() {
+            return Ok(None);
+        }
+        let analyzed = granary_postgres::analyze(query, &types_of(declared), world.as_ref() as &dyn World)
+            .map_err(|error| converted(error, text))?;
+        self.check_limited(&analyzed, &limited)?;
+        let finish = |lower: &Lower<'_>, plan, columns| lower.outputs(plan, columns, &analyzed.query, purpose);
+        let plan = self.plan_of(&world, &analyzed, text, &finish).await?;
+        let parameters = analyzed.parameters.iter().map(lower::parameter_type).collect();
+        let labels = Labels::of_outputs(analyzed.query.columns.iter().map(|column| {
+            let told =
+                (column.relation != 0 && column.relation < FIRST_UNKNOWN).then_some((column.relation, column.number));
+            (column.name.clone(), told, column.data_type.modifier)
+        }));
+        Ok(Some(Settled { plan, labels, parameters }))
+    }
+
+    /// Rows that are assigned to these columns, or to the first of them, in the types that a table keeps them in. None:
+    /// as for [`QueryPlanner::settled`].
+    pub async fn settled_rows(
+        &self,
+        query: &ast::Query,
+        columns: &[granary_catalog::Column],
+        declared: &[u32],
+        text: &str,
+    ) -> Result<Option<LogicalPlan>> {
+        let Some((world, limited)) = self.settled_world(query).await? else { return Ok(None) };
+        let (names, types): (Vec<String>, Vec<Type>) = columns
+            .iter()
+            .map(|column| {
+                let field = Field::new(&column.name, column.data_type.clone(), true);
+                (column.name.clone(), type_of(&field, Some(column)))
+            })
+            .unzip();
+        if !columns.iter().all(|column| is_carried(&column.data_type)) {
+            return Ok(None);
+        }
+        let declared = types_of(declared);
+        let analyzed =
+            granary_postgres::analyze_rows(query, (&names, &types), &declared, world.as_ref() as &dyn World)
+                .map_err(|error| converted(error, text))?;
+        self.check_limited(&analyzed, &limited)?;
+        let wanted: Vec<DataType> = columns.iter().map(|column| column.data_type.clone()).collect();
+        let finish = |lower: &Lower<'_>, plan, columns| lower.stored(plan, columns, &analyzed.query, &wanted);
+        self.plan_of(&world, &analyzed, text, &finish).await.map(Some)
+    }
+
+    fn check_limited(&self, analyzed: &Analyzed, limited: &[(Arc<Object>, u32)]) -> Result<()> {
+        for (object, number) in limited {
+            let columns = columns_read(&analyzed.query, *number);
+            self.scope.check_select(object, columns.iter().map(String::as_str))?;
+        }
+        Ok(())
+    }
+
+    /// What a query sees, and the relations of which only columns may be read. None: it reads, or calls, what only the
+    /// engine knows.
+    async fn settled_world(&self, query: &ast::Query) -> Result<Option<(Arc<SettledWorld>, Vec<(Arc<Object>, u32)>)>> {
         let mut found = Found { planner: self, relations: Vec::new(), ctes: Vec::new() };
         if query.visit(&mut found).is_break() {
             return Ok(None);
         }
-        let references = std::mem::take(&mut found.relations);
-        if references.is_empty() {
-            return Ok(None);
-        }
         let mut known = HashMap::new();
         let mut limited = Vec::new();
-        for reference in references {
+        for reference in std::mem::take(&mut found.relations) {
             let key = (reference.schema().map(str::to_owned), reference.table().to_owned());
             if known.contains_key(&key) {
                 continue;
@@ -86,16 +141,19 @@ impl QueryPlanner {
             }
             known.insert(key, one);
         }
+        let world = SettledWorld::new(CatalogWorld::new(self.system_context()), known);
+        Ok(Some((Arc::new(world), limited)))
+    }
+
+    /// The plan of a settled query, which `finish` gives its columns.
+    async fn plan_of(
+        &self,
+        world: &Arc<SettledWorld>,
+        analyzed: &Analyzed,
+        text: &str,
+        finish: &(dyn Fn(&Lower<'_>, LogicalPlan, Vec<Lowered>) -> Lowering<LogicalPlan> + Sync),
+    ) -> Result<LogicalPlan> {
         let context = self.system_context();
-        let world = Arc::new(SettledWorld::new(CatalogWorld::new(context.clone()), known));
-        let of_oid = |oid: &u32| (*oid != 0 && *oid != t::UNKNOWN).then(|| Type::of(*oid));
-        let declared: Vec<Option<Type>> = declared.iter().map(of_oid).collect();
-        let analyzed = granary_postgres::analyze(query, &declared, world.as_ref() as &dyn World)
-            .map_err(|error| converted(error, text))?;
-        for (object, number) in limited {
-            let columns = columns_read(&analyzed.query, number);
-            self.scope.check_select(&object, columns.iter().map(String::as_str))?;
-        }
         let values = self
             .parameter_values
             .iter()
@@ -106,39 +164,28 @@ impl QueryPlanner {
             })
             .collect::<granary_postgres::Result<Vec<_>>>()
             .map_err(|error| converted(error, text))?;
-        let parameters = analyzed.parameters.iter().map(lower::parameter_type).collect();
         let query = Arc::clone(&analyzed.query);
         let state = self.state();
-        let mut lower = Lower::new(&world, &state, context.clone(), &values);
+        let mut lower = Lower::new(world, &state, context.clone(), (&values, self.parameter_types()));
         let lowered = match lower.query(&query) {
-            Ok((plan, columns)) if !lower.has_subqueries || self.can_run(&plan).await => {
-                lower.outputs(plan, columns, &query, purpose)
-            }
+            Ok((plan, columns)) if !lower.has_subqueries || self.can_run(&plan).await => finish(&lower, plan, columns),
             Ok(_) => Err(Stop::NoEqual("a subquery that DataFusion does not plan")),
             Err(stop) => Err(stop),
         };
-        let plan = match lowered {
-            Ok(plan) => plan,
+        let reason = match lowered {
+            Ok(plan) => return Ok(plan),
             Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::NoEqual(reason)) => {
-                tracing::debug!(reason, "a query runs in memory");
-                let provider = interpreted::Interpreted::new(Arc::clone(&query), &world, context, values.clone());
-                let source = provider_as_source(Arc::new(provider));
-                let plan = LogicalPlanBuilder::scan("rows", source, None)?.build()?;
-                let columns = lower::columns_of(&plan);
-                match lower.outputs(plan, columns, &query, purpose) {
-                    Ok(plan) => plan,
-                    Err(Stop::Failed(error)) => return Err(error),
-                    Err(Stop::NoEqual(what)) => return Err(crate::error::Error::not_supported(what)),
-                }
-            }
+            Err(Stop::NoEqual(reason)) => reason,
         };
-        let labels = Labels::of_outputs(query.columns.iter().map(|column| {
-            let told =
-                (column.relation != 0 && column.relation < FIRST_UNKNOWN).then_some((column.relation, column.number));
-            (column.name.clone(), told, column.data_type.modifier)
-        }));
-        Ok(Some(Settled { plan, labels, parameters }))
+        tracing::debug!(reason, "a query runs in memory");
+        let provider = interpreted::Interpreted::new(query, world, context, values.clone());
+        let source = provider_as_source(Arc::new(provider));
+        let plan = LogicalPlanBuilder::scan("rows", source, None)?.build()?;
+        let columns = lower::columns_of(&plan);
+        finish(&lower, plan, columns).map_err(|stop| match stop {
+            Stop::Failed(error) => error,
+            Stop::NoEqual(what) => crate::error::Error::not_supported(what),
+        })
     }
 
     /// Whether DataFusion finds a way to carry out a plan: of subqueries it knows not all.
@@ -198,6 +245,10 @@ impl QueryPlanner {
         let Some(settled) = self.settled(&query.ast, &[], (sql, purpose)).await? else { return Ok(None) };
         Ok(Some(super::query::named(settled.plan, &settled.labels)?))
     }
+}
+
+fn types_of(oids: &[u32]) -> Vec<Option<Type>> {
+    oids.iter().map(|oid| (*oid != 0 && *oid != t::UNKNOWN).then(|| Type::of(*oid))).collect()
 }
 
 /// The names of columns of a relation that the query names anywhere.

@@ -60,7 +60,11 @@ pub async fn plan_relation(context: &StatementContext, query: &QueryText) -> Res
     let column = |field: &FieldRef| {
         let own = Column::new(field.name(), field.data_type().clone(), true);
         let said = |key: &str| field.metadata().get(key);
-        let declared = said("pg.type").filter(|_| *field.data_type() == DataType::Utf8).cloned();
+        let is_declared = match field.data_type() {
+            DataType::Utf8 => true,
+            decimal => decimal.is_decimal() && said("pg.modifier").is_some_and(|modifier| modifier == "-1"),
+        };
+        let declared = said("pg.type").filter(|_| is_declared).cloned();
         let length = said("pg.modifier").and_then(|modifier| modifier.parse::<u64>().ok()?.checked_sub(4));
         let max_length = length.filter(|_| declared.as_deref() == Some("varchar"));
         Column { declared, max_length, ..own }
@@ -146,12 +150,28 @@ pub async fn plan_labeled(
 /// The same, with what is known of its parameters.
 pub async fn plan_query(context: &StatementContext, query: Box<Query>, parameters: &Parameters) -> Result<LabeledPlan> {
     let planner = planner_of(context, parameters);
+    planner.plan_labeled(ast::Statement::Query(query), &declared(parameters), &context.text).await
+}
+
+/// Plans rows for these columns of a table, or the first of them, as PostgreSQL assigns them; None if only the engine
+/// knows what they are made of.
+pub async fn plan_rows(
+    context: &StatementContext,
+    query: &Query,
+    columns: &[Column],
+    parameters: &Parameters,
+) -> Result<Option<LogicalPlan>> {
+    let planner = planner_of(context, parameters);
+    planner.settled_rows(query, columns, &declared(parameters), &context.text).await
+}
+
+/// OIDs of the types of parameters, 0 where they are not known.
+fn declared(parameters: &Parameters) -> Vec<u32> {
     let known = |(index, data_type): (usize, &Option<DataType>)| match parameters.oids.get(index) {
         Some(oid) if *oid != 0 => *oid,
         _ => data_type.as_ref().map_or(0, crate::engine::parameter_oid),
     };
-    let declared: Vec<u32> = parameters.types.iter().enumerate().map(known).collect();
-    planner.plan_labeled(ast::Statement::Query(query), &declared, &context.text).await
+    parameters.types.iter().enumerate().map(known).collect()
 }
 
 fn planner_of(context: &StatementContext, parameters: &Parameters) -> QueryPlanner {

@@ -454,12 +454,36 @@ pub async fn plan_insert(
     (insert.on, insert.returning, insert.table_alias) = (None, None, None);
     let mut parameters = parameters.clone();
     expect_types(&mut parameters, &insert, &target);
+    if let Some(plan) = assigned(context, &insert, &target, &parameters).await? {
+        return Ok((target, plan));
+    }
     let planned_name = target.planned_name();
     insert.table = ast::TableObject::TableName(ast::Ident::with_quote('"', &planned_name).into());
     let statement = ast::Statement::Insert(insert);
     let relation = (planned_name, target.nullable_schema());
     let plan = select::plan_write(context, statement, &parameters, relation).await?;
     Ok((target, plan))
+}
+
+/// The rows of an INSERT into a table as PostgreSQL assigns them: all columns of the table, NULL where nothing is said.
+/// None if only the engine knows what they are made of.
+async fn assigned(
+    context: &StatementContext,
+    insert: &ast::Insert,
+    target: &Target,
+    parameters: &Parameters,
+) -> Result<Option<LogicalPlan>> {
+    let (Some(source), true) = (&insert.source, target.table.is_some()) else { return Ok(None) };
+    let Some(places) = values::places(insert, target, target.columns.len()) else { return Ok(None) };
+    let columns: Vec<Column> = places.iter().map(|place| target.columns[*place].clone()).collect();
+    let Some(plan) = select::plan_rows(context, source, &columns, parameters).await? else { return Ok(None) };
+    let n_columns = plan.schema().fields().len();
+    if n_columns < columns.len() && !insert.columns.is_empty() {
+        return Err(Error::new(Kind::Syntax, "INSERT has more target columns than expressions"));
+    }
+    let given = |place: usize| places.iter().take(n_columns).position(|own| *own == place);
+    let given: Vec<Option<usize>> = (0..target.columns.len()).map(given).collect();
+    crate::engine::inserted(plan, &given, &target.nullable_schema()).map(Some)
 }
 
 /// Parameters that stand for values of columns have their types.

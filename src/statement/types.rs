@@ -39,6 +39,8 @@ pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
         | Sql::Uuid
         | Sql::JSON
         | Sql::JSONB => DataType::Utf8,
+        // kept as PostgreSQL prints them
+        Sql::Interval { .. } | Sql::Time(_, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz) => DataType::Utf8,
         Sql::Bytea => DataType::Binary,
         Sql::Date => DataType::Date32,
         Sql::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
@@ -59,13 +61,16 @@ pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
             item => DataType::new_list(item, true),
         },
         Sql::Custom(name, _) if is_named(name, "vector") => DataType::new_list(DataType::Float32, true),
-        Sql::Custom(name, _) if is_named(name, "name") => DataType::Utf8,
+        Sql::Custom(name, _) if PRINTED.iter().any(|own| is_named(name, own)) => DataType::Utf8,
         Sql::Custom(name, _) => {
             return Err(Error::new(Kind::UndefinedObject, format!("type \"{name}\" does not exist")));
         }
         other => return Err(Error::not_supported(format!("type {other}"))),
     })
 }
+
+/// Types without words of their own in the grammar whose values are kept as texts.
+const PRINTED: [&str; 4] = ["name", "inet", "cidr", "timetz"];
 
 /// PostgreSQL's name of a type whose values are kept as texts.
 pub fn declared(sql: &ast::DataType) -> Option<String> {
@@ -75,7 +80,9 @@ pub fn declared(sql: &ast::DataType) -> Option<String> {
         Sql::JSON => "json",
         Sql::JSONB => "jsonb",
         Sql::Varchar(_) | Sql::CharacterVarying(_) => "varchar",
-        Sql::Custom(name, _) if is_named(name, "name") => "name",
+        Sql::Interval { .. } => "interval",
+        Sql::Time(_, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz) => "timetz",
+        Sql::Custom(name, _) => PRINTED.into_iter().find(|own| is_named(name, own))?,
         _ => return None,
     };
     Some(name.to_owned())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, FunctionArg, JoinConstraint, JoinOperator, TableFactor};
 
+use super::query::Wanted;
 use super::{Analyzer, Clause, Item, ItemColumn, Meaning, Name, fold, place_of, split_name};
 use crate::error::{Error, Result};
 use crate::functions::{self, sets};
@@ -235,7 +236,7 @@ impl Analyzer<'_> {
         let parsed = crate::functions::sql::parse(text)?;
         let (scopes, ctes) = (std::mem::take(&mut self.scopes), std::mem::take(&mut self.ctes));
         let wanted: Vec<Type> = relation.columns.iter().map(|column| column.data_type.clone()).collect();
-        let query = self.deeper(|analyzer| analyzer.query(&parsed, Some(&wanted)));
+        let query = self.deeper(|analyzer| analyzer.query(&parsed, Some(Wanted::in_common(&wanted))));
         (self.scopes, self.ctes) = (scopes, ctes);
         let mut query = query?;
         assert_eq!(

@@ -15,7 +15,52 @@ use crate::types::{self as t, Type};
 /// Most sets that CUBE may make.
 const MOST_GROUPING_SETS: usize = 4096;
 
+/// Types that the columns of a query have to become.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'t> {
+    pub types: &'t [Type],
+    /// names of the columns that they are assigned to; None: both sides of a set operation have them
+    pub columns: Option<&'t [String]>,
+}
+
+impl<'t> Wanted<'t> {
+    pub fn in_common(types: &'t [Type]) -> Wanted<'t> {
+        Wanted { types, columns: None }
+    }
+
+    fn check_count(self, n_columns: usize) -> Result<()> {
+        match self.columns {
+            None if self.types.len() != n_columns => {
+                Err(Error::new("42601", "each UNION query must have the same number of columns"))
+            }
+            Some(_) if self.types.len() < n_columns => {
+                Err(Error::new("42601", "INSERT has more expressions than target columns"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Analyzer<'_> {
+    /// One column as it is wanted. Errors: 42804 if it is assigned to a column of a type that it does not become.
+    fn as_wanted(&mut self, expr: Expr, (wanted, index): (Wanted<'_>, usize)) -> Result<Expr> {
+        let target = &wanted.types[index];
+        let Some(columns) = wanted.columns else { return self.coerce(expr, target, Context::Implicit) };
+        let from = expr.data_type.name();
+        self.coerce(expr, target, Context::Assignment).map_err(|error| match error.sqlstate {
+            "42846" => Error::new(
+                "42804",
+                format!(
+                    "column \"{}\" is of type {} but expression is of type {from}",
+                    columns[index],
+                    t::format_type(target.oid, None)
+                ),
+            )
+            .with_hint("You will need to rewrite or cast the expression."),
+            _ => error,
+        })
+    }
+
     /// A query that stands in an expression.
     pub(super) fn subquery(&mut self, query: &ast::Query) -> Result<Arc<Query>> {
         let base = self.scopes.len();
@@ -27,7 +72,7 @@ impl Analyzer<'_> {
     }
 
     /// `wanted`: types that the columns have to become.
-    pub(super) fn query(&mut self, query: &ast::Query, wanted: Option<&[Type]>) -> Result<Query> {
+    pub(super) fn query(&mut self, query: &ast::Query, wanted: Option<Wanted<'_>>) -> Result<Query> {
         let keeps_unknown = std::mem::replace(&mut self.keeps_unknown, false);
         let made = self.query_inner(query, wanted);
         self.keeps_unknown = keeps_unknown;
@@ -35,7 +80,7 @@ impl Analyzer<'_> {
     }
 
     // locks are taken by nobody here: nothing can be changed
-    fn query_inner(&mut self, query: &ast::Query, wanted: Option<&[Type]>) -> Result<Query> {
+    fn query_inner(&mut self, query: &ast::Query, wanted: Option<Wanted<'_>>) -> Result<Query> {
         let n_ctes = self.ctes.len();
         let with = match &query.with {
             Some(with) => self.with(with)?,
@@ -142,7 +187,7 @@ impl Analyzer<'_> {
         let columns = renamed_columns(&start, renamed, name)?;
         let types: Vec<Type> = columns.iter().map(|(_, data_type)| data_type.clone()).collect();
         self.ctes.push(VisibleCte { name: name.to_owned(), id, columns });
-        let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(&types)));
+        let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(Wanted::in_common(&types))));
         self.ctes.truncate(n_ctes);
         let step = step?;
         if step.columns.len() != types.len() {
@@ -155,7 +200,7 @@ impl Analyzer<'_> {
         &mut self,
         body: &SetExpr,
         keys: &[ast::OrderByExpr],
-        wanted: Option<&[Type]>,
+        wanted: Option<Wanted<'_>>,
     ) -> Result<(Body, Vec<Output>, Vec<SortKey>)> {
         match body {
             SetExpr::Select(select) => self.select(select, keys, wanted),
@@ -206,9 +251,9 @@ impl Analyzer<'_> {
         left: &SetExpr,
         right: &SetExpr,
         word: &str,
-        wanted: Option<&[Type]>,
+        wanted: Option<Wanted<'_>>,
     ) -> Result<(Query, Query)> {
-        let as_query = |analyzer: &mut Self, body: &SetExpr, wanted: Option<&[Type]>| {
+        let as_query = |analyzer: &mut Self, body: &SetExpr, wanted: Option<Wanted<'_>>| {
             analyzer.deeper(|analyzer| {
                 let (body, columns, order_by) = analyzer.body(body, &[], wanted)?;
                 Ok(Query {
@@ -245,10 +290,16 @@ impl Analyzer<'_> {
         }
         (self.next_id, self.parameters) = saved;
         let types: Vec<Type> = types.into_iter().map(|data_type| Type { modifier: -1, ..data_type }).collect();
-        Ok((as_query(self, left, Some(&types))?, as_query(self, right, Some(&types))?))
+        let common = Some(Wanted::in_common(&types));
+        let (left, right) = (as_query(self, left, common)?, as_query(self, right, common)?);
+        match wanted {
+            // constants of no type have their type in common first
+            Some(wanted) if wanted.columns.is_some() => Err(Error::not_supported("INSERT of a UNION of these types")),
+            _ => Ok((left, right)),
+        }
     }
 
-    fn values(&mut self, values: &ast::Values, wanted: Option<&[Type]>) -> Result<(Vec<Vec<Expr>>, Vec<Output>)> {
+    fn values(&mut self, values: &ast::Values, wanted: Option<Wanted<'_>>) -> Result<(Vec<Vec<Expr>>, Vec<Output>)> {
         self.scopes.push(Scope { clause: Clause::Values, ..Scope::default() });
         let rows =
             values.rows.iter().map(|row| row.content.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>());
@@ -261,17 +312,24 @@ impl Analyzer<'_> {
             let mut types = Vec::with_capacity(n_columns);
             for column in 0..n_columns {
                 let own: Vec<Type> = rows.iter().map(|row| row[column].data_type.clone()).collect();
-                let common = match wanted.and_then(|wanted| wanted.get(column)) {
+                let common = match wanted.and_then(|wanted| wanted.types.get(column)) {
                     Some(wanted) => wanted.clone(),
                     None if self.keeps_unknown && own.iter().all(|own| own.oid == t::UNKNOWN) => Type::of(t::UNKNOWN),
                     None => resolve::common_type(&own, "VALUES")?,
                 };
                 types.push(common);
             }
+            if let Some(wanted) = wanted {
+                wanted.check_count(n_columns)?;
+            }
             let convert = |analyzer: &mut Self, row: Vec<Expr>| -> Result<Vec<Expr>> {
                 row.into_iter()
                     .zip(&types)
-                    .map(|(item, data_type)| analyzer.coerce(item, data_type, Context::Implicit))
+                    .enumerate()
+                    .map(|(column, (item, data_type))| match wanted {
+                        Some(wanted) => analyzer.as_wanted(item, (wanted, column)),
+                        None => analyzer.coerce(item, data_type, Context::Implicit),
+                    })
                     .collect()
             };
             let rows = rows.into_iter().map(|row| convert(self, row)).collect::<Result<Vec<_>>>()?;
@@ -313,7 +371,7 @@ impl Analyzer<'_> {
         &mut self,
         select: &ast::Select,
         keys: &[ast::OrderByExpr],
-        wanted: Option<&[Type]>,
+        wanted: Option<Wanted<'_>>,
     ) -> Result<(Body, Vec<Output>, Vec<SortKey>)> {
         self.scopes.push(Scope::default());
         let made = self.select_in_scope(select, keys, wanted);
@@ -325,7 +383,7 @@ impl Analyzer<'_> {
         &mut self,
         select: &ast::Select,
         keys: &[ast::OrderByExpr],
-        wanted: Option<&[Type]>,
+        wanted: Option<Wanted<'_>>,
     ) -> Result<(Body, Vec<Output>, Vec<SortKey>)> {
         if select.into.is_some() {
             return Err(Error::not_supported("SELECT INTO here"));
@@ -350,13 +408,11 @@ impl Analyzer<'_> {
         self.scope().clause = Clause::Targets;
         let (mut targets, mut columns) = self.targets(&select.projection)?;
         if let Some(wanted) = wanted {
-            if wanted.len() != targets.len() {
-                return Err(Error::new("42601", "each UNION query must have the same number of columns"));
-            }
-            for ((target, column), data_type) in targets.iter_mut().zip(&mut columns).zip(wanted) {
+            wanted.check_count(targets.len())?;
+            for (index, (target, column)) in targets.iter_mut().zip(&mut columns).enumerate() {
                 let expr = std::mem::replace(target, Self::truth(true));
-                *target = self.coerce(expr, data_type, Context::Implicit)?;
-                column.data_type = data_type.clone();
+                *target = self.as_wanted(expr, (wanted, index))?;
+                column.data_type = target.data_type.clone();
             }
         } else if !self.keeps_unknown {
             for (target, column) in targets.iter_mut().zip(&mut columns) {

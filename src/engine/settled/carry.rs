@@ -18,7 +18,7 @@ use crate::engine::catalog_query::{arrays, world::UTC};
 
 /// The digits of a column that was declared as `numeric` and no more; those behind the point that say nothing are not
 /// shown.
-pub const ANY_NUMERIC: DataType = DataType::Decimal128(38, 9);
+pub const ANY_NUMERIC: DataType = DataType::Decimal128(38, 10);
 
 /// The Arrow type in which values of a type are made.
 pub fn carrier(data_type: &Type) -> DataType {

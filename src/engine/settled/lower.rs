@@ -82,6 +82,8 @@ pub struct Lower<'a> {
     context: SystemContext,
     /// of `$1`, `$2`, …; empty while a statement is only described
     values: &'a [Pg],
+    /// in which types they are taken, as far as that is known
+    taken_as: &'a [Option<DataType>],
     ctes: HashMap<usize, Arc<Query>>,
     scopes: Vec<Scope>,
     next: usize,
@@ -94,13 +96,14 @@ impl<'a> Lower<'a> {
         world: &'a Arc<SettledWorld>,
         state: &'a SessionState,
         context: SystemContext,
-        values: &'a [Pg],
+        (values, taken_as): (&'a [Pg], &'a [Option<DataType>]),
     ) -> Lower<'a> {
         Lower {
             world,
             state,
             context,
             values,
+            taken_as,
             ctes: HashMap::new(),
             scopes: Vec::new(),
             next: 0,
@@ -549,11 +552,27 @@ impl Lower<'_> {
             let mut metadata = field("value", &output.data_type, &carry::carrier(&output.data_type)).metadata().clone();
             if !wanted.is_string() && !wanted.is_integer() && !wanted.is_decimal() {
                 metadata.clear();
-            } else if wanted.is_decimal() && purpose == Purpose::Answer {
+            } else if wanted.is_decimal() {
                 metadata.insert("pg.modifier".to_owned(), output.data_type.modifier.to_string());
             }
             let metadata = (!metadata.is_empty()).then(|| metadata.into());
             exprs.push(column.expr.alias_with_metadata(index.to_string(), metadata));
+        }
+        Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+    }
+
+    /// The plan with its columns in the types of a table's, called `0`, `1`, …
+    pub fn stored(
+        &self,
+        plan: LogicalPlan,
+        columns: Vec<Lowered>,
+        query: &Query,
+        wanted: &[DataType],
+    ) -> Lowering<LogicalPlan> {
+        check_carriers(&plan, &columns)?;
+        let mut exprs = Vec::with_capacity(columns.len());
+        for (index, ((column, output), wanted)) in columns.into_iter().zip(&query.columns).zip(wanted).enumerate() {
+            exprs.push(self.recarried(column, &output.data_type, wanted)?.expr.alias(index.to_string()));
         }
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }

@@ -143,7 +143,10 @@ impl Lower<'_> {
         let boolean = |expr: Expr| Ok(Some(Lowered::new(expr, DataType::Boolean)));
         Ok(match &expr.kind {
             ExprKind::Constant(value) => self.literal(value, &expr.data_type),
-            ExprKind::Parameter(index) => Some(parameter(*index, &expr.data_type)),
+            ExprKind::Parameter(index) => {
+                let taken_as = self.taken_as.get(*index).cloned().flatten();
+                Some(parameter(*index, &expr.data_type, taken_as))
+            }
             ExprKind::Column { level, slot } => {
                 let scope = self.scopes.len().checked_sub(1 + level).and_then(|place| self.scopes.get(place));
                 let scope = scope.ok_or(Stop::NoEqual("a column from outside"))?;
@@ -374,8 +377,8 @@ fn width(data_type: &Type) -> u8 {
     }
 }
 
-fn parameter(index: usize, data_type: &Type) -> Lowered {
-    let (carrier, _) = parameter_type(data_type);
+fn parameter(index: usize, data_type: &Type, taken_as: Option<DataType>) -> Lowered {
+    let carrier = taken_as.unwrap_or_else(|| parameter_type(data_type).0);
     let field = field("value", data_type, &carry::carrier(data_type));
     let field = field.as_ref().clone().with_data_type(carrier.clone());
     let placeholder = Placeholder::new_with_field(format!("${}", index + 1), Some(Arc::new(field)));

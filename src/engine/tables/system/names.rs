@@ -69,6 +69,8 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
 pub fn column_type(column: &Column) -> (i64, i64) {
     let declared = column.declared.as_ref().and_then(|declared| type_oid(declared));
     match (type_of(&column.data_type), column.max_length) {
+        // a query's number of digits is nobody's declaration
+        ((1700, _), _) if declared == Some(1700) => (1700, -1),
         ((25, _), None) if declared.is_some() => (declared.unwrap_or(25), -1),
         ((25, _), Some(length)) => (1043, i64::try_from(length).unwrap_or(0) + 4),
         (own, _) => own,
@@ -83,6 +85,8 @@ pub fn type_of(data_type: &DataType) -> (i64, i64) {
         DataType::UInt16 | DataType::Int32 => 23,
         DataType::UInt32 | DataType::Int64 => 20,
         DataType::UInt64 => return (1700, (20 << 16) + 4),
+        // declared as numeric and no more
+        DataType::Decimal128(38, 10) => 1700,
         DataType::Decimal32(p, s)
         | DataType::Decimal64(p, s)
         | DataType::Decimal128(p, s)

@@ -8,6 +8,7 @@ use super::alter::{reword_comment, reword_feature};
 use super::context::StatementContext;
 use super::function;
 use super::workspace::kind_of;
+use crate::engine::is_system_schema;
 use crate::error::{Error, Kind, Result};
 
 pub fn comment(context: &mut StatementContext, comment: &CommentOn) -> Result<()> {
@@ -39,6 +40,12 @@ fn set(
     name: &sqlparser::ast::ObjectName,
     comment: Option<String>,
 ) -> Result<()> {
+    if let Some(schema) = context.qualified(name)?.schema {
+        let named = context.scope.schema_named(&schema);
+        if context.snapshot().schema(context.scope.workspace, &named).is_none() && !is_system_schema(Some(&named)) {
+            return Err(Error::new(Kind::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
+        }
+    }
     let object = context.find(kind, name)?;
     set_on(context, &object, comment)
 }

@@ -172,10 +172,11 @@ fn node_pg_answers_as_of_postgresql() {
 fn pgjdbc_answers_as_of_postgresql() {
     let (_pair, places) = filled("pgjdbc");
     let classes = tools().join("matrix-classes");
-    super::run(Command::new("javac").arg("-d").arg(&classes).arg(script("Matrix.java")));
+    let jar = "/usr/share/java/postgresql.jar";
+    super::run(Command::new("javac").args(["-cp", jar, "-d"]).arg(&classes).arg(script("Matrix.java")));
     same("pgjdbc", &places, || {
         let mut java = Command::new("java");
-        java.args(["-cp", &format!("{}:/usr/share/java/postgresql.jar", classes.display()), "Matrix"]);
+        java.args(["-cp", &format!("{}:{jar}", classes.display()), "Matrix"]);
         java.arg(script(""));
         java
     });

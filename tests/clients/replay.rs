@@ -10,6 +10,10 @@ use super::matrix::{Pair, Place};
 use super::raw::{Bind, Client, Reply, Target, describe, execute, flush, parse, sync, text_of};
 use super::server::{PASSWORD, USER};
 
+/// The OIDs that tables had when the statements were captured.
+const CAPTURED: [(&str, &str); 4] =
+    [("16417", "customers"), ("16425", "orders"), ("16436", "v_orders"), ("16440", "m_orders")];
+
 /// What a statement was answered with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Answer {
@@ -42,13 +46,29 @@ impl Side {
         self.client = Client::login(&self.target).await;
         let sql = "SELECT c.oid, 'relation ' || n.nspname || '.' || c.relname FROM pg_class c \
                    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid >= 13000 \
-                   UNION ALL SELECT oid, 'schema ' || nspname FROM pg_namespace WHERE oid >= 13000";
+                   UNION ALL SELECT oid, 'schema ' || nspname FROM pg_namespace WHERE oid >= 13000 \
+                   UNION ALL SELECT oid, 'type ' || typname FROM pg_type WHERE oid >= 16384";
+        self.names.clear();
         let found = self.ask(sql, None).await;
         self.names = found.rows.into_iter().map(|mut row| (row.remove(0), row.remove(0))).collect();
     }
 
-    /// `parameters`: of the extended protocol.
+    /// With the OIDs that this server's tables have. `parameters`: of the extended protocol.
     async fn ask(&mut self, sql: &str, parameters: Option<&[Option<String>]>) -> Answer {
+        let own = |text: &str| {
+            CAPTURED.iter().fold(text.to_owned(), |text, (oid, table)| {
+                let name = format!("relation ws.{table}");
+                let found = self.names.iter().find(|(_, known)| **known == name);
+                found.map_or(text.clone(), |(own, _)| text.replace(oid, own))
+            })
+        };
+        let sql = own(sql);
+        let parameters: Option<Vec<Option<String>>> =
+            parameters.map(|parameters| parameters.iter().map(|value| value.as_deref().map(own)).collect());
+        self.ask_of(&sql, parameters.as_deref()).await
+    }
+
+    async fn ask_of(&mut self, sql: &str, parameters: Option<&[Option<String>]>) -> Answer {
         let mut answer = Answer::default();
         match parameters {
             None => self.client.send_query(sql).await,

@@ -447,7 +447,10 @@ fn role_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value>
     let oid = int(arguments, 0)?;
     match object_of(&context.scope.snapshot, oid).and_then(|object| object.downcast::<Role>()) {
         Some(role) => text(&role.header.name),
-        None => text(&format!("unknown (OID={oid})")),
+        None => match system::names::PREDEFINED_ROLES.iter().find(|(known, _)| *known == oid) {
+            Some((_, name)) => text(name),
+            None => text(&format!("unknown (OID={oid})")),
+        },
     }
 }
 
@@ -467,6 +470,7 @@ pub fn parse_name(name: &str) -> TableReference {
             '"' => quoted = !quoted,
             '.' if !quoted => parts.push(std::mem::take(&mut part)),
             other if quoted => part.push(other),
+            blank if blank.is_whitespace() => {}
             other => part.extend(other.to_lowercase()),
         }
     }

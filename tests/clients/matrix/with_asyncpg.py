@@ -57,7 +57,7 @@ async def main():
         rows = [(5, 1, None), (5, 2, None), (6, 3, None)]
         await connection.executemany("INSERT INTO ws.orders (customer, amount, at) VALUES ($1, $2, $3)", rows)
         print(await connection.execute("UPDATE ws.orders SET amount = amount * 2 WHERE customer IN (5, 6)"))
-        print(await connection.fetch("DELETE FROM ws.orders WHERE customer IN (5, 6) RETURNING customer, amount"))
+        print(sorted(await connection.fetch("DELETE FROM ws.orders WHERE customer IN (5, 6) RETURNING customer, amount")))
     with topic("transactions"):
         try:
             async with connection.transaction(isolation="serializable"):

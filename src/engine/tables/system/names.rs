@@ -12,6 +12,22 @@ pub const PG_CATALOG_OID: i64 = 11;
 pub const INFORMATION_SCHEMA_OID: i64 = 13_207;
 pub const GRANARY_OID: i64 = 14_401;
 
+/// PostgreSQL's own roles, with its OIDs. Of those that read and write files of the server one can be a member.
+pub const PREDEFINED_ROLES: [(i64, &str); 12] = [
+    (3373, "pg_monitor"),
+    (3374, "pg_read_all_settings"),
+    (3375, "pg_read_all_stats"),
+    (3377, "pg_stat_scan_tables"),
+    (4200, "pg_signal_backend"),
+    (4544, "pg_checkpoint"),
+    (4569, "pg_read_server_files"),
+    (4570, "pg_write_server_files"),
+    (4571, "pg_execute_server_program"),
+    (6171, "pg_database_owner"),
+    (6181, "pg_read_all_data"),
+    (6182, "pg_write_all_data"),
+];
+
 /// The first superuser, who owns what is there from the beginning: PostgreSQL's has this OID, too.
 pub const FIRST_ROLE_OID: i64 = 10;
 /// As `server.rs` makes it.

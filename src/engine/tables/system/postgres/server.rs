@@ -3,7 +3,7 @@
 use granary_catalog::{Role, Workspace};
 
 use super::super::rows::{Rows, row};
-use super::names::{self, oid_of};
+use super::names::{self, PREDEFINED_ROLES, oid_of};
 use super::{SystemContext, acl};
 use crate::access::Asker;
 use crate::error::Result;
@@ -46,10 +46,23 @@ pub fn pg_authid(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             rolconnlimit: -1,
         );
     }
+    for (oid, name) in PREDEFINED_ROLES {
+        row!(rows,
+            oid: oid,
+            rolname: name,
+            rolsuper: false,
+            rolinherit: true,
+            rolcreaterole: false,
+            rolcreatedb: false,
+            rolcanlogin: false,
+            rolreplication: false,
+            rolbypassrls: false,
+            rolconnlimit: -1,
+        );
+    }
     Ok(())
 }
 
-/// Memberships in roles; the predefined ones are no objects and have no OID.
 pub fn pg_auth_members(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for member in context.scope.snapshot.all::<Role>() {
         for group in &member.member_of {
@@ -60,6 +73,15 @@ pub fn pg_auth_members(context: &SystemContext, rows: &mut Rows) -> Result<()> {
                 grantor: 10_i64,
                 admin_option: member.admin_of.contains(group),
             );
+        }
+        let predefined = member.predefined.iter().map(|role| role.as_str());
+        for (oid, _) in predefined.filter_map(|name| PREDEFINED_ROLES.iter().find(|(_, known)| *known == name)) {
+            row!(rows, roleid: *oid, member: oid_of(member.header.id), grantor: 10_i64, admin_option: false);
+        }
+    }
+    for part in ["pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"] {
+        if let Some((oid, _)) = PREDEFINED_ROLES.iter().find(|(_, name)| *name == part) {
+            row!(rows, roleid: *oid, member: PREDEFINED_ROLES[0].0, grantor: 10_i64, admin_option: false);
         }
     }
     Ok(())

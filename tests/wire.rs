@@ -148,7 +148,10 @@ scenarios! {
     transactions:
         transaction_status_is_shown,
         a_failed_transaction_refuses,
-        settings_are_reported;
+        settings_are_reported,
+        notifications_come_at_the_commit,
+        who_does_not_read_is_not_notified_for_ever,
+        errors_say_what_they_are_about;
     cancel:
         a_running_statement_can_be_cancelled,
         streaming_rows_can_be_cancelled,

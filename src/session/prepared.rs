@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use granary_sql::Statement;
@@ -81,7 +82,12 @@ impl Session {
         if !types.is_empty() {
             let planner = self.context("").planner();
             let constants = statement.arguments.iter().zip(types);
-            let constants = constants.map(|(argument, data_type)| (argument.ast.clone(), data_type.clone())).collect();
+            // the catalogs' texts are views of texts, which a constant is not
+            let plain = |data_type: &DataType| match data_type {
+                DataType::Utf8View => DataType::Utf8,
+                other => other.clone(),
+            };
+            let constants = constants.map(|(argument, data_type)| (argument.ast.clone(), plain(data_type))).collect();
             let constants = async move { constant_values(&planner, constants).await };
             let constants = self.warehouse.engine.work(Box::pin(constants)).await??;
             values.extend(types.iter().cloned().zip(constants));

@@ -31,3 +31,69 @@ pub async fn settings_are_reported(target: Target) {
     assert_eq!((status.tag, &status.body[..17]), (b'S', &b"application_name\0"[..]));
     assert_eq!(client.take(1).await, ["Z I"]);
 }
+
+pub async fn notifications_come_at_the_commit(target: Target) {
+    let (mut listener, mut sender) = (Client::login(&target).await, Client::login(&target).await);
+    assert_eq!(listener.query("LISTEN news").await, ["C LISTEN", "Z I"]);
+    sender.query("BEGIN").await;
+    assert_eq!(sender.query("NOTIFY news, 'one'").await, ["C NOTIFY", "Z T"]);
+    sender.query("NOTIFY news, 'one'").await;
+    sender.query("SAVEPOINT s").await;
+    sender.query("NOTIFY news, 'never'").await;
+    sender.query("ROLLBACK TO s").await;
+    sender.query("NOTIFY other, 'elsewhere'").await;
+    assert_eq!(listener.query("BEGIN").await, ["C BEGIN", "Z T"]);
+    assert_eq!(sender.query("COMMIT").await, ["C COMMIT", "Z I"]);
+    // not in the middle of a transaction
+    assert_eq!(listener.query("SELECT 1").await, ["T", "D 1", "C SELECT 1", "Z T"]);
+    assert_eq!(listener.query("COMMIT").await, ["C COMMIT", "A", "Z I"]);
+    // to who waits it comes at once
+    sender.query("NOTIFY news").await;
+    let heard = listener.next().await;
+    assert_eq!((heard.tag, &heard.body[..4]), (b'A', &sender.process_id.to_be_bytes()[..]));
+    assert_eq!(&heard.body[4..], b"news\0\0");
+    assert_eq!(listener.query("NOTIFY news, 'myself'").await, ["C NOTIFY", "A", "Z I"]);
+    assert_eq!(listener.query("UNLISTEN *").await, ["C UNLISTEN", "Z I"]);
+    assert_eq!(listener.query("NOTIFY news").await, ["C NOTIFY", "Z I"]);
+    // a rollback forgets what was to be listened to
+    listener.query("BEGIN").await;
+    listener.query("LISTEN news").await;
+    listener.query("ROLLBACK").await;
+    assert_eq!(listener.query("NOTIFY news").await, ["C NOTIFY", "Z I"]);
+    let long = format!("NOTIFY news, '{}'", "x".repeat(8000));
+    assert_eq!(listener.query(&long).await, ["E 22023", "Z I"]);
+}
+
+pub async fn who_does_not_read_is_not_notified_for_ever(target: Target) {
+    let (mut listener, mut sender) = (Client::login(&target).await, Client::login(&target).await);
+    listener.query("LISTEN flood").await;
+    listener.query("BEGIN").await;
+    let mut refused = None;
+    for number in 0..5000 {
+        let answer = sender.query(&format!("NOTIFY flood, '{number}'")).await;
+        if answer[0] == "E 54000" {
+            refused = Some(number);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(4096));
+    assert_eq!(listener.query("COMMIT").await.iter().filter(|reply| *reply == "A").count(), 4096);
+    assert_eq!(sender.query("NOTIFY flood").await, ["C NOTIFY", "Z I"]);
+}
+
+pub async fn errors_say_what_they_are_about(target: Target) {
+    let mut client = Client::login(&target).await;
+    client
+        .query("CREATE SCHEMA subjects; CREATE TABLE subjects.t (a int PRIMARY KEY, b int NOT NULL CHECK (b > 0))")
+        .await;
+    client.query("INSERT INTO subjects.t VALUES (1, 1)").await;
+    for (row, column, constraint) in
+        [("(1, 1)", None, Some("t_pkey")), ("(2, NULL)", Some("b"), None), ("(2, -1)", None, Some("t_b_check"))]
+    {
+        client.send_query(&format!("INSERT INTO subjects.t VALUES {row}")).await;
+        let error = client.replies().await.remove(0);
+        assert_eq!((error.field('s').as_deref(), error.field('t').as_deref()), (Some("subjects"), Some("t")));
+        assert_eq!((error.field('c').as_deref(), error.field('n').as_deref()), (column, constraint));
+    }
+    client.query("DROP SCHEMA subjects CASCADE").await;
+}

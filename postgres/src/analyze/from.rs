@@ -286,7 +286,8 @@ impl Analyzer<'_> {
         alias: Option<&ast::TableAlias>,
         (with_ordinality, before): (bool, &[Name]),
     ) -> Result<Part> {
-        let base = self.scopes.len() - 1;
+        // a column of what stands before it is of the same SELECT
+        let base = self.scopes.len();
         let scope = self.scope();
         scope.names = before.to_vec();
         let clause = std::mem::replace(&mut scope.clause, Clause::From);

@@ -16,6 +16,7 @@ mod explain;
 mod folding;
 mod freshness;
 mod functions;
+mod guarded;
 mod joined_rows;
 mod leading_edge;
 mod literals;
@@ -39,7 +40,7 @@ mod written;
 mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
-pub use catalog_query::{CatalogQuery, PRINTED, SettingChange, as_declared, printed_value, sent_value, type_number};
+pub use catalog_query::{CatalogQuery, converted, PRINTED, SettingChange, as_declared, printed_value, sent_value, type_number};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;
@@ -64,7 +65,7 @@ pub use plans::{
 };
 pub use point_in_time::RowGroups;
 pub use query::{
-    FromSource, LabeledPlan, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in,
+    FromSource, GivenRelation, LabeledPlan, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in,
     max_length, table_reference, type_label,
 };
 pub use relation::{

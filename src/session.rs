@@ -22,6 +22,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use granary_catalog::{ObjectId, Role, Workspace};
+use granary_postgres::datetime::Zone;
 use granary_sql::{Parsed, Statement, without_secrets};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -238,6 +239,11 @@ impl Session {
         })
     }
 
+    /// The zone of times that say none, and in which they are shown.
+    pub fn zone(&self) -> Zone {
+        self.settings.zone()
+    }
+
     /// What the client is told after its log-in.
     pub fn parameter_statuses(&self) -> Vec<(String, String)> {
         self.settings.reported()
@@ -345,10 +351,10 @@ impl Session {
                     // what is planned is planned apart from the threads that listen to clients
                     Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_) => {
                         let statement = Arc::clone(&parsed);
-                        let work = async move { describe(&context, &statement, &types).await };
+                        let work = async move { describe(context, &statement, &types).await };
                         self.warehouse.engine.work(Box::pin(work)).await??
                     }
-                    _ => describe(&context, &parsed, &types).await?,
+                    _ => describe(context, &parsed, &types).await?,
                 }
             }
         };
@@ -573,6 +579,8 @@ impl Session {
             writing: self.settings.writing(),
             view_counts: Vec::new(),
             facts: self.facts(),
+            with: None,
+            given: Vec::new(),
         }
     }
 
@@ -587,6 +595,7 @@ impl Session {
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
             sequences: Arc::clone(&self.sequences),
+            zone: self.settings.zone(),
         })
     }
 
@@ -629,12 +638,12 @@ impl Session {
 }
 
 /// What a statement takes and gives, by planning it.
-async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTypes) -> Result<Description> {
+async fn describe(mut context: StatementContext, parsed: &Parsed, said: &DeclaredTypes) -> Result<Description> {
     if let Some(columns) = variables::columns(&parsed.statement) {
         return Ok(Description::of(Vec::new(), Some(columns)));
     }
     if let Statement::Query(query) = &parsed.statement
-        && let Some(found) = statement::catalog_query(context, &query.ast, &said.oids)
+        && let Some(found) = statement::catalog_query(&context, &query.ast, &said.oids)
     {
         let found = found?;
         let (parameters, parameter_oids) = found.parameters().into_iter().unzip();
@@ -643,59 +652,92 @@ async fn describe(context: &StatementContext, parsed: &Parsed, said: &DeclaredTy
     if !matches!(parsed.statement, Statement::Query(_) | Statement::Declare(_)) {
         said.check()?;
     }
-    let types = said.types.as_slice();
-    let declared = Parameters::of_types(types.to_vec());
-    let plan = match &parsed.statement {
+    match &parsed.statement {
         Statement::Declare(declare) => {
-            let described = describe_query(context, &declare.query.ast, said).await?;
-            return Ok(Description { columns: None, ..described });
+            let described = describe_query(&context, &declare.query.ast, said).await?;
+            Ok(Description { columns: None, ..described })
         }
-        Statement::Query(query) => return describe_query(context, &query.ast, said).await,
-        Statement::Postgres(statement) => match statement.ast.as_ref() {
-            ast::Statement::Insert(insert) => {
-                if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
-                    return Ok(Description::of(Vec::new(), None));
-                }
-                if insert.on.is_some() || insert.returning.is_some() {
-                    let planned = statement::plan_returning_insert(context, insert, &declared).await?;
-                    let mut types = types.to_vec();
-                    for plan in &planned.plans {
-                        types = crate::engine::parameter_types(plan, &types)?.into_iter().map(Some).collect();
-                    }
-                    let last = planned.plans.last().ok_or_else(|| Error::internal("an INSERT has no plan"))?;
-                    return described(last, planned.returned, &types);
-                }
-                statement::plan_insert(context, insert, &declared).await?.1
-            }
-            ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
-                statement::plan_forget(context, delete, &declared).await?
-            }
-            ast::Statement::Delete(delete) => {
-                let planned = statement::plan_delete(context, delete, &declared).await?;
-                return described(planned.plan(), planned.returned(context, &declared)?, types);
-            }
-            ast::Statement::Update(update) => {
-                let planned = statement::plan_update(context, update, &declared).await?;
-                return described(planned.plan(), planned.returned(context, &declared)?, types);
-            }
-            _ => return Ok(Description::of(Vec::new(), None)),
-        },
+        Statement::Query(query) => describe_query(&context, &query.ast, said).await,
+        Statement::Postgres(statement) => Box::pin(describe_change(&mut context, &statement.ast, said)).await,
         Statement::Explain(explain) => {
             let columns = Some(statement::explain_schema(explain));
-            return Ok(Description::of(Vec::new(), columns));
+            Ok(Description::of(Vec::new(), columns))
         }
-        Statement::ShowCreate(_) => return Ok(text_column("create_statement")),
+        Statement::ShowCreate(_) => Ok(text_column("create_statement")),
         Statement::CreateApiKey(_) => {
-            return Ok(Description::of(Vec::new(), Some(statement::api_key_schema())));
+            Ok(Description::of(Vec::new(), Some(statement::api_key_schema())))
         }
         Statement::Verify(verify) => {
-            let columns = Some(statement::verify_schema(context, verify)?);
-            return Ok(Description::of(Vec::new(), columns));
+            let columns = Some(statement::verify_schema(&context, verify)?);
+            Ok(Description::of(Vec::new(), columns))
+        }
+        _ => Ok(Description::of(Vec::new(), None)),
+    }
+}
+
+/// The same of one that changes rows.
+async fn describe_change(
+    context: &mut StatementContext,
+    changing: &ast::Statement,
+    said: &DeclaredTypes,
+) -> Result<Description> {
+    let types = said.types.as_slice();
+    let declared = Parameters::of_types(types.to_vec());
+    let plan = match changing {
+        ast::Statement::Query(query) => {
+            let Some(divided) = statement::divided(query)? else { return Ok(Description::of(Vec::new(), None)) };
+            return describe_divided(context, divided, said).await;
+        }
+        ast::Statement::Insert(insert) => {
+            if types.is_empty() && statement::constant_insert(context, insert, &declared)?.is_some() {
+                return Ok(Description::of(Vec::new(), None));
+            }
+            if insert.on.is_some() || insert.returning.is_some() {
+                let planned = statement::plan_returning_insert(context, insert, &declared).await?;
+                let mut types = types.to_vec();
+                for plan in &planned.plans {
+                    types = crate::engine::parameter_types(plan, &types)?.into_iter().map(Some).collect();
+                }
+                let last = planned.plans.last().ok_or_else(|| Error::internal("an INSERT has no plan"))?;
+                return described(last, planned.returned, &types);
+            }
+            statement::plan_insert(context, insert, &declared).await?.1
+        }
+        ast::Statement::Delete(delete) if statement::forgets(context, delete) => {
+            statement::plan_forget(context, delete, &declared).await?
+        }
+        ast::Statement::Delete(delete) => {
+            let planned = statement::plan_delete(context, delete, &declared).await?;
+            return described(planned.plan(), planned.returned(context, &declared)?, types);
+        }
+        ast::Statement::Update(update) => {
+            let planned = statement::plan_update(context, update, &declared).await?;
+            return described(planned.plan(), planned.returned(context, &declared)?, types);
         }
         _ => return Ok(Description::of(Vec::new(), None)),
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
     Ok(Description::of(parameters, None))
+}
+
+async fn describe_divided(
+    context: &mut StatementContext,
+    divided: statement::Divided,
+    said: &DeclaredTypes,
+) -> Result<Description> {
+    let mut said = said.clone();
+    for part in &divided.parts {
+        context.with.clone_from(&part.with);
+        let described = Box::pin(describe_change(context, &part.statement, &said)).await?;
+        said.types = described.parameters.into_iter().map(Some).collect();
+        context.given.extend(part.given(described.columns.as_ref(), Vec::new())?);
+        part.check_returned(context, &divided.statement)?;
+    }
+    context.with = divided.with;
+    match &divided.statement {
+        ast::Statement::Query(query) => describe_query(context, query, &said).await,
+        changing => Box::pin(describe_change(context, changing, &said)).await,
+    }
 }
 
 async fn describe_query(context: &StatementContext, query: &ast::Query, said: &DeclaredTypes) -> Result<Description> {

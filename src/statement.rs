@@ -45,6 +45,7 @@ mod update;
 mod vacuum;
 mod verify;
 mod view;
+mod with;
 mod workspace;
 
 pub use api_key::schema as api_key_schema;
@@ -63,3 +64,4 @@ pub use table::{Call, CallRows, CallStream, Fault, Faults, LeftOut, Target, gath
 pub use table::{constant_insert, few_events, object_of_rows, plan_insert, plan_returning_insert, schema_of};
 pub use update::plan as plan_update;
 pub use verify::verify_schema;
+pub use with::{Divided, divided};

@@ -145,6 +145,8 @@ struct Item {
     schema: Option<String>,
     alias: String,
     columns: Vec<ItemColumn>,
+    /// places of the columns that decide all others
+    key: Vec<usize>,
 }
 
 struct ItemColumn {

@@ -34,7 +34,7 @@ enum Special {
 }
 
 /// A fixed offset or a place with its rules.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
     /// seconds east of UTC
     Fixed(i32),

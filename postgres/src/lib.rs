@@ -19,10 +19,12 @@ pub mod text;
 pub mod types;
 pub mod value;
 pub mod world;
+mod zone_setting;
 
 pub use analyze::{Analyzed, analyze, analyze_rows, label_of};
 pub use error::{Error, Result};
 pub use execute::{Context, aggregate, evaluate, execute};
 pub use types::Type;
 pub use value::{Row, Value};
+pub use zone_setting::zone_setting;
 pub use world::{Column, NameKind, Relation, World};

@@ -16,6 +16,8 @@ pub struct Relation {
     pub schema: String,
     pub name: String,
     pub columns: Vec<Column>,
+    /// places of the columns of its primary key
+    pub key: Vec<usize>,
     /// of a view: its query
     pub view: Option<&'static str>,
 }

@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 
 use super::arithmetic::CheckedArithmetic;
 use super::functions;
+use super::guarded::GuardedConditions;
 use super::literals::TextLiterals;
 use super::memory::{HeldMemory, SharedMemory};
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
@@ -94,6 +95,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_optimizer_rule(Arc::new(PointInTimeRule))
             .with_physical_optimizer_rule(Arc::new(Unseal))
+            .with_physical_optimizer_rule(Arc::new(GuardedConditions))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins));
         functions::register(&mut builder);
         Ok(Engine { base: builder.build(), threads })

@@ -204,7 +204,7 @@ pub struct QueryPlanner {
     /// what functions and system views are told of the session
     facts: Arc<SessionFacts>,
     /// relations of this statement alone, and their names in it
-    given: Vec<(String, Arc<dyn TableProvider>)>,
+    given: Vec<GivenRelation>,
     /// types of $1, $2, … as far as the client has said them
     parameter_types: Vec<Option<DataType>>,
     /// their types and values; none while a statement is only described
@@ -215,6 +215,15 @@ pub struct QueryPlanner {
     /// what the statement has found of the events of streams: every mention of one has the same
     pub(in crate::engine) seen_events: Arc<SeenEvents>,
     depth: usize,
+}
+
+/// A relation that is in no catalog.
+#[derive(Debug, Clone)]
+pub struct GivenRelation {
+    pub name: String,
+    pub rows: Arc<dyn TableProvider>,
+    /// as they were declared, as far as that is known
+    pub columns: Vec<granary_catalog::Column>,
 }
 
 /// The parts of a warehouse that reading needs.
@@ -269,7 +278,13 @@ impl QueryPlanner {
 
     /// `name` means a relation of this statement alone. No object may have it.
     pub fn with_relation(mut self, name: String, relation: Arc<dyn TableProvider>) -> Self {
-        self.given.push((name, relation));
+        self.given.push(GivenRelation { name, rows: relation, columns: Vec::new() });
+        self
+    }
+
+    /// The same of one whose columns were declared.
+    pub fn with_given(mut self, relations: impl IntoIterator<Item = GivenRelation>) -> Self {
+        self.given.extend(relations);
         self
     }
 
@@ -590,8 +605,11 @@ impl QueryPlanner {
 
     /// A relation of this statement alone.
     pub(super) fn given(&self, reference: &TableReference) -> Option<Arc<dyn TableSource>> {
-        let (_, relation) = self.given.iter().find(|(name, _)| name == reference.table())?;
-        Some(provider_as_source(Arc::clone(relation)))
+        self.given_relation(reference).map(|given| provider_as_source(Arc::clone(&given.rows)))
+    }
+
+    pub(super) fn given_relation(&self, reference: &TableReference) -> Option<&GivenRelation> {
+        self.given.iter().find(|given| given.name == reference.table() && reference.schema().is_none())
     }
 
     /// A relation that is not kept online has no answer as of now, and must not look as if it had no data.

@@ -90,23 +90,45 @@ impl QueryPlanner {
         declared: &[u32],
         text: &str,
     ) -> Result<Option<LogicalPlan>> {
+        self.settled_as(query, (&assigned(columns), false), declared, text).await
+    }
+
+    /// The same behind so many columns, and before so many others, which stay as they are.
+    pub async fn settled_change(
+        &self,
+        query: &ast::Query,
+        (n_before, columns, n_behind): (usize, &[granary_catalog::Column], usize),
+        declared: &[u32],
+        text: &str,
+    ) -> Result<Option<LogicalPlan>> {
+        let mut wanted = vec![Assigned::as_it_is(); n_before];
+        wanted.extend(assigned(columns));
+        wanted.resize_with(n_before + columns.len() + n_behind, Assigned::as_it_is);
+        self.settled_as(query, (&wanted, n_before > 0), declared, text).await
+    }
+
+    async fn settled_as(
+        &self,
+        query: &ast::Query,
+        (columns, is_update): (&[Assigned], bool),
+        declared: &[u32],
+        text: &str,
+    ) -> Result<Option<LogicalPlan>> {
         let Some((world, limited)) = self.settled_world(query).await? else { return Ok(None) };
-        let (names, types): (Vec<String>, Vec<Type>) = columns
-            .iter()
-            .map(|column| {
-                let field = Field::new(&column.name, column.data_type.clone(), true);
-                (column.name.clone(), type_of(&field, Some(column)))
-            })
-            .unzip();
-        if !columns.iter().all(|column| is_carried(&column.data_type)) {
+        if !columns.iter().filter_map(|column| column.kept_as.as_ref()).all(is_carried) {
             return Ok(None);
         }
+        let (names, types): (Vec<String>, Vec<Type>) =
+            columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).unzip();
         let declared = types_of(declared);
         let analyzed =
             granary_postgres::analyze_rows(query, (&names, &types), &declared, world.as_ref() as &dyn World)
                 .map_err(|error| converted(error, text))?;
         self.check_limited(&analyzed, &limited)?;
-        let wanted: Vec<DataType> = columns.iter().map(|column| column.data_type.clone()).collect();
+        if is_update {
+            check_update(&analyzed.query)?;
+        }
+        let wanted: Vec<Option<DataType>> = columns.iter().map(|column| column.kept_as.clone()).collect();
         let finish = |lower: &Lower<'_>, plan, columns| lower.stored(plan, columns, &analyzed.query, &wanted);
         self.plan_of(&world, &analyzed, text, &finish).await.map(Some)
     }
@@ -168,7 +190,7 @@ impl QueryPlanner {
         let state = self.state();
         let mut lower = Lower::new(world, &state, context.clone(), (&values, self.parameter_types()));
         let lowered = match lower.query(&query) {
-            Ok((plan, columns)) if !lower.has_subqueries || self.can_run(&plan).await => finish(&lower, plan, columns),
+            Ok((plan, columns)) if !lower.may_be_refused || self.can_run(&plan).await => finish(&lower, plan, columns),
             Ok(_) => Err(Stop::NoEqual("a subquery that DataFusion does not plan")),
             Err(stop) => Err(stop),
         };
@@ -200,11 +222,18 @@ impl QueryPlanner {
     /// A relation that can be read as it is; None for all others.
     async fn known(&self, reference: &TableReference, number: usize) -> Result<Option<(Option<Arc<Object>>, Known)>> {
         let unknown = FIRST_UNKNOWN + u32::try_from(number).unwrap_or(0);
-        if let Some(source) = self.given(reference) {
+        if let Some(given) = self.given_relation(reference) {
+            let source = provider_as_source(Arc::clone(&given.rows));
             let schema = source.schema();
-            let column = |field: &FieldRef| Column { name: field.name().clone(), data_type: type_of(field, None) };
+            if schema.fields().iter().any(|field| !is_carried(field.data_type())) {
+                return Ok(None);
+            }
+            let column = |field: &FieldRef| {
+                let declared = given.columns.iter().find(|column| column.name == *field.name());
+                Column { name: field.name().clone(), data_type: type_of(field, declared) }
+            };
             let columns = schema.fields().iter().map(column).collect();
-            let relation = world::relation(unknown, "", reference.table(), columns);
+            let relation = world::relation(unknown, ("", reference.table()), columns, Vec::new());
             return Ok(Some((None, Known { relation, source })));
         }
         let Some(object) = self.scope.relation(reference).ok().flatten().cloned() else { return Ok(None) };
@@ -230,7 +259,11 @@ impl QueryPlanner {
         }
         let number = u32::try_from(names::oid_of(object.id())).unwrap_or(unknown);
         let schema = self.scope.schema_name_of(&object);
-        let relation = world::relation(number, &schema, object.name(), columns);
+        let key = match object.as_ref() {
+            Object::Table(table) => primary_key(table, &columns),
+            _ => Vec::new(),
+        };
+        let relation = world::relation(number, (&schema, object.name()), columns, key);
         Ok(Some((Some(object), Known { relation, source })))
     }
 
@@ -245,6 +278,57 @@ impl QueryPlanner {
         let Some(settled) = self.settled(&query.ast, &[], (sql, purpose)).await? else { return Ok(None) };
         Ok(Some(super::query::named(settled.plan, &settled.labels)?))
     }
+}
+
+/// Places of the columns of a table's primary key.
+fn primary_key(table: &granary_catalog::Table, columns: &[Column]) -> Vec<usize> {
+    let key = table.constraints.iter().find_map(|constraint| match &constraint.kind {
+        granary_catalog::ConstraintKind::PrimaryKey { columns } => Some(columns.as_slice()),
+        _ => None,
+    });
+    let place = |name: &String| columns.iter().position(|column| column.name == *name);
+    key.and_then(|key| key.iter().map(place).collect()).unwrap_or_default()
+}
+
+/// What a row is updated to comes of it alone.
+fn check_update(query: &Query) -> Result<()> {
+    let Body::Select(select) = &query.body else { return Ok(()) };
+    let refused = [
+        (!select.sets.is_empty(), "0A000", "set-returning functions are"),
+        (!select.windows.is_empty(), "42P20", "window functions are"),
+        (select.grouping.is_some(), "42803", "aggregate functions are"),
+    ];
+    match refused.into_iter().find(|(is_there, ..)| *is_there) {
+        Some((_, sqlstate, what)) => {
+            let error = granary_postgres::Error::new(sqlstate, format!("{what} not allowed in UPDATE"));
+            Err(converted(error, ""))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What an expression is assigned to.
+#[derive(Debug, Clone)]
+struct Assigned {
+    name: String,
+    data_type: Type,
+    /// None: it stays as it is
+    kept_as: Option<DataType>,
+}
+
+impl Assigned {
+    fn as_it_is() -> Assigned {
+        Assigned { name: String::new(), data_type: Type::of(t::UNKNOWN), kept_as: None }
+    }
+}
+
+fn assigned(columns: &[granary_catalog::Column]) -> Vec<Assigned> {
+    let assigned = |column: &granary_catalog::Column| {
+        let field = Field::new(&column.name, column.data_type.clone(), true);
+        let data_type = type_of(&field, Some(column));
+        Assigned { name: column.name.clone(), data_type, kept_as: Some(column.data_type.clone()) }
+    };
+    columns.iter().map(assigned).collect()
 }
 
 fn types_of(oids: &[u32]) -> Vec<Option<Type>> {

@@ -56,6 +56,8 @@ impl IngestCall {
                 writing: Writing::default(),
                 view_counts: Vec::new(),
                 facts: Arc::default(),
+                with: None,
+                given: Vec::new(),
             },
         }
     }

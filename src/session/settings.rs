@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use granary_postgres::datetime::Zone;
+
 use crate::engine::{FromSource, ShownSetting, is_system_schema};
 use crate::error::{Error, Kind, Result};
 use crate::statement::Writing;
@@ -121,7 +123,7 @@ static SETTINGS: &[Setting] = &[
     setting("synchronous_commit", "on", Check::Any, false, "commits are always durable"),
     setting("synchronize_seqscans", "on", Check::Bool, false, "every reader begins at the beginning"),
     setting("temp_tablespaces", "", Check::Any, false, "there is one place for temporary files"),
-    setting("TimeZone", "UTC", Check::Any, true, "time zone of timestamps as text; UTC only"),
+    setting("TimeZone", "UTC", Check::Any, true, "time zone of timestamps as text"),
     setting("transaction_deferrable", "off", Check::Bool, false, "no transaction waits for others"),
     setting("transaction_isolation", "read committed", Check::Any, false, "isolation of the transaction"),
     setting("transaction_read_only", "off", Check::Bool, false, "whether the transaction only reads"),
@@ -293,6 +295,12 @@ impl Settings {
             .collect()
     }
 
+    /// The zone of times that say none, and in which they are shown.
+    pub fn zone(&self) -> Zone {
+        let set = self.changed.get("timezone");
+        set.and_then(|name| granary_postgres::zone_setting(name)).map_or(Zone::UTC, |(_, zone)| zone)
+    }
+
     pub fn statement_timeout_ms(&self) -> Option<u64> {
         self.milliseconds_of("statement_timeout")
     }
@@ -323,14 +331,7 @@ fn checked(setting: &Setting, value: &str) -> Result<String> {
             None => Err(wrong().with_hint("on, off or unset")),
         },
         ("TimeZone", _) => {
-            let utc = ["utc", "gmt", "etc/utc", "z", "0", "+00:00", "+00"];
-            if utc.contains(&value.to_ascii_lowercase().as_str()) {
-                Ok("UTC".to_owned())
-            } else if value.parse::<arrow::array::timezone::Tz>().is_err() {
-                Err(wrong())
-            } else {
-                Err(Error::not_supported(format!("time zone \"{value}\"")).with_hint("SET TimeZone = 'UTC'"))
-            }
+            granary_postgres::zone_setting(value).map(|(name, _)| name).ok_or_else(wrong)
         }
         ("client_encoding", _) => match encoding_name(value).as_str() {
             "utf8" | "unicode" | "sqlascii" => Ok("UTF8".to_owned()),
@@ -405,8 +406,11 @@ mod tests {
     fn settings_are_checked_reported_and_reset() {
         let mut settings = Settings::default();
         settings.set("timezone", "etc/UTC").expect("utc");
-        assert_eq!(settings.take_changed(), [("TimeZone".to_owned(), "UTC".to_owned())]);
-        assert_eq!(settings.set("TimeZone", "Europe/Berlin").expect_err("later").kind(), Kind::FeatureNotSupported);
+        assert_eq!(settings.take_changed(), [("TimeZone".to_owned(), "Etc/UTC".to_owned())]);
+        assert_eq!(settings.zone(), Zone::UTC);
+        settings.set("TimeZone", "europe/berlin").expect("zone");
+        assert_eq!(settings.zone().offset_at(0), 3600);
+        assert_eq!(settings.set("TimeZone", "Mars").expect_err("none").kind(), Kind::InvalidParameterValue);
         assert_eq!(settings.set("nonsense", "1").expect_err("unknown").kind(), Kind::UndefinedObject);
         settings.set("my.own", "1").expect("custom");
         assert_eq!(settings.get("my.own").expect("set"), "1");

@@ -187,7 +187,16 @@ impl Session {
                     _ => self.settings.set(&name, &value),
                 }
             }
-            ast::Set::SetTimeZone { value, .. } => self.settings.set("TimeZone", &text_of(value)),
+            ast::Set::SetTimeZone { local, value } => {
+                let is_default = matches!(value, ast::Expr::Identifier(word)
+                    if word.quote_style.is_none() && ["local", "default"].contains(&word.value.to_lowercase().as_str()));
+                match zone_of(value) {
+                    _ if is_default => self.settings.reset("TimeZone"),
+                    Some(zone) if *local => self.settings.set_local("TimeZone", &zone),
+                    Some(zone) => self.settings.set("TimeZone", &zone),
+                    None => Err(Error::not_supported(format!("the time zone {value}"))),
+                }
+            }
             ast::Set::SetNames { charset_name, .. } => self.settings.set("client_encoding", &charset_name.value),
             ast::Set::SetNamesDefault {} => self.settings.reset("client_encoding"),
             ast::Set::SetTransaction { snapshot: Some(_), .. } => Err(Error::not_supported("SET TRANSACTION SNAPSHOT")),
@@ -243,6 +252,21 @@ fn rows_of(schema: SchemaRef, arrays: Vec<ArrayRef>) -> Result<Response> {
 }
 
 /// A setting's value as text: words and literals alike.
+/// A zone as the setting takes it; an interval is of hours.
+fn zone_of(expr: &ast::Expr) -> Option<String> {
+    let ast::Expr::Interval(interval) = expr else { return Some(text_of(expr)) };
+    let text = text_of(&interval.value);
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.trim_start_matches('+')),
+    };
+    let mut hours = 0.0;
+    for (part, unit) in digits.split(':').zip([1.0, 60.0, 3600.0]) {
+        hours += part.parse::<f64>().ok()? / unit;
+    }
+    Some((sign * hours).to_string())
+}
+
 fn text_of(expr: &ast::Expr) -> String {
     match expr {
         ast::Expr::Value(value) => match &value.value {

@@ -17,7 +17,7 @@ use super::context::StatementContext;
 use super::execute::Parameters;
 use super::table::{self, Declared};
 use super::{alter, follow, select, sequence, types};
-use crate::engine::{max_length, table_reference};
+use crate::engine::{GivenRelation, max_length, table_reference};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
 
@@ -380,9 +380,10 @@ impl Altered {
             };
             select.projection = self.values.iter().zip(&self.table.columns).map(item).collect();
         }
-        let before = context.planner().provider(object).await?;
-        let statement = ast::Statement::Query(Box::new(query));
-        let plan = select::plan_change(context, statement, &Parameters::default(), vec![(name, before)]).await?;
+        let rows = context.planner().provider(object).await?;
+        let before = GivenRelation { name, rows, columns: self.before.columns.clone() };
+        let columns = (0, self.table.columns.as_slice());
+        let plan = select::plan_change(context, query, &Parameters::default(), columns, vec![before]).await?;
         table::fill_table(context, &self.table, plan, cancel).await.map_err(|error| self.of_rows(error))?;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -15,7 +15,7 @@ use sqlparser::ast;
 
 use super::context::{Isolation, StatementContext};
 use super::table::Target;
-use crate::engine::{PLACE_FILE, PLACE_ROW, PlacedRows, TableWrite};
+use crate::engine::{GivenRelation, PLACE_FILE, PLACE_ROW, PlacedRows, TableWrite};
 use crate::error::{Error, Kind, Result};
 use crate::offline::{Places, RowNumbers, changed_meanwhile};
 
@@ -140,6 +140,12 @@ impl Changed {
     /// No object can have this name.
     pub fn planned_name(&self) -> String {
         format!("{}@placed", self.target.name)
+    }
+
+    /// Its rows, with their places, under that name.
+    pub fn placed(&self, rows: &PlacedRows) -> GivenRelation {
+        let (name, columns) = (self.planned_name(), self.target.columns.clone());
+        GivenRelation { name, rows: Arc::new(rows.clone()), columns }
     }
 
     /// `SELECT places, columns FROM target, others WHERE condition`: the rows that a statement is about.

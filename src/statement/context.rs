@@ -6,9 +6,9 @@ use std::sync::Arc;
 use granary_catalog::{Change, Column, Header, Home, NameSpace, Object, ObjectId, ObjectKind, Schema, Snapshot, Table};
 use granary_sql::QualifiedName;
 use granary_sql::name::fold;
-use sqlparser::ast::{Ident, ObjectName, Spanned};
+use sqlparser::ast::{Ident, ObjectName, Spanned, With};
 
-use crate::engine::{FromSource, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed};
+use crate::engine::{FromSource, GivenRelation, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::ViewCount;
 use crate::offline::ReadVersions;
@@ -65,6 +65,10 @@ pub struct StatementContext {
     pub view_counts: Vec<ViewCount>,
     /// what functions and system views are told of the session
     pub facts: Arc<SessionFacts>,
+    /// the queries before an UPDATE or DELETE, which it may name
+    pub with: Option<With>,
+    /// rows that parts of the statement have returned, which the others may name
+    pub given: Vec<GivenRelation>,
 }
 
 impl StatementContext {
@@ -75,6 +79,7 @@ impl StatementContext {
             .with_pending(Arc::clone(&self.pending))
             .with_read_versions(self.read_versions.clone())
             .with_facts(Arc::clone(&self.facts))
+            .with_given(self.given.iter().cloned())
     }
 
     /// Keeps others from writing to a table, as far as `mode` does, up to the end of the transaction. Whoever has waited

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
+use granary_catalog::Column;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use super::execute::{Parameters, Response, RowsTag};
 use super::returning::Returning;
 use super::select;
 use super::table::{self, DELETE};
-use super::update::{columns_from, joined_columns, shown};
+use super::update::{as_planned, columns_from, joined_columns, shown};
 use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, TableWrite, bind_parameters, run};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
@@ -74,11 +75,14 @@ pub async fn plan(context: &StatementContext, delete: &ast::Delete, parameters: 
         joined = joined_columns(context, others, parameters).await?;
         items.extend(shown(&joined));
     }
-    let query = changed.query(items, others, delete.selection.as_ref())?;
+    let mut query = changed.query(items, others, delete.selection.as_ref())?;
+    query.with.clone_from(&context.with);
     let rows = PlacedRows::of(&context.planner(), &changed.target.stored, &changed.target.nullable_schema()).await?;
-    let relations = vec![(changed.planned_name(), Arc::new(rows.clone()) as _)];
-    let plan = select::plan_change(context, ast::Statement::Query(Box::new(query)), parameters, relations).await?;
-    Ok(PlannedDelete { changed, rows, plan, others: joined, returning })
+    let relations = vec![changed.placed(&rows)];
+    let own: &[Column] = if returning.is_some() { &changed.target.columns } else { &[] };
+    let plan = select::plan_change(context, query, parameters, (2, own), relations).await?;
+    let others = as_planned(joined, &plan, own.len() + 2);
+    Ok(PlannedDelete { changed, rows, plan, others, returning })
 }
 
 pub async fn delete(

@@ -19,12 +19,12 @@ use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
     feature_view, forget, function, grant, index, lock, materialized_view, optimize, realtime_view, refresh, replay,
     rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view,
-    workspace,
+    with, workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::row::Value;
 use crate::warehouse::Warehouse;
@@ -285,6 +285,7 @@ pub fn writing_word(statement: &Statement) -> Option<String> {
         Statement::Postgres(statement) => match statement.ast.as_ref() {
             ast::Statement::Copy { to: true, .. } | ast::Statement::Lock(_) => None,
             ast::Statement::Copy { .. } => Some("COPY FROM".to_owned()),
+            ast::Statement::Query(query) => Some(writing_query(query).to_owned()),
             ast::Statement::Insert(_) => Some("INSERT".to_owned()),
             ast::Statement::Update(_) => Some("UPDATE".to_owned()),
             ast::Statement::Delete(_) => Some("DELETE".to_owned()),
@@ -295,6 +296,21 @@ pub fn writing_word(statement: &Statement) -> Option<String> {
             other => Some(first_words(&other.to_string())),
         },
         other => Some(first_words(&other.to_string())),
+    }
+}
+
+/// What a query does that changes something.
+fn writing_query(query: &ast::Query) -> &'static str {
+    match query.body.as_ref() {
+        ast::SetExpr::Insert(_) => "INSERT",
+        ast::SetExpr::Update(_) => "UPDATE",
+        ast::SetExpr::Delete(_) => "DELETE",
+        _ if select::into_table(query).is_some() => "SELECT INTO",
+        _ => {
+            let parts = query.with.iter().flat_map(|with| &with.cte_tables);
+            let words = parts.map(|part| writing_query(&part.query));
+            words.into_iter().find(|word| *word != "SELECT").unwrap_or("SELECT")
+        }
     }
 }
 
@@ -367,7 +383,13 @@ async fn postgres(
                 let rows = table::create(context, &create, &statement, cancel).await?;
                 Ok(Response::done(format!("SELECT {}", rows.unwrap_or(0))))
             }
-            None => Err(Error::not_supported("a query that writes below WITH")),
+            None => match with::divided(query)? {
+                Some(divided) => Box::pin(one_by_one(context, divided, (text, parameters), cancel)).await,
+                None => Err(Error::new(
+                    Kind::FeatureNotSupported,
+                    "WITH clause containing a data-modifying statement must be at the top level",
+                )),
+            },
         },
         ast::Statement::Truncate(truncate) => {
             truncate::truncate(context, truncate).await?;
@@ -453,6 +475,29 @@ async fn postgres(
             table::check_written(context, other)?;
             Err(Error::not_supported(first_words(&other.to_string())))
         }
+    }
+}
+
+/// A statement whose WITH changes rows, or that changes rows itself.
+async fn one_by_one(
+    context: &mut StatementContext,
+    divided: with::Divided,
+    (text, parameters): (&str, &Parameters),
+    cancel: &CancellationToken,
+) -> Result<Response> {
+    for part in &divided.parts {
+        context.with.clone_from(&part.with);
+        let answer = Box::pin(postgres(context, &part.statement, text, parameters, cancel)).await?;
+        context.given.extend(part.answered(answer).await?);
+        part.check_returned(context, &divided.statement)?;
+    }
+    context.with = divided.with;
+    match &divided.statement {
+        ast::Statement::Query(query) => {
+            let (schema, rows) = answer(context, query, parameters, cancel).await?;
+            Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
+        }
+        changing => Box::pin(postgres(context, changing, text, parameters, cancel)).await,
     }
 }
 

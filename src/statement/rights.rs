@@ -331,7 +331,16 @@ impl Check<'_> {
             ast::Statement::Query(query) => match super::select::into_table(query) {
                 Some((create, _)) if create.temporary => Ok(()),
                 Some((create, _)) => self.create(ObjectKind::Table, &create.name, false),
-                None => Ok(()),
+                None => match super::with::divided(query)? {
+                    Some(divided) => {
+                        divided.parts.iter().try_for_each(|part| self.postgres(&part.statement))?;
+                        match divided.statement {
+                            ast::Statement::Query(_) => Ok(()),
+                            changing => self.postgres(&changing),
+                        }
+                    }
+                    None => Ok(()),
+                },
             },
             ast::Statement::Lock(lock) => {
                 lock.tables.iter().try_for_each(|table| self.write(&table.name, Privilege::Update, &[]))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use granary_catalog::{Column, ObjectId, ObjectKind};
@@ -12,8 +11,8 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 use super::context::StatementContext;
 use super::execute::Parameters;
 use crate::engine::{
-    LabeledPlan, Labels, LogicalPlan, Purpose, QueryPlanner, TableProvider, called_view, dataset_call,
-    is_system_schema, table_reference,
+    GivenRelation, LabeledPlan, Labels, LogicalPlan, OtherColumns, Purpose, QueryPlanner, called_view, dataset_call,
+    is_system_schema, qualified_columns, table_reference,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -113,16 +112,35 @@ pub async fn plan_write(
     planner_of(context, parameters).with_columns(name, columns).plan(statement, &context.text).await
 }
 
-/// The same of relations that have rows.
+/// Plans a query of rows that change: its columns from `n_before` on are assigned to `columns`.
 pub async fn plan_change(
     context: &StatementContext,
-    statement: ast::Statement,
+    query: ast::Query,
     parameters: &Parameters,
-    relations: Vec<(String, Arc<dyn TableProvider>)>,
+    (n_before, columns): (usize, &[Column]),
+    relations: Vec<GivenRelation>,
 ) -> Result<LogicalPlan> {
+    let planner = planner_of(context, parameters).with_given(relations);
+    let n_behind = match query.body.as_ref() {
+        ast::SetExpr::Select(select) => select.projection.len().saturating_sub(n_before + columns.len()),
+        _ => 0,
+    };
+    let places = (n_before, columns, n_behind);
+    match planner.settled_change(&query, places, &declared(parameters), &context.text).await? {
+        Some(plan) => Ok(plan),
+        None => planner.plan(ast::Statement::Query(Box::new(query)), &context.text).await,
+    }
+}
+
+/// The columns that `SELECT *` from these has, with the names of their relations.
+pub async fn columns_of(
+    context: &StatementContext,
+    query: ast::Query,
+    parameters: &Parameters,
+) -> Result<OtherColumns> {
     let planner = planner_of(context, parameters);
-    let planner = relations.into_iter().fold(planner, |planner, (name, rows)| planner.with_relation(name, rows));
-    planner.plan(statement, &context.text).await
+    let plan = planner.plan(ast::Statement::Query(Box::new(query)), &context.text).await?;
+    Ok(qualified_columns(&plan))
 }
 
 /// What `SELECT … INTO t` makes, and the query without the INTO.

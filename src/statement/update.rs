@@ -14,7 +14,7 @@ use super::execute::{Parameters, Response, RowsTag};
 use super::returning::Returning;
 use super::select;
 use super::table::{self, Call, CallRows};
-use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, bind_parameters, cast_batches, qualified_columns, run};
+use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, bind_parameters, cast_batches, run};
 use crate::error::{Error, Result};
 use crate::warehouse::LockMode;
 
@@ -73,7 +73,11 @@ pub async fn plan(context: &StatementContext, update: &ast::Update, parameters: 
         Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => from,
         None => &[],
     };
-    let joined = joined_columns(context, others, parameters).await?;
+    // only RETURNING shows them
+    let joined = match &update.returning {
+        Some(_) => joined_columns(context, others, parameters).await?,
+        None => OtherColumns::new(),
+    };
     let assigned = changed.assigned(context, &update.assignments)?;
     let columns = &changed.target.columns;
     let mut parameters = parameters.clone();
@@ -86,12 +90,14 @@ pub async fn plan(context: &StatementContext, update: &ast::Update, parameters: 
         items.push((value.unwrap_or_else(|| changed.column(column)), format!("@{place}")));
     }
     items.extend(shown(&joined));
-    let query = changed.query(items, others, update.selection.as_ref())?;
+    let mut query = changed.query(items, others, update.selection.as_ref())?;
+    query.with.clone_from(&context.with);
     let rows = PlacedRows::of(&context.planner(), &changed.target.stored, &changed.target.nullable_schema()).await?;
-    let relations = vec![(changed.planned_name(), Arc::new(rows.clone()) as _)];
-    let plan = select::plan_change(context, ast::Statement::Query(Box::new(query)), &parameters, relations).await?;
+    let relations = vec![changed.placed(&rows)];
+    let plan = select::plan_change(context, query, &parameters, (2, columns), relations).await?;
+    let others = as_planned(joined, &plan, columns.len() + 2);
     let returning = Returning::of(&changed, update.returning.as_ref())?;
-    Ok(PlannedUpdate { changed, rows, plan, others: joined, returning })
+    Ok(PlannedUpdate { changed, rows, plan, others, returning })
 }
 
 /// The columns of what a table is joined with.
@@ -107,9 +113,18 @@ pub async fn joined_columns(
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         select.from = others.to_vec();
     }
-    let statement = ast::Statement::Query(Box::new(query));
-    let plan = select::plan_change(context, statement, parameters, Vec::new()).await?;
-    Ok(qualified_columns(&plan))
+    query.with.clone_from(&context.with);
+    select::columns_of(context, query, parameters).await
+}
+
+/// Columns in the types that they have in a plan, from its n-th column on.
+pub fn as_planned(columns: OtherColumns, plan: &LogicalPlan, first: usize) -> OtherColumns {
+    let types = plan.schema().fields().iter().skip(first).map(|field| field.data_type().clone());
+    columns
+        .into_iter()
+        .zip(types)
+        .map(|((relation, field), data_type)| (relation, field.with_data_type(data_type)))
+        .collect()
 }
 
 /// These columns, to be selected under names of their own.

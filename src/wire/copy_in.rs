@@ -39,7 +39,7 @@ impl Connection {
             Ok(())
         })?;
         self.link.flush(Some(token)).await?;
-        let reader = CopyRows::new(&copy)?;
+        let reader = CopyRows::new(&copy, self.session.zone())?;
         let (sender, receiver) = tokio::sync::mpsc::channel(BATCHES_WAITING);
         let batches = futures::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|batch| (batch, receiver))

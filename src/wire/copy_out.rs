@@ -16,7 +16,7 @@ const COPY_END: i16 = -1;
 impl Connection {
     /// Sends the rows; gives the command tag.
     pub async fn copy_out(&mut self, copy: CopyOut, token: &CancellationToken) -> Outcome<String> {
-        let mut rows = RowSource::of_copy(copy)?;
+        let mut rows = RowSource::of_copy(copy, self.session.zone())?;
         self.put_notices();
         let n_columns = u16::try_from(rows.columns.len())
             .map_err(|_| Error::new(Kind::ConfigurationLimitExceeded, "more columns than COPY can name"))?;

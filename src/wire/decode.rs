@@ -51,7 +51,7 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
         return Ok((data_type, Some(value)));
     }
     let value = match raw.format {
-        Format::Text => of_text(form, checked_text(&bytes)?)?,
+        Format::Text => of_text(shown, checked_text(&bytes)?)?,
         Format::Binary => of_binary(form, bytes, raw.number)?,
     };
     Ok((data_type_of(form), Some(value)))
@@ -103,8 +103,8 @@ fn checked_text(bytes: &[u8]) -> Result<&str> {
     Ok(text)
 }
 
-fn of_text(form: Form, text: &str) -> Result<Value> {
-    Ok(match form {
+fn of_text(shown: ShownType, text: &str) -> Result<Value> {
+    Ok(match shown.item.form {
         Form::Bool => Value::Bool(bool_of(text)?),
         Form::Int2 => Value::Int(number::integer(text, "smallint", i16::MIN.into()..=i16::MAX.into())?),
         Form::Int4 => Value::Int(number::integer(text, "integer", i32::MIN.into()..=i32::MAX.into())?),
@@ -122,8 +122,8 @@ fn of_text(form: Form, text: &str) -> Result<Value> {
         Form::Bytes => Value::Bytes(bytes_of(text)?.into()),
         Form::Date => Value::Int(datetime::date(text)?.into()),
         Form::Time => Value::Int(datetime::time(text)?),
-        Form::Timestamp => Value::Int(datetime::timestamp(text, false)?),
-        Form::TimestampZoned => Value::Int(datetime::timestamp(text, true)?),
+        Form::Timestamp => Value::Int(datetime::timestamp(text, None)?),
+        Form::TimestampZoned => Value::Int(datetime::timestamp(text, Some(shown.zone))?),
         Form::Interval => Value::Int(datetime::interval(text)?),
     })
 }

@@ -2,9 +2,11 @@
 //! every execution.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use bytes::{BufMut, BytesMut};
+use granary_postgres::datetime::Zone;
 
 use super::encode::Formats;
 use super::output::put_text;
@@ -38,6 +40,16 @@ impl Columns {
             body.put_i16(0);
         }
         Ok(Columns { columns, body: body.to_vec(), format_places })
+    }
+
+    /// The same, shown in a session of that zone.
+    pub fn in_zone(self: &Arc<Self>, zone: Zone) -> Arc<Columns> {
+        if zone == Zone::UTC {
+            return Arc::clone(self);
+        }
+        let column = |column: &Column| Column { shown: column.shown.in_zone(zone), ..column.clone() };
+        let (body, format_places) = (self.body.clone(), self.format_places.clone());
+        Arc::new(Columns { columns: self.columns.iter().map(column).collect(), body, format_places })
     }
 
     /// Appends the message's body.

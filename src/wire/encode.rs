@@ -21,6 +21,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use bytes::{BufMut, BytesMut};
+use granary_postgres::datetime::Zone;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub use calendar::{Civil, MICROS_PER_DAY, days_from_civil, days_in_month};
 pub use lines::LineForm;
 
 use super::output::Outbox;
-use super::types::{Column, Form, PgType, ShownType};
+use super::types::{Column, Form, ShownType};
 use crate::engine::ValueRows;
 use crate::error::{Error, Kind, Result};
 use crate::row::array_of;
@@ -278,7 +279,8 @@ enum Values {
     Time(Time64MicrosecondArray),
     Timestamp {
         values: TimestampMicrosecondArray,
-        zoned: bool,
+        /// in which a text shows them
+        zone: Option<Zone>,
     },
     Interval(IntervalMonthDayNanoArray),
     Duration(DurationMicrosecondArray),
@@ -342,9 +344,9 @@ impl Cells {
         let values = if matches!(array.data_type(), DataType::Null) {
             Values::Null
         } else if shown.is_array {
-            list_values(array, shown.item, ListStyle::Array)?
+            list_values(array, shown, ListStyle::Array)?
         } else {
-            scalar_values(array, shown.item)?
+            scalar_values(array, shown)?
         };
         let nulls = match &values {
             Values::Null => None,
@@ -391,7 +393,8 @@ impl Cells {
     }
 }
 
-fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
+fn scalar_values(array: &ArrayRef, shown: ShownType) -> Result<Values> {
+    let (item, zone) = (shown.item, shown.zone);
     let us = TimeUnit::Microsecond;
     Ok(match item.form {
         Form::Bool => Values::Bool(to(array, &DataType::Boolean)?.as_boolean().clone()),
@@ -412,8 +415,8 @@ fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
         Form::Bytes => bytes_values(array)?,
         Form::Date => Values::Date(to(array, &DataType::Date32)?.as_primitive().clone()),
         Form::Time => Values::Time(to(array, &DataType::Time64(us))?.as_primitive().clone()),
-        Form::Timestamp => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zoned: false },
-        Form::TimestampZoned => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zoned: true },
+        Form::Timestamp => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: None },
+        Form::TimestampZoned => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: Some(zone) },
         Form::Interval if matches!(value_type(array.data_type()), DataType::Duration(_)) => {
             Values::Duration(to(array, &DataType::Duration(us))?.as_primitive().clone())
         }
@@ -430,8 +433,8 @@ fn scalar_values(array: &ArrayRef, item: &'static PgType) -> Result<Values> {
             }
         }
         Form::Vector { item } if matches!(array.data_type(), DataType::List(_)) => {
-            let item = ShownType::of_oid(item).expect("vectors are over known types").item;
-            list_values(array, item, ListStyle::Vector)?
+            let shown = ShownType::of_oid(item).expect("vectors are over known types");
+            list_values(array, shown, ListStyle::Vector)?
         }
         Form::Vector { .. } => printed(array, item.oid)?,
     })
@@ -470,7 +473,8 @@ fn bytes_values(array: &ArrayRef) -> Result<Values> {
     })
 }
 
-fn list_values(array: &ArrayRef, item: &'static PgType, style: ListStyle) -> Result<Values> {
+fn list_values(array: &ArrayRef, shown: ShownType, style: ListStyle) -> Result<Values> {
+    let item = shown.item;
     let field = match array.data_type() {
         DataType::List(field) => Arc::clone(field),
         DataType::LargeList(field)
@@ -481,7 +485,7 @@ fn list_values(array: &ArrayRef, item: &'static PgType, style: ListStyle) -> Res
         _ => return printed(array, item.array),
     };
     let offsets = to(array, &DataType::List(field))?.as_list::<i32>().clone();
-    let items = Box::new(Cells::new(offsets.values(), ShownType::scalar(item))?);
+    let items = Box::new(Cells::new(offsets.values(), ShownType::scalar(item).in_zone(shown.zone))?);
     Ok(Values::List(List { offsets, items, item_oid: item.oid, style }))
 }
 

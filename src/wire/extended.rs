@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BufMut;
+use granary_postgres::datetime::Zone;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Sent};
@@ -38,7 +39,7 @@ impl Connection {
         if bind.portal.is_empty() {
             self.named.portals.remove("");
         }
-        let parameters = parameters_of(&bind, &statement)?;
+        let parameters = parameters_of(&bind, &statement, self.session.zone())?;
         let portal = Portal { state: PortalState::Bound(parameters), statement, result_formats: bind.result_formats };
         // a wrong number of formats is the fault of Bind, not of Describe or Execute
         portal.described()?;
@@ -115,6 +116,7 @@ impl Connection {
         most: u64,
         token: &CancellationToken,
     ) -> Outcome<PortalState> {
+        let shown = (result_formats, self.session.zone());
         let mut rows = match state {
             PortalState::Open(rows) => rows,
             PortalState::Exhausted(tag) => {
@@ -134,10 +136,10 @@ impl Connection {
                 let response = self.link.attend(token, executing).await;
                 match response.map_err(|error| self.failure_of(token, error))? {
                     Response::Rows { schema, rows, tag } => {
-                        RowSource::new((schema, rows, tag), statement.columns.as_ref(), result_formats)?
+                        RowSource::new((schema, rows, tag), statement.columns.as_ref(), shown)?
                     }
                     Response::Found { schema, rows } => {
-                        RowSource::of_values(&schema, rows, statement.columns.as_ref(), result_formats)?
+                        RowSource::of_values(&schema, rows, statement.columns.as_ref(), shown)?
                     }
                     Response::CopyOut(copy) => {
                         let tag = self.copy_out(copy, token).await?;
@@ -192,7 +194,7 @@ impl Connection {
     }
 }
 
-fn parameters_of(bind: &Bind, statement: &Statement) -> Result<Vec<Parameter>> {
+fn parameters_of(bind: &Bind, statement: &Statement, zone: Zone) -> Result<Vec<Parameter>> {
     let count = bind.parameters.len();
     let formats = formats_of(&bind.parameter_formats, count, || {
         let formats = bind.parameter_formats.len();
@@ -211,5 +213,6 @@ fn parameters_of(bind: &Bind, statement: &Statement) -> Result<Vec<Parameter>> {
         format: formats.of(index),
         bytes: bytes.clone(),
     });
-    raw.zip(&statement.parameters).map(|(raw, (shown, planned))| decode::decode(raw, *shown, planned)).collect()
+    let values = raw.zip(&statement.parameters);
+    values.map(|(raw, (shown, planned))| decode::decode(raw, shown.in_zone(zone), planned)).collect()
 }

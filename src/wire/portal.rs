@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
+use granary_postgres::datetime::Zone;
+
 use super::description::Columns;
 use super::encode::{Format, Formats, LineForm, Rows, Shape, formats_of};
 use super::types::{Column, ShownType, parameter_data_type};
@@ -106,7 +108,7 @@ impl RowSource {
     pub fn new(
         rows: (SchemaRef, BatchStream, RowsTag),
         promised: Option<&Arc<Columns>>,
-        format_codes: &[i16],
+        (format_codes, zone): (&[i16], Zone),
     ) -> Result<RowSource> {
         let (schema, stream, tag) = rows;
         let columns = match promised {
@@ -122,6 +124,7 @@ impl RowSource {
             }
         };
         let formats = result_formats(format_codes, columns.len())?;
+        let columns = columns.in_zone(zone);
         Ok(RowSource { stream: Some(stream), columns, formats, batch: None, shape: Shape::Data, tag })
     }
 
@@ -130,12 +133,12 @@ impl RowSource {
         schema: &SchemaRef,
         rows: ValueRows,
         promised: Option<&Arc<Columns>>,
-        format_codes: &[i16],
+        (format_codes, zone): (&[i16], Zone),
     ) -> Result<RowSource> {
         // a lookup shows the columns that were described, or it is not done
         let columns = match promised {
-            None => Columns::of(schema)?.into(),
-            Some(promised) => Arc::clone(promised),
+            None => Arc::new(Columns::of(schema)?).in_zone(zone),
+            Some(promised) => promised.in_zone(zone),
         };
         let formats = result_formats(format_codes, columns.len())?;
         let rows = Rows::of_values(rows, schema, &columns, &formats)?;
@@ -144,8 +147,8 @@ impl RowSource {
     }
 
     /// Of a COPY.
-    pub fn of_copy(copy: CopyOut) -> Result<RowSource> {
-        let columns = Arc::new(Columns::of(&copy.schema)?);
+    pub fn of_copy(copy: CopyOut, zone: Zone) -> Result<RowSource> {
+        let columns = Arc::new(Columns::of(&copy.schema)?).in_zone(zone);
         let (format, shape) = match copy.form {
             CopyForm::Binary => (Format::Binary, Shape::CopyBinary { begun: false }),
             CopyForm::Lines(format) => {

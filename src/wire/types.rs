@@ -2,6 +2,7 @@
 //!
 //! Only types that every PostgreSQL 15 has, so that no client ever needs to look a type up. Knows no values.
 
+use granary_postgres::datetime::Zone;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use crate::error::{Error, Kind, Result};
@@ -149,11 +150,17 @@ static COMMON: [&PgType; 15] = [
 pub struct ShownType {
     pub item: &'static PgType,
     pub is_array: bool,
+    /// of the session, where a text says none
+    pub zone: Zone,
 }
 
 impl ShownType {
     pub const fn scalar(item: &'static PgType) -> Self {
-        ShownType { item, is_array: false }
+        ShownType { item, is_array: false, zone: Zone::UTC }
+    }
+
+    pub fn in_zone(self, zone: Zone) -> ShownType {
+        ShownType { zone, ..self }
     }
 
     pub fn oid(self) -> u32 {
@@ -168,9 +175,9 @@ impl ShownType {
     pub fn of_oid(oid: u32) -> Option<ShownType> {
         all().find_map(|item| {
             if item.oid == oid {
-                Some(ShownType { item, is_array: false })
+                Some(ShownType { item, is_array: false, zone: Zone::UTC })
             } else if item.array == oid && oid != 0 {
-                Some(ShownType { item, is_array: true })
+                Some(ShownType { item, is_array: true, zone: Zone::UTC })
             } else {
                 None
             }
@@ -187,7 +194,7 @@ impl ShownType {
         if is_array && item.array == 0 {
             return None;
         }
-        Some(ShownType { item, is_array })
+        Some(ShownType { item, is_array, zone: Zone::UTC })
     }
 
     /// How values of an Arrow type are shown where nothing else is said.
@@ -234,7 +241,7 @@ fn array_over(item: ShownType) -> ShownType {
     if item.is_array || item.item == &JSONB {
         ShownType::scalar(&JSONB)
     } else {
-        ShownType { item: item.item, is_array: true }
+        ShownType { is_array: true, ..item }
     }
 }
 
@@ -347,7 +354,7 @@ mod tests {
             assert_eq!(ShownType::of_oid(item.oid), Some(ShownType::scalar(item)), "{}", item.name);
             assert_eq!(ShownType::of_name(item.name), Some(ShownType::scalar(item)), "{}", item.name);
             if item.array != 0 {
-                let array = ShownType { item, is_array: true };
+                let array = ShownType { item, is_array: true, zone: Zone::UTC };
                 assert_eq!(ShownType::of_oid(item.array), Some(array));
                 assert_eq!(ShownType::of_name(&format!("{}[]", item.name)), Some(array));
                 assert_eq!(ShownType::of_name(&format!("_{}", item.name)), Some(array));

@@ -228,7 +228,12 @@ impl Analyzer<'_> {
                 Source::Query(query)
             }
         };
-        self.item((Some(schema), &table), columns, alias, source, false)
+        let key = relation.key.clone();
+        let part = self.item((Some(schema), &table), columns, alias, source, false)?;
+        if let Some(item) = self.scope().items.last_mut() {
+            item.key = key;
+        }
+        Ok(part)
     }
 
     /// The query of a view sees nothing of the statement around it. Its columns are cast to those that were declared.
@@ -408,7 +413,7 @@ impl Analyzer<'_> {
                 is_merged: false,
             })
             .collect();
-        scope.items.push(Item { schema, alias: alias_name, columns });
+        scope.items.push(Item { schema, alias: alias_name, columns, key: Vec::new() });
         // which slots are read is known when all of the SELECT is; the item's number stands in for them
         let from = From::Scan(Scan { id, source, slots: vec![(item, usize::MAX)], types: Vec::new(), is_correlated });
         Ok(Part { from, names })

@@ -456,7 +456,6 @@ impl Analyzer<'_> {
         let mut set_calls = std::mem::take(&mut self.scope().sets);
         let grouping = if is_grouped {
             let aggregates = std::mem::take(&mut self.scope().aggregates);
-            // what one key decides: all columns of a relation whose OID is a key
             let free = self.decided_slots(&group_keys);
             let is_free = |slot: usize| free.contains(&slot);
             for expr in targets.iter_mut().chain(&mut having) {
@@ -491,7 +490,7 @@ impl Analyzer<'_> {
         Ok((Body::Select(Box::new(select)), columns, order_by))
     }
 
-    /// Slots of relations of which a key is grouped by.
+    /// Slots of relations whose primary key is grouped by: it decides them.
     fn decided_slots(&mut self, keys: &[Expr]) -> Vec<usize> {
         let key_slots: Vec<usize> = keys
             .iter()
@@ -502,11 +501,9 @@ impl Analyzer<'_> {
             .collect();
         let items = &self.scope().items;
         let decided = items.iter().filter(|item| {
-            item.columns.iter().any(|column| {
-                column.name == "oid"
-                    && column.relation != 0
-                    && column.slot.is_some_and(|slot| key_slots.contains(&slot))
-            })
+            let is_grouped_by =
+                |place: &usize| item.columns[*place].slot.is_some_and(|slot| key_slots.contains(&slot));
+            !item.key.is_empty() && item.key.iter().all(is_grouped_by)
         });
         decided.flat_map(|item| item.columns.iter().filter_map(|column| column.slot)).collect()
     }

@@ -165,6 +165,7 @@ impl World for CatalogWorld {
             schema: own.schema.to_owned(),
             name: own.name.to_owned(),
             columns: columns.collect(),
+            key: own.columns.iter().position(|column| column.name == "oid").into_iter().collect(),
             view: system::view_text(own),
         }))
     }
@@ -268,7 +269,7 @@ impl World for CatalogWorld {
     }
 
     fn clock(&self) -> Clock {
-        Clock { now_us: self.context.now_us, zone: Zone::UTC }
+        Clock { now_us: self.context.now_us, zone: self.context.facts.zone }
     }
 
     fn check_stopped(&self) -> Result<()> {

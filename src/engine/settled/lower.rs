@@ -72,6 +72,8 @@ struct Scope {
     slots: HashMap<usize, Lowered>,
     /// keys of groups and aggregates, once there are groups
     groups: Option<(Vec<Lowered>, Vec<Lowered>)>,
+    /// columns that the keys of a group decide, by their slots
+    decided: HashMap<usize, Lowered>,
     windows: Vec<Lowered>,
     operands: Vec<Lowered>,
 }
@@ -88,7 +90,7 @@ pub struct Lower<'a> {
     scopes: Vec<Scope>,
     next: usize,
     /// whether it has queries in expressions, which DataFusion may refuse later
-    pub has_subqueries: bool,
+    pub may_be_refused: bool,
 }
 
 impl<'a> Lower<'a> {
@@ -107,7 +109,7 @@ impl<'a> Lower<'a> {
             ctes: HashMap::new(),
             scopes: Vec::new(),
             next: 0,
-            has_subqueries: false,
+            may_be_refused: false,
         }
     }
 
@@ -288,7 +290,7 @@ impl<'a> Lower<'a> {
             builder = builder.filter(self.expr(filter)?.expr)?;
         }
         if let Some(grouping) = &select.grouping {
-            builder = self.grouped(builder, grouping, number)?;
+            builder = self.grouped(builder, grouping, (select, number))?;
         }
         if !select.windows.is_empty() {
             builder = self.windowed(builder, &select.windows)?;
@@ -561,18 +563,22 @@ impl Lower<'_> {
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }
 
-    /// The plan with its columns in the types of a table's, called `0`, `1`, …
+    /// The plan with its columns in these types, where they shall have others, called `0`, `1`, …
     pub fn stored(
         &self,
         plan: LogicalPlan,
         columns: Vec<Lowered>,
         query: &Query,
-        wanted: &[DataType],
+        wanted: &[Option<DataType>],
     ) -> Lowering<LogicalPlan> {
         check_carriers(&plan, &columns)?;
         let mut exprs = Vec::with_capacity(columns.len());
         for (index, ((column, output), wanted)) in columns.into_iter().zip(&query.columns).zip(wanted).enumerate() {
-            exprs.push(self.recarried(column, &output.data_type, wanted)?.expr.alias(index.to_string()));
+            let column = match wanted {
+                Some(wanted) => self.recarried(column, &output.data_type, wanted)?,
+                None => column,
+            };
+            exprs.push(column.expr.alias(index.to_string()));
         }
         Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
     }

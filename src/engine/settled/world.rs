@@ -100,6 +100,6 @@ impl World for SettledWorld {
 }
 
 /// A relation as queries see it.
-pub fn relation(oid: u32, schema: &str, name: &str, columns: Vec<Column>) -> Arc<Relation> {
-    Arc::new(Relation { oid, schema: schema.to_owned(), name: name.to_owned(), columns, view: None })
+pub fn relation(oid: u32, (schema, name): (&str, &str), columns: Vec<Column>, key: Vec<usize>) -> Arc<Relation> {
+    Arc::new(Relation { oid, schema: schema.to_owned(), name: name.to_owned(), columns, key, view: None })
 }

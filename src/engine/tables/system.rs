@@ -17,6 +17,7 @@ use std::sync::Arc;
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, TableProvider};
 use granary_catalog::Catalog;
+use granary_postgres::datetime::Zone;
 
 use super::events::EventTails;
 use crate::engine::activity::Activity;
@@ -62,6 +63,8 @@ pub struct SessionFacts {
     /// what has expired out of the online store
     pub expiry: Arc<Expiry>,
     pub sequences: Arc<SessionSequences>,
+    /// of times that say none
+    pub zone: Zone,
 }
 
 impl std::fmt::Debug for SessionFacts {
@@ -81,6 +84,7 @@ impl Default for SessionFacts {
             activity: Arc::default(),
             expiry: Arc::default(),
             sequences: Arc::default(),
+            zone: Zone::UTC,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Call, ExistingKeys, INSERT, Target, UniqueKey, constant_insert, gather, numbered, plan_insert, writable};
 use crate::engine::{
-    LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, PlacedRows, bind_parameters, cast_batches, insert_input,
+    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, PlacedRows, bind_parameters, cast_batches, insert_input,
     memory_table, run,
 };
 use crate::error::{Error, Kind, Result};
@@ -301,7 +301,8 @@ async fn plan_update(
     let excluded =
         excluded.into_iter().map(|rows| RecordBatch::try_new(Arc::clone(&excluded_schema), rows.columns().to_vec()));
     let excluded = excluded.collect::<std::result::Result<Vec<_>, _>>()?;
-    let relations =
-        vec![(changed.planned_name(), Arc::new(rows) as _), (excluded_name, memory_table(excluded_schema, excluded)?)];
-    select::plan_change(context, ast::Statement::Query(Box::new(query)), &parameters, relations).await
+    let columns = changed.target.columns.clone();
+    let excluded = GivenRelation { name: excluded_name, rows: memory_table(excluded_schema, excluded)?, columns };
+    let relations = vec![changed.placed(&rows), excluded];
+    select::plan_change(context, query, &parameters, (2, &changed.target.columns), relations).await
 }

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
+use granary_postgres::datetime::Zone;
 
 use super::lines::{Lines, fields};
 use super::tuples::Tuples;
@@ -79,12 +80,13 @@ struct Field {
 }
 
 impl CopyRows {
-    pub fn new(copy: &CopyIn) -> Result<CopyRows> {
+    /// `zone`: of times that say none.
+    pub fn new(copy: &CopyIn, zone: Zone) -> Result<CopyRows> {
         let schema = copy.schema();
         let field = |(place, nulls): (&usize, &NullFields)| -> Result<Field> {
             let field = schema.field(*place);
             let (name, data_type) = (field.name().clone(), field.data_type().clone());
-            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?, data_type, nulls: *nulls })
+            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?.in_zone(zone), data_type, nulls: *nulls })
         };
         Ok(CopyRows {
             table: copy.table().to_owned(),

@@ -26,7 +26,7 @@ pub fn decode(bytes: Bytes, shown: ShownType, format: Format, number: usize) -> 
     }
     let values = items.into_iter().map(|item| {
         item.map(|item| match format {
-            Format::Text => of_text(form, checked_text(&item)?),
+            Format::Text => of_text(shown, checked_text(&item)?),
             Format::Binary => of_binary(form, item, number),
         })
         .transpose()

@@ -1,6 +1,11 @@
 //! Dates, times and intervals from text. ISO 8601 order only, which is what drivers send; a zone is an offset or UTC.
 
+use granary_postgres::datetime::{self, Zone};
+use granary_postgres::{Type, Value, text, types};
+
+use crate::engine::converted;
 use crate::error::{Error, Kind, Result};
+use crate::time::Clock;
 use crate::wire::encode::{Civil, MICROS_PER_DAY, days_from_civil, days_in_month};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -11,7 +16,6 @@ enum Fault {
     Syntax,
     FieldRange,
     Range,
-    Infinite,
     Months,
 }
 
@@ -31,7 +35,6 @@ fn error(fault: Fault, type_name: &str, text: &str) -> Error {
             let short = type_name.split(' ').next().unwrap_or(type_name);
             Error::new(Kind::DatetimeFieldOverflow, format!("{short} out of range: \"{text}\""))
         }
-        Fault::Infinite => Error::not_supported(format!("an infinite {type_name}")),
         Fault::Months => {
             Error::not_supported("an interval of months or years as a parameter").with_hint("a number of days or hours")
         }
@@ -40,22 +43,37 @@ fn error(fault: Fault, type_name: &str, text: &str) -> Error {
 
 /// Days since 1970. A time of day after the date is left out, as PostgreSQL does.
 pub fn date(text: &str) -> Result<i32> {
-    let read = || {
-        let moment = Moment::read(text)?;
-        i32::try_from(moment.days).map_err(|_| Fault::Range)
-    };
-    read().map_err(|fault| error(fault, "date", text))
+    if let Ok(moment) = Moment::read(text)
+        && let Ok(days) = i32::try_from(moment.days)
+    {
+        return Ok(days);
+    }
+    match otherwise(text, types::DATE, Zone::UTC)? {
+        Value::Date(days) => Ok(days),
+        _ => Err(Error::internal("a date is none")),
+    }
 }
 
-/// Microseconds since 1970. Where a zone does not count it may still be there.
-pub fn timestamp(text: &str, zoned: bool) -> Result<i64> {
+/// Microseconds since 1970. `zone`: where the time is if the text does not say it; without one it does not count, and may
+/// still be there.
+pub fn timestamp(text: &str, zone: Option<Zone>) -> Result<i64> {
     let read = || {
-        let moment = Moment::read(text)?;
-        let offset_us = if zoned { moment.offset_seconds * MICROS_PER_SECOND } else { 0 };
-        let midnight = moment.days.checked_mul(MICROS_PER_DAY).ok_or(Fault::Range)?;
-        midnight.checked_add(moment.time_us - offset_us).ok_or(Fault::Range)
+        let moment = Moment::read(text).ok()?;
+        let offset_us = match (zone, moment.offset_seconds) {
+            (None, _) | (Some(Zone::UTC), None) => 0,
+            (Some(_), Some(offset_seconds)) => offset_seconds * MICROS_PER_SECOND,
+            (Some(_), None) => return None,
+        };
+        moment.days.checked_mul(MICROS_PER_DAY)?.checked_add(moment.time_us - offset_us)
     };
-    read().map_err(|fault| error(fault, if zoned { "timestamp with time zone" } else { "timestamp" }, text))
+    if let Some(time_us) = read() {
+        return Ok(time_us);
+    }
+    let oid = if zone.is_some() { types::TIMESTAMPTZ } else { types::TIMESTAMP };
+    match otherwise(text, oid, zone.unwrap_or(Zone::UTC))? {
+        Value::Timestamp(time_us) => Ok(time_us),
+        _ => Err(Error::internal("a time is none")),
+    }
 }
 
 /// Microseconds since midnight.
@@ -68,21 +86,33 @@ pub fn time(text: &str) -> Result<i64> {
             scan.zone()?;
         }
         scan.finish()?;
-        Ok(time_us)
+        Ok::<i64, Fault>(time_us)
     };
-    read().map_err(|fault| error(fault, "time", text))
+    if let Ok(time_us) = read() {
+        return Ok(time_us);
+    }
+    match otherwise(text, types::TIME, Zone::UTC)? {
+        Value::Time(time_us) => Ok(time_us),
+        _ => Err(Error::internal("a time of day is none")),
+    }
+}
+
+/// What is not in the form that drivers send: infinities, names of months and zones, `now`, and what is wrong.
+fn otherwise(text: &str, oid: u32, zone: Zone) -> Result<Value> {
+    let clock = datetime::Clock { now_us: Clock::system().now_us(), zone };
+    text::parse(text, &Type::of(oid), clock).map_err(|error| converted(error, ""))
 }
 
 pub fn date_of_binary(days: i32, epoch_days: i32) -> Result<i32> {
     if matches!(days, i32::MIN | i32::MAX) {
-        return Err(Error::not_supported("an infinite date"));
+        return Ok(days);
     }
     days.checked_add(epoch_days).ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))
 }
 
 pub fn timestamp_of_binary(micros: i64, epoch_us: i64) -> Result<i64> {
     if matches!(micros, i64::MIN | i64::MAX) {
-        return Err(Error::not_supported("an infinite timestamp"));
+        return Ok(micros);
     }
     micros.checked_add(epoch_us).ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))
 }
@@ -101,27 +131,28 @@ pub fn interval_of_parts(months: i32, days: i32, micros: i64) -> Result<i64> {
 struct Moment {
     days: i64,
     time_us: i64,
-    offset_seconds: i64,
+    /// as far as the text says one
+    offset_seconds: Option<i64>,
 }
 
 impl Moment {
     fn read(text: &str) -> Read<Moment> {
         let word = text.trim().to_ascii_lowercase();
         match word.as_str() {
-            "epoch" => return Ok(Moment { days: 0, time_us: 0, offset_seconds: 0 }),
-            "infinity" | "-infinity" | "+infinity" => return Err(Fault::Infinite),
+            "epoch" => return Ok(Moment { days: 0, time_us: 0, offset_seconds: Some(0) }),
+            "infinity" | "-infinity" | "+infinity" => return Err(Fault::Syntax),
             _ => {}
         }
         let mut scan = Scan::new(text);
         let (mut year, month, day) = scan.date()?;
-        let (mut time_us, mut offset_seconds) = (0, 0);
+        let (mut time_us, mut offset_seconds) = (0, None);
         if scan.next_if(b'T') || scan.next_if(b't') || scan.spaces() {
             if scan.peek().is_some_and(|byte| byte.is_ascii_digit()) {
                 time_us = scan.time()?;
                 scan.spaces();
             }
             if !scan.is_done() && !scan.sees_era() {
-                offset_seconds = scan.zone()?;
+                offset_seconds = Some(scan.zone()?);
                 scan.spaces();
             }
         }

@@ -69,13 +69,19 @@ pub(super) fn put_timestamp(out: &mut BytesMut, micros: i64) -> Result<()> {
 
 /// Microseconds as PostgreSQL counts them.
 pub(super) fn timestamp(micros: i64) -> Result<i64> {
-    // the least number is -infinity
+    // infinities are the ends of the range
+    if matches!(micros, i64::MIN | i64::MAX) {
+        return Ok(micros);
+    }
     let micros = micros.checked_sub(EPOCH_US).filter(|micros| *micros != i64::MIN);
     micros.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "timestamp out of range"))
 }
 
 /// Days as PostgreSQL counts them.
 pub(super) fn date(days: i32) -> Result<i32> {
+    if matches!(days, i32::MIN | i32::MAX) {
+        return Ok(days);
+    }
     let days = days.checked_sub(EPOCH_DAYS).filter(|days| *days != i32::MIN);
     days.ok_or_else(|| Error::new(Kind::DatetimeFieldOverflow, "date out of range"))
 }

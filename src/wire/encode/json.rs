@@ -115,9 +115,9 @@ fn put_scalar(values: &Values, row: usize, out: &mut BytesMut) -> Result<()> {
         }
         Values::Float4(array) if array.value(row).is_finite() => text::put(values, row, out)?,
         Values::Float8(array) if array.value(row).is_finite() => text::put(values, row, out)?,
-        Values::Timestamp { values, zoned } => {
+        Values::Timestamp { values, zone } => {
             out.put_u8(b'"');
-            text::put_timestamp(out, values.value(row), 'T', zoned.then_some("+00:00"));
+            text::put_moment(out, values.value(row), ('T', zone.map(|_| "+00:00")));
             out.put_u8(b'"');
         }
         _ => {

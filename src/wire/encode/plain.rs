@@ -3,6 +3,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use bytes::{BufMut, BytesMut};
+use granary_postgres::datetime::Zone;
 
 use super::binary;
 use super::text::{self, Digits};
@@ -17,6 +18,7 @@ pub struct Plain {
     /// of decimals
     scale: i8,
     format: Format,
+    zone: Zone,
 }
 
 impl Plain {
@@ -39,7 +41,7 @@ impl Plain {
             | (Form::TimestampZoned, DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => true,
             _ => false,
         };
-        is_plain.then_some(Plain { form: shown.item.form, scale, format })
+        is_plain.then_some(Plain { form: shown.item.form, scale, format, zone: shown.zone })
     }
 
     /// A length word and the value.
@@ -62,7 +64,7 @@ impl Plain {
             (Form::Float8, ValueRef::Float(value)) => text::put_float8(out, value),
             (Form::Numeric, ValueRef::Decimal(value)) => text::put_decimal(out, &Digits::of(value), self.scale),
             (Form::Text, ValueRef::Text(value)) => out.put_slice(value.as_bytes()),
-            (Form::TimestampZoned, ValueRef::Int(value)) => text::put_timestamp(out, value, ' ', Some("+00")),
+            (Form::TimestampZoned, ValueRef::Int(value)) => text::put_timestamp(out, value, Some(self.zone)),
             _ => return Err(wrong()),
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! The text format: what `psql` shows, byte for byte as PostgreSQL 15 writes it with `DateStyle` ISO,
-//! `IntervalStyle` postgres, `bytea_output` hex, `extra_float_digits` 1 and `TimeZone` UTC.
+//! `IntervalStyle` postgres, `bytea_output` hex, and `extra_float_digits` 1.
 
 use std::fmt::Write;
 
 use arrow::array::ListArray;
 use bytes::{BufMut, BytesMut};
+use granary_postgres::datetime::{Zone, format_offset};
 
 use super::calendar::{MICROS_PER_DAY, civil_from_days};
 use super::{Cells, List, ListStyle, Values};
@@ -37,7 +38,7 @@ pub(super) fn put(values: &Values, row: usize, out: &mut BytesMut) -> Result<()>
         Values::BytesView(values) => put_hex(out, values.value(row)),
         Values::Date(values) => put_date(out, values.value(row)),
         Values::Time(values) => put_time(out, checked_time(values.value(row))?),
-        Values::Timestamp { values, zoned } => put_timestamp(out, values.value(row), ' ', zoned.then_some("+00")),
+        Values::Timestamp { values, zone } => put_timestamp(out, values.value(row), *zone),
         Values::Interval(values) => {
             let value = values.value(row);
             put_interval(out, value.months, value.days, value.nanoseconds / 1_000);
@@ -327,6 +328,11 @@ fn put_day(out: &mut BytesMut, days: i64) -> bool {
 }
 
 pub(super) fn put_date(out: &mut BytesMut, days: i32) {
+    match days {
+        i32::MAX => return out.put_slice(b"infinity"),
+        i32::MIN => return out.put_slice(b"-infinity"),
+        _ => {}
+    }
     if put_day(out, days.into()) {
         out.put_slice(b" BC");
     }
@@ -360,12 +366,25 @@ fn put_clock(out: &mut BytesMut, time_us: u64) {
     }
 }
 
-/// `zone`: the offset to show, which is UTC's.
-pub(super) fn put_timestamp(out: &mut BytesMut, timestamp_us: i64, between: char, zone: Option<&str>) {
+pub(super) fn put_timestamp(out: &mut BytesMut, timestamp_us: i64, zone: Option<Zone>) {
+    match (timestamp_us, zone) {
+        (i64::MAX, _) => out.put_slice(b"infinity"),
+        (i64::MIN, _) => out.put_slice(b"-infinity"),
+        (_, None) => put_moment(out, timestamp_us, (' ', None)),
+        (_, Some(Zone::UTC)) => put_moment(out, timestamp_us, (' ', Some("+00"))),
+        (_, Some(zone)) => {
+            let offset = format_offset(zone.offset_at(timestamp_us));
+            put_moment(out, zone.to_local(timestamp_us), (' ', Some(&offset)));
+        }
+    }
+}
+
+/// `offset`: what stands behind the time of day.
+pub(super) fn put_moment(out: &mut BytesMut, timestamp_us: i64, (between, offset): (char, Option<&str>)) {
     let is_before_christ = put_day(out, timestamp_us.div_euclid(MICROS_PER_DAY));
     out.put_u8(between as u8);
     put_time(out, timestamp_us.rem_euclid(MICROS_PER_DAY));
-    out.put_slice(zone.unwrap_or_default().as_bytes());
+    out.put_slice(offset.unwrap_or_default().as_bytes());
     if is_before_christ {
         out.put_slice(b" BC");
     }

@@ -6,9 +6,10 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InSubquery, Placeholder};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator, lit};
+use granary_postgres::datetime::Zone;
 use granary_postgres::plan::{self, ExprKind, Function};
 use granary_postgres::types::{self as t, Type};
-use granary_postgres::{Value as Pg, resolve};
+use granary_postgres::{Value as Pg, World, resolve};
 
 use super::{Lower, Lowered, Lowering, Stop, carry, field};
 use crate::engine::catalog_query::PRINTED;
@@ -150,11 +151,8 @@ impl Lower<'_> {
             ExprKind::Column { level, slot } => {
                 let scope = self.scopes.len().checked_sub(1 + level).and_then(|place| self.scopes.get(place));
                 let scope = scope.ok_or(Stop::NoEqual("a column from outside"))?;
-                // beside keys and aggregates, groups have no columns there
-                if scope.groups.is_some() {
-                    return Err(Stop::NoEqual("a column that the keys of a group decide"));
-                }
-                let found = scope.slots.get(slot).cloned().ok_or(Stop::NoEqual("a column out of sight"))?;
+                let slots = if scope.groups.is_some() { &scope.decided } else { &scope.slots };
+                let found = slots.get(slot).cloned().ok_or(Stop::NoEqual("a column out of sight"))?;
                 Some(if *level == 0 { found } else { from_outside(found) })
             }
             ExprKind::GroupKey(index) => self.scope().groups.as_ref().and_then(|(keys, _)| keys.get(*index)).cloned(),
@@ -199,7 +197,7 @@ impl Lower<'_> {
             ExprKind::Case { branches, otherwise } => self.case(branches, otherwise.as_deref())?,
             ExprKind::Coalesce(items) => {
                 let items = items.iter().map(|item| self.expr(item)).collect::<Lowering<Vec<_>>>()?;
-                let data_type = items[0].data_type.clone();
+                let Some(data_type) = items.first().map(|item| item.data_type.clone()) else { return Ok(None) };
                 if items.iter().any(|item| item.data_type != data_type) {
                     return Ok(None);
                 }
@@ -279,7 +277,7 @@ impl Lower<'_> {
     ) -> Lowering<Option<Lowered>> {
         let types = (left.data_type.clone(), right.data_type.clone());
         let (left, right) = (self.expr(left)?, self.expr(right)?);
-        Ok(comparison(operator, (left, &types.0), (right, &types.1)))
+        Ok(comparison(operator, (left, &types.0), (right, &types.1), self.world.clock().zone))
     }
 
     fn native_call(&mut self, name: &str, arguments: &[plan::Expr], result: &Type) -> Lowering<Option<Lowered>> {
@@ -360,10 +358,6 @@ impl Lower<'_> {
                 };
                 Some(self.expr(inner)?.cast(DataType::Decimal128(digits, 0)))
             }
-            ("timestamp", t::TIMESTAMP | t::TIMESTAMPTZ) if from.oid == t::DATE => {
-                let inner = self.expr(inner)?;
-                (inner.data_type == DataType::Date32).then(|| inner.cast(carry::carrier(result)))
-            }
             _ => None,
         })
     }
@@ -407,6 +401,7 @@ pub fn comparison(
     operator: Operator,
     (left, left_type): (Lowered, &Type),
     (right, right_type): (Lowered, &Type),
+    zone: Zone,
 ) -> Option<Lowered> {
     let is_order =
         !matches!(operator, Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
@@ -438,13 +433,8 @@ pub fn comparison(
             }
             DataType::Utf8
         }
-        (DataType::Timestamp(..), DataType::Date32) | (DataType::Date32, DataType::Timestamp(..)) => {
-            let zone = left_type.oid == t::TIMESTAMPTZ || right_type.oid == t::TIMESTAMPTZ;
-            DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into()))
-        }
         (DataType::Timestamp(TimeUnit::Microsecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
-            let zone = left_type.oid == t::TIMESTAMPTZ || right_type.oid == t::TIMESTAMPTZ;
-            DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into()))
+            return compared_times(operator, (left, left_type), (right, right_type), zone);
         }
         (left, right) if left == right => match left {
             DataType::Boolean | DataType::Date32 | DataType::Time64(_) | DataType::Binary => left.clone(),
@@ -453,8 +443,79 @@ pub fn comparison(
         },
         _ => return None,
     };
-    let sides = (Box::new(left.cast(common.clone()).expr), Box::new(right.cast(common).expr));
-    Some(Lowered::new(Expr::BinaryExpr(BinaryExpr::new(sides.0, operator, sides.1)), DataType::Boolean))
+    let is_float = common == DataType::Float64;
+    let (left, right) = (left.cast(common.clone()).expr, right.cast(common).expr);
+    let expr =
+        if is_float { compared_floats(operator, left, right) } else { compared_as_they_are(operator, left, right) };
+    Some(Lowered::new(expr, DataType::Boolean))
+}
+
+/// Times of one type as they are; one of another becomes one of the other's, if it is constant, or both are numbers.
+fn compared_times(
+    operator: Operator,
+    (left, left_type): (Lowered, &Type),
+    (right, right_type): (Lowered, &Type),
+    zone: Zone,
+) -> Option<Lowered> {
+    if left_type.oid != right_type.oid && zone != Zone::UTC {
+        return None;
+    }
+    let as_other = |one: &Lowered, other: &Lowered| match &one.expr {
+        Expr::Literal(ScalarValue::TimestampMicrosecond(time_us, _), _) => {
+            let DataType::Timestamp(_, zone) = &other.data_type else { return None };
+            Some(lit(ScalarValue::TimestampMicrosecond(*time_us, zone.clone())))
+        }
+        _ => None,
+    };
+    let (left, right) = if left.data_type == right.data_type {
+        (left.expr, right.expr)
+    } else if let Some(left) = as_other(&left, &right) {
+        (left, right.expr)
+    } else if let Some(right) = as_other(&right, &left) {
+        (left.expr, right)
+    } else {
+        (left.cast(DataType::Int64).expr, right.cast(DataType::Int64).expr)
+    };
+    Some(Lowered::new(compared_as_they_are(operator, left, right), DataType::Boolean))
+}
+
+fn compared_as_they_are(operator: Operator, left: Expr, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
+}
+
+/// NaN is the greatest of all and is not counted in the bounds of a file, by which its rows would be left out; zeros of
+/// both signs are equal.
+fn compared_floats(operator: Operator, left: Expr, right: Expr) -> Expr {
+    let constant = |expr: &Expr| match expr {
+        Expr::Literal(ScalarValue::Float64(Some(number)), _) => Some(*number),
+        _ => None,
+    };
+    let (operator, left, right) = match (constant(&left), operator.swap()) {
+        (Some(_), Some(swapped)) if constant(&right).is_none() => (swapped, right, left),
+        _ => (operator, left, right),
+    };
+    let Some(number) = constant(&right) else { return compared_as_they_are(operator, left, right) };
+    let is_nan = |of: Expr| datafusion::functions::math::expr_fn::isnan(of);
+    if number.is_nan() {
+        return match operator {
+            Operator::Eq | Operator::GtEq => is_nan(left),
+            Operator::NotEq | Operator::Lt => Expr::Not(Box::new(is_nan(left))),
+            _ => compared_as_they_are(operator, left, right),
+        };
+    }
+    let zero = |sign: f64| lit(0f64.copysign(sign));
+    match (operator, number == 0.0) {
+        (Operator::Eq, true) => left.clone().gt_eq(zero(-1.0)).and(left.lt_eq(zero(1.0))),
+        (Operator::NotEq, true) => Expr::Not(Box::new(left.clone().gt_eq(zero(-1.0)).and(left.lt_eq(zero(1.0))))),
+        (Operator::Lt, true) => left.lt(zero(-1.0)),
+        (Operator::LtEq, true) => left.lt_eq(zero(1.0)),
+        (Operator::Gt, true) => left.clone().gt(zero(1.0)).or(is_nan(left)),
+        (Operator::GtEq, true) => left.clone().gt_eq(zero(-1.0)).or(is_nan(left)),
+        (Operator::Gt | Operator::GtEq, false) => {
+            compared_as_they_are(operator, left.clone(), right).or(is_nan(left))
+        }
+        _ => compared_as_they_are(operator, left, right),
+    }
 }
 
 fn width_of(data_type: &DataType) -> usize {

@@ -1,5 +1,6 @@
 //! GROUP BY and aggregates.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
@@ -7,7 +8,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams}
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlanBuilder, lit};
 use granary_postgres::Value as Pg;
 use granary_postgres::numeric::Numeric;
-use granary_postgres::plan::{self, AggregateCall, ExprKind, Function, Grouping};
+use granary_postgres::plan::{self, AggregateCall, ExprKind, Function, Grouping, Select};
 use granary_postgres::types::{self as t, Type};
 
 use super::{Lower, Lowered, Lowering, Stop, carry, field, is_groupable};
@@ -34,7 +35,7 @@ impl Lower<'_> {
         &mut self,
         builder: LogicalPlanBuilder,
         grouping: &Grouping,
-        number: usize,
+        (select, number): (&Select, usize),
     ) -> Lowering<LogicalPlanBuilder> {
         let is_plain = match grouping.sets.as_slice() {
             [set] => (0..grouping.keys.len()).all(|key| set.contains(&key)),
@@ -66,7 +67,16 @@ impl Lower<'_> {
             }
             columns.push(self.finished(own, &made.finish)?);
         }
+        let mut decided = HashMap::new();
+        for (slot, data_type) in decided_columns(select, grouping) {
+            let column = plan::Expr::new(ExprKind::Column { level: 0, slot }, data_type);
+            let lowered = self.expr(&column)?;
+            let name = format!("d{number}_{slot}");
+            parts.push(aggregate_expr(self.function("first_value")?, vec![lowered.expr], (false, None)).alias(&name));
+            decided.insert(slot, Lowered::of_column(name, lowered.data_type));
+        }
         let mut builder = builder.aggregate(keys, parts)?;
+        self.scope_mut().decided = decided;
         self.scope_mut().groups = Some((key_columns, columns));
         if let Some(having) = &grouping.having {
             builder = builder.filter(self.expr(having)?.expr)?;
@@ -183,7 +193,9 @@ impl Lower<'_> {
                 if call.function.name == "sum" {
                     return one(sum, data_type);
                 }
-                let count = aggregate_expr(self.function("count")?, vec![summed.expr], (distinct, filter));
+                // of the values as they are, as a count beside it is
+                let counted = self.expr(argument)?.expr;
+                let count = aggregate_expr(self.function("count")?, vec![counted], (distinct, filter));
                 Ok(Some(Made { parts: vec![(sum, data_type), (count, DataType::Int64)], finish: Finish::Average }))
             }
             "min" | "max" => {
@@ -224,6 +236,26 @@ impl Lower<'_> {
         };
         Ok(Some(self.expr(argument)?.cast(DataType::Decimal128(digits, 0))))
     }
+}
+
+/// The columns that stand beside keys and aggregates: the keys decide them.
+fn decided_columns(select: &Select, grouping: &Grouping) -> Vec<(usize, Type)> {
+    fn find(expr: &plan::Expr, found: &mut Vec<(usize, Type)>) {
+        if let ExprKind::Column { level: 0, slot } = expr.kind
+            && !found.iter().any(|(other, _)| *other == slot)
+        {
+            found.push((slot, expr.data_type.clone()));
+        }
+        expr.parts().into_iter().for_each(|part| find(part, found));
+    }
+    let mut found = Vec::new();
+    let of_windows = select.windows.iter().flat_map(|window| {
+        let keys = window.partition_by.iter().chain(window.order_by.iter().map(|(expr, ..)| expr));
+        window.arguments.iter().chain(&window.filter).chain(keys)
+    });
+    let all = select.targets.iter().chain(&grouping.having).chain(of_windows);
+    all.for_each(|expr| find(expr, &mut found));
+    found
 }
 
 pub(super) fn aggregate_expr(

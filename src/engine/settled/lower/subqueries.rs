@@ -13,7 +13,7 @@ use super::{Lower, Lowered, Lowering, Stop};
 
 impl Lower<'_> {
     fn subquery(&mut self, query: &Query) -> Lowering<(Subquery, Vec<Lowered>)> {
-        self.has_subqueries = true;
+        self.may_be_refused = true;
         let (plan, columns) = self.query(query)?;
         let outer_ref_columns = outer_columns(&plan);
         Ok((Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() }, columns))

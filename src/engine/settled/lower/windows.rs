@@ -8,9 +8,21 @@ use datafusion::logical_expr::{
     cast, lit,
 };
 use granary_postgres::Value as Pg;
+use granary_postgres::types as t;
 use granary_postgres::plan::{self, AggregateCall, Bound, Frame, FrameUnits, WindowCall};
 
 use super::{Lower, Lowered, Lowering, Stop, carry, is_groupable};
+
+/// Whether a row that leaves a frame can be taken out of an aggregate, exactly.
+fn can_forget(call: &WindowCall) -> bool {
+    let plan::WindowFunction::Aggregate(function) = &call.function else { return true };
+    let is_exact = |expr: &plan::Expr| !matches!(expr.data_type.oid, t::FLOAT4 | t::FLOAT8);
+    match function.name {
+        "count" | "min" | "max" => call.filter.is_none(),
+        "sum" | "avg" => call.filter.is_none() && call.arguments.iter().all(is_exact),
+        _ => false,
+    }
+}
 
 impl Lower<'_> {
     pub(super) fn windowed(
@@ -23,9 +35,16 @@ impl Lower<'_> {
         for call in calls {
             let mut own = Vec::new();
             let (parts, finish) = self.window(call)?;
+            if !matches!(call.frame.start, Bound::UnboundedPreceding) && !can_forget(call) {
+                return Err(Stop::NoEqual("an aggregate of rows that leave the frame"));
+            }
             for (expr, data_type) in parts {
-                own.push(Lowered::of_column(expr.schema_name().to_string(), data_type));
+                let name = expr.schema_name().to_string();
+                own.push(Lowered::of_column(name.clone(), data_type));
                 if !exprs.contains(&expr) {
+                    if exprs.iter().any(|other| other.schema_name().to_string() == name) {
+                        return Err(Stop::NoEqual("window functions that look alike"));
+                    }
                     exprs.push(expr);
                 }
             }

@@ -28,7 +28,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
-use crate::engine::{ActivityEntry, ClientActivity, LogicalPlan, SessionFacts, SessionSequences, output_schema};
+use crate::engine::{ActivityEntry, ClientActivity, LogicalPlan, PRINTED, SessionFacts, SessionSequences, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
@@ -66,6 +66,9 @@ impl Description {
     }
 }
 
+/// The OID of the type `unknown`.
+const UNKNOWN_OID: u32 = 705;
+
 /// What a client has said of the types of parameters.
 #[derive(Debug, Clone, Default)]
 pub struct DeclaredTypes {
@@ -81,9 +84,15 @@ impl DeclaredTypes {
         &NONE
     }
 
+    /// The types, values of those that only `granary_postgres` knows as their texts.
+    fn known_or_printed(&self) -> Vec<Option<DataType>> {
+        let said = |index: usize| self.oids.get(index).is_some_and(|oid| *oid != 0 && *oid != UNKNOWN_OID);
+        let known = self.types.iter().enumerate();
+        known.map(|(index, known)| known.clone().or_else(|| said(index).then_some(PRINTED))).collect()
+    }
+
     /// Errors: `FeatureNotSupported` if one was said that nothing but the catalogs knows.
     fn check(&self) -> Result<()> {
-        const UNKNOWN_OID: u32 = 705;
         let unsupported = self
             .oids
             .iter()
@@ -649,7 +658,7 @@ async fn describe(mut context: StatementContext, parsed: &Parsed, said: &Declare
         let (parameters, parameter_oids) = found.parameters().into_iter().unzip();
         return Ok(Description { parameters, parameter_oids, columns: Some(found.schema()) });
     }
-    if !matches!(parsed.statement, Statement::Query(_) | Statement::Declare(_)) {
+    if !matches!(parsed.statement, Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_)) {
         said.check()?;
     }
     match &parsed.statement {
@@ -681,8 +690,9 @@ async fn describe_change(
     changing: &ast::Statement,
     said: &DeclaredTypes,
 ) -> Result<Description> {
-    let types = said.types.as_slice();
-    let declared = Parameters::of_types(types.to_vec());
+    let known = said.known_or_printed();
+    let types = known.as_slice();
+    let declared = Parameters { oids: said.oids.clone(), ..Parameters::of_types(types.to_vec()) };
     let plan = match changing {
         ast::Statement::Query(query) => {
             let Some(divided) = statement::divided(query)? else { return Ok(Description::of(Vec::new(), None)) };
@@ -699,7 +709,7 @@ async fn describe_change(
                     types = crate::engine::parameter_types(plan, &types)?.into_iter().map(Some).collect();
                 }
                 let last = planned.plans.last().ok_or_else(|| Error::internal("an INSERT has no plan"))?;
-                return described(last, planned.returned, &types);
+                return described(last, planned.returned, (&types, said));
             }
             statement::plan_insert(context, insert, &declared).await?.1
         }
@@ -708,16 +718,16 @@ async fn describe_change(
         }
         ast::Statement::Delete(delete) => {
             let planned = statement::plan_delete(context, delete, &declared).await?;
-            return described(planned.plan(), planned.returned(context, &declared)?, types);
+            return described(planned.plan(), planned.returned(context, &declared)?, (types, said));
         }
         ast::Statement::Update(update) => {
             let planned = statement::plan_update(context, update, &declared).await?;
-            return described(planned.plan(), planned.returned(context, &declared)?, types);
+            return described(planned.plan(), planned.returned(context, &declared)?, (types, said));
         }
         _ => return Ok(Description::of(Vec::new(), None)),
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
-    Ok(Description::of(parameters, None))
+    Ok(Description { parameter_oids: said.oids.clone(), ..Description::of(parameters, None) })
 }
 
 async fn describe_divided(
@@ -757,13 +767,17 @@ async fn describe_query(context: &StatementContext, query: &ast::Query, said: &D
 fn described(
     plan: &LogicalPlan,
     returned: Option<(LogicalPlan, SchemaRef)>,
-    types: &[Option<DataType>],
+    (types, said): (&[Option<DataType>], &DeclaredTypes),
 ) -> Result<Description> {
     let mut parameters = crate::engine::parameter_types(plan, types)?;
-    let Some((returned, columns)) = returned else { return Ok(Description::of(parameters, None)) };
+    let of = |parameters, columns| Description {
+        parameter_oids: said.oids.clone(),
+        ..Description::of(parameters, columns)
+    };
+    let Some((returned, columns)) = returned else { return Ok(of(parameters, None)) };
     let known: Vec<_> = parameters.into_iter().map(Some).collect();
     parameters = crate::engine::parameter_types(&returned, &known)?;
-    Ok(Description::of(parameters, Some(columns)))
+    Ok(of(parameters, Some(columns)))
 }
 
 fn text_column(name: &str) -> Description {

@@ -54,9 +54,9 @@ pub fn check_distinct(mut names: Vec<&str>) -> Result<()> {
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::new(
             Kind::DuplicateColumn,
-            format!("column \"{}\" stands more than once in the query's result", pair[0]),
+            format!("column \"{}\" specified more than once", pair[0]),
         )
-        .with_hint("give the columns different names with AS")),
+        .with_hint("give the columns of the query different names with AS")),
         None => Ok(()),
     }
 }

@@ -71,8 +71,8 @@ pub(super) fn file_schema(schema: &Schema, layout: &Layout) -> Result<SchemaRef>
         if [BUCKET_COLUMN, MONTH_COLUMN].contains(&name.to_lowercase().as_str()) {
             return Err(invalid(format!("column name \"{name}\" is taken by the offline store")));
         }
-        // Delta's rules: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#column-mapping
-        if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+        // Spark does not read columns of such names; the owner of an ordinary table may want them all the same
+        if name.is_empty() || *layout != Layout::Plain && name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
             return Err(Error::new(Kind::InvalidName, format!("column name \"{name}\" cannot be stored offline"))
                 .with_hint("rename it without spaces and any of , ; { } ( ) ="));
         }
@@ -319,7 +319,7 @@ mod tests {
             refused(vec![Field::new("_Bucket", DataType::Int32, true)], Layout::Plain),
             Kind::InvalidObjectDefinition
         );
-        assert_eq!(refused(vec![Field::new("a b", DataType::Int32, true)], Layout::Plain), Kind::InvalidName);
+        assert_eq!(refused(vec![key(), timestamp("ts"), Field::new("a b", DataType::Int32, true)], keyed()), Kind::InvalidName);
         assert_eq!(refused(vec![key(), Field::new("K", DataType::Int64, true)], Layout::Plain), Kind::DuplicateColumn);
         assert_eq!(refused(vec![Field::new("u", DataType::UInt64, true)], Layout::Plain), Kind::FeatureNotSupported);
         assert_eq!(refused(vec![key()], keyed()), Kind::UndefinedColumn);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder, StringViewBuilder, Time64MicrosecondBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -67,6 +67,7 @@ pub fn value_at(array: &dyn Array, row: usize) -> Result<Option<Value>> {
         DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(_, _) => Value::Decimal(array.as_primitive::<Decimal128Type>().value(row)),
         DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).into()),
+        DataType::Utf8View => Value::Text(array.as_string_view().value(row).into()),
         DataType::Binary => Value::Bytes(array.as_binary::<i32>().value(row).into()),
         DataType::Date32 => Value::Int(array.as_primitive::<Date32Type>().value(row).into()),
         DataType::Time64(TimeUnit::Microsecond) => Value::Int(array.as_primitive::<Time64MicrosecondType>().value(row)),
@@ -143,6 +144,7 @@ pub fn array_of<'a>(data_type: &DataType, values: impl IntoIterator<Item = Optio
             build!(builder, values, Value::Decimal, same)
         }
         DataType::Utf8 => build!(StringBuilder::new(), values, Value::Text, shared),
+        DataType::Utf8View => build!(StringViewBuilder::new(), values, Value::Text, shared),
         DataType::Binary => build!(BinaryBuilder::new(), values, Value::Bytes, shared),
         DataType::Date32 => build!(Date32Builder::new(), values, Value::Int, narrow),
         DataType::Time64(TimeUnit::Microsecond) => {

@@ -316,6 +316,11 @@ fn encoding_name(value: &str) -> String {
     value.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
+/// The name of a setting as PostgreSQL spells it.
+pub fn spelled(name: &str) -> Option<&'static str> {
+    find(name).map(|setting| setting.name)
+}
+
 fn checked(setting: &Setting, value: &str) -> Result<String> {
     let wrong = || {
         Error::new(

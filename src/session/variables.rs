@@ -9,7 +9,7 @@ use granary_sql::name::{fold, parts};
 use sqlparser::ast;
 
 use super::listening::{Wish, wish_of};
-use super::{Notice, Session};
+use super::{Notice, Session, settings};
 use crate::engine::ShownSetting;
 use crate::error::{Error, Kind, Result};
 use crate::statement::{Response, RowsTag};
@@ -32,8 +32,9 @@ fn shown_name(variable: &[ast::Ident]) -> String {
     match words.join(" ").as_str() {
         "transaction isolation level" => "transaction_isolation".to_owned(),
         "time zone" => "TimeZone".to_owned(),
+        "all" => "all".to_owned(),
         "session authorization" => "session_authorization".to_owned(),
-        _ => words.join("."),
+        other => settings::spelled(other).map_or_else(|| words.join("."), str::to_owned),
     }
 }
 
@@ -68,12 +69,18 @@ impl Session {
                 Response::done(if *begin { "BEGIN" } else { "START TRANSACTION" })
             }
             ast::Statement::Commit { chain, .. } => {
+                if *chain {
+                    self.check_block("COMMIT AND CHAIN")?;
+                }
                 let modes = self.modes();
                 let response = self.commit().await?;
                 self.chain(*chain, modes)?;
                 response
             }
             ast::Statement::Rollback { savepoint: None, chain } => {
+                if *chain {
+                    self.check_block("ROLLBACK AND CHAIN")?;
+                }
                 let modes = self.modes();
                 let response = self.rollback();
                 self.chain(*chain, modes)?;

@@ -10,6 +10,9 @@ use super::select;
 use crate::error::{Error, Kind, Result};
 
 pub async fn create(context: &mut StatementContext, create: &ast::CreateView, statement: &str) -> Result<()> {
+    if data_clause(statement).is_some() {
+        return Err(Error::new(Kind::Syntax, "syntax error at or near \"WITH\""));
+    }
     let typed = query_text(statement, &create.query);
     let (planned, text) = plan_named(context, (&create.query, &typed), &create.columns).await?;
     let reads_temporary = planned.depends_on.iter().any(|id| id.is_temporary());
@@ -61,13 +64,26 @@ pub async fn plan_named(
     if let Ok(planned) = select::plan_relation(context, &named).await {
         return Ok((planned, text));
     }
+    let n_columns = match query.body.as_ref() {
+        // whatever they are called
+        ast::SetExpr::Select(select) if !select.projection.iter().any(is_wildcard) => Some(select.projection.len()),
+        _ => None,
+    };
+    let too_many = || Error::new(Kind::Syntax, "CREATE VIEW specifies more column names than columns");
+    if n_columns.is_some_and(|n_columns| names.len() > n_columns) {
+        return Err(too_many());
+    }
     let planned = select::plan_relation(context, &plain).await?;
     if names.len() > planned.columns.len() {
-        return Err(Error::new(Kind::Syntax, "CREATE VIEW specifies more column names than columns"));
+        return Err(too_many());
     }
     let text = with_columns(typed, names, &planned.columns)?;
     let named = SqlText::new(query.clone(), text.clone());
     Ok((select::plan_relation(context, &named).await?, text))
+}
+
+fn is_wildcard(item: &ast::SelectItem) -> bool {
+    matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..))
 }
 
 /// The query with these names for its first columns.

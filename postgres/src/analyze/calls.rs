@@ -65,10 +65,7 @@ impl Analyzer<'_> {
         if is_aggregate {
             return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
-        let is_variadic = match &function.args {
-            ast::FunctionArguments::List(_) => false,
-            _ => false,
-        };
+        check_plain(&name, function).map_err(|error| error.at(place))?;
         let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let values = if names.iter().any(Option::is_some) {
@@ -81,7 +78,7 @@ impl Analyzer<'_> {
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));
         }
-        self.call_function(&name, values, is_variadic).map_err(|error| error.at(place))
+        self.call_function(&name, values, false).map_err(|error| error.at(place))
     }
 
     /// What looks like a function and is a part of the grammar.
@@ -232,9 +229,13 @@ impl Analyzer<'_> {
             return Err(Error::new("42803", "aggregate function calls cannot be nested"));
         }
         self.scope().in_aggregate = true;
+        let n_windows = self.scope().windows.len();
         let call = self.aggregate(name, function, arguments, is_star);
         self.scope().in_aggregate = false;
         let (call, data_type) = call?;
+        if self.scope().windows.len() > n_windows {
+            return Err(Error::new("42803", "aggregate function calls cannot contain window function calls"));
+        }
         let scope = self.scope();
         scope.aggregates.push(call);
         Ok(Expr::new(ExprKind::Aggregate(scope.aggregates.len() - 1), data_type))
@@ -266,6 +267,17 @@ impl Analyzer<'_> {
         };
         let filter = function.filter.as_ref().map(|filter| self.expr(filter)).transpose()?;
         let filter = filter.map(|filter| self.condition(filter, "FILTER")).transpose()?;
+        if values.is_empty() && !is_star && name == "count" {
+            return Err(Error::new("42809", "count(*) must be used to call a parameterless aggregate function"));
+        }
+        let is_ordered_set = matches!(name, "percentile_cont" | "percentile_disc" | "mode");
+        if is_ordered_set && function.within_group.is_empty() {
+            return Err(Error::new("42809", format!("WITHIN GROUP is required for ordered-set aggregate {name}")));
+        }
+        if is_distinct && !order_by.iter().all(|(key, ..)| values.iter().any(|value| value.is_same(key))) {
+            let message = "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
+            return Err(Error::new("42P10", message));
+        }
         let (direct, values, order_by) = if function.within_group.is_empty() {
             (Vec::new(), values, order_by)
         } else {
@@ -337,6 +349,7 @@ impl Analyzer<'_> {
             return Err(Error::new("42809", format!("window function {name} requires an OVER clause")));
         };
         let spec = self.window_spec(over)?;
+        let n_windows = self.scope().windows.len();
         let own = match name {
             "row_number" => Some(WindowFunction::RowNumber),
             "rank" => Some(WindowFunction::Rank),
@@ -380,6 +393,9 @@ impl Analyzer<'_> {
         let order_by = self.aggregate_order(&spec.order_by)?;
         let frame = self.frame(spec.window_frame.as_ref(), !order_by.is_empty())?;
         let scope = self.scope();
+        if scope.windows.len() > n_windows {
+            return Err(Error::new("42P20", "window function calls cannot be nested"));
+        }
         scope.windows.push(WindowCall {
             function: function_kind,
             arguments: values,
@@ -407,6 +423,19 @@ impl Analyzer<'_> {
                 None => Ok(spec.clone()),
                 Some(ident) => {
                     let base = named(self, ident)?;
+                    let name = super::fold(ident);
+                    let refused = [
+                        (!spec.partition_by.is_empty(), "override PARTITION BY clause of window", ""),
+                        (
+                            !spec.order_by.is_empty() && !base.order_by.is_empty(),
+                            "override ORDER BY clause of window",
+                            "",
+                        ),
+                        (base.window_frame.is_some(), "copy window", " because it has a frame clause"),
+                    ];
+                    if let Some((_, what, why)) = refused.into_iter().find(|(is_so, ..)| *is_so) {
+                        return Err(Error::new("42P20", format!("cannot {what} \"{name}\"{why}")));
+                    }
                     Ok(ast::WindowSpec {
                         window_name: None,
                         partition_by: base.partition_by,
@@ -516,6 +545,32 @@ fn argument_name(argument: &FunctionArg) -> Option<String> {
         },
     }
 }
+
+/// Refuses what only aggregates take.
+fn check_plain(name: &str, function: &ast::Function) -> Result<()> {
+    let list = match &function.args {
+        ast::FunctionArguments::List(list) => Some(list),
+        _ => None,
+    };
+    let is_distinct =
+        list.is_some_and(|list| matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct)));
+    let is_ordered = list.is_some_and(|list| {
+        list.clauses.iter().any(|clause| matches!(clause, ast::FunctionArgumentClause::OrderBy(_)))
+    });
+    let refused = [
+        (is_distinct, "DISTINCT"),
+        (!function.within_group.is_empty(), "WITHIN GROUP"),
+        (is_ordered, "ORDER BY"),
+        (function.filter.is_some(), "FILTER"),
+    ];
+    match refused.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, what)) => {
+            Err(Error::new("42809", format!("{what} specified, but {name} is not an aggregate function")))
+        }
+        None => Ok(()),
+    }
+}
+
 
 /// Arguments of which some are named, in the order of the function's own.
 fn in_their_places(function: &str, names: Vec<Option<String>>, values: Vec<Expr>) -> Result<Vec<Expr>> {

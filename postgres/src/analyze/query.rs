@@ -349,7 +349,7 @@ impl Analyzer<'_> {
     fn order_by_output(&mut self, keys: &[ast::OrderByExpr], columns: &[Output]) -> Result<Vec<SortKey>> {
         keys.iter()
             .map(|key| {
-                let column = match output_place(&key.expr, columns)? {
+                let column = match output_place(&key.expr, columns, "ORDER BY")? {
                     Some(column) => column,
                     None => {
                         return Err(match &key.expr {
@@ -663,7 +663,7 @@ impl Analyzer<'_> {
                 }
             },
             ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                let place = output_place(expr, columns)?
+                let place = output_place(expr, columns, "GROUP BY")?
                     .ok_or_else(|| Error::new("42601", "non-integer constant in GROUP BY"))?;
                 targets[place].clone()
             }
@@ -711,7 +711,7 @@ impl Analyzer<'_> {
 
     /// The target that an expression of ORDER BY means: a label, a number, or an expression, which is added if it is new.
     fn target_place(&mut self, expr: &ast::Expr, targets: &mut Vec<Expr>, columns: &[Output]) -> Result<usize> {
-        if let Some(place) = output_place(expr, columns)? {
+        if let Some(place) = output_place(expr, columns, "ORDER BY")? {
             if let ast::Expr::Identifier(ident) = expr {
                 let name = fold(ident);
                 let others = columns.iter().enumerate().filter(|(_, column)| column.name == name);
@@ -764,7 +764,7 @@ fn fields_of(record: Expr) -> Result<Vec<(String, Expr)>> {
 }
 
 /// The output column that a bare name or number means. Errors: 42P10, 42702.
-fn output_place(expr: &ast::Expr, columns: &[Output]) -> Result<Option<usize>> {
+fn output_place(expr: &ast::Expr, columns: &[Output], clause: &str) -> Result<Option<usize>> {
     match expr {
         ast::Expr::Identifier(ident) => {
             let name = fold(ident);
@@ -780,8 +780,8 @@ fn output_place(expr: &ast::Expr, columns: &[Output]) -> Result<Option<usize>> {
         ast::Expr::Value(value) => match &value.value {
             ast::Value::Number(digits, _) => match digits.parse::<usize>() {
                 Ok(number) if (1..=columns.len()).contains(&number) => Ok(Some(number - 1)),
-                Ok(number) => Err(Error::new("42P10", format!("ORDER BY position {number} is not in select list"))),
-                Err(_) => Err(Error::new("42601", "non-integer constant in ORDER BY")),
+                Ok(number) => Err(Error::new("42P10", format!("{clause} position {number} is not in select list"))),
+                Err(_) => Err(Error::new("42601", format!("non-integer constant in {clause}"))),
             },
             _ => Ok(None),
         },

@@ -1,5 +1,6 @@
 //! The value of an expression in the surroundings of a row.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Context, Env, run};
@@ -94,7 +95,9 @@ pub fn eval(expr: &Expr, context: &Context<'_>, env: &Env<'_>) -> Result<Value> 
         }
         ExprKind::Extreme { items, is_greatest } => {
             let values = all(items, context, env)?.into_iter().filter(|value| !value.is_null());
-            let best = if *is_greatest { values.max_by(compare) } else { values.min_by(compare) };
+            let wanted = if *is_greatest { Ordering::Greater } else { Ordering::Less };
+            // of equal ones the first
+            let best = values.reduce(|best, value| if compare(&value, &best) == wanted { value } else { best });
             best.unwrap_or(Value::Null)
         }
         ExprKind::Array(items) => array(all(items, context, env)?, expr)?,

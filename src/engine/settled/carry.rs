@@ -36,6 +36,8 @@ pub fn stored(data_type: &Type) -> DataType {
         }
         (t::NUMERIC, _) => ANY_NUMERIC,
         (oid, _) if t::REG_TYPES.contains(&oid) => DataType::Utf8,
+        // as it is printed
+        (t::INTERVAL, _) => DataType::Utf8,
         _ => carrier(data_type),
     }
 }

@@ -187,8 +187,14 @@ pub fn format_type(oid: u32, modifier: Option<i32>) -> String {
         return "-".to_owned();
     }
     let Some(row) = type_row(oid) else { return "???".to_owned() };
-    if row.category == 'A' && row.element != 0 && row.length == -1 && row.name.starts_with('_') {
+    if row.category == 'A' && row.element != 0 && row.length == -1 && row.name.starts_with('_') || oid == RECORD_ARRAY {
         return format!("{}[]", format_type(row.element, modifier));
+    }
+    // with a modifier that says nothing, types which SQL spells with one are called by their own names
+    match (oid, modifier) {
+        (BPCHAR, Some(-1)) => return "bpchar".to_owned(),
+        (BIT, Some(-1)) => return "\"bit\"".to_owned(),
+        _ => {}
     }
     let modifier = modifier.unwrap_or(-1);
     let precision = |n: i32| if n >= 0 { format!("({n})") } else { String::new() };

@@ -61,28 +61,48 @@ fn sum(left: Interval, right: Interval) -> Result<Value> {
     }))
 }
 
+fn multiplied(interval: Interval, by: f64) -> Result<Value> {
+    combined(interval, |part| part * by)
+}
+
+/// Errors: 22012, 22008.
+pub fn divided(interval: Interval, by: f64) -> Result<Value> {
+    if by == 0.0 {
+        return Err(crate::numeric::division_by_zero());
+    }
+    combined(interval, |part| part / by)
+}
+
+/// So much of the way from one to another.
+pub fn between(low: Interval, high: Interval, part: f64) -> Result<Value> {
+    let Value::Interval(way) = sum(high, negated(low)?)? else { return Ok(Value::Null) };
+    let Value::Interval(way) = multiplied(way, part)? else { return Ok(Value::Null) };
+    sum(low, way)
+}
+
 /// Parts of a month become days of 30 to one, those of a day microseconds.
-fn scaled(interval: Interval, by: f64) -> Result<Value> {
+fn combined(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Value> {
     let wrong = || Error::new("22008", "interval out of range");
-    let months = f64::from(interval.months) * by;
-    let days = f64::from(interval.days) * by;
-    if !by.is_finite() || months.abs() > f64::from(i32::MAX) || days.abs() > f64::from(i32::MAX) {
+    // to whole microseconds
+    let rounded = |number: f64| (number * 1e6).round_ties_even() / 1e6;
+    let (months, days) = (scale(f64::from(interval.months)), scale(f64::from(interval.days)));
+    let fits = |number: f64| (-2_147_483_648.0..2_147_483_648.0).contains(&number);
+    if !fits(months) || !fits(days) {
         return Err(wrong());
     }
-    let month_days = (months - months.trunc()) * 30.0;
-    // what is left of a day by the digits that a double does not have
-    let month_days = (month_days * 1e6).round() / 1e6;
-    let day_part = month_days.trunc();
-    let day_rest = (days - days.trunc()) + (month_days - day_part);
-    let us = interval.microseconds as f64 * by + (day_rest * 86_400.0 * 1e6).round();
-    if us.abs() > 9.2e18 {
+    let month_days = rounded((months - months.trunc()) * 30.0);
+    let mut seconds = rounded((days - days.trunc() + month_days - month_days.trunc()) * 86_400.0);
+    let mut day = days.trunc();
+    if seconds.abs() >= 86_400.0 {
+        day += (seconds / 86_400.0).trunc();
+        seconds -= (seconds / 86_400.0).trunc() * 86_400.0;
+    }
+    day += month_days.trunc();
+    let us = (scale(interval.microseconds as f64) + seconds * 1e6).round_ties_even();
+    if !fits(day) || !(-9.223_372_036_854_775e18..9.223_372_036_854_775e18).contains(&us) {
         return Err(wrong());
     }
-    Ok(Value::Interval(Interval {
-        months: months.trunc() as i32,
-        days: (days.trunc() + day_part) as i32,
-        microseconds: us.round() as i64,
-    }))
+    Ok(Value::Interval(Interval { months: months.trunc() as i32, days: day as i32, microseconds: us as i64 }))
 }
 
 pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
@@ -154,12 +174,13 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             Function::new("interval_sub", |_, values| sum(interval(&values[0]), negated(interval(&values[1]))?))
         }
         "interval_um" => Function::new("interval_neg", |_, values| negated(interval(&values[0])).map(Value::Interval)),
-        "interval_mul" => Function::new("interval_mul", |_, values| scaled(interval(&values[0]), float(&values[1]))),
-        "mul_d_interval" => Function::new("interval_mul", |_, values| scaled(interval(&values[1]), float(&values[0]))),
-        "interval_div" => Function::new("interval_div", |_, values| match float(&values[1]) {
-            0.0 => Err(crate::numeric::division_by_zero()),
-            by => scaled(interval(&values[0]), 1.0 / by),
-        }),
+        "interval_mul" => {
+            Function::new("interval_mul", |_, values| multiplied(interval(&values[0]), float(&values[1])))
+        }
+        "mul_d_interval" => {
+            Function::new("interval_mul", |_, values| multiplied(interval(&values[1]), float(&values[0])))
+        }
+        "interval_div" => Function::new("interval_div", |_, values| divided(interval(&values[0]), float(&values[1]))),
         "time_pl_interval" | "time_mi_interval" => {
             let sign = if source.contains("_mi_") { -1 } else { 1 };
             Function::new("time_add", move |_, values| {

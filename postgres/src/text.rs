@@ -80,7 +80,7 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         }
         t::TIMESTAMP => Value::Timestamp(datetime::parse_timestamp(text, false, clock)?),
         t::TIMESTAMPTZ => Value::Timestamp(datetime::parse_timestamp(text, true, clock)?),
-        t::INTERVAL => Value::Interval(datetime::parse_interval(text)?),
+        t::INTERVAL => Value::Interval(datetime::parse_interval_within(text, data_type.modifier)?),
         t::UUID => Value::Uuid(*uuid::Uuid::parse_str(trimmed).map_err(|_| syntax("uuid", text))?.as_bytes()),
         t::JSON => {
             Json::parse(text).ok_or_else(|| invalid_json("json", text))?;

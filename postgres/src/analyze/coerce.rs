@@ -61,7 +61,11 @@ impl Analyzer<'_> {
 
     /// A constant or parameter without a type.
     fn typed(&mut self, expr: Expr, target: &Type, context: Context) -> Result<Expr> {
-        let fixed = Type::of(resolve::base_type(target.oid));
+        let mut fixed = Type::of(resolve::base_type(target.oid));
+        if fixed.oid == t::INTERVAL {
+            // its fields say what numbers without a unit are
+            fixed.modifier = target.modifier;
+        }
         match expr.kind {
             ExprKind::Constant(Value::Text(text)) => {
                 let value = self.read(&text, &fixed)?;

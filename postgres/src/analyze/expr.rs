@@ -152,8 +152,8 @@ impl Analyzer<'_> {
             }
             E::Extract { field, expr, .. } => {
                 let value = self.expr(expr)?;
-                let field =
-                    Expr::constant(Value::text(field.to_string().trim_matches('\'').to_lowercase()), Type::of(t::TEXT));
+                let field = Value::text(field.to_string().trim_matches('\'').to_lowercase());
+                let field = Expr::constant(field, Type::of(t::UNKNOWN));
                 self.system_call("extract", vec![field, value])?
             }
             E::Ceil { expr, .. } => self.unary_call("ceil", expr)?,
@@ -204,7 +204,7 @@ impl Analyzer<'_> {
     /// A function that the grammar calls: messages name it with its schema.
     fn system_call(&mut self, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
         self.call_function(name, arguments, false).map_err(|error| match error.sqlstate {
-            "42883" => {
+            "42883" | "42725" => {
                 let message = error.message.replacen("function ", "function pg_catalog.", 1);
                 Error { message, ..error }
             }
@@ -270,20 +270,26 @@ impl Analyzer<'_> {
 
     fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
         let value = self.expr(&interval.value)?;
-        let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
-        let ExprKind::Constant(Value::Text(text)) = &value.kind else {
+        let ExprKind::Constant(Value::Text(_)) = &value.kind else {
             return Err(Error::new("42601", "an interval is a constant text"));
         };
-        let is_number = text.trim().parse::<f64>().is_ok();
-        let spelled = match &unit {
-            Some(unit) if is_number => format!("{text} {unit}"),
-            _ => text.to_string(),
+        let precision = interval.fractional_seconds_precision.or(interval.leading_precision);
+        let precision = precision.map(|precision| i32::try_from(precision).unwrap_or(i32::MAX));
+        let word = |field: &ast::DateTimeField| field.to_string().to_lowercase();
+        let data_type = match (&interval.leading_field, &interval.last_field) {
+            (None, _) if precision.is_none() => Type::of(t::INTERVAL),
+            (None, _) => t::interval_type(None, precision)?,
+            (Some(first), last) => {
+                let words = match last {
+                    Some(last) => format!("{} to {}", word(first), word(last)),
+                    None => word(first),
+                };
+                let fields = t::interval_fields(&words)
+                    .ok_or_else(|| Error::new("42601", format!("syntax error at or near \"{}\"", word(first))))?;
+                t::interval_type(Some(fields), precision)?
+            }
         };
-        self.coerce(
-            Expr::constant(Value::text(spelled), Type::of(t::UNKNOWN)),
-            &Type::of(t::INTERVAL),
-            Context::Explicit,
-        )
+        self.coerce(value, &data_type, Context::Explicit)
     }
 
     /// What `current_user` and its like stand for.
@@ -332,6 +338,18 @@ impl Analyzer<'_> {
                 let name = words.last().cloned().unwrap_or_default();
                 let (left, right) = (self.expr(left)?, self.expr(right)?);
                 self.operation(&name, left, right)
+            }
+            BinaryOperator::Overlaps => {
+                let mut all = Vec::new();
+                for (side, name) in [(left, "left"), (right, "right")] {
+                    let items = self.row_items(side)?;
+                    if items.len() != 2 {
+                        let message = format!("wrong number of parameters on {name} side of OVERLAPS expression");
+                        return Err(Error::new("42601", message));
+                    }
+                    all.extend(items);
+                }
+                self.system_call("overlaps", all)
             }
             BinaryOperator::PGBitwiseXor => self.plain_binary("#", left, right),
             BinaryOperator::Eq

@@ -163,6 +163,13 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }),
         (t::DATE | t::TIMESTAMP | t::TIMESTAMPTZ, t::TIMESTAMP | t::TIMESTAMPTZ) => {
             Function::new("timestamp", move |context, values| {
+                if let Value::Date(days) = values[0]
+                    && days != i32::MAX
+                    && days != i32::MIN
+                    && !i64::from(days).checked_mul(datetime::DAY_US).is_some_and(datetime::is_in_range)
+                {
+                    return Err(Error::new("22008", "date out of range for timestamp"));
+                }
                 Ok(Value::Timestamp(times::moment(&values[0], zoned(from_oid), zoned(to_oid), context.clock)))
             })
         }
@@ -176,10 +183,14 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }),
         (t::TIMESTAMP | t::TIMESTAMPTZ, t::TIME) => Function::new("time", move |context, values| {
             let local = times::moment(&values[0], zoned(from_oid), false, context.clock);
-            Ok(Value::Time(local.rem_euclid(datetime::DAY_US)))
+            let is_endless = local == i64::MAX || local == i64::MIN;
+            Ok(if is_endless { Value::Null } else { Value::Time(local.rem_euclid(datetime::DAY_US)) })
         }),
         (t::TIMESTAMPTZ, t::TIMETZ) => Function::new("timetz", |context, values| {
             let Value::Timestamp(utc) = values[0] else { return Ok(Value::Null) };
+            if utc == i64::MAX || utc == i64::MIN {
+                return Ok(Value::Null);
+            }
             let offset = context.clock.zone.offset_at(utc);
             Ok(Value::TimeZoned(context.clock.zone.to_local(utc).rem_euclid(datetime::DAY_US), offset))
         }),
@@ -398,9 +409,9 @@ pub fn fitted(value: Value, data_type: &Type, is_explicit: bool) -> Result<Value
         (Value::TimeZoned(time, zone), _) => Value::TimeZoned(rounded(*time, data_type.modifier), *zone),
         (Value::Interval(interval), _) => {
             let precision = data_type.modifier & 0xffff;
-            let microseconds =
-                if precision <= 6 { rounded(interval.microseconds, precision) } else { interval.microseconds };
-            Value::Interval(crate::value::Interval { microseconds, ..*interval })
+            let cut = datetime::without_fields(*interval, data_type.modifier);
+            let microseconds = if precision <= 6 { rounded(cut.microseconds, precision) } else { cut.microseconds };
+            Value::Interval(crate::value::Interval { microseconds, ..cut })
         }
         (Value::Text(bits), t::BIT | t::VARBIT) => {
             let wanted = usize::try_from(data_type.modifier).unwrap_or(0);

@@ -221,7 +221,7 @@ fn by_keys(left: &[Value], right: &[Value], keys: &[SortKey]) -> Ordering {
 }
 
 /// The order of two values of a sort key.
-fn order(left: &Value, right: &Value, descending: bool, nulls_first: bool) -> Ordering {
+pub(crate) fn order(left: &Value, right: &Value, descending: bool, nulls_first: bool) -> Ordering {
     match (left.is_null(), right.is_null()) {
         (true, true) => Ordering::Equal,
         (true, false) => {

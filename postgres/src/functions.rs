@@ -3,19 +3,26 @@
 
 pub mod aggregates;
 mod arrays;
+pub mod bits;
+mod bytes;
 pub mod casts;
 mod json;
 mod math;
+pub mod network;
 mod number_format;
+mod regexps;
 pub mod sets;
 pub mod sql;
 mod system;
 mod texts;
 mod times;
 
+use std::cmp::Ordering;
+
 use crate::error::{Error, Result};
+use crate::execute::Context;
 use crate::plan::Function;
-use crate::resolve::{Operator, Proc, proc_of};
+use crate::resolve::{self, Operator, Proc, proc_of};
 use crate::types::{self as t, Type};
 use crate::value::{Value, compare};
 use crate::world::World;
@@ -26,31 +33,67 @@ pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type)
         .function(proc)
         .or_else(|| math::function(proc))
         .or_else(|| number_format::function(proc))
+        .or_else(|| bits::function(proc, arguments))
+        .or_else(|| network::function(proc))
+        .or_else(|| bytes::function(proc, arguments))
+        .or_else(|| regexps::function(proc))
         .or_else(|| texts::function(proc, arguments))
         .or_else(|| times::function(proc, arguments))
         .or_else(|| arrays::function(proc, arguments, result))
         .or_else(|| json::function(proc, arguments))
         .or_else(|| system::function(proc, arguments))
-        .or_else(|| comparison_function(proc, arguments))
+        .or_else(|| by_name(world, proc, arguments, result))
 }
 
 /// An operator between operands of these types.
 pub fn operator(world: &dyn World, operator: &Operator, arguments: &[Type]) -> Option<Function> {
-    let compared = match operator.name {
-        _ if operator.result != t::BOOL || arguments.len() != 2 => None,
-        "=" => Some(Comparison::Equal),
-        "<>" => Some(Comparison::NotEqual),
-        "<" => Some(Comparison::Less),
-        "<=" => Some(Comparison::LessOrEqual),
-        ">" => Some(Comparison::Greater),
-        ">=" => Some(Comparison::GreaterOrEqual),
-        _ => None,
-    };
-    if let Some(comparison) = compared {
+    if let Some(comparison) = Comparison::of(operator) {
         return comparison.function(&arguments[0], &arguments[1]);
     }
     let proc = proc_of(operator.function)?;
     math::operator(operator).or_else(|| scalar(world, proc, arguments, &Type::of(operator.result)))
+}
+
+/// What carries out operators, casts and comparisons when it is called by its own name, such as `int4pl(1, 2)`.
+fn by_name(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type) -> Option<Function> {
+    if let Some(operator) = resolve::operator_of(proc.oid) {
+        return match Comparison::of(operator) {
+            Some(comparison) => comparison.function(&arguments[0], &arguments[1]),
+            None => math::operator(operator),
+        };
+    }
+    if resolve::is_cast(proc.oid) {
+        return match arguments {
+            [from] => casts::function(world, from, result),
+            [from, _, ..] if from.oid == result.oid => {
+                let data_type = result.clone();
+                Some(Function::new("fit", move |_, values| {
+                    let modifier = i32::try_from(int(&values[1])).unwrap_or(-1);
+                    if modifier < 0 {
+                        return Ok(values[0].clone());
+                    }
+                    let is_explicit = values.get(2).and_then(Value::as_bool).unwrap_or(true);
+                    casts::fitted(values[0].clone(), &Type { modifier, ..data_type.clone() }, is_explicit)
+                }))
+            }
+            _ => None,
+        };
+    }
+    let [left, right] = arguments else { return None };
+    if proc.result == t::INT4 && proc.source.contains("cmp") {
+        let order = order_of(left, right)?;
+        return Some(Function::new("compare", move |context, values| Ok(Value::Int(order(context, values) as i64))));
+    }
+    let is_larger = proc.source.ends_with("larger");
+    if (is_larger || proc.source.ends_with("smaller")) && left.oid == right.oid {
+        let order = order_of(left, right)?;
+        return Some(Function::new("extreme", move |context, values| {
+            let order = order(context, values);
+            let first = if is_larger { order.is_gt() } else { order.is_lt() };
+            Ok(values[usize::from(!first)].clone())
+        }));
+    }
+    None
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +106,52 @@ enum Comparison {
     GreaterOrEqual,
 }
 
+type Order = Box<dyn Fn(&Context<'_>, &[Value]) -> Ordering + Send + Sync>;
+
+/// How values of two types compare.
+fn order_of(left: &Type, right: &Type) -> Option<Order> {
+    let (left_kind, right_kind) = (kind_of(left.oid)?, kind_of(right.oid)?);
+    if left_kind == right_kind {
+        return Some(match left_kind {
+            // blanks at the end do not count
+            Kind::Text if left.oid == t::BPCHAR || right.oid == t::BPCHAR => Box::new(|_, values| {
+                let trimmed = |value| text(value).trim_end_matches(' ').as_bytes();
+                trimmed(&values[0]).cmp(trimmed(&values[1]))
+            }),
+            Kind::Text if left.oid == t::INET || left.oid == t::CIDR => {
+                Box::new(|_, values| network::compare(text(&values[0]), text(&values[1])))
+            }
+            _ => Box::new(|_, values| compare(&values[0], &values[1])),
+        });
+    }
+    let is_time = |kind| matches!(kind, Kind::Date | Kind::Timestamp | Kind::Zoned);
+    if !is_time(left_kind) || !is_time(right_kind) {
+        return None;
+    }
+    let is_zoned = left_kind == Kind::Zoned || right_kind == Kind::Zoned;
+    Some(Box::new(move |context, values| {
+        let moment = |value: &Value, kind: Kind| times::moment(value, kind == Kind::Zoned, is_zoned, context.clock);
+        moment(&values[0], left_kind).cmp(&moment(&values[1], right_kind))
+    }))
+}
+
 impl Comparison {
-    fn holds(self, order: std::cmp::Ordering) -> bool {
+    fn of(operator: &Operator) -> Option<Comparison> {
+        if operator.result != t::BOOL || operator.left == 0 {
+            return None;
+        }
+        Some(match operator.name {
+            "=" => Comparison::Equal,
+            "<>" => Comparison::NotEqual,
+            "<" => Comparison::Less,
+            "<=" => Comparison::LessOrEqual,
+            ">" => Comparison::Greater,
+            ">=" => Comparison::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+
+    fn holds(self, order: Ordering) -> bool {
         match self {
             Comparison::Equal => order.is_eq(),
             Comparison::NotEqual => order.is_ne(),
@@ -76,26 +163,12 @@ impl Comparison {
     }
 
     fn function(self, left: &Type, right: &Type) -> Option<Function> {
-        let (left, right) = (kind_of(left.oid)?, kind_of(right.oid)?);
-        if left == right {
-            // the name tells joins that equal values are equal keys
-            let name = if self == Comparison::Equal { "equal" } else { self.name() };
-            return Some(Function::new(name, move |_, values| {
-                Ok(Value::Bool(self.holds(compare(&values[0], &values[1]))))
-            }));
-        }
-        let common = match (left, right) {
-            (Kind::Date | Kind::Timestamp | Kind::Zoned, Kind::Date | Kind::Timestamp | Kind::Zoned) => {
-                if left == Kind::Zoned || right == Kind::Zoned { Kind::Zoned } else { Kind::Timestamp }
-            }
-            _ => return None,
-        };
-        Some(Function::new(self.name(), move |context, values| {
-            let moment = |value: &Value, kind: Kind| {
-                times::moment(value, kind == Kind::Zoned, common == Kind::Zoned, context.clock)
-            };
-            Ok(Value::Bool(self.holds(moment(&values[0], left).cmp(&moment(&values[1], right)))))
-        }))
+        let order = order_of(left, right)?;
+        let is_plain = kind_of(left.oid) == kind_of(right.oid)
+            && ![t::BPCHAR, t::INET, t::CIDR].iter().any(|oid| [left.oid, right.oid].contains(oid));
+        // the name tells joins that equal values are equal keys
+        let name = if self == Comparison::Equal && is_plain { "equal" } else { self.name() };
+        Some(Function::new(name, move |context, values| Ok(Value::Bool(self.holds(order(context, values))))))
     }
 
     fn name(self) -> &'static str {
@@ -163,24 +236,6 @@ fn kind_of(oid: u32) -> Option<Kind> {
         oid if Type::of(oid).is_array() => Kind::Array,
         _ => return None,
     })
-}
-
-/// Comparisons called by name, such as `int4eq(1, 2)`.
-fn comparison_function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
-    if proc.result != t::BOOL || arguments.len() != 2 {
-        return None;
-    }
-    let source = proc.source;
-    let comparison = [
-        ("eq", Comparison::Equal),
-        ("ne", Comparison::NotEqual),
-        ("lt", Comparison::Less),
-        ("le", Comparison::LessOrEqual),
-        ("gt", Comparison::Greater),
-        ("ge", Comparison::GreaterOrEqual),
-    ];
-    let (_, comparison) = comparison.into_iter().find(|(suffix, _)| source.ends_with(suffix))?;
-    comparison.function(&arguments[0], &arguments[1])
 }
 
 // What functions find in their arguments. A strict function never sees NULL, and types were settled before.

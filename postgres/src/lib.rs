@@ -13,6 +13,7 @@ pub mod functions;
 pub mod json;
 pub mod numeric;
 pub mod plan;
+mod regexp;
 pub mod resolve;
 pub mod send;
 pub mod text;

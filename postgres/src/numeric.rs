@@ -1,5 +1,7 @@
 //! `numeric`: decimal numbers of any length, with the number of digits that PostgreSQL shows behind the point.
 
+mod functions;
+
 use std::cmp::Ordering;
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};

@@ -1,7 +1,7 @@
 //! Which operator, function or cast an expression means: PostgreSQL's own tables of them, and its rules for choosing
 //! (chapter "Type Conversion" of its manual).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use crate::builtin;
@@ -170,6 +170,20 @@ pub fn all_procs() -> &'static [Proc] {
 
 pub fn operators_named(name: &str) -> &'static [Operator] {
     TABLES.operators.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// The operator that a function carries out.
+pub fn operator_of(function: u32) -> Option<&'static Operator> {
+    static OPERATORS: LazyLock<HashMap<u32, &'static Operator>> =
+        LazyLock::new(|| TABLES.operators.values().flatten().map(|operator| (operator.function, operator)).collect());
+    OPERATORS.get(&function).copied()
+}
+
+/// Whether a function carries out a cast.
+pub fn is_cast(function: u32) -> bool {
+    static FUNCTIONS: LazyLock<HashSet<u32>> =
+        LazyLock::new(|| TABLES.casts.values().map(|cast| cast.function).filter(|function| *function != 0).collect());
+    FUNCTIONS.contains(&function)
 }
 
 /// The type under a domain.
@@ -417,11 +431,10 @@ fn choose(signatures: &[Vec<u32>], given: &[u32]) -> Choice {
     if let Some(first) = known.next()
         && known.all(|oid| oid == first)
     {
-        let kept: Vec<usize> = left
-            .iter()
-            .copied()
-            .filter(|index| signatures[*index].iter().zip(given).all(|(to, _)| can_coerce(first, *to)))
-            .collect();
+        let assumed = vec![first; given.len()];
+        let takes =
+            |signature: &[u32]| signature.iter().all(|to| can_coerce(first, *to)) && is_consistent(signature, &assumed);
+        let kept: Vec<usize> = left.iter().copied().filter(|index| takes(&signatures[*index])).collect();
         if let [one] = kept.as_slice() {
             return Choice::One(*one);
         }

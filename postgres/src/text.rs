@@ -59,7 +59,7 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         }
         t::FLOAT8 => Value::Float(float(text, "double precision")?),
         t::NUMERIC => Value::Numeric(Numeric::from_str(text)?),
-        t::CHAR => Value::text(text.chars().next().map_or_else(String::new, |first| first.to_string())),
+        t::CHAR => Value::text(char_of(text)),
         t::NAME => Value::text(name_of(text)),
         t::TEXT
         | t::VARCHAR
@@ -69,9 +69,8 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         | t::XML
         | t::REFCURSOR
         | t::PG_NODE_TREE
-        | t::ACLITEM
-        | t::INET
-        | t::CIDR => Value::text(text),
+        | t::ACLITEM => Value::text(text),
+        t::INET | t::CIDR => crate::functions::network::parse(text, data_type.oid == t::CIDR)?,
         t::BYTEA => Value::Bytes(parse_bytes(text)?.into()),
         t::DATE => Value::Date(datetime::parse_date(text, clock)?),
         t::TIME => Value::Time(datetime::parse_time(text, false, clock)?.0),
@@ -81,7 +80,7 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         }
         t::TIMESTAMP => Value::Timestamp(datetime::parse_timestamp(text, false, clock)?),
         t::TIMESTAMPTZ => Value::Timestamp(datetime::parse_timestamp(text, true, clock)?),
-        t::INTERVAL => Value::Interval(datetime::parse_interval(text)?),
+        t::INTERVAL => Value::Interval(datetime::parse_interval_within(text, data_type.modifier)?),
         t::UUID => Value::Uuid(*uuid::Uuid::parse_str(trimmed).map_err(|_| syntax("uuid", text))?.as_bytes()),
         t::JSON => {
             Json::parse(text).ok_or_else(|| invalid_json("json", text))?;
@@ -94,12 +93,7 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
             Value::vector(items.collect::<Result<_>>()?)
         }
         t::VOID => Value::text(""),
-        t::BIT | t::VARBIT => {
-            if let Some(wrong) = text.chars().find(|c| !matches!(c, '0' | '1')) {
-                return Err(Error::new("22P02", format!("\"{wrong}\" is not a valid binary digit")));
-            }
-            Value::text(text)
-        }
+        t::BIT | t::VARBIT => crate::functions::bits::parse(text)?,
         _ => match data_type.element() {
             Some(element) => parse_array(text, &element, clock)?,
             None if matches!(data_type.row().map(|row| row.kind), Some('d')) => Value::text(text),
@@ -168,6 +162,21 @@ fn narrowed(number: f64, text: &str) -> Result<f64> {
     Ok(f64::from(narrow))
 }
 
+/// What `"char"` keeps of a text: one character, or the ASCII one that `\101` says.
+fn char_of(text: &str) -> String {
+    let octal = text.strip_prefix('\\').filter(|digits| {
+        digits.len() == 3
+            && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit))
+            && digits.starts_with(['0', '1'])
+    });
+    let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+    match code {
+        Some(0) => String::new(),
+        Some(code) => char::from(code).to_string(),
+        None => text.chars().next().map_or_else(String::new, String::from),
+    }
+}
+
 /// At most 63 bytes, as identifiers are kept.
 pub fn name_of(text: &str) -> &str {
     let mut end = text.len().min(63);
@@ -177,7 +186,7 @@ pub fn name_of(text: &str) -> &str {
     &text[..end]
 }
 
-fn parse_bytes(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn parse_bytes(text: &str) -> Result<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: String = digits.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         if let Some(wrong) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
@@ -220,62 +229,92 @@ fn parse_array(text: &str, element: &Type, clock: Clock) -> Result<Value> {
         Error::new("22P02", format!("malformed array literal: \"{text}\"")).with_detail(detail.to_owned())
     };
     let mut rest = text.trim();
-    let mut lower_bounds = Vec::new();
-    while let Some(bounds) = rest.strip_prefix('[') {
-        let (range, after) =
-            bounds.split_once(']').ok_or_else(|| malformed("Missing \"]\" after array dimensions."))?;
+    let mut bounds = Vec::new();
+    while let Some(inner) = rest.strip_prefix('[') {
+        let (range, after) = inner.split_once(']').ok_or_else(|| malformed("Missing \"]\" after array dimensions."))?;
         let (lower, upper) = range.split_once(':').unwrap_or(("1", range));
-        let number =
-            |text: &str| text.trim().parse::<i32>().map_err(|_| malformed("Array dimensions must be numbers."));
+        let number = |text: &str| {
+            text.trim()
+                .parse::<i32>()
+                .map_err(|_| malformed("\"[\" must introduce explicitly-specified array dimensions."))
+        };
         let (lower, upper) = (number(lower)?, number(upper)?);
         if upper < lower {
             return Err(Error::new("2202E", "upper bound cannot be less than lower bound"));
         }
-        lower_bounds.push(lower);
-        rest = after;
+        if bounds.len() >= MOST_DIMENSIONS {
+            return Err(too_deep(bounds.len() + 1));
+        }
+        bounds.push((lower, usize::try_from(i64::from(upper) - i64::from(lower) + 1).unwrap_or(0)));
+        rest = after.trim_start();
     }
-    if !lower_bounds.is_empty() {
-        rest = rest
-            .trim_start()
-            .strip_prefix('=')
-            .ok_or_else(|| malformed("Missing \"=\" after array dimensions."))?
-            .trim_start();
+    if !bounds.is_empty() {
+        rest = rest.strip_prefix('=').ok_or_else(|| malformed("Missing \"=\" after array dimensions."))?.trim_start();
     }
     if !rest.starts_with('{') {
-        return Err(malformed("Array value must start with \"{\" or dimension information."));
+        return Err(malformed(if bounds.is_empty() {
+            "Array value must start with \"{\" or dimension information."
+        } else {
+            "Array contents must start with \"{\"."
+        }));
     }
-    let mut reader = ArrayReader { rest, items: Vec::new(), lengths: Vec::new() };
-    reader.level(0).ok_or_else(|| malformed("Unexpected array element."))?;
+    let mut reader = ArrayReader { rest, items: Vec::new(), lengths: Vec::new(), leaf: None, is_too_deep: false };
+    if reader.level(0).is_none() {
+        if reader.is_too_deep {
+            return Err(too_deep(MOST_DIMENSIONS + 1));
+        }
+        return Err(malformed("Unexpected array element."));
+    }
     if !reader.rest.trim().is_empty() {
         return Err(malformed("Junk after closing right brace."));
+    }
+    if reader.items.is_empty() && (reader.lengths.len() > 1 || !bounds.is_empty()) {
+        return Err(malformed("Unexpected \"}\" character."));
     }
     let items = reader.items.into_iter().map(|item| match item {
         Some(text) => parse(&text, element, clock),
         None => Ok(Value::Null),
     });
+    let lengths = reader.lengths;
+    if !bounds.is_empty() && lengths != bounds.iter().map(|(_, length)| *length).collect::<Vec<_>>() {
+        return Err(malformed("Specified array dimensions do not match array contents."));
+    }
     let items = items.collect::<Result<Vec<_>>>()?;
     if items.is_empty() {
         return Ok(Value::array(items));
     }
-    let lower = |index: usize| lower_bounds.get(index).copied().unwrap_or(1);
-    let dimensions = reader.lengths.into_iter().enumerate().map(|(index, length)| (length, lower(index))).collect();
+    let lower = |index: usize| bounds.get(index).map_or(1, |(lower, _)| *lower);
+    let dimensions = lengths.into_iter().enumerate().map(|(index, length)| (length, lower(index))).collect();
     Ok(Value::Array(Arc::new(Array { dimensions, items })))
+}
+
+const MOST_DIMENSIONS: usize = 6;
+
+fn too_deep(n: usize) -> Error {
+    Error::new("54000", format!("number of array dimensions ({n}) exceeds the maximum allowed ({MOST_DIMENSIONS})"))
 }
 
 struct ArrayReader<'a> {
     rest: &'a str,
     items: Vec<Option<String>>,
     lengths: Vec<usize>,
+    /// how deep the items stand
+    leaf: Option<usize>,
+    is_too_deep: bool,
 }
 
 impl ArrayReader<'_> {
     /// One pair of braces; None if it is malformed or ragged.
     fn level(&mut self, depth: usize) -> Option<()> {
-        if depth >= 6 {
+        if depth >= MOST_DIMENSIONS {
+            self.is_too_deep = true;
             return None;
         }
         self.rest = self.rest.trim_start().strip_prefix('{')?;
         let mut count = 0;
+        if self.lengths.len() <= depth {
+            self.lengths.resize(depth + 1, usize::MAX);
+        }
         loop {
             self.rest = self.rest.trim_start();
             if count == 0
@@ -285,12 +324,12 @@ impl ArrayReader<'_> {
                 break;
             }
             if self.rest.starts_with('{') {
-                if self.lengths.len() <= depth {
-                    self.lengths.resize(depth + 1, usize::MAX);
+                if self.leaf.is_some_and(|leaf| leaf <= depth) {
+                    return None;
                 }
                 self.level(depth + 1)?;
             } else {
-                if self.lengths.len() > depth + 1 {
+                if *self.leaf.get_or_insert(depth) != depth || self.lengths.len() > depth + 1 {
                     return None;
                 }
                 let item = self.item()?;
@@ -304,9 +343,6 @@ impl ArrayReader<'_> {
                 self.rest = self.rest.strip_prefix('}')?;
                 break;
             }
-        }
-        if self.lengths.len() <= depth {
-            self.lengths.resize(depth + 1, usize::MAX);
         }
         if self.lengths[depth] == usize::MAX {
             self.lengths[depth] = count;
@@ -329,7 +365,7 @@ impl ArrayReader<'_> {
             return Some(Some(text));
         }
         let mut characters = self.rest.chars();
-        let mut escaped = false;
+        let (mut escaped, mut kept) = (false, 0);
         while let Some(character) = characters.clone().next() {
             match character {
                 ',' | '}' => break,
@@ -338,19 +374,24 @@ impl ArrayReader<'_> {
                     characters.next();
                     text.push(characters.next()?);
                     escaped = true;
+                    kept = text.len();
                 }
                 other => {
                     characters.next();
                     text.push(other);
+                    if !other.is_ascii_whitespace() {
+                        kept = text.len();
+                    }
                 }
             }
         }
         self.rest = characters.as_str();
-        let trimmed = text.trim_end();
-        if trimmed.is_empty() {
+        // escaped blanks stay
+        text.truncate(kept);
+        if text.is_empty() {
             return None;
         }
-        Some((escaped || !trimmed.eq_ignore_ascii_case("null")).then(|| trimmed.to_owned()))
+        Some((escaped || !text.eq_ignore_ascii_case("null")).then_some(text))
     }
 }
 

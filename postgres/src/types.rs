@@ -187,8 +187,14 @@ pub fn format_type(oid: u32, modifier: Option<i32>) -> String {
         return "-".to_owned();
     }
     let Some(row) = type_row(oid) else { return "???".to_owned() };
-    if row.category == 'A' && row.element != 0 && row.length == -1 && row.name.starts_with('_') {
+    if row.category == 'A' && row.element != 0 && row.length == -1 && row.name.starts_with('_') || oid == RECORD_ARRAY {
         return format!("{}[]", format_type(row.element, modifier));
+    }
+    // with a modifier that says nothing, types which SQL spells with one are called by their own names
+    match (oid, modifier) {
+        (BPCHAR, Some(-1)) => return "bpchar".to_owned(),
+        (BIT, Some(-1)) => return "\"bit\"".to_owned(),
+        _ => {}
     }
     let modifier = modifier.unwrap_or(-1);
     let precision = |n: i32| if n >= 0 { format!("({n})") } else { String::new() };
@@ -218,26 +224,45 @@ pub fn format_type(oid: u32, modifier: Option<i32>) -> String {
 
 const PG_CATALOG: u32 = 11;
 
+const INTERVAL_FIELDS: [(i32, &str); 13] = [
+    (0x0004, "year"),
+    (0x0002, "month"),
+    (0x0006, "year to month"),
+    (0x0008, "day"),
+    (0x0400, "hour"),
+    (0x0800, "minute"),
+    (0x1000, "second"),
+    (0x0408, "day to hour"),
+    (0x0c08, "day to minute"),
+    (0x1c08, "day to second"),
+    (0x0c00, "hour to minute"),
+    (0x1c00, "hour to second"),
+    (0x1800, "minute to second"),
+];
+
 /// Fields that an interval is limited to, and its precision.
 fn interval_name(modifier: i32) -> String {
     let precision = modifier & 0xffff;
-    let fields = match (modifier >> 16) & 0x7fff {
-        0x0004 => " year",
-        0x0002 => " month",
-        0x0006 => " year to month",
-        0x0008 => " day",
-        0x0400 => " hour",
-        0x0800 => " minute",
-        0x1000 => " second",
-        0x0408 => " day to hour",
-        0x0c08 => " day to minute",
-        0x1c08 => " day to second",
-        0x0c00 => " hour to minute",
-        0x1c00 => " hour to second",
-        0x1800 => " minute to second",
-        _ => "",
-    };
+    let fields = INTERVAL_FIELDS.iter().find(|(bits, _)| *bits == (modifier >> 16) & 0x7fff);
+    let fields = fields.map_or_else(String::new, |(_, words)| format!(" {words}"));
     if precision == 0xffff { format!("interval{fields}") } else { format!("interval{fields}({precision})") }
+}
+
+/// The bits of fields such as `day to second`.
+pub fn interval_fields(words: &str) -> Option<i32> {
+    INTERVAL_FIELDS.iter().find(|(_, own)| *own == words).map(|(bits, _)| *bits)
+}
+
+/// An interval of these fields, or all, with so many digits of a second. Errors: 22023.
+pub fn interval_type(fields: Option<i32>, precision: Option<i32>) -> Result<Type> {
+    let precision = match precision {
+        Some(precision) if precision < 0 => {
+            return Err(Error::new("22023", format!("INTERVAL({precision}) precision must not be negative")));
+        }
+        Some(precision) => precision.min(6),
+        None => 0xffff,
+    };
+    Ok(Type::with_modifier(INTERVAL, (fields.unwrap_or(0x7fff) << 16) | precision))
 }
 
 /// The type that a spelling means, with its modifier: `numeric(10,2)[]`, `pg_catalog."char"`, `timestamp(3) with time zone`.
@@ -273,6 +298,10 @@ pub fn parse_type(spelling: &str) -> Result<Type> {
     };
     let word = if rest.is_empty() { word } else { format!("{word} {rest}") };
     let word: String = word.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(fields) = word.strip_prefix("interval ") {
+        let fields = interval_fields(fields).ok_or_else(undefined)?;
+        return interval_type(Some(fields), modifiers(arguments.as_deref())?.first().copied());
+    }
     let oid = match word.as_str() {
         "int" => INT4,
         "decimal" | "dec" => NUMERIC,
@@ -299,7 +328,6 @@ pub fn parse_type(spelling: &str) -> Result<Type> {
         "timestamp" | "timestamp without time zone" => TIMESTAMP,
         "time" | "time without time zone" => TIME,
         "bit" => BIT,
-        "interval second" | "interval day to second" => INTERVAL,
         "serial" => INT4,
         "bigserial" => INT8,
         "smallserial" => INT2,
@@ -315,7 +343,7 @@ pub fn parse_type(spelling: &str) -> Result<Type> {
         (NUMERIC, [precision]) => numeric_modifier(*precision, 0)?,
         (NUMERIC, [precision, scale]) => numeric_modifier(*precision, *scale)?,
         (TIME | TIMETZ | TIMESTAMP | TIMESTAMPTZ, [precision]) if *precision >= 0 => (*precision).min(6),
-        (INTERVAL, [precision]) => (0x7fff << 16) | (*precision).clamp(0, 6),
+        (INTERVAL, [precision]) => return interval_type(None, Some(*precision)),
         (BIT | VARBIT, [length]) => *length,
         _ => {
             return Err(Error::new("42601", format!("type modifier is not allowed for type \"{word}\"")));

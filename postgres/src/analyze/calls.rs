@@ -59,7 +59,7 @@ impl Analyzer<'_> {
             arguments.iter().any(|argument| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)));
         let is_aggregate = is_known_schema && resolve::procs_named(&name).any(|proc| proc.kind == 'a');
         let is_window = is_known_schema && resolve::procs_named(&name).any(|proc| proc.kind == 'w');
-        if function.over.is_some() || is_window {
+        if function.over.is_some() || (is_window && function.within_group.is_empty()) {
             return self.window_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
         if is_aggregate {
@@ -108,7 +108,11 @@ impl Analyzer<'_> {
                     return Err(Error::new("42601", "NULLIF takes two values"));
                 };
                 let equal = self.operation("=", left.clone(), right.clone())?;
-                let left = self.settled(left)?;
+                // it is of the type that the comparison makes of it
+                let left = match &equal.kind {
+                    ExprKind::Call { arguments, .. } => arguments[0].clone(),
+                    _ => self.settled(left)?,
+                };
                 let data_type = left.data_type.clone();
                 Expr::new(
                     ExprKind::NullIf { left: Box::new(left), right: Box::new(right), equal: Box::new(equal) },
@@ -116,6 +120,15 @@ impl Analyzer<'_> {
                 )
             }
             "row" => row(values()?),
+            "normalize" => {
+                let [first, form] = arguments else { return Ok(None) };
+                let FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Identifier(form))) = form else {
+                    return Ok(None);
+                };
+                let value = self.argument(first)?;
+                let form = Expr::constant(Value::text(&form.value), Type::of(t::TEXT));
+                self.call_function("normalize", vec![value, form], false)?
+            }
             "grouping" => {
                 let keys = values()?;
                 return self.grouping_call(keys).map(Some);
@@ -291,6 +304,19 @@ impl Analyzer<'_> {
         let Call::Function(resolved) = resolve::function(name, &all, false)? else {
             return Err(Error::new("42883", format!("function {name} does not exist")));
         };
+        let is_hypothetical = matches!(name, "rank" | "dense_rank" | "percent_rank" | "cume_dist");
+        if is_hypothetical {
+            if direct.len() != values.len() {
+                let types: Vec<String> = all.iter().map(Type::name).collect();
+                return Err(Error::new("42883", format!("function {name}({}) does not exist", types.join(", "))).with_hint(
+                    format!(
+                        "To use the hypothetical-set aggregate {name}, the number of hypothetical direct arguments (here {}) must match the number of ordering columns (here {}).",
+                        direct.len(), values.len()
+                    ),
+                ));
+            }
+            return self.hypothetical(resolved.proc.name, direct, (values, order_by), (filter, resolved.result));
+        }
         let n_direct = direct.len();
         let mut converted = self.arguments(&resolved, direct.into_iter().chain(values).collect())?;
         let values = converted.split_off(n_direct);
@@ -308,6 +334,35 @@ impl Analyzer<'_> {
             data_type,
         };
         Ok((call, resolved.result))
+    }
+
+    /// What a row would be among those of the group.
+    fn hypothetical(
+        &mut self,
+        name: &'static str,
+        direct: Vec<Expr>,
+        (values, order_by): (Vec<Expr>, Vec<(Expr, bool, bool)>),
+        (filter, data_type): (Option<Expr>, Type),
+    ) -> Result<(AggregateCall, Type)> {
+        let (mut own, mut others, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for ((direct, value), (_, descending, nulls_first)) in direct.into_iter().zip(values).zip(order_by) {
+            let (mut both, _) = self.common(vec![direct, value], "WITHIN GROUP")?;
+            let (value, direct) = (both.pop().expect("two"), both.pop().expect("two"));
+            keys.push((value.clone(), descending, nulls_first));
+            own.push(direct);
+            others.push(value);
+        }
+        let flags = keys.iter().map(|(_, descending, nulls_first)| (*descending, *nulls_first)).collect();
+        let call = AggregateCall {
+            function: aggregates::hypothetical(name, flags),
+            arguments: others,
+            filter,
+            is_distinct: false,
+            order_by: keys,
+            direct: own,
+            data_type: data_type.clone(),
+        };
+        Ok((call, data_type))
     }
 
     fn aggregate_order(&mut self, keys: &[ast::OrderByExpr]) -> Result<Vec<(Expr, bool, bool)>> {
@@ -390,8 +445,8 @@ impl Analyzer<'_> {
             }
         };
         let partition_by = spec.partition_by.iter().map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
-        let order_by = self.aggregate_order(&spec.order_by)?;
-        let frame = self.frame(spec.window_frame.as_ref(), !order_by.is_empty())?;
+        let mut order_by = self.aggregate_order(&spec.order_by)?;
+        let frame = self.frame(spec.window_frame.as_ref(), &mut order_by)?;
         let scope = self.scope();
         if scope.windows.len() > n_windows {
             return Err(Error::new("42P20", "window function calls cannot be nested"));
@@ -447,9 +502,9 @@ impl Analyzer<'_> {
         }
     }
 
-    fn frame(&mut self, frame: Option<&ast::WindowFrame>, is_ordered: bool) -> Result<Frame> {
+    fn frame(&mut self, frame: Option<&ast::WindowFrame>, order_by: &mut [(Expr, bool, bool)]) -> Result<Frame> {
         let Some(frame) = frame else {
-            let end = if is_ordered { Bound::CurrentRow } else { Bound::UnboundedFollowing };
+            let end = if order_by.is_empty() { Bound::UnboundedFollowing } else { Bound::CurrentRow };
             return Ok(Frame { units: FrameUnits::Range, start: Bound::UnboundedPreceding, end });
         };
         let units = match frame.units {
@@ -463,22 +518,65 @@ impl Analyzer<'_> {
                 ast::WindowFrameBound::Preceding(None) => Bound::UnboundedPreceding,
                 ast::WindowFrameBound::Following(None) => Bound::UnboundedFollowing,
                 ast::WindowFrameBound::Preceding(Some(by)) | ast::WindowFrameBound::Following(Some(by)) => {
-                    if units == FrameUnits::Range {
-                        return Err(Error::not_supported("RANGE with an offset"));
-                    }
                     let by = self.expr(by)?;
-                    let by = self.coerce(by, &Type::of(t::INT8), Context::Implicit)?;
-                    if matches!(bound, ast::WindowFrameBound::Preceding(_)) {
-                        Bound::Preceding(by)
+                    let is_preceding = matches!(bound, ast::WindowFrameBound::Preceding(_));
+                    let by = if units == FrameUnits::Range {
+                        self.edge(by, is_preceding, order_by)?
                     } else {
-                        Bound::Following(by)
-                    }
+                        self.coerce(by, &Type::of(t::INT8), Context::Implicit)?
+                    };
+                    if is_preceding { Bound::Preceding(by) } else { Bound::Following(by) }
                 }
             })
         };
         let start = bound(&frame.start_bound)?;
         let end = frame.end_bound.as_ref().map_or(Ok(Bound::CurrentRow), bound)?;
         Ok(Frame { units, start, end })
+    }
+
+    /// The value that a frame of a RANGE begins or ends with: the row's key, so much further.
+    fn edge(&mut self, by: Expr, is_preceding: bool, order_by: &mut [(Expr, bool, bool)]) -> Result<Expr> {
+        let [(key, descending, _)] = order_by else {
+            return Err(Error::new(
+                "42P20",
+                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+            ));
+        };
+        let is_time =
+            matches!(key.data_type.oid, t::DATE | t::TIMESTAMP | t::TIMESTAMPTZ | t::TIME | t::TIMETZ | t::INTERVAL);
+        let by_type = if is_time { Type::of(t::INTERVAL) } else { key.data_type.clone() };
+        let by = if by.data_type.oid == t::UNKNOWN { self.coerce(by, &by_type, Context::Implicit)? } else { by };
+        let check = crate::plan::Function::new("frame_offset", |_, values| {
+            let is_negative = match &values[0] {
+                Value::Null => return Err(Error::new("22004", "frame starting or ending offset must not be null")),
+                Value::Int(number) => *number < 0,
+                Value::Float(number) => number.is_nan() || *number < 0.0,
+                Value::Numeric(number) => number.is_negative(),
+                Value::Interval(interval) => interval.span() < 0,
+                _ => false,
+            };
+            if is_negative {
+                return Err(Error::new("22013", "invalid preceding or following size in window function"));
+            }
+            Ok(values[0].clone())
+        });
+        let by_type = by.data_type.clone();
+        let kind = ExprKind::Call { function: check, arguments: vec![by], is_strict: false, is_volatile: false };
+        let by = Expr::new(kind, by_type.clone());
+        let name = if is_preceding != *descending { "-" } else { "+" };
+        let unsupported = |key: &Expr| {
+            let message = format!(
+                "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {} and offset type {}",
+                key.data_type.name(),
+                by_type.name()
+            );
+            Error::new("0A000", message)
+        };
+        let edge = self.operation(name, key.clone(), by).map_err(|_| unsupported(key))?;
+        if edge.data_type.oid != key.data_type.oid {
+            *key = self.coerce(key.clone(), &edge.data_type, Context::Implicit)?;
+        }
+        Ok(edge)
     }
 
     /// Makes the keys of a group what mentions of them say, and refuses other columns.

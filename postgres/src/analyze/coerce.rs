@@ -32,6 +32,14 @@ impl Analyzer<'_> {
             Error::new("42846", format!("cannot cast type {} to {}", from.name(), t::format_type(target.oid, None)))
         })?;
         let converted = match path {
+            Path::Relabel if turns_sign(&expr, from.oid, target.oid) => {
+                let to = target.oid;
+                let function = Function::new("oid", move |_, values| {
+                    let number = values[0].as_int().unwrap_or_default();
+                    Ok(Value::Int(if to == t::INT4 { i64::from(number as u32 as i32) } else { number & 0xffff_ffff }))
+                });
+                Expr::call(function, vec![expr], Type::of(to))
+            }
             Path::Relabel => {
                 let fields = if target.oid == t::RECORD { from.fields.clone() } else { None };
                 let modifier =
@@ -39,10 +47,13 @@ impl Analyzer<'_> {
                 Expr { data_type: Type { oid: target.oid, modifier, fields }, ..expr }
             }
             Path::Function(_) | Path::Text | Path::Items => {
-                let function = casts::function(self.world, &from, &Type::of(target.oid)).ok_or_else(|| {
+                // numbers become as many bits as are wanted
+                let is_bits = target.oid == t::BIT && matches!(from.oid, t::INT4 | t::INT8);
+                let wanted = if is_bits { target.clone() } else { Type::of(target.oid) };
+                let function = casts::function(self.world, &from, &wanted).ok_or_else(|| {
                     Error::not_supported(format!("a cast from {} to {}", from.name(), t::format_type(target.oid, None)))
                 })?;
-                Expr::call(function, vec![expr], Type::of(target.oid))
+                Expr::call(function, vec![expr], wanted)
             }
         };
         Ok(fit(converted, target, context))
@@ -50,7 +61,11 @@ impl Analyzer<'_> {
 
     /// A constant or parameter without a type.
     fn typed(&mut self, expr: Expr, target: &Type, context: Context) -> Result<Expr> {
-        let fixed = Type::of(resolve::base_type(target.oid));
+        let mut fixed = Type::of(resolve::base_type(target.oid));
+        if fixed.oid == t::INTERVAL {
+            // its fields say what numbers without a unit are
+            fixed.modifier = target.modifier;
+        }
         match expr.kind {
             ExprKind::Constant(Value::Text(text)) => {
                 let value = self.read(&text, &fixed)?;
@@ -128,6 +143,13 @@ impl Analyzer<'_> {
             exprs.into_iter().map(|expr| self.coerce(expr, &common, Context::Implicit)).collect::<Result<_>>()?;
         Ok((exprs, common))
     }
+}
+
+/// Whether a number that becomes an OID, or was one, may be another: the same 32 bits are signed or not.
+fn turns_sign(expr: &Expr, from: u32, to: u32) -> bool {
+    let is_oid = |oid: u32| matches!(oid, t::OID | t::XID) || t::REG_TYPES.contains(&oid);
+    let is_turned = (from == t::INT4 && is_oid(to)) || (is_oid(from) && to == t::INT4);
+    is_turned && !matches!(expr.kind, ExprKind::Column { .. } | ExprKind::Constant(Value::Int(0..=0x7fff_ffff)))
 }
 
 /// Cuts or rounds to what a modifier allows.

@@ -47,11 +47,42 @@ impl Analyzer<'_> {
             }
             E::Interval(interval) => self.interval(interval)?,
             E::Nested(inner) => self.expr(inner)?,
-            E::Collate { expr, .. } => self.expr(expr)?,
+            E::Collate { expr, collation } => {
+                check_collation(collation)?;
+                self.expr(expr)?
+            }
+            E::IsNormalized { expr, form, negated } => {
+                let mut arguments = vec![self.expr(expr)?];
+                let form = form.map_or_else(|| "NFC".to_owned(), |form| form.to_string());
+                arguments.push(Expr::constant(Value::text(form), Type::of(t::TEXT)));
+                let found = self.system_call("is_normalized", arguments)?;
+                if *negated { boolean(ExprKind::Not(Box::new(found))) } else { found }
+            }
+            E::Like { negated, any: true, expr, pattern, escape_char: None } => {
+                self.quantified_by(if *negated { "!~~" } else { "~~" }, expr, pattern, false)?
+            }
+            E::ILike { negated, any: true, expr, pattern, escape_char: None } => {
+                self.quantified_by(if *negated { "!~~*" } else { "~~*" }, expr, pattern, false)?
+            }
+            E::Like { negated, expr, pattern, escape_char: None, .. } if all_of(pattern).is_some() => {
+                let pattern = all_of(pattern).expect("it was just found");
+                self.quantified_by(if *negated { "!~~" } else { "~~" }, expr, pattern, true)?
+            }
+            E::ILike { negated, expr, pattern, escape_char: None, .. } if all_of(pattern).is_some() => {
+                let pattern = all_of(pattern).expect("it was just found");
+                self.quantified_by(if *negated { "!~~*" } else { "~~*" }, expr, pattern, true)?
+            }
             E::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, array, .. } => {
                 let mut data_type = self.type_of(data_type)?;
                 if *array {
                     data_type = data_type.array().unwrap_or(data_type);
+                }
+                // only a cast says what an empty array is of
+                if let ast::Expr::Array(array) = expr.as_ref()
+                    && array.elem.is_empty()
+                    && data_type.is_array()
+                {
+                    return Ok(Expr::new(ExprKind::Array(Vec::new()), data_type));
                 }
                 let inner = self.expr(expr)?;
                 self.coerce(inner, &data_type, Context::Explicit)?
@@ -117,19 +148,19 @@ impl Analyzer<'_> {
             }
             E::AtTimeZone { timestamp, time_zone } => {
                 let (time, zone) = (self.expr(timestamp)?, self.expr(time_zone)?);
-                self.call_function("timezone", vec![zone, time], false)?
+                self.system_call("timezone", vec![zone, time])?
             }
             E::Extract { field, expr, .. } => {
                 let value = self.expr(expr)?;
-                let field =
-                    Expr::constant(Value::text(field.to_string().trim_matches('\'').to_lowercase()), Type::of(t::TEXT));
-                self.call_function("extract", vec![field, value], false)?
+                let field = Value::text(field.to_string().trim_matches('\'').to_lowercase());
+                let field = Expr::constant(field, Type::of(t::UNKNOWN));
+                self.system_call("extract", vec![field, value])?
             }
             E::Ceil { expr, .. } => self.unary_call("ceil", expr)?,
             E::Floor { expr, .. } => self.unary_call("floor", expr)?,
             E::Position { expr, r#in } => {
                 let (part, whole) = (self.expr(expr)?, self.expr(r#in)?);
-                self.call_function("position", vec![whole, part], false)?
+                self.system_call("position", vec![whole, part])?
             }
             E::Substring { expr, substring_from, substring_for, .. } => {
                 let mut arguments = vec![self.expr(expr)?];
@@ -141,7 +172,7 @@ impl Analyzer<'_> {
                 if let Some(length) = substring_for {
                     arguments.push(self.expr(length)?);
                 }
-                self.call_function("substring", arguments, false)?
+                self.system_call("substring", arguments)?
             }
             E::Trim { trim_where, trim_what, expr, trim_characters } => {
                 let name = match trim_where {
@@ -156,17 +187,28 @@ impl Analyzer<'_> {
                 for characters in trim_characters.iter().flatten() {
                     arguments.push(self.expr(characters)?);
                 }
-                self.call_function(name, arguments, false)?
+                self.system_call(name, arguments)?
             }
             E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let mut arguments = vec![self.expr(expr)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
                 if let Some(length) = overlay_for {
                     arguments.push(self.expr(length)?);
                 }
-                self.call_function("overlay", arguments, false)?
+                self.system_call("overlay", arguments)?
             }
             E::Function(function) => self.function(function)?,
             other => return Err(Error::not_supported(format!("the expression {other}")).at(place_of(other))),
+        })
+    }
+
+    /// A function that the grammar calls: messages name it with its schema.
+    fn system_call(&mut self, name: &str, arguments: Vec<Expr>) -> Result<Expr> {
+        self.call_function(name, arguments, false).map_err(|error| match error.sqlstate {
+            "42883" | "42725" => {
+                let message = error.message.replacen("function ", "function pg_catalog.", 1);
+                Error { message, ..error }
+            }
+            _ => error,
         })
     }
 
@@ -197,6 +239,7 @@ impl Analyzer<'_> {
                 }
                 Expr::new(ExprKind::Parameter(index - 1), known.unwrap_or(Type::of(t::UNKNOWN)))
             }
+            V::NationalStringLiteral(text) => Expr::constant(Value::text(text), Type::of(t::BPCHAR)),
             V::SingleQuotedByteStringLiteral(bits) => self.bits(bits.clone())?,
             V::HexStringLiteral(digits) => {
                 let bits = digits.chars().map(|digit| {
@@ -227,20 +270,26 @@ impl Analyzer<'_> {
 
     fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
         let value = self.expr(&interval.value)?;
-        let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
-        let ExprKind::Constant(Value::Text(text)) = &value.kind else {
+        let ExprKind::Constant(Value::Text(_)) = &value.kind else {
             return Err(Error::new("42601", "an interval is a constant text"));
         };
-        let is_number = text.trim().parse::<f64>().is_ok();
-        let spelled = match &unit {
-            Some(unit) if is_number => format!("{text} {unit}"),
-            _ => text.to_string(),
+        let precision = interval.fractional_seconds_precision.or(interval.leading_precision);
+        let precision = precision.map(|precision| i32::try_from(precision).unwrap_or(i32::MAX));
+        let word = |field: &ast::DateTimeField| field.to_string().to_lowercase();
+        let data_type = match (&interval.leading_field, &interval.last_field) {
+            (None, _) if precision.is_none() => Type::of(t::INTERVAL),
+            (None, _) => t::interval_type(None, precision)?,
+            (Some(first), last) => {
+                let words = match last {
+                    Some(last) => format!("{} to {}", word(first), word(last)),
+                    None => word(first),
+                };
+                let fields = t::interval_fields(&words)
+                    .ok_or_else(|| Error::new("42601", format!("syntax error at or near \"{}\"", word(first))))?;
+                t::interval_type(Some(fields), precision)?
+            }
         };
-        self.coerce(
-            Expr::constant(Value::text(spelled), Type::of(t::UNKNOWN)),
-            &Type::of(t::INTERVAL),
-            Context::Explicit,
-        )
+        self.coerce(value, &data_type, Context::Explicit)
     }
 
     /// What `current_user` and its like stand for.
@@ -289,6 +338,18 @@ impl Analyzer<'_> {
                 let name = words.last().cloned().unwrap_or_default();
                 let (left, right) = (self.expr(left)?, self.expr(right)?);
                 self.operation(&name, left, right)
+            }
+            BinaryOperator::Overlaps => {
+                let mut all = Vec::new();
+                for (side, name) in [(left, "left"), (right, "right")] {
+                    let items = self.row_items(side)?;
+                    if items.len() != 2 {
+                        let message = format!("wrong number of parameters on {name} side of OVERLAPS expression");
+                        return Err(Error::new("42601", message));
+                    }
+                    all.extend(items);
+                }
+                self.system_call("overlaps", all)
             }
             BinaryOperator::PGBitwiseXor => self.plain_binary("#", left, right),
             BinaryOperator::Eq
@@ -367,7 +428,9 @@ impl Analyzer<'_> {
         })?;
         let left = self.coerce(left, &types[0], Context::Implicit)?;
         let right = self.coerce(right, &types[1], Context::Implicit)?;
-        Ok(call(function, vec![left, right], result))
+        let is_strict = resolve::proc_of(operator.function).is_none_or(|proc| proc.is_strict);
+        let kind = ExprKind::Call { function, arguments: vec![left, right], is_strict, is_volatile: false };
+        Ok(Expr::new(kind, result))
     }
 
     fn unary(&mut self, op: UnaryOperator, inner: &ast::Expr) -> Result<Expr> {
@@ -376,6 +439,17 @@ impl Analyzer<'_> {
                 let inner = self.expr(inner)?;
                 let inner = self.condition(inner, "NOT")?;
                 return Ok(boolean(ExprKind::Not(Box::new(inner))));
+            }
+            // a sign binds more tightly than a power
+            UnaryOperator::Minus | UnaryOperator::Plus
+                if let ast::Expr::BinaryOp {
+                    left,
+                    op: power @ (BinaryOperator::PGExp | BinaryOperator::BitwiseXor),
+                    right,
+                } = inner =>
+            {
+                let signed = ast::Expr::UnaryOp { op, expr: left.clone() };
+                return self.binary(&signed, power, right);
             }
             UnaryOperator::Minus => {
                 if let ast::Expr::Value(value) = inner
@@ -469,13 +543,17 @@ impl Analyzer<'_> {
             BinaryOperator::PGCustomBinaryOperator(words) => words.last().cloned().unwrap_or_default(),
             other => other.to_string(),
         };
+        self.quantified_by(&name, left, right, all)
+    }
+
+    fn quantified_by(&mut self, name: &str, left: &ast::Expr, right: &ast::Expr, all: bool) -> Result<Expr> {
         let mut right = right;
         while let ast::Expr::Nested(inner) = right {
             right = inner;
         }
         if let ast::Expr::Subquery(query) = right {
             let left = self.row_items(left)?;
-            return self.over_query(left, &name, query, all);
+            return self.over_query(left, name, query, all);
         }
         let (left, mut array) = (self.expr(left)?, self.expr(right)?);
         if array.data_type.oid == t::UNKNOWN {
@@ -490,7 +568,7 @@ impl Analyzer<'_> {
         };
         let left =
             if left.data_type.oid == t::UNKNOWN { self.coerce(left, &element, Context::Implicit)? } else { left };
-        let (left, comparison, wanted) = self.comparison(&name, left, &element, 1)?;
+        let (left, comparison, wanted) = self.comparison(name, left, &element, 1)?;
         // the array's items become what the operator takes
         let array = match wanted.array() {
             Some(target) if wanted.oid != element.oid => self.coerce(array, &target, Context::Implicit)?,
@@ -532,6 +610,9 @@ impl Analyzer<'_> {
             let what = if query.columns.len() > left.len() { "many" } else { "few" };
             return Err(Error::new("42601", format!("subquery has too {what} columns")));
         }
+        if left.len() > 1 && !matches!(name, "=" | "<>" | "!=") {
+            return self.row_over_query(left, name, query, all);
+        }
         let mut comparisons = Vec::with_capacity(left.len());
         let mut sides = Vec::with_capacity(left.len());
         for (index, (side, column)) in left.into_iter().zip(&query.columns).enumerate() {
@@ -553,9 +634,31 @@ impl Analyzer<'_> {
         let comparison = match (comparisons.len(), name) {
             (1, _) => comparisons.remove(0),
             (_, "=") => boolean(ExprKind::And(comparisons)),
-            (_, "<>") => boolean(ExprKind::Or(comparisons)),
-            _ => return Err(Error::not_supported(format!("row {name} over a subquery"))),
+            _ => boolean(ExprKind::Or(comparisons)),
         };
+        Ok(boolean(ExprKind::OverQuery { left: sides, query, comparison: Box::new(comparison), all }))
+    }
+
+    /// Rows by their order.
+    fn row_over_query(
+        &mut self,
+        left: Vec<Expr>,
+        name: &str,
+        query: Arc<crate::plan::Query>,
+        all: bool,
+    ) -> Result<Expr> {
+        let (mut sides, mut lefts, mut rights) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (side, column)) in left.into_iter().zip(&query.columns).enumerate() {
+            let side = if side.data_type.oid == t::UNKNOWN {
+                self.coerce(side, &column.data_type, Context::Implicit)?
+            } else {
+                side
+            };
+            lefts.push(Expr::new(ExprKind::Operand(2 * index), side.data_type.clone()));
+            rights.push(Expr::new(ExprKind::Operand(2 * index + 1), column.data_type.clone()));
+            sides.push(side);
+        }
+        let comparison = self.compare_rows(name, lefts, rights)?;
         Ok(boolean(ExprKind::OverQuery { left: sides, query, comparison: Box::new(comparison), all }))
     }
 
@@ -588,10 +691,8 @@ impl Analyzer<'_> {
 
     fn array(&mut self, items: &[ast::Expr]) -> Result<Expr> {
         if items.is_empty() {
-            return Ok(Expr::new(ExprKind::Array(Vec::new()), Type::of(t::UNKNOWN))).and_then(|empty| {
-                // only a cast says what it is of
-                Ok(Expr { data_type: Type::of(t::TEXT_ARRAY), ..empty })
-            });
+            return Err(Error::new("42P18", "cannot determine type of empty array")
+                .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
         }
         let items = self.exprs(items)?;
         let (items, element) = self.common(items, "ARRAY")?;
@@ -643,6 +744,9 @@ impl Analyzer<'_> {
     }
 
     fn subscript(&mut self, array: Expr, subscripts: &[&ast::Subscript]) -> Result<Expr> {
+        if array.data_type.oid == t::UNKNOWN && matches!(array.kind, ExprKind::Constant(_)) {
+            return Err(Error::new("42804", "cannot subscript type unknown because it does not support subscripting"));
+        }
         let array = self.settled(array)?;
         if array.data_type.oid == t::JSONB {
             let mut value = array;
@@ -701,6 +805,34 @@ impl Analyzer<'_> {
         let data_type = array.data_type.clone();
         Ok(Expr::new(ExprKind::Slice { array: Box::new(array), bounds }, data_type))
     }
+}
+
+/// The array of `ALL (array)`, which reads as a function there.
+fn all_of(expr: &ast::Expr) -> Option<&ast::Expr> {
+    let ast::Expr::Function(function) = expr else { return None };
+    let ast::FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(inner))]
+            if function.name.to_string().eq_ignore_ascii_case("all") =>
+        {
+            Some(inner)
+        }
+        _ => None,
+    }
+}
+
+/// Errors: 42704 for what is no name of a collation. All that there are sort by bytes.
+fn check_collation(name: &ast::ObjectName) -> Result<()> {
+    let (_, name) = super::split_name(name)?;
+    let is_language = name.get(..2).is_some_and(|language| language.bytes().all(|byte| byte.is_ascii_lowercase()))
+        && name[2..].starts_with(['_', '-']);
+    if matches!(name.as_str(), "C" | "POSIX" | "default" | "ucs_basic" | "unicode")
+        || name.starts_with("C.")
+        || is_language
+    {
+        return Ok(());
+    }
+    Err(Error::new("42704", format!("collation \"{name}\" for encoding \"UTF8\" does not exist")))
 }
 
 /// Words that are values without being columns.

@@ -115,6 +115,19 @@ fn of_call<'e>(
                             ends[place]
                         }
                     }
+                    Bound::Preceding(edge) | Bound::Following(edge) if call.frame.units == FrameUnits::Range => {
+                        let (_, descending, nulls_first) = &call.order_by[0];
+                        if keys[index][0].is_null() {
+                            // NULLs are peers, and nobody else is near them
+                            if is_start { starts[place] } else { ends[place] }
+                        } else {
+                            let edge = eval(edge, context, &env_of(index))?;
+                            members.partition_point(|other| {
+                                let order = order(&keys[*other][0], &edge, *descending, *nulls_first);
+                                if is_start { order.is_lt() } else { order.is_le() }
+                            })
+                        }
+                    }
                     Bound::Preceding(by) => moved(offset(by)?, true),
                     Bound::Following(by) => moved(offset(by)?, false),
                 })

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{casts, float, int, json, text, whole};
+use super::{casts, float, int, json, text, times, whole};
 use crate::error::{Error, Result};
 use crate::execute::Context;
 use crate::json::Json;
@@ -46,7 +46,14 @@ pub fn function(proc: &'static Proc, arguments: &[Type], result: &Type) -> Optio
             Arc::new(move |_, rows, _| {
                 let mut best: Option<&Value> = None;
                 for value in given(rows) {
-                    if best.is_none_or(|best| compare(value, best) == wanted) {
+                    let order = |left: &Value, right: &Value| {
+                        if first == t::INET {
+                            super::network::compare(text(left), text(right))
+                        } else {
+                            compare(left, right)
+                        }
+                    };
+                    if best.is_none_or(|best| order(value, best) == wanted) {
                         best = Some(value);
                     }
                 }
@@ -61,6 +68,20 @@ pub fn function(proc: &'static Proc, arguments: &[Type], result: &Type) -> Optio
                     return Ok(Value::Null);
                 }
                 Ok(Value::Bool(if values.any(|truth| truth == decisive) { decisive } else { !decisive }))
+            })
+        }
+        "bit_and" | "bit_or" | "bit_xor" if first == t::BIT => {
+            let operator =
+                ["&", "|", "#"][["bit_and", "bit_or", "bit_xor"].iter().position(|name| *name == proc.name)?];
+            let operator = crate::resolve::operator(operator, Some(t::BIT), t::BIT).ok()?;
+            let function = super::bits::function(crate::resolve::proc_of(operator.function)?, arguments)?;
+            Arc::new(move |context, rows, _| {
+                let mut values = given(rows);
+                let Some(mut result) = values.next().cloned() else { return Ok(Value::Null) };
+                for value in values {
+                    result = (function.call)(context, &[result, value.clone()])?;
+                }
+                Ok(result)
             })
         }
         "bit_and" | "bit_or" | "bit_xor" if matches!(first, t::INT2 | t::INT4 | t::INT8) => {
@@ -97,6 +118,19 @@ pub fn function(proc: &'static Proc, arguments: &[Type], result: &Type) -> Optio
                 Ok(Value::Array(Arc::new(Array { dimensions, items: all })))
             })
         }
+        "string_agg" if first == t::BYTEA => Arc::new(|_, rows, _| {
+            let mut joined: Option<Vec<u8>> = None;
+            for row in rows.iter().filter(|row| !row[0].is_null()) {
+                match &mut joined {
+                    None => joined = Some(super::bytes::bytes(&row[0]).to_vec()),
+                    Some(joined) => {
+                        joined.extend(super::bytes::bytes(&row[1]));
+                        joined.extend(super::bytes::bytes(&row[0]));
+                    }
+                }
+            }
+            Ok(joined.map_or(Value::Null, |joined| Value::Bytes(joined.into())))
+        }),
         "string_agg" if first == t::TEXT => Arc::new(|_, rows, _| {
             let mut joined: Option<String> = None;
             for row in rows.iter().filter(|row| !row[0].is_null()) {
@@ -138,7 +172,7 @@ pub fn function(proc: &'static Proc, arguments: &[Type], result: &Type) -> Optio
                 let mut fields = Vec::new();
                 for row in rows {
                     let key = casts::shown(context.world, &row[0], &types[0], context.clock)
-                        .ok_or_else(|| Error::new("22004", "field name must not be null"))?;
+                        .ok_or_else(|| Error::new("22023", "field name must not be null"))?;
                     if is_jsonb {
                         fields.push((key, json::to_json(context, &row[1], &types[1])?, String::new()));
                     } else {
@@ -160,18 +194,26 @@ pub fn function(proc: &'static Proc, arguments: &[Type], result: &Type) -> Optio
             let is_root = proc.name.starts_with("stddev");
             Arc::new(move |_, rows, _| variance(rows, first, is_population, is_root))
         }
-        "percentile_cont" if proc.arguments.first() == Some(&t::FLOAT8) && !result.is_array() => {
-            Arc::new(|_, rows, direct| percentile_cont(rows, direct))
+        "percentile_cont" | "percentile_disc" => {
+            let is_continuous = proc.name == "percentile_cont";
+            Arc::new(move |_, rows, direct| {
+                let values: Vec<&Value> = given(rows).collect();
+                let at = |share: &Value| percentile(&values, share, is_continuous);
+                match direct.first() {
+                    Some(Value::Array(shares)) => {
+                        // errors come first
+                        shares.items.iter().try_for_each(|share| checked_share(share).map(|_| ()))?;
+                        if values.is_empty() {
+                            return Ok(Value::Null);
+                        }
+                        let items = shares.items.iter().map(at).collect::<Result<_>>()?;
+                        Ok(Value::Array(Arc::new(Array { dimensions: shares.dimensions.clone(), items })))
+                    }
+                    Some(share) => at(share),
+                    None => Ok(Value::Null),
+                }
+            })
         }
-        "percentile_disc" if !result.is_array() => Arc::new(|_, rows, direct| {
-            let values: Vec<&Value> = given(rows).collect();
-            let Some(share) = share(direct)? else { return Ok(Value::Null) };
-            if values.is_empty() {
-                return Ok(Value::Null);
-            }
-            let place = (share * values.len() as f64).ceil().max(1.0) as usize;
-            Ok(values[place.min(values.len()) - 1].clone())
-        }),
         "mode" => Arc::new(|_, rows, _| {
             let mut best: Option<(&Value, usize)> = None;
             let mut run: Option<(&Value, usize)> = None;
@@ -242,19 +284,7 @@ fn average(rows: &[Row], first: u32) -> Result<Value> {
     let count = i64::try_from(n).unwrap_or(i64::MAX);
     Ok(match first {
         t::FLOAT4 | t::FLOAT8 => Value::Float(given(rows).map(float).sum::<f64>() / n as f64),
-        t::INTERVAL => {
-            let total = interval_sum(given(rows))?;
-            let us = total.span() / i128::from(count);
-            // as a division of the interval would give it
-            let months = total.months / i32::try_from(count).unwrap_or(i32::MAX);
-            let rest = us - i128::from(months) * 30 * 86_400_000_000;
-            let days = i64::from(total.days) / count;
-            Value::Interval(Interval {
-                months,
-                days: i32::try_from(days).unwrap_or(0),
-                microseconds: i64::try_from(rest - i128::from(days) * 86_400_000_000).unwrap_or(0),
-            })
-        }
+        t::INTERVAL => times::divided(interval_sum(given(rows))?, n as f64)?,
         _ => {
             let mut total = Numeric::from(0_i64);
             for value in given(rows) {
@@ -272,8 +302,17 @@ fn variance(rows: &[Row], first: u32, is_population: bool, is_root: bool) -> Res
     }
     let divisor = if is_population { n } else { n - 1 };
     if matches!(first, t::FLOAT4 | t::FLOAT8) {
-        let mean = given(rows).map(float).sum::<f64>() / n as f64;
-        let squares: f64 = given(rows).map(|value| (float(value) - mean).powi(2)).sum();
+        let (mut count, mut total, mut squares) = (0.0, 0.0, 0.0);
+        for number in given(rows).map(float) {
+            count += 1.0;
+            total += number;
+            if count > 1.0 {
+                let difference = number * count - total;
+                squares += difference * difference / (count * (count - 1.0));
+            } else if !number.is_finite() {
+                squares = f64::NAN;
+            }
+        }
         let variance = squares / divisor as f64;
         return Ok(Value::Float(if is_root { variance.sqrt() } else { variance }));
     }
@@ -291,31 +330,68 @@ fn variance(rows: &[Row], first: u32, is_population: bool, is_root: bool) -> Res
         return Ok(Value::Numeric(variance));
     }
     let scale = variance.scale();
-    Ok(Value::Numeric(match variance.finite().and_then(|variance| variance.sqrt()) {
-        Some(root) => Numeric::Finite(root).rounded(scale),
-        None => variance,
-    }))
+    Ok(Value::Numeric(variance.square_root_with_scale(scale)))
 }
 
-fn share(direct: &[Value]) -> Result<Option<f64>> {
-    match direct.first() {
-        Some(Value::Float(share)) if (0.0..=1.0).contains(share) => Ok(Some(*share)),
-        Some(Value::Float(share)) => {
-            Err(Error::new("22003", format!("percentile value {share} is not between 0 and 1")))
+/// Errors: 22003.
+fn checked_share(share: &Value) -> Result<Option<f64>> {
+    match share {
+        Value::Float(share) if (0.0..=1.0).contains(share) => Ok(Some(*share)),
+        Value::Float(share) => {
+            let shown = crate::text::format_float(*share, false);
+            Err(Error::new("22003", format!("percentile value {shown} is not between 0 and 1")))
         }
         _ => Ok(None),
     }
 }
 
-fn percentile_cont(rows: &[Row], direct: &[Value]) -> Result<Value> {
-    let Some(share) = share(direct)? else { return Ok(Value::Null) };
-    let values: Vec<f64> = given(rows).map(float).collect();
+/// The value at a share of sorted ones, or what lies between the two around it.
+fn percentile(values: &[&Value], share: &Value, is_continuous: bool) -> Result<Value> {
+    let Some(share) = checked_share(share)? else { return Ok(Value::Null) };
     if values.is_empty() {
         return Ok(Value::Null);
     }
+    if !is_continuous {
+        let place = (share * values.len() as f64).ceil().max(1.0) as usize;
+        return Ok(values[place.min(values.len()) - 1].clone());
+    }
     let place = share * (values.len() - 1) as f64;
-    let (low, high) = (place.floor() as usize, place.ceil() as usize);
-    Ok(Value::Float(values[low] + (values[high] - values[low]) * (place - place.floor())))
+    let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+    let part = place - place.floor();
+    match (low, high) {
+        (Value::Interval(low), Value::Interval(high)) => times::between(*low, *high, part),
+        (Value::Float(low), Value::Float(high)) if part > 0.0 => Ok(Value::Float(low + (high - low) * part)),
+        _ => Ok(low.clone()),
+    }
+}
+
+/// What a row would be among sorted ones: each key with whether it descends and whether NULLs come first.
+pub fn hypothetical(name: &'static str, keys: Vec<(bool, bool)>) -> Aggregate {
+    let call: Call = Arc::new(move |_, rows, direct| {
+        let compare_rows = |row: &Row, other: &[Value]| {
+            let pairs = keys.iter().zip(row.iter().zip(other));
+            let differing = pairs.map(|((descending, nulls_first), (left, right))| {
+                crate::execute::order(left, right, *descending, *nulls_first)
+            });
+            differing.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        };
+        let before: Vec<&Row> = rows.iter().filter(|row| compare_rows(row, direct).is_lt()).collect();
+        let n = rows.len() as f64;
+        let int = |n: usize| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        Ok(match name {
+            "rank" => int(before.len() + 1),
+            "dense_rank" => {
+                let n_other = before.windows(2).filter(|pair| compare_rows(pair[0], pair[1]).is_ne()).count();
+                int(if before.is_empty() { 1 } else { n_other + 2 })
+            }
+            "percent_rank" => Value::Float(if rows.is_empty() { 0.0 } else { before.len() as f64 / n }),
+            _ => {
+                let not_behind = rows.iter().filter(|row| compare_rows(row, direct).is_le()).count();
+                Value::Float((not_behind as f64 + 1.0) / (n + 1.0))
+            }
+        })
+    });
+    Aggregate { name, call }
 }
 
 fn regression(name: &str, rows: &[Row]) -> Value {
@@ -324,35 +400,43 @@ fn regression(name: &str, rows: &[Row]) -> Value {
         .filter(|row| !row[0].is_null() && !row[1].is_null())
         .map(|row| (float(&row[0]), float(&row[1])))
         .collect();
-    let n = pairs.len() as f64;
     if name == "regr_count" {
         return Value::Int(i64::try_from(pairs.len()).unwrap_or(0));
     }
     if pairs.is_empty() || (pairs.len() == 1 && name == "covar_samp") {
         return Value::Null;
     }
-    let (mean_y, mean_x) =
-        (pairs.iter().map(|pair| pair.0).sum::<f64>() / n, pairs.iter().map(|pair| pair.1).sum::<f64>() / n);
-    let of = |term: fn(f64, f64) -> f64| pairs.iter().map(|(y, x)| term(y - mean_y, x - mean_x)).sum::<f64>();
-    let (sxx, syy, sxy) = (of(|_, x| x * x), of(|y, _| y * y), of(|y, x| y * x));
+    // sums and sums of squares of differences, value by value
+    let (mut n, mut sx, mut sxx, mut sy, mut syy, mut sxy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    for (y, x) in pairs {
+        n += 1.0;
+        sx += x;
+        sy += y;
+        if n > 1.0 {
+            let (dx, dy, scale) = (x * n - sx, y * n - sy, 1.0 / (n * (n - 1.0)));
+            sxx += dx * dx * scale;
+            syy += dy * dy * scale;
+            sxy += dx * dy * scale;
+        }
+    }
     let defined = |number: f64, is_defined: bool| if is_defined { Value::Float(number) } else { Value::Null };
     match name {
         "corr" => defined(sxy / (sxx * syy).sqrt(), sxx != 0.0 && syy != 0.0),
         "covar_pop" => Value::Float(sxy / n),
         "covar_samp" => Value::Float(sxy / (n - 1.0)),
         "regr_slope" => defined(sxy / sxx, sxx != 0.0),
-        "regr_intercept" => defined(mean_y - mean_x * sxy / sxx, sxx != 0.0),
+        "regr_intercept" => defined((sy - sx * sxy / sxx) / n, sxx != 0.0),
         "regr_r2" => {
             if sxx == 0.0 {
                 Value::Null
             } else if syy == 0.0 {
                 Value::Float(1.0)
             } else {
-                Value::Float(sxy * sxy / (sxx * syy))
+                Value::Float((sxy * sxy) / (sxx * syy))
             }
         }
-        "regr_avgx" => Value::Float(mean_x),
-        "regr_avgy" => Value::Float(mean_y),
+        "regr_avgx" => Value::Float(sx / n),
+        "regr_avgy" => Value::Float(sy / n),
         "regr_sxx" => Value::Float(sxx),
         "regr_syy" => Value::Float(syy),
         _ => Value::Float(sxy),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{casts, int, text, wrong_argument};
+use super::{casts, int, text};
 use crate::error::{Error, Result};
 use crate::plan::Function;
 use crate::resolve::Proc;
@@ -60,14 +60,10 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
             Ok(if array.dimensions.is_empty() { Value::Null } else { Value::text(dims.collect::<String>()) })
         }),
         "array_cardinality" => Function::new("cardinality", |_, values| Ok(count(array(&values[0]).items.len()))),
-        "array_append" => {
-            Function::new("array_append", |_, values| Ok(concat(&array(&values[0]), &[values[1].clone()])))
+        "array_append" => Function::new("array_append", |_, values| longer(&array(&values[0]), None, Some(&values[1]))),
+        "array_prepend" => {
+            Function::new("array_prepend", |_, values| longer(&array(&values[1]), Some(&values[0]), None))
         }
-        "array_prepend" => Function::new("array_prepend", |_, values| {
-            let array = array(&values[1]);
-            let items = std::iter::once(values[0].clone()).chain(array.items.iter().cloned()).collect();
-            Ok(Value::array(items))
-        }),
         "array_cat" => Function::new("array_cat", |_, values| match (&values[0], &values[1]) {
             (Value::Null, other) | (other, Value::Null) => Ok(other.clone()),
             (left, right) => cat(&array(left), &array(right)),
@@ -79,6 +75,9 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
             let array = array(&values[0]);
             one_dimension(&array)?;
             let lower = array.dimensions.first().map_or(1, |(_, lower)| i64::from(*lower));
+            if values.get(2).is_some_and(Value::is_null) {
+                return Err(Error::new("22004", "initial position must not be null"));
+            }
             let from = values.get(2).map_or(0, |start| usize::try_from(int(start) - lower).unwrap_or(0));
             let found = array.items.iter().enumerate().skip(from).find(|(_, item)| same(item, &values[1]));
             Ok(found.map_or(Value::Null, |(place, _)| Value::Int(i64::try_from(place).unwrap_or(0) + lower)))
@@ -92,7 +91,7 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
             let places = array
                 .items
                 .iter()
-                .zip(1..)
+                .zip(array.dimensions.first().map_or(1, |(_, lower)| i64::from(*lower))..)
                 .filter(|(item, _)| same(item, &values[1]))
                 .map(|(_, place)| Value::Int(place));
             Ok(Value::array(places.collect()))
@@ -102,8 +101,15 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
                 return Ok(Value::Null);
             }
             let array = array(&values[0]);
-            one_dimension(&array)?;
-            Ok(Value::array(array.items.iter().filter(|item| !same(item, &values[1])).cloned().collect()))
+            if array.dimensions.len() > 1 {
+                return Err(Error::new("0A000", "removing elements from multidimensional arrays is not supported"));
+            }
+            let items: Vec<Value> = array.items.iter().filter(|item| !same(item, &values[1])).cloned().collect();
+            if items.is_empty() {
+                return Ok(Value::array(items));
+            }
+            let dimensions = array.dimensions.iter().map(|(_, lower)| (items.len(), *lower)).collect();
+            Ok(Value::Array(Arc::new(Array { dimensions, items })))
         }),
         "array_replace" => Function::new("array_replace", |_, values| {
             if values[0].is_null() {
@@ -118,17 +124,33 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
             Ok(Value::Array(Arc::new(Array { dimensions: array.dimensions.clone(), items })))
         }),
         "array_fill" | "array_fill_with_lower_bounds" => Function::new("array_fill", |_, values| {
-            let lengths: Vec<i64> = array(&values[1]).items.iter().map(int).collect();
-            let bounds: Vec<i64> =
-                values.get(2).map_or_else(Vec::new, |bounds| array(bounds).items.iter().map(int).collect());
+            if values[1..].iter().any(Value::is_null) {
+                return Err(Error::new("22004", "dimension array or low bound array cannot be null"));
+            }
+            let numbers = |value: &Value| -> Result<Vec<i64>> {
+                let array = array(value);
+                if array.dimensions.len() > 1 {
+                    return Err(Error::new("2202E", "wrong number of array subscripts")
+                        .with_detail("Dimension array must be one dimensional."));
+                }
+                if array.items.iter().any(Value::is_null) {
+                    return Err(Error::new("22004", "dimension values cannot be null"));
+                }
+                Ok(array.items.iter().map(int).collect())
+            };
+            let lengths = numbers(&values[1])?;
+            let bounds = values.get(2).map_or_else(|| Ok(Vec::new()), numbers)?;
+            if values.len() > 2 && bounds.len() != lengths.len() {
+                return Err(Error::new("2202E", "wrong number of array subscripts")
+                    .with_detail("Low bound array has different size than dimensions array."));
+            }
+            let too_large = || Error::new("54000", "array size exceeds the maximum allowed (134217727)");
             let mut n = 1_usize;
             for length in &lengths {
-                n = n.saturating_mul(
-                    usize::try_from(*length).map_err(|_| wrong_argument("array size cannot be negative"))?,
-                );
+                n = n.saturating_mul(usize::try_from(*length).map_err(|_| too_large())?);
             }
             if n > 10_000_000 {
-                return Err(Error::new("54000", "array size exceeds the maximum allowed"));
+                return Err(too_large());
             }
             let lower = |index: usize| bounds.get(index).and_then(|bound| i32::try_from(*bound).ok()).unwrap_or(1);
             let dimensions =
@@ -141,11 +163,21 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
         }),
         "array_trim" | "trim_array" => Function::new("trim_array", |_, values| {
             let array = array(&values[0]);
-            let n = usize::try_from(int(&values[1])).ok().filter(|n| *n <= array.items.len());
+            let length = array.dimensions.first().map_or(0, |(length, _)| *length);
+            let n = usize::try_from(int(&values[1])).ok().filter(|n| *n <= length);
             let n = n.ok_or_else(|| {
-                Error::new("2202E", format!("number of elements to trim must be between 0 and {}", array.items.len()))
+                Error::new("2202E", format!("number of elements to trim must be between 0 and {length}"))
             })?;
-            Ok(Value::array(array.items[..array.items.len() - n].to_vec()))
+            if n == length {
+                return Ok(Value::array(Vec::new()));
+            }
+            let size = array.items.len() / length;
+            let items = array.items[..size * (length - n)].to_vec();
+            let mut dimensions = array.dimensions.clone();
+            // slices count from one
+            dimensions.iter_mut().for_each(|(_, lower)| *lower = 1);
+            dimensions[0].0 = length - n;
+            Ok(Value::Array(Arc::new(Array { dimensions, items })))
         }),
         "array_to_text" | "array_to_text_null" => {
             let element = arguments[0].element().unwrap_or(Type::of(t::TEXT));
@@ -205,10 +237,14 @@ pub fn function(proc: &Proc, arguments: &[Type], result: &Type) -> Option<Functi
     })
 }
 
-fn concat(array: &Array, more: &[Value]) -> Value {
-    let items: Vec<Value> = array.items.iter().chain(more).cloned().collect();
+/// An array of one dimension with an item more at either end. Errors: 22000.
+fn longer(array: &Array, before: Option<&Value>, behind: Option<&Value>) -> Result<Value> {
+    if array.dimensions.len() > 1 {
+        return Err(Error::new("22000", "argument must be empty or one-dimensional array"));
+    }
+    let items: Vec<Value> = before.into_iter().chain(&array.items).chain(behind).cloned().collect();
     let lower = array.dimensions.first().map_or(1, |(_, lower)| *lower);
-    Value::Array(Arc::new(Array { dimensions: vec![(items.len(), lower)], items }))
+    Ok(Value::Array(Arc::new(Array { dimensions: vec![(items.len(), lower)], items })))
 }
 
 fn cat(left: &Array, right: &Array) -> Result<Value> {

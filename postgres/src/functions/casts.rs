@@ -39,6 +39,23 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
             reg_number(context.world, text(&values[0]), to.oid)
         }));
     }
+    if matches!(to.oid, t::BIT | t::VARBIT) && matches!(from.oid, t::INT4 | t::INT8) {
+        let length = usize::try_from(to.modifier.max(1)).unwrap_or(1);
+        return Some(Function::new("bits", move |_, values| {
+            Ok(super::bits::of_number(super::int(&values[0]), length))
+        }));
+    }
+    if matches!(from.oid, t::BIT | t::VARBIT) && matches!(to.oid, t::INT4 | t::INT8) {
+        return Some(Function::new("bits_number", move |_, values| super::bits::to_number(text(&values[0]), to.oid)));
+    }
+    if from.oid == t::INET && to.oid == t::CIDR {
+        return resolve::procs_named("cidr").find_map(super::network::function);
+    }
+    if matches!(from.oid, t::INET | t::CIDR) && matches!(to.oid, t::TEXT | t::VARCHAR | t::BPCHAR) {
+        return resolve::procs_named("text")
+            .filter(|proc| proc.source == "network_show")
+            .find_map(super::network::function);
+    }
     if is_text(to.oid) && !is_number_to_char(&from, &to) {
         return Some(Function::new("cast_to_text", move |context, values| {
             let printed = printed(context.world, &values[0], &from, context.clock);
@@ -69,8 +86,8 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }
         (t::INT4, t::BOOL) => Function::new("int4_bool", |_, values| Ok(Value::Bool(values[0] != Value::Int(0)))),
         (t::INT4, t::CHAR) => Function::new("int4_char", |_, values| {
-            let code =
-                u8::try_from(super::int(&values[0])).map_err(|_| Error::new("22003", "\"char\" out of range"))?;
+            let code = u8::try_from(super::int(&values[0])).ok().filter(u8::is_ascii);
+            let code = code.ok_or_else(|| Error::new("22003", "\"char\" out of range"))?;
             Ok(Value::text(if code == 0 { String::new() } else { char::from(code).to_string() }))
         }),
         (_, t::INT2 | t::INT4 | t::INT8) if kind_of(from_oid) == Some(Kind::Whole) => {
@@ -130,7 +147,14 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         (t::FLOAT4, t::FLOAT8) => Function::new("float8", |_, values| Ok(values[0].clone())),
         (t::FLOAT8, t::FLOAT4) => Function::new("float4", |_, values| narrow(super::float(&values[0]))),
         (t::NUMERIC, t::FLOAT8) => Function::new("float8", |_, values| match &values[0] {
-            Value::Numeric(number) => Ok(Value::Float(number.to_f64())),
+            Value::Numeric(number) => {
+                let float = number.to_f64();
+                if number.finite().is_some() && (float.is_infinite() || (float == 0.0 && !number.is_zero())) {
+                    let message = format!("\"{number}\" is out of range for type double precision");
+                    return Err(Error::new("22003", message));
+                }
+                Ok(Value::Float(float))
+            }
             _ => Ok(Value::Null),
         }),
         (t::NUMERIC, t::FLOAT4) => Function::new("float4", |_, values| match &values[0] {
@@ -139,6 +163,13 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }),
         (t::DATE | t::TIMESTAMP | t::TIMESTAMPTZ, t::TIMESTAMP | t::TIMESTAMPTZ) => {
             Function::new("timestamp", move |context, values| {
+                if let Value::Date(days) = values[0]
+                    && days != i32::MAX
+                    && days != i32::MIN
+                    && !i64::from(days).checked_mul(datetime::DAY_US).is_some_and(datetime::is_in_range)
+                {
+                    return Err(Error::new("22008", "date out of range for timestamp"));
+                }
                 Ok(Value::Timestamp(times::moment(&values[0], zoned(from_oid), zoned(to_oid), context.clock)))
             })
         }
@@ -152,10 +183,14 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }),
         (t::TIMESTAMP | t::TIMESTAMPTZ, t::TIME) => Function::new("time", move |context, values| {
             let local = times::moment(&values[0], zoned(from_oid), false, context.clock);
-            Ok(Value::Time(local.rem_euclid(datetime::DAY_US)))
+            let is_endless = local == i64::MAX || local == i64::MIN;
+            Ok(if is_endless { Value::Null } else { Value::Time(local.rem_euclid(datetime::DAY_US)) })
         }),
         (t::TIMESTAMPTZ, t::TIMETZ) => Function::new("timetz", |context, values| {
             let Value::Timestamp(utc) = values[0] else { return Ok(Value::Null) };
+            if utc == i64::MAX || utc == i64::MIN {
+                return Ok(Value::Null);
+            }
             let offset = context.clock.zone.offset_at(utc);
             Ok(Value::TimeZoned(context.clock.zone.to_local(utc).rem_euclid(datetime::DAY_US), offset))
         }),
@@ -374,9 +409,9 @@ pub fn fitted(value: Value, data_type: &Type, is_explicit: bool) -> Result<Value
         (Value::TimeZoned(time, zone), _) => Value::TimeZoned(rounded(*time, data_type.modifier), *zone),
         (Value::Interval(interval), _) => {
             let precision = data_type.modifier & 0xffff;
-            let microseconds =
-                if precision <= 6 { rounded(interval.microseconds, precision) } else { interval.microseconds };
-            Value::Interval(crate::value::Interval { microseconds, ..*interval })
+            let cut = datetime::without_fields(*interval, data_type.modifier);
+            let microseconds = if precision <= 6 { rounded(cut.microseconds, precision) } else { cut.microseconds };
+            Value::Interval(crate::value::Interval { microseconds, ..cut })
         }
         (Value::Text(bits), t::BIT | t::VARBIT) => {
             let wanted = usize::try_from(data_type.modifier).unwrap_or(0);

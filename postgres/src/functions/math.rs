@@ -1,5 +1,7 @@
 //! Numbers.
 
+mod degrees;
+
 use bigdecimal::RoundingMode;
 
 use super::{float, int, whole};
@@ -8,7 +10,7 @@ use crate::numeric::{Numeric, division_by_zero};
 use crate::plan::Function;
 use crate::resolve::{Operator, Proc};
 use crate::types as t;
-use crate::value::Value;
+use crate::value::{Value, compare};
 
 fn numeric(value: &Value) -> Numeric {
     match value {
@@ -78,10 +80,13 @@ pub fn operator(operator: &Operator) -> Option<Function> {
                 let (left, right) = (float(&values[0]), float(&values[1]));
                 let number = operation(left, right)?;
                 let number = if is_narrow { f64::from(number as f32) } else { number };
-                if number.is_infinite() && left.is_finite() && right.is_finite() {
-                    return Err(Error::new("22003", "value out of range: overflow"));
-                }
-                Ok(Value::Float(number))
+                let is_finite = left.is_finite() && right.is_finite();
+                let is_zero = match name {
+                    "*" => left == 0.0 || right == 0.0,
+                    "/" => left == 0.0 || right.is_infinite(),
+                    _ => true,
+                };
+                checked(number, is_finite, is_zero).map(Value::Float)
             })
         }
         (name, t::NUMERIC) => {
@@ -91,7 +96,7 @@ pub fn operator(operator: &Operator) -> Option<Function> {
                 "*" => Numeric::multiply,
                 "/" => Numeric::divide,
                 "%" => Numeric::remainder,
-                "^" => numeric_power,
+                "^" => Numeric::power,
                 _ => return None,
             };
             Function::new(name, move |_, values| {
@@ -137,27 +142,8 @@ fn power(base: f64, exponent: f64) -> Result<f64> {
     if base < 0.0 && exponent.fract() != 0.0 && exponent.is_finite() {
         return Err(Error::new("2201F", "a negative number raised to a non-integer power yields a complex result"));
     }
-    Ok(base.powf(exponent))
-}
-
-/// Exact for whole exponents; digits of a float otherwise.
-fn numeric_power(base: &Numeric, exponent: &Numeric) -> Result<Numeric> {
-    let whole = exponent.whole(RoundingMode::Down);
-    if whole == *exponent
-        && let Some(times) = exponent.to_i64()
-        && (0..=1000).contains(&times)
-    {
-        let mut result = Numeric::from(1_i64);
-        for _ in 0..times {
-            result = result.multiply(base)?;
-        }
-        let float_weight = result.to_f64().abs().max(1e-300).log10().floor();
-        let scale = (16.0 - float_weight).clamp(0.0, 1000.0) as i64;
-        return Ok(result.rounded(scale.max(base.scale())));
-    }
-    let number = power(base.to_f64(), exponent.to_f64())?;
-    let weight = number.abs().max(1e-300).log10().floor();
-    Ok(Numeric::of_float(number, 17).rounded((16.0 - weight).clamp(0.0, 1000.0) as i64))
+    let is_finite = base.is_finite() && exponent.is_finite();
+    checked(base.powf(exponent), is_finite, base == 0.0 || !is_finite)
 }
 
 pub fn function(proc: &Proc) -> Option<Function> {
@@ -179,20 +165,35 @@ pub fn function(proc: &Proc) -> Option<Function> {
         "dsign" => of_float(|number| Ok(if number == 0.0 { 0.0 } else { number.signum() })),
         "dsqrt" => Some(Function::new("sqrt", |_, values| square_root(float(&values[0])))),
         "dcbrt" => of_float(|number| Ok(number.cbrt())),
-        "dexp" => of_float(|number| {
-            let result = number.exp();
-            if result.is_infinite() && number.is_finite() {
-                Err(Error::new("22003", "value out of range: overflow"))
-            } else {
-                Ok(result)
-            }
-        }),
+        "dexp" => of_float(|number| checked(number.exp(), number.is_finite(), number.is_infinite())),
         "dlog1" => of_float(|number| logarithm(number).map(f64::ln)),
         "dlog10" => of_float(|number| logarithm(number).map(f64::log10)),
-        "dsin" => of_float(|number| Ok(number.sin())),
-        "dcos" => of_float(|number| Ok(number.cos())),
-        "dtan" => of_float(|number| Ok(number.tan())),
-        "dcot" => of_float(|number| Ok(1.0 / number.tan())),
+        "dsin" => of_float(|number| angle(number).map(f64::sin)),
+        "dcos" => of_float(|number| angle(number).map(f64::cos)),
+        "dtan" => of_float(|number| angle(number).map(f64::tan)),
+        "dcot" => of_float(|number| Ok(1.0 / angle(number)?.tan())),
+        "dsind" => of_float(|number| angle(number).map(degrees::sine)),
+        "dcosd" => of_float(|number| angle(number).map(degrees::cosine)),
+        "dtand" => of_float(|number| angle(number).map(degrees::tangent)),
+        "dcotd" => of_float(|number| angle(number).map(degrees::cotangent)),
+        "dasind" => {
+            of_float(|number| if number.abs() > 1.0 { Err(out_of_range()) } else { Ok(degrees::arc_sine(number)) })
+        }
+        "dacosd" => {
+            of_float(|number| if number.abs() > 1.0 { Err(out_of_range()) } else { Ok(degrees::arc_cosine(number)) })
+        }
+        "datand" => of_float(|number| Ok(degrees::arc_tangent(number))),
+        "datan2d" => Some(Function::new("atan2d", |_, values| {
+            Ok(Value::Float(degrees::of_arc_tangent(float(&values[0]).atan2(float(&values[1])))))
+        })),
+        "dasinh" => of_float(|number| Ok(number.asinh())),
+        "dacosh" => of_float(|number| if number < 1.0 { Err(out_of_range()) } else { Ok(number.acosh()) }),
+        "datanh" => of_float(|number| match number {
+            number if number.abs() > 1.0 => Err(out_of_range()),
+            1.0 => Ok(f64::INFINITY),
+            -1.0 => Ok(f64::NEG_INFINITY),
+            number => Ok(number.atanh()),
+        }),
         "dasin" => of_float(|number| {
             if number.abs() > 1.0 { Err(Error::new("22003", "input is out of range")) } else { Ok(number.asin()) }
         }),
@@ -236,6 +237,9 @@ pub fn function(proc: &Proc) -> Option<Function> {
         "numeric_ceil" => of_numeric(|number| Ok(number.whole(RoundingMode::Ceiling))),
         "numeric_floor" => of_numeric(|number| Ok(number.whole(RoundingMode::Floor))),
         "numeric_sign" => of_numeric(|number| {
+            if matches!(number, Numeric::NaN) {
+                return Ok(Numeric::NaN);
+            }
             Ok(Numeric::from(if number.is_zero() {
                 0_i64
             } else if number.is_negative() {
@@ -244,26 +248,26 @@ pub fn function(proc: &Proc) -> Option<Function> {
                 1
             }))
         }),
-        "numeric_sqrt" => of_numeric(|number| {
-            if number.is_negative() {
-                return Err(Error::new("2201F", "cannot take square root of a negative number"));
-            }
-            let Some(finite) = number.finite() else { return Ok(number.clone()) };
-            let weight = (number.to_f64().max(1e-300).sqrt().log10() / 4.0).floor() as i64;
-            let scale = (16 - weight * 4).max(number.scale()).clamp(0, 1000);
-            Ok(finite.sqrt().map_or(Numeric::NaN, Numeric::Finite).rounded(scale))
-        }),
-        "numeric_exp" => of_numeric(|number| by_float(number.to_f64().exp())),
-        "numeric_ln" => of_numeric(|number| by_float(logarithm(number.to_f64())?.ln())),
+        "numeric_sqrt" => of_numeric(Numeric::square_root),
+        "numeric_exp" => of_numeric(Numeric::exponential),
+        "numeric_ln" => of_numeric(Numeric::natural_logarithm),
         "log10" | "log" if proc.arguments == [t::NUMERIC] => {
-            of_numeric(|number| by_float(logarithm(number.to_f64())?.log10()))
+            of_numeric(|number| number.logarithm(&Numeric::from(10_i64)))
+        }
+        _ if matches!(proc.name, "log" | "log10") && proc.arguments == [t::NUMERIC] => {
+            of_numeric(|number| number.logarithm(&Numeric::from(10_i64)))
         }
         "numeric_log" => Some(Function::new("log", |_, values| {
-            let (base, number) = (logarithm(numeric(&values[0]).to_f64())?, logarithm(numeric(&values[1]).to_f64())?);
-            by_float(number.log(base)).map(Value::Numeric)
+            numeric(&values[1]).logarithm(&numeric(&values[0])).map(Value::Numeric)
+        })),
+        "numeric_gcd" => Some(Function::new("gcd", |_, values| {
+            Ok(Value::Numeric(numeric(&values[0]).greatest_divisor(&numeric(&values[1]))))
+        })),
+        "numeric_lcm" => Some(Function::new("lcm", |_, values| {
+            numeric(&values[0]).least_multiple(&numeric(&values[1])).map(Value::Numeric)
         })),
         "numeric_power" => Some(Function::new("power", |_, values| {
-            numeric_power(&numeric(&values[0]), &numeric(&values[1])).map(Value::Numeric)
+            numeric(&values[0]).power(&numeric(&values[1])).map(Value::Numeric)
         })),
         "numeric_mod" => Some(Function::new("mod", |_, values| {
             numeric(&values[0]).remainder(&numeric(&values[1])).map(Value::Numeric)
@@ -305,25 +309,61 @@ pub fn function(proc: &Proc) -> Option<Function> {
             Ok(Value::Numeric(result))
         })),
         "width_bucket_numeric" | "width_bucket_float8" => Some(Function::new("width_bucket", |_, values| {
-            let number =
-                |value: &Value| if let Value::Float(number) = value { *number } else { numeric(value).to_f64() };
-            let (operand, low, high, count) =
-                (number(&values[0]), number(&values[1]), number(&values[2]), int(&values[3]));
+            let count = int(&values[3]);
             if count <= 0 {
                 return Err(Error::new("2201G", "count must be greater than zero"));
+            }
+            let exact = |value: &Value| match value {
+                Value::Float(number) => Numeric::of_float(*number, 17),
+                other => numeric(other),
+            };
+            let (operand, low, high) = (exact(&values[0]), exact(&values[1]), exact(&values[2]));
+            if [&operand, &low, &high].iter().any(|number| matches!(number, Numeric::NaN)) {
+                return Err(Error::new("2201G", "operand, lower bound, and upper bound cannot be NaN"));
+            }
+            if low.finite().is_none() || high.finite().is_none() {
+                return Err(Error::new("2201G", "lower and upper bounds must be finite"));
             }
             if low == high {
                 return Err(Error::new("2201G", "lower bound cannot equal upper bound"));
             }
-            let share = (operand - low) / (high - low);
-            let is_below = if low < high { operand < low } else { operand > low };
-            Ok(Value::Int(if is_below {
-                0
-            } else if share >= 1.0 {
-                count + 1
-            } else {
-                (share * count as f64).floor() as i64 + 1
-            }))
+            let bucket = match operand {
+                Numeric::Infinity => {
+                    if low < high {
+                        count + 1
+                    } else {
+                        0
+                    }
+                }
+                Numeric::NegativeInfinity => {
+                    if low < high {
+                        0
+                    } else {
+                        count + 1
+                    }
+                }
+                operand => operand.bucket(&low, &high, count).unwrap_or(0),
+            };
+            whole(i128::from(bucket), t::INT4)
+        })),
+        "width_bucket_array" => Some(Function::new("width_bucket", |_, values| {
+            let Value::Array(array) = &values[1] else { return Ok(Value::Null) };
+            if array.dimensions.len() > 1 {
+                return Err(Error::new("2202E", "thresholds must be one-dimensional array"));
+            }
+            if array.items.iter().any(Value::is_null) {
+                return Err(Error::new("22004", "thresholds array must not contain NULLs"));
+            }
+            let place = array.items.partition_point(|item| compare(item, &values[0]).is_le());
+            Ok(Value::Int(i64::try_from(place).unwrap_or(i64::MAX)))
+        })),
+        "setseed" => Some(Function::new("setseed", |_, values| {
+            let seed = float(&values[0]);
+            if !(-1.0..=1.0).contains(&seed) {
+                let shown = crate::text::format_float(seed, false);
+                return Err(super::wrong_argument(format!("setseed parameter {shown} is out of allowed range [-1,1]")));
+            }
+            Ok(Value::text(""))
         })),
         _ => None,
     }
@@ -337,6 +377,26 @@ fn gcd(left: i64, right: i64) -> i64 {
     i64::try_from(left.abs()).unwrap_or(i64::MAX)
 }
 
+fn out_of_range() -> Error {
+    Error::new("22003", "input is out of range")
+}
+
+/// Errors: 22003 for an endless one.
+fn angle(number: f64) -> Result<f64> {
+    if number.is_infinite() { Err(out_of_range()) } else { Ok(number) }
+}
+
+/// Errors: 22003 where finite operands have made something that is not.
+fn checked(result: f64, is_finite: bool, is_zero: bool) -> Result<f64> {
+    if result.is_infinite() && is_finite {
+        return Err(Error::new("22003", "value out of range: overflow"));
+    }
+    if result == 0.0 && !is_zero {
+        return Err(Error::new("22003", "value out of range: underflow"));
+    }
+    Ok(result)
+}
+
 fn trimmed(number: &Numeric) -> Numeric {
     match number.finite() {
         Some(finite) => {
@@ -344,11 +404,6 @@ fn trimmed(number: &Numeric) -> Numeric {
         }
         None => number.clone(),
     }
-}
-
-fn by_float(number: f64) -> Result<Numeric> {
-    let weight = number.abs().max(1.0).log10().floor();
-    Ok(Numeric::of_float(number, 17).rounded((16.0 - weight).clamp(0.0, 1000.0) as i64))
 }
 
 fn logarithm(number: f64) -> Result<f64> {

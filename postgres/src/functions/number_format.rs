@@ -1,4 +1,4 @@
-//! `to_char` of numbers.
+//! `to_char` of numbers, and `to_number`.
 
 use bigdecimal::RoundingMode;
 
@@ -10,18 +10,25 @@ use crate::resolve::Proc;
 use crate::value::Value;
 
 pub fn function(proc: &Proc) -> Option<Function> {
-    if !matches!(proc.source, "int4_to_char" | "int8_to_char" | "float4_to_char" | "float8_to_char" | "numeric_to_char")
-    {
-        return None;
+    if proc.source == "numeric_to_number" {
+        return Some(Function::new("to_number", |_, values| {
+            read(values[0].as_text().unwrap_or_default(), values[1].as_text().unwrap_or_default())
+        }));
     }
-    let digits = if proc.source == "float4_to_char" { 6 } else { 15 };
+    // digits that a float has
+    let digits = match proc.source {
+        "int4_to_char" | "int8_to_char" | "numeric_to_char" => None,
+        "float4_to_char" => Some(6),
+        "float8_to_char" => Some(15),
+        _ => return None,
+    };
     Some(Function::new("to_char", move |_, values| {
         let number = match &values[0] {
             Value::Numeric(number) => number.clone(),
-            Value::Float(number) => Numeric::of_float(*number, digits),
+            Value::Float(number) => Numeric::of_float(*number, digits.unwrap_or(15)),
             other => Numeric::from(int(other)),
         };
-        Ok(Value::text(shown(&number, values[1].as_text().unwrap_or_default())?))
+        Ok(Value::text(shown(&number, values[1].as_text().unwrap_or_default(), digits)?))
     }))
 }
 
@@ -38,6 +45,8 @@ enum Part {
     Plus,
     SignHere,
     Currency,
+    Brackets,
+    Shift,
     Ordinal {
         upper: bool,
     },
@@ -50,10 +59,45 @@ struct Template {
     brackets: bool,
     shift: usize,
     roman: Option<bool>,
+    has_exponent: bool,
+}
+
+/// Errors: 42601 for patterns that do not go together.
+fn checked(template: &Template) -> Result<()> {
+    let wrong = |message: &str| Err(Error::new("42601", message));
+    let mut seen: Vec<&Part> = Vec::new();
+    let mut has_brackets = false;
+    for part in &template.parts {
+        let has = |part: &Part| seen.contains(&part);
+        match part {
+            Part::Brackets => {
+                if has(&Part::Sign) || has(&Part::Minus) || has(&Part::Plus) || has(&Part::SignHere) {
+                    return wrong("cannot use \"PR\" and \"S\"/\"PL\"/\"MI\"/\"SG\" together");
+                }
+                has_brackets = true;
+            }
+            Part::Nine if has_brackets => return wrong("\"9\" must be ahead of \"PR\""),
+            Part::Zero if has_brackets => return wrong("\"0\" must be ahead of \"PR\""),
+            Part::Point if has(&Part::Shift) => return wrong("cannot use \"V\" and decimal point together"),
+            Part::Point if has(&Part::Point) => return wrong("multiple decimal points"),
+            Part::Shift if has(&Part::Point) => return wrong("cannot use \"V\" and decimal point together"),
+            Part::Sign if has(&Part::Sign) => return wrong("cannot use \"S\" twice"),
+            Part::Sign if has_brackets || has(&Part::Minus) || has(&Part::Plus) || has(&Part::SignHere) => {
+                return wrong("cannot use \"S\" and \"PL\"/\"MI\"/\"SG\"/\"PR\" together");
+            }
+            Part::Minus if has(&Part::Sign) => return wrong("cannot use \"S\" and \"MI\" together"),
+            Part::Plus if has(&Part::Sign) => return wrong("cannot use \"S\" and \"PL\" together"),
+            Part::SignHere if has(&Part::Sign) => return wrong("cannot use \"S\" and \"SG\" together"),
+            _ => {}
+        }
+        seen.push(part);
+    }
+    Ok(())
 }
 
 fn template(text: &str) -> Result<Template> {
-    let mut template = Template { parts: Vec::new(), fills: true, brackets: false, shift: 0, roman: None };
+    let mut template =
+        Template { parts: Vec::new(), fills: true, brackets: false, shift: 0, roman: None, has_exponent: false };
     let mut in_shift = false;
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -65,6 +109,7 @@ fn template(text: &str) -> Result<Template> {
                 2
             }
             (Some("PR"), _) => {
+                push(Part::Brackets);
                 template.brackets = true;
                 2
             }
@@ -88,13 +133,28 @@ fn template(text: &str) -> Result<Template> {
                 template.roman = Some(first == 'R');
                 2
             }
-            (Some("EE"), _) => return Err(Error::not_supported("the pattern EEEE of to_char")),
+            (Some("EE"), _) if rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("EEEE")) => {
+                if template.has_exponent {
+                    return Err(Error::new("42601", "cannot use \"EEEE\" twice"));
+                }
+                let is_plain = |part: &Part| matches!(part, Part::Nine | Part::Zero | Part::Point | Part::Text(_));
+                if !template.parts.iter().all(is_plain) || !template.fills {
+                    return Err(Error::new("42601", "\"EEEE\" is incompatible with other formats")
+                        .with_detail("\"EEEE\" may only be used together with digit and decimal point patterns."));
+                }
+                template.has_exponent = true;
+                4
+            }
+            _ if template.has_exponent => {
+                return Err(Error::new("42601", "\"EEEE\" must be the last pattern used"));
+            }
             (_, '"') => {
                 let end = rest[1..].find('"').map_or(rest.len(), |end| end + 1);
                 push(Part::Text(rest[1..end].to_owned()));
                 (end + 1).min(rest.len())
             }
             (_, 'V' | 'v') => {
+                push(Part::Shift);
                 in_shift = true;
                 1
             }
@@ -117,10 +177,14 @@ fn template(text: &str) -> Result<Template> {
         };
         rest = &rest[taken..];
     }
+    checked(&template)?;
     Ok(template)
 }
 
-fn shown(number: &Numeric, text: &str) -> Result<String> {
+fn shown(number: &Numeric, text: &str, float_digits: Option<usize>) -> Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     let template = template(text)?;
     if let Some(upper) = template.roman {
         return Ok(roman(number, upper, template.fills));
@@ -129,12 +193,32 @@ fn shown(number: &Numeric, text: &str) -> Result<String> {
     let point = template.parts.iter().position(|part| *part == Part::Point);
     let n_before = template.parts[..point.unwrap_or(template.parts.len())].iter().filter(|part| is_digit(part)).count();
     let n_behind = point.map_or(0, |point| template.parts[point..].iter().filter(|part| is_digit(part)).count());
+    if template.has_exponent {
+        // a float is rounded as it is, halves to even digits
+        if let (Some(_), true) = (float_digits, number.finite().is_some()) {
+            let shown = format!("{:.n_behind$e}", number.to_f64());
+            let (mantissa, exponent) = shown.split_once('e').unwrap_or((&shown, "0"));
+            let exponent: i64 = exponent.parse().unwrap_or(0);
+            let sign = if mantissa.starts_with('-') { "" } else { " " };
+            return Ok(format!("{sign}{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()));
+        }
+        return Ok(scientific(number, n_before, n_behind));
+    }
+    if matches!(number, Numeric::NaN) && n_before >= 3 {
+        return Ok(if template.fills { format!(" {:>n_before$}", "NaN") } else { "NaN".to_owned() });
+    }
+    let n_behind = match float_digits {
+        Some(most) => {
+            let n_whole = digits(number, 0, template.shift).0.len();
+            n_behind.min(most.saturating_sub(n_whole))
+        }
+        None => n_behind,
+    };
     let (digits, is_negative) = digits(number, n_behind, template.shift);
     let (before, behind) = digits.split_once('.').unwrap_or((&digits, ""));
     let before = if before == "0" { "" } else { before };
     let is_too_long = before.len() > n_before || number.finite().is_none();
-    let has_sign =
-        template.parts.iter().any(|part| matches!(part, Part::Sign | Part::Minus | Part::SignHere | Part::Plus));
+    let has_sign = template.parts.iter().any(|part| matches!(part, Part::Sign | Part::Minus | Part::SignHere));
     // digits of the whole part, with blanks for those in front
     let mut whole: Vec<char> =
         if is_too_long { vec!['#'; n_before] } else { format!("{before:>n_before$}").chars().collect() };
@@ -145,7 +229,8 @@ fn shown(number: &Numeric, text: &str) -> Result<String> {
         whole[first_zero..].iter_mut().filter(|digit| **digit == ' ').for_each(|digit| *digit = '0');
     }
     // a number without a fraction has at least one digit
-    if n_behind == 0 && !whole.iter().any(|digit| *digit != ' ') && n_before > 0 {
+    let is_plain_zero = !template.fills && number.is_zero();
+    if (n_behind == 0 || is_plain_zero) && !whole.iter().any(|digit| *digit != ' ') && n_before > 0 {
         let last = whole.len() - 1;
         whole[last] = '0';
     }
@@ -185,7 +270,7 @@ fn shown(number: &Numeric, text: &str) -> Result<String> {
             }
             Part::Nine | Part::Zero => {
                 if n_fraction < last_kept {
-                    out.push(behind.get(n_fraction).copied().unwrap_or('0'));
+                    out.extend(behind.get(n_fraction));
                 }
                 n_fraction += 1;
             }
@@ -212,6 +297,7 @@ fn shown(number: &Numeric, text: &str) -> Result<String> {
                     out.push(' ');
                 }
             }
+            Part::Brackets | Part::Shift => {}
             Part::Currency => {
                 if template.fills {
                     out.push(' ');
@@ -233,6 +319,122 @@ fn shown(number: &Numeric, text: &str) -> Result<String> {
         }
     }
     Ok(out)
+}
+
+/// With an exponent of two digits or more.
+fn scientific(number: &Numeric, n_before: usize, n_behind: usize) -> String {
+    let Some(finite) = number.finite() else {
+        return format!(" {}.{}", "#".repeat(n_before), "#".repeat(n_behind + 4));
+    };
+    let (unscaled, scale) = finite.as_bigint_and_exponent();
+    let sign = if number.is_negative() { '-' } else { ' ' };
+    let mut exponent = i64::try_from(unscaled.magnitude().to_string().len()).unwrap_or(0) - 1 - scale;
+    let mantissa = |exponent: i64| {
+        let shifted = finite.abs() * bigdecimal::BigDecimal::new(1.into(), exponent);
+        let behind = i64::try_from(n_behind).unwrap_or(0);
+        shifted.with_scale_round(behind, RoundingMode::HalfUp).to_plain_string()
+    };
+    if number.is_zero() {
+        exponent = 0;
+    }
+    let mut digits = mantissa(exponent);
+    if digits.split('.').next().is_some_and(|whole| whole.len() > 1) {
+        exponent += 1;
+        digits = mantissa(exponent);
+    }
+    let exponent_sign = if exponent < 0 { '-' } else { '+' };
+    format!("{sign}{digits}e{exponent_sign}{:02}", exponent.abs())
+}
+
+/// `to_number`. Errors: 22P02, 0A000.
+fn read(text: &str, pattern: &str) -> Result<Value> {
+    let template = template(pattern)?;
+    if template.roman.is_some() {
+        return Err(Error::new("0A000", "\"RN\" not supported for input"));
+    }
+    if template.has_exponent {
+        return Err(Error::new("0A000", "\"EEEE\" not supported for input"));
+    }
+    let is_digit = |part: &Part| matches!(part, Part::Nine | Part::Zero);
+    let point = template.parts.iter().position(|part| *part == Part::Point);
+    let n_behind = template.parts[point.unwrap_or(template.parts.len())..].iter().filter(|part| is_digit(part)).count();
+    let has_own_sign = template.parts.iter().any(|part| matches!(part, Part::Sign));
+    let has_sign_part = template.parts.iter().any(|part| matches!(part, Part::Plus | Part::Minus));
+    let characters: Vec<char> = text.chars().collect();
+    let (mut at, mut is_negative, mut has_sign) = (0, false, false);
+    let (mut number, mut has_point, mut n_fraction) = (String::new(), false, 0);
+    let is_data = |character: char| character.is_ascii_digit() || matches!(character, '.' | ',' | '+' | '-');
+    for part in &template.parts {
+        let Some(mut character) = characters.get(at).copied() else { break };
+        match part {
+            Part::Nine | Part::Zero | Part::Point | Part::Sign => {
+                if character == ' ' {
+                    at += 1;
+                    character = characters.get(at).copied().unwrap_or_default();
+                }
+                if number.is_empty()
+                    && !has_sign
+                    && (matches!(character, '+' | '-') || (template.brackets && character == '<'))
+                {
+                    (is_negative, has_sign) = (character != '+', true);
+                    at += 1;
+                    if *part == Part::Sign {
+                        continue;
+                    }
+                    character = characters.get(at).copied().unwrap_or_default();
+                }
+                let mut was_read = false;
+                if character.is_ascii_digit() {
+                    if has_point && n_fraction == n_behind {
+                        continue;
+                    }
+                    number.push(character);
+                    n_fraction += usize::from(has_point);
+                    was_read = true;
+                } else if point.is_some() && !has_point && character == '.' {
+                    number.push('.');
+                    (has_point, was_read) = (true, true);
+                }
+                // a sign may stand behind the last digit
+                let behind = if was_read { at + 1 } else { at };
+                if !has_sign && !number.is_empty() && !has_sign_part {
+                    let sign = characters.get(behind).copied().filter(|sign| matches!(sign, '+' | '-'));
+                    if let Some(sign) = sign.filter(|_| has_own_sign || !was_read) {
+                        (is_negative, has_sign) = (sign == '-', true);
+                        at = behind;
+                    }
+                }
+                if !was_read && *part == Part::Sign && !has_sign {
+                    continue;
+                }
+                at += 1;
+            }
+            Part::Group => {
+                if character == ',' {
+                    at += 1;
+                }
+            }
+            Part::Currency => at += usize::from(!is_data(character)),
+            Part::Ordinal { .. } => at += 2,
+            Part::Minus | Part::Plus | Part::SignHere => match character {
+                '-' if *part != Part::Plus => (is_negative, has_sign, at) = (true, true, at + 1),
+                '+' if *part != Part::Minus => (has_sign, at) = (true, at + 1),
+                other => at += usize::from(!is_data(other)),
+            },
+            Part::Text(_) => at += usize::from(!is_data(character)),
+            Part::Brackets | Part::Shift => {}
+        }
+    }
+    let digits = number.trim_end_matches('.');
+    if !digits.bytes().any(|byte| byte.is_ascii_digit()) {
+        return Err(Error::new("22P02", "invalid input syntax for type numeric: \" \""));
+    }
+    let parsed: Numeric = format!("{}{digits}", if is_negative { "-" } else { "" }).parse()?;
+    if template.shift == 0 {
+        return Ok(Value::Numeric(parsed));
+    }
+    let by = Numeric::scaled(1, -i64::try_from(template.shift).unwrap_or(0));
+    parsed.divide(&by).map(Value::Numeric)
 }
 
 /// How many digits behind the point are shown: with FM, zeros at the end are not where the pattern has a 9.

@@ -1,12 +1,13 @@
 //! Functions that give rows.
 
-use super::{int, json, text, texts, wrong_argument};
+use super::{int, json, regexps, text, wrong_argument};
 use crate::builtin;
 use crate::datetime;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::numeric::Numeric;
 use crate::plan::SetFunction;
+use crate::regexp::Haystack;
 use crate::resolve::Proc;
 use crate::types::{self as t, Type};
 use crate::value::{Array, Value};
@@ -163,15 +164,16 @@ pub fn function(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Typ
         }
         "regexp_split_to_table_no_flags" | "regexp_split_to_table" => {
             one(SetFunction::new("regexp_split_to_table", |_, values| {
-                let pattern = texts::regex(text(&values[1]), values.get(2).map_or("", text))?;
-                Ok(texts::split(text(&values[0]), &pattern).into_iter().map(Value::text).collect())
+                let flags = values.get(2).map_or("", text);
+                regexps::split(text(&values[0]), text(&values[1]), flags, "regexp_split_to_table")
             }))
         }
         "regexp_matches_no_flags" | "regexp_matches" => one(SetFunction::new("regexp_matches", |_, values| {
             let flags = values.get(2).map_or("", text);
-            let pattern = texts::regex(text(&values[1]), &flags.replace('g', ""))?;
-            let most = if flags.contains('g') { usize::MAX } else { 1 };
-            Ok(pattern.captures_iter(text(&values[0])).take(most).map(|found| texts::groups(&found)).collect())
+            let (all, flags) = (flags.contains('g'), flags.replace('g', ""));
+            let haystack = Haystack::new(text(&values[0]));
+            let found = regexps::matches(&haystack, (text(&values[1]), &flags), (0, all, false))?;
+            Ok(found.iter().map(|found| regexps::groups(&haystack, found)).collect())
         })),
         "text_to_table" | "text_to_table_null" => one(SetFunction::new("string_to_table", |_, values| {
             let whole = text(&values[0]);

@@ -2,6 +2,7 @@
 
 use super::{int, text};
 use crate::error::Error;
+use crate::numeric::Numeric;
 use crate::plan::Function;
 use crate::resolve::Proc;
 use crate::types::{self as t, Type, format_type};
@@ -53,6 +54,64 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         })),
         "pg_size_pretty" => {
             Some(Function::new("pg_size_pretty", |_, values| Ok(Value::text(pretty_size(int(&values[0]))))))
+        }
+        "pg_size_pretty_numeric" => Some(Function::new("pg_size_pretty", |_, values| {
+            let Value::Numeric(number) = &values[0] else { return Ok(Value::Null) };
+            const UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+            let (mut size, mut unit) = (number.clone(), 0);
+            let limit = Numeric::from(10_240_i64);
+            let doubled = Numeric::from(20_479_i64);
+            let by = |number: i64| Numeric::from(number);
+            let mut is_doubled = false;
+            let abs = |size: &Numeric| if size.is_negative() { size.negated() } else { size.clone() };
+            while unit + 1 < UNITS.len() && abs(&size) >= if is_doubled { doubled.clone() } else { limit.clone() } {
+                size = size.divide(&by(if is_doubled { 1024 } else { 512 }))?.truncated(0);
+                is_doubled = true;
+                unit += 1;
+            }
+            if is_doubled {
+                let one = by(if size.is_negative() { -1 } else { 1 });
+                size = size.add(&one)?.divide(&by(2))?.truncated(0);
+            }
+            Ok(Value::text(format!("{size} {}", UNITS[unit])))
+        })),
+        "pg_size_bytes" => Some(Function::new("pg_size_bytes", |_, values| {
+            let whole = text(&values[0]);
+            let wrong = || Error::new("22023", format!("invalid size: \"{whole}\""));
+            let trimmed = whole.trim();
+            let end = trimmed
+                .char_indices()
+                .find(|(at, c)| !(c.is_ascii_digit() || *c == '.' || (*at == 0 && matches!(c, '+' | '-'))))
+                .map_or(trimmed.len(), |(at, _)| at);
+            let number: Numeric = trimmed[..end].parse().map_err(|_| wrong())?;
+            let unit = trimmed[end..].trim();
+            let shift = match unit.to_ascii_lowercase().as_str() {
+                "" | "b" | "bytes" => 0,
+                "kb" => 10,
+                "mb" => 20,
+                "gb" => 30,
+                "tb" => 40,
+                "pb" => 50,
+                _ => {
+                    return Err(wrong()
+                        .with_detail(format!("Invalid size unit: \"{unit}\"."))
+                        .with_hint("Valid units are \"bytes\", \"B\", \"kB\", \"MB\", \"GB\", \"TB\", and \"PB\"."));
+                }
+            };
+            let bytes = number.multiply(&Numeric::from(1_i64 << shift))?;
+            bytes.to_i64().map(Value::Int).ok_or_else(|| Error::new("22003", "bigint out of range"))
+        })),
+        "to_regtype" | "to_regclass" | "to_regproc" | "to_regprocedure" | "to_regnamespace" | "to_regrole"
+        | "to_regcollation" => {
+            let oid = proc.result;
+            Some(Function::new("to_reg", move |context, values| {
+                match super::casts::reg_number(context.world, text(&values[0]), oid) {
+                    Err(error) if matches!(error.sqlstate, "42704" | "42P01" | "42883" | "42725" | "3F000") => {
+                        Ok(Value::Null)
+                    }
+                    other => other,
+                }
+            }))
         }
         "gen_random_uuid" => {
             Some(Function::new("gen_random_uuid", |_, _| Ok(Value::Uuid(*uuid::Uuid::new_v4().as_bytes()))))

@@ -1,8 +1,8 @@
 //! Texts and bytes.
 
 use md5::{Digest, Md5};
-use regex::{Regex, RegexBuilder};
 
+use super::bytes::{bytes, hex};
 use super::{casts, int, text, wrong_argument};
 use crate::error::{Error, Result};
 use crate::plan::Function;
@@ -10,20 +10,13 @@ use crate::resolve::Proc;
 use crate::text::{quote_identifier, quote_literal};
 use crate::types::{self as t, Type};
 use crate::value::Value;
+use unicode_normalization::UnicodeNormalization;
 
 /// Longest text that a function makes.
 const MOST_BYTES: usize = 256 << 20;
 
 fn count(n: usize) -> Value {
     Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
-}
-
-fn bytes(value: &Value) -> &[u8] {
-    match value {
-        Value::Bytes(bytes) => bytes,
-        Value::Text(text) => text.as_bytes(),
-        _ => &[],
-    }
 }
 
 fn made(bytes: impl Into<std::sync::Arc<[u8]>>) -> Result<Value> {
@@ -51,7 +44,11 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "byteaoctetlen" | "textoctetlen" | "bpcharoctetlen" => {
             Some(Function::new("octet_length", |_, values| Ok(count(bytes(&values[0]).len()))))
         }
-        "bit_length" => Some(Function::new("bit_length", |_, values| Ok(count(bytes(&values[0]).len() * 8)))),
+        // those of one argument are written in SQL there
+        _ if proc.name == "bit_length" => {
+            let scale = if matches!(arguments[0].oid, t::BIT | t::VARBIT) { 1 } else { 8 };
+            Some(Function::new("bit_length", move |_, values| Ok(count(bytes(&values[0]).len() * scale))))
+        }
         "lower" => of_text(str::to_lowercase),
         "upper" => of_text(str::to_uppercase),
         "initcap" => of_text(|text| {
@@ -129,12 +126,6 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                 Ok(Value::text(text(&values[0]).chars().skip(skip).take(take).collect::<String>()))
             }))
         }
-        "textregexsubstr" => Some(Function::new("substring", |_, values| {
-            let pattern = regex(text(&values[1]), "")?;
-            let found =
-                pattern.captures(text(&values[0])).and_then(|found| found.get(usize::from(pattern.captures_len() > 1)));
-            Ok(found.map_or(Value::Null, |found| Value::text(found.as_str())))
-        })),
         "textpos" => Some(Function::new("position", |_, values| {
             let whole = text(&values[0]);
             Ok(count(whole.find(text(&values[1])).map_or(0, |at| whole[..at].chars().count() + 1)))
@@ -212,13 +203,15 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             Ok(Value::Int(text(&values[0]).chars().next().map_or(0, |first| i64::from(u32::from(first)))))
         })),
         "chr" => Some(Function::new("chr", |_, values| {
-            let code = u32::try_from(int(&values[0])).ok().and_then(char::from_u32);
-            match code {
+            let code = u32::try_from(int(&values[0]));
+            let code = code.map_err(|_| wrong_argument("character number must be positive"))?;
+            match char::from_u32(code) {
                 Some('\0') => Err(Error::new("54000", "null character not permitted")),
                 Some(character) => Ok(Value::text(character.to_string())),
-                None => {
-                    Err(Error::new("54000", format!("requested character too large for encoding: {}", int(&values[0]))))
+                None if code > 0x10_ffff => {
+                    Err(Error::new("54000", format!("requested character too large for encoding: {code}")))
                 }
+                None => Err(Error::new("54000", format!("requested character not valid for encoding: {code}"))),
             }
         })),
         "textoverlay_no_len" | "textoverlay" | "overlay" => Some(Function::new("overlay", |_, values| {
@@ -243,41 +236,6 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                 Ok(Value::text(if is_short { format!("{:x}", number as i32) } else { format!("{number:x}") }))
             }))
         }
-        "binary_encode" => Some(Function::new("encode", |_, values| {
-            let bytes = bytes(&values[0]);
-            Ok(Value::text(match text(&values[1]).to_lowercase().as_str() {
-                "hex" => hex(bytes),
-                "base64" => base64(bytes),
-                "escape" => escape(bytes),
-                other => return Err(wrong_argument(format!("unrecognized encoding: \"{other}\""))),
-            }))
-        })),
-        "binary_decode" => Some(Function::new("decode", |_, values| {
-            let encoded = text(&values[0]);
-            match text(&values[1]).to_lowercase().as_str() {
-                "hex" => {
-                    let value = crate::text::parse(
-                        &format!("\\x{encoded}"),
-                        &Type::of(t::BYTEA),
-                        crate::datetime::Clock { now_us: 0, zone: crate::datetime::Zone::UTC },
-                    )?;
-                    Ok(value)
-                }
-                "base64" => made(from_base64(encoded).ok_or_else(|| wrong_argument("invalid base64 end sequence"))?),
-                "escape" => crate::text::parse(
-                    encoded,
-                    &Type::of(t::BYTEA),
-                    crate::datetime::Clock { now_us: 0, zone: crate::datetime::Zone::UTC },
-                ),
-                other => Err(wrong_argument(format!("unrecognized encoding: \"{other}\""))),
-            }
-        })),
-        "pg_convert_to" => Some(Function::new("convert_to", |_, values| made(text(&values[0]).as_bytes().to_vec()))),
-        "pg_convert_from" => Some(Function::new("convert_from", |_, values| {
-            String::from_utf8(bytes(&values[0]).to_vec())
-                .map(Value::text)
-                .map_err(|_| Error::new("22021", "invalid byte sequence for encoding \"UTF8\""))
-        })),
         "text_concat" => Some(Function::new("concat", move |context, values| {
             let parts = values.iter().zip(&types).filter(|(value, _)| !value.is_null());
             let parts: Vec<String> = parts.map(|(value, data_type)| plain(context, value, data_type)).collect();
@@ -328,74 +286,19 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             }
             Ok(Value::text(pattern))
         })),
-        "textregexeq" | "nameregexeq" => matches(false, false),
-        "textregexne" | "nameregexne" => matches(true, false),
-        "texticregexeq" | "nameicregexeq" => matches(false, true),
-        "texticregexne" | "nameicregexne" => matches(true, true),
-        "similar_to_escape_1" | "similar_to_escape_2" => Some(Function::new("similar_to_escape", |_, values| {
-            Ok(Value::text(similar(text(&values[0]), values.get(1).map_or("\\", text))))
+        "parse_ident" => Some(Function::new("parse_ident", |_, values| {
+            parse_ident(text(&values[0]), values.get(1).and_then(Value::as_bool).unwrap_or(true))
         })),
-        "textregexreplace_noopt" | "textregexreplace" => Some(Function::new("regexp_replace", |_, values| {
-            let flags = values.get(3).map_or("", text);
-            let pattern = regex(text(&values[1]), &flags.replace('g', ""))?;
-            let replacement = replacement(text(&values[2]));
-            let whole = text(&values[0]);
-            Ok(Value::text(if flags.contains('g') {
-                pattern.replace_all(whole, replacement.as_str())
-            } else {
-                pattern.replace(whole, replacement.as_str())
-            }))
+        "unistr" => Some(Function::new("unistr", |_, values| unistr(text(&values[0])).map(Value::text))),
+        "unicode_normalize_func" => Some(Function::new("normalize", |_, values| {
+            normalized(text(&values[0]), values.get(1).map_or("NFC", text)).map(Value::text)
         })),
-        "regexp_match_no_flags" | "regexp_match" => Some(Function::new("regexp_match", |_, values| {
-            let pattern = regex(text(&values[1]), values.get(2).map_or("", text))?;
-            Ok(pattern.captures(text(&values[0])).map_or(Value::Null, |found| groups(&found)))
+        "unicode_is_normalized" => Some(Function::new("is_normalized", |_, values| {
+            Ok(Value::Bool(normalized(text(&values[0]), values.get(1).map_or("NFC", text))? == text(&values[0])))
         })),
-        "regexp_split_to_array_no_flags" | "regexp_split_to_array" => {
-            Some(Function::new("regexp_split_to_array", |_, values| {
-                let pattern = regex(text(&values[1]), values.get(2).map_or("", text))?;
-                Ok(Value::array(split(text(&values[0]), &pattern).into_iter().map(Value::text).collect()))
-            }))
-        }
-        "regexp_count_no_flags" | "regexp_count" | "regexp_count_no_start" => {
-            Some(Function::new("regexp_count", |_, values| {
-                let pattern = regex(text(&values[1]), values.get(3).map_or("", text))?;
-                let skip = usize::try_from(values.get(2).map_or(1, int) - 1).unwrap_or(0);
-                let whole: String = text(&values[0]).chars().skip(skip).collect();
-                Ok(count(pattern.find_iter(&whole).count()))
-            }))
-        }
-        "regexp_like_no_flags" | "regexp_like" => Some(Function::new("regexp_like", |_, values| {
-            Ok(Value::Bool(regex(text(&values[1]), values.get(2).map_or("", text))?.is_match(text(&values[0]))))
+        "to_ascii_default" | "to_ascii_enc" | "to_ascii_encname" => Some(Function::new("to_ascii", |_, _| {
+            Err(Error::new("0A000", "encoding conversion from UTF8 to ASCII not supported"))
         })),
-        "regexp_substr_no_start"
-        | "regexp_substr"
-        | "regexp_substr_no_n"
-        | "regexp_substr_no_flags"
-        | "regexp_substr_no_subexpr" => Some(Function::new("regexp_substr", |_, values| {
-            let pattern = regex(text(&values[1]), values.get(4).map_or("", text))?;
-            let skip = usize::try_from(values.get(2).map_or(1, int) - 1).unwrap_or(0);
-            let whole: String = text(&values[0]).chars().skip(skip).collect();
-            let nth = usize::try_from(values.get(3).map_or(1, int) - 1).unwrap_or(0);
-            let group = usize::try_from(values.get(5).map_or(0, int)).unwrap_or(0);
-            let found = pattern.captures_iter(&whole).nth(nth);
-            Ok(found.and_then(|found| found.get(group).map(|found| Value::text(found.as_str()))).unwrap_or(Value::Null))
-        })),
-        "parse_ident" => Some(Function::new("parse_ident", |_, values| parse_ident(text(&values[0])))),
-        "byteaGetByte" => Some(Function::new("get_byte", |_, values| {
-            let index = usize::try_from(int(&values[1])).unwrap_or(usize::MAX);
-            let found = bytes(&values[0]).get(index).map(|byte| Value::Int(i64::from(*byte)));
-            found.ok_or_else(|| {
-                Error::new(
-                    "2202E",
-                    format!(
-                        "index {} out of valid range, 0..{}",
-                        int(&values[1]),
-                        bytes(&values[0]).len().wrapping_sub(1)
-                    ),
-                )
-            })
-        })),
-        "unicode_normalize_func" | "unicode_is_normalized" => None,
         _ => None,
     }
 }
@@ -409,114 +312,154 @@ fn plain(context: &crate::execute::Context<'_>, value: &Value, data_type: &Type)
     casts::shown(context.world, value, data_type, context.clock).unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// In lines of 76 characters.
-fn base64(bytes: &[u8]) -> String {
-    let mut encoded = String::with_capacity(bytes.len() * 4 / 3 + 4);
-    for (index, chunk) in bytes.chunks(3).enumerate() {
-        if index > 0 && index % 19 == 0 {
-            encoded.push('\n');
-        }
-        let word =
-            chunk.iter().enumerate().fold(0_u32, |word, (place, byte)| word | (u32::from(*byte) << (16 - 8 * place)));
-        for place in 0..4 {
-            let digit = usize::try_from((word >> (18 - 6 * place)) & 63).unwrap_or(0);
-            encoded.push(if place <= chunk.len() { char::from(BASE64[digit]) } else { '=' });
-        }
-    }
-    encoded
-}
-
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut word, mut n_digits) = (0_u32, 0);
-    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
-        if byte == b'=' {
-            continue;
-        }
-        let digit = BASE64.iter().position(|other| *other == byte)?;
-        word = (word << 6) | u32::try_from(digit).ok()?;
-        n_digits += 1;
-        if n_digits == 4 {
-            decoded.extend(&word.to_be_bytes()[1..]);
-            (word, n_digits) = (0, 0);
-        }
-    }
-    match n_digits {
-        0 => {}
-        2 => decoded.push(u8::try_from(word >> 4).ok()?),
-        3 => decoded.extend(&u16::try_from(word >> 2).ok()?.to_be_bytes()),
-        _ => return None,
-    }
-    Some(decoded)
-}
-
-fn escape(bytes: &[u8]) -> String {
-    let escaped = |byte: &u8| match byte {
-        b'\\' => "\\\\".to_owned(),
-        0 | 128.. => format!("\\{byte:03o}"),
-        other => char::from(*other).to_string(),
-    };
-    bytes.iter().map(escaped).collect()
-}
-
 /// PostgreSQL's `format`: %s, %I, %L, with positions and widths.
 fn format(template: &str, values: &[Option<String>]) -> Result<String> {
+    let unterminated =
+        || wrong_argument("unterminated format() type specifier").with_hint("For a single \"%\" use \"%%\".");
     let mut result = String::new();
     let mut next = 0;
     let mut characters = template.chars().peekable();
+    // `1$`, or a number alone
+    let digits = |characters: &mut std::iter::Peekable<std::str::Chars<'_>>| -> Result<Option<usize>> {
+        let mut digits = String::new();
+        while let Some(digit) = characters.next_if(char::is_ascii_digit) {
+            digits.push(digit);
+        }
+        if digits.is_empty() {
+            return Ok(None);
+        }
+        digits.parse::<i32>().map_err(|_| Error::new("22003", "number is out of range"))?;
+        Ok(digits.parse().ok())
+    };
+    let numbered = |position: usize| {
+        position
+            .checked_sub(1)
+            .ok_or_else(|| wrong_argument("format specifies argument 0, but arguments are numbered from 1"))
+    };
     while let Some(character) = characters.next() {
         if character != '%' {
             result.push(character);
             continue;
         }
-        if characters.peek() == Some(&'%') {
-            characters.next();
+        if characters.next_if_eq(&'%').is_some() {
             result.push('%');
             continue;
         }
-        let (mut digits, mut left, mut position) = (String::new(), false, None);
-        let kind = loop {
-            match characters.next() {
-                Some('$') => position = std::mem::take(&mut digits).parse::<usize>().ok(),
-                Some('-') => left = true,
-                Some(digit) if digit.is_ascii_digit() => digits.push(digit),
-                Some(kind) => break kind,
-                None => {
-                    return Err(wrong_argument("unterminated format() type specifier")
-                        .with_hint("For a single \"%\" use \"%%\"."));
-                }
+        characters.peek().ok_or_else(unterminated)?;
+        let (mut position, mut width, mut left) = (None, None, false);
+        let first = digits(&mut characters)?;
+        let has_position = first.is_some() && characters.next_if_eq(&'$').is_some();
+        if has_position {
+            position = first.map(numbered).transpose()?;
+        } else if let Some(first) = first {
+            width = Some(i64::try_from(first).unwrap_or(0));
+        }
+        if width.is_none() {
+            while characters.next_if_eq(&'-').is_some() {
+                left = true;
             }
-        };
-        let place = match position {
-            Some(0) => return Err(wrong_argument("format specifies argument 0, but arguments are numbered from 1")),
-            Some(position) => position - 1,
-            None => next,
-        };
+            if characters.next_if_eq(&'*').is_some() {
+                let own = digits(&mut characters)?;
+                let place = match own {
+                    Some(own) => {
+                        characters
+                            .next_if_eq(&'$')
+                            .ok_or_else(|| wrong_argument("width argument position must be ended by \"$\""))?;
+                        numbered(own)?
+                    }
+                    None => next,
+                };
+                next = place + 1;
+                let value = values.get(place).ok_or_else(|| wrong_argument("too few arguments for format()"))?;
+                let value = value.as_deref().unwrap_or("0").trim().parse::<i32>();
+                let value = value.map_err(|_| {
+                    let shown = values[place].clone().unwrap_or_default();
+                    Error::new("22P02", format!("invalid input syntax for type integer: \"{shown}\""))
+                })?;
+                width = Some(i64::from(value));
+            } else if let Some(own) = digits(&mut characters)? {
+                width = Some(i64::try_from(own).unwrap_or(0));
+            }
+        }
+        let kind = characters.next().ok_or_else(unterminated)?;
+        if !matches!(kind, 's' | 'I' | 'L') {
+            return Err(wrong_argument(format!("unrecognized format() type specifier \"{kind}\""))
+                .with_hint("For a single \"%\" use \"%%\"."));
+        }
+        let place = position.unwrap_or(next);
         next = place + 1;
         let value = values.get(place).ok_or_else(|| wrong_argument("too few arguments for format()"))?;
         let shown = match (kind, value) {
             ('s', value) => value.clone().unwrap_or_default(),
             ('I', Some(value)) => quote_identifier(value),
             ('I', None) => return Err(Error::new("22004", "null values cannot be formatted as an SQL identifier")),
-            ('L', Some(value)) => quote_literal(value),
-            ('L', None) => "NULL".to_owned(),
-            (other, _) => {
-                return Err(wrong_argument(format!("unrecognized format() type specifier \"{other}\""))
-                    .with_hint("For a single \"%\" use \"%%\"."));
-            }
+            (_, Some(value)) => quote_literal(value),
+            (_, None) => "NULL".to_owned(),
         };
-        let width: usize = digits.parse().unwrap_or(0);
-        check_size(width)?;
-        let pad = " ".repeat(width.saturating_sub(shown.chars().count()));
-        result.push_str(&if left { format!("{shown}{pad}") } else { format!("{pad}{shown}") });
+        let width = width.unwrap_or(0);
+        let wanted = usize::try_from(width.unsigned_abs()).unwrap_or(0);
+        check_size(wanted)?;
+        let pad = " ".repeat(wanted.saturating_sub(shown.chars().count()));
+        result.push_str(&if left || width < 0 { format!("{shown}{pad}") } else { format!("{pad}{shown}") });
     }
     Ok(result)
+}
+
+/// Reads `\XXXX`, `\+XXXXXX`, `\uXXXX` and `\UXXXXXXXX`. Errors: 42601.
+fn unistr(text: &str) -> Result<String> {
+    let invalid = || {
+        Error::new("42601", "invalid Unicode escape")
+            .with_hint("Unicode escapes must be \\XXXX, \\+XXXXXX, \\uXXXX, or \\UXXXXXXXX.")
+    };
+    let wrong_pair = || Error::new("42601", "invalid Unicode surrogate pair");
+    let mut result = String::new();
+    let mut high: Option<u32> = None;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first != '\\' || rest[1..].starts_with('\\') {
+            if high.is_some() {
+                return Err(wrong_pair());
+            }
+            result.push(first);
+            rest = &rest[if first == '\\' { 2 } else { first.len_utf8() }..];
+            continue;
+        }
+        let (skip, n) = match rest.as_bytes().get(1) {
+            Some(b'+') => (2, 6),
+            Some(b'u') => (2, 4),
+            Some(b'U') => (2, 8),
+            _ => (1, 4),
+        };
+        let digits = rest.get(skip..skip + n).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let code = u32::from_str_radix(digits.ok_or_else(invalid)?, 16).map_err(|_| invalid())?;
+        rest = &rest[skip + n..];
+        let code = match (high.take(), code) {
+            (None, 0xd800..0xdc00) => {
+                high = Some(code);
+                continue;
+            }
+            (Some(high), 0xdc00..0xe000) => 0x10000 + ((high - 0xd800) << 10) + (code - 0xdc00),
+            (Some(_), _) | (None, 0xdc00..0xe000) => return Err(wrong_pair()),
+            (None, code) => code,
+        };
+        let character = char::from_u32(code).filter(|character| *character != '\0');
+        result.push(
+            character.ok_or_else(|| {
+                Error::new("42601", "invalid Unicode code point: ".to_owned() + &format!("{code:04X}"))
+            })?,
+        );
+    }
+    if high.is_some() { Err(wrong_pair()) } else { Ok(result) }
+}
+
+fn normalized(text: &str, form: &str) -> Result<String> {
+    Ok(match form.to_ascii_uppercase().as_str() {
+        "NFC" => text.nfc().collect(),
+        "NFD" => text.nfd().collect(),
+        "NFKC" => text.nfkc().collect(),
+        "NFKD" => text.nfkd().collect(),
+        _ => return Err(wrong_argument(format!("invalid normalization form: {form}"))),
+    })
 }
 
 fn like(negated: bool, ignores_case: bool) -> Option<Function> {
@@ -526,8 +469,7 @@ fn like(negated: bool, ignores_case: bool) -> Option<Function> {
             (whole, pattern) = (whole.to_lowercase(), pattern.to_lowercase());
         }
         let whole: Vec<char> = whole.chars().collect();
-        let pattern = pattern_of(&pattern)?;
-        Ok(Value::Bool(is_like(&whole, &pattern) != negated))
+        Ok(Value::Bool(is_like(&whole, &pattern_of(&pattern))? != negated))
     }))
 }
 
@@ -535,28 +477,26 @@ enum Wanted {
     Any,
     One,
     Exactly(char),
+    /// a backslash at the end, which is only wrong once it is reached
+    Broken,
 }
 
-fn pattern_of(pattern: &str) -> Result<Vec<Wanted>> {
+fn pattern_of(pattern: &str) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
         wanted.push(match character {
             '%' => Wanted::Any,
             '_' => Wanted::One,
-            '\\' => Wanted::Exactly(
-                characters
-                    .next()
-                    .ok_or_else(|| Error::new("22025", "LIKE pattern must not end with escape character"))?,
-            ),
+            '\\' => characters.next().map_or(Wanted::Broken, Wanted::Exactly),
             other => Wanted::Exactly(other),
         });
     }
-    Ok(wanted)
+    wanted
 }
 
 /// Going back to the last `%` where it does not go on.
-fn is_like(whole: &[char], pattern: &[Wanted]) -> bool {
+fn is_like(whole: &[char], pattern: &[Wanted]) -> Result<bool> {
     let (mut at, mut wanted) = (0, 0);
     let mut last_any: Option<(usize, usize)> = None;
     while at < whole.len() {
@@ -567,6 +507,9 @@ fn is_like(whole: &[char], pattern: &[Wanted]) -> bool {
                 continue;
             }
             Some(Wanted::One) => {}
+            Some(Wanted::Broken) => {
+                return Err(Error::new("22025", "LIKE pattern must not end with escape character"));
+            }
             Some(Wanted::Exactly(character)) if *character == whole[at] => {}
             _ => match &mut last_any {
                 Some((any, from)) => {
@@ -574,151 +517,29 @@ fn is_like(whole: &[char], pattern: &[Wanted]) -> bool {
                     (wanted, at) = (*any + 1, *from);
                     continue;
                 }
-                None => return false,
+                None => return Ok(false),
             },
         }
         at += 1;
         wanted += 1;
     }
-    pattern[wanted..].iter().all(|wanted| matches!(wanted, Wanted::Any))
+    Ok(pattern[wanted..].iter().all(|wanted| matches!(wanted, Wanted::Any)))
 }
 
-fn matches(negated: bool, ignores_case: bool) -> Option<Function> {
-    Some(Function::new("regex", move |_, values| {
-        let pattern = regex(text(&values[1]), if ignores_case { "i" } else { "" })?;
-        Ok(Value::Bool(pattern.is_match(text(&values[0])) != negated))
-    }))
-}
-
-/// A regular expression of PostgreSQL's advanced kind, as far as the regex crate has it. Errors: 2201B, 22023.
-pub fn regex(pattern: &str, flags: &str) -> Result<Regex> {
-    let mut pattern = pattern;
-    let mut is_literal = false;
-    if let Some(rest) = pattern.strip_prefix("***=") {
-        (pattern, is_literal) = (rest, true);
-    } else if let Some(rest) = pattern.strip_prefix("***:") {
-        pattern = rest;
-    }
-    let translated = if is_literal {
-        regex::escape(pattern)
-    } else {
-        pattern
-            .replace("[[:<:]]", r"\b")
-            .replace("[[:>:]]", r"\b")
-            .replace(r"\m", r"\b")
-            .replace(r"\M", r"\b")
-            .replace(r"\y", r"\b")
-            .replace(r"\Z", r"\z")
+/// Errors: 22023, as PostgreSQL's.
+fn parse_ident(spelled: &str, is_strict: bool) -> Result<Value> {
+    let wrong = |detail: Option<&str>| {
+        let error = wrong_argument(format!("string is not a valid identifier: \"{spelled}\""));
+        detail.map_or(error.clone(), |detail| error.with_detail(detail))
     };
-    let mut builder = RegexBuilder::new(&translated);
-    builder.dot_matches_new_line(true).size_limit(10 << 20);
-    for flag in flags.chars() {
-        match flag {
-            'i' => builder.case_insensitive(true),
-            'c' => builder.case_insensitive(false),
-            'n' | 'm' => builder.multi_line(true).dot_matches_new_line(false),
-            's' => builder.dot_matches_new_line(true),
-            'x' => builder.ignore_whitespace(true),
-            'e' | 't' => &mut builder,
-            other => return Err(wrong_argument(format!("invalid regular expression option: \"{other}\""))),
-        };
-    }
-    builder.build().map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::new("2201B", format!("invalid regular expression: {reason}"))
-    })
-}
-
-/// `\1` as the regex crate has it.
-fn replacement(text: &str) -> String {
-    let mut result = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '$' => result.push_str("$$"),
-            '\\' => match characters.next() {
-                Some('&') => result.push_str("${0}"),
-                Some(digit) if digit.is_ascii_digit() => result.push_str(&format!("${{{digit}}}")),
-                Some('\\') | None => result.push('\\'),
-                Some(other) => {
-                    result.push('\\');
-                    result.push(other);
-                }
-            },
-            other => result.push(other),
-        }
-    }
-    result
-}
-
-/// What the groups of a match have, or all of it.
-pub fn groups(found: &regex::Captures<'_>) -> Value {
-    let from = usize::from(found.len() > 1);
-    let items =
-        (from..found.len()).map(|index| found.get(index).map_or(Value::Null, |group| Value::text(group.as_str())));
-    Value::array(items.collect())
-}
-
-/// Pieces between matches; an empty match splits behind a character.
-pub fn split(whole: &str, pattern: &Regex) -> Vec<String> {
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for found in pattern.find_iter(whole) {
-        if found.end() == 0 || (found.is_empty() && found.start() >= whole.len()) {
-            continue;
-        }
-        pieces.push(whole[from..found.start()].to_owned());
-        from = found.end();
-    }
-    pieces.push(whole[from..].to_owned());
-    pieces
-}
-
-/// A pattern of SIMILAR TO as a regular expression.
-fn similar(pattern: &str, escape: &str) -> String {
-    let escape = escape.chars().next();
-    let mut result = String::from("^(?:");
-    let mut characters = pattern.chars();
-    let mut in_class = false;
-    while let Some(character) = characters.next() {
-        match character {
-            other if Some(other) == escape => {
-                if let Some(next) = characters.next() {
-                    result.push_str(&regex::escape(&next.to_string()));
-                }
-            }
-            '%' if !in_class => result.push_str(".*"),
-            '_' if !in_class => result.push('.'),
-            '.' | '^' | '$' if !in_class => {
-                result.push('\\');
-                result.push(character);
-            }
-            '[' => {
-                in_class = true;
-                result.push('[');
-            }
-            ']' => {
-                in_class = false;
-                result.push(']');
-            }
-            other => result.push(other),
-        }
-    }
-    result.push_str(")$");
-    result
-}
-
-fn parse_ident(spelled: &str) -> Result<Value> {
-    let wrong = || wrong_argument(format!("string is not a valid identifier: \"{spelled}\""));
     let mut parts = Vec::new();
-    let mut rest = spelled.trim();
+    let mut rest = spelled.trim_start();
     loop {
         if let Some(quoted) = rest.strip_prefix('"') {
             let mut name = String::new();
             let mut characters = quoted.chars();
             loop {
-                match characters.next().ok_or_else(wrong)? {
+                match characters.next().ok_or_else(|| wrong(Some("String has unclosed double quotes.")))? {
                     '"' if characters.as_str().starts_with('"') => {
                         characters.next();
                         name.push('"');
@@ -728,11 +549,14 @@ fn parse_ident(spelled: &str) -> Result<Value> {
                 }
             }
             rest = characters.as_str();
+            if name.is_empty() {
+                return Err(wrong(Some("Quoted identifier must not be empty.")));
+            }
             parts.push(name);
         } else {
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
-            if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit()) {
-                return Err(wrong());
+            if end == 0 || rest.starts_with(|c: char| c.is_ascii_digit() || c == '$') {
+                return Err(wrong(None));
             }
             parts.push(rest[..end].to_lowercase());
             rest = &rest[end..];
@@ -740,8 +564,8 @@ fn parse_ident(spelled: &str) -> Result<Value> {
         rest = rest.trim_start();
         match rest.strip_prefix('.') {
             Some(after) => rest = after.trim_start(),
-            None if rest.is_empty() => break,
-            None => return Err(wrong()),
+            None if rest.is_empty() || !is_strict => break,
+            None => return Err(wrong(None)),
         }
     }
     Ok(Value::array(parts.into_iter().map(Value::text).collect()))

@@ -1,15 +1,20 @@
 //! Dates, times and intervals.
 
+mod format;
+mod parts;
+mod read;
+
 use granary_sql::timestamp::{civil_from_days, days_from_civil};
 
 use super::{float, int, text, whole, wrong_argument};
 use crate::datetime::{self, Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Zone};
 use crate::error::{Error, Result};
-use crate::numeric::Numeric;
 use crate::plan::Function;
 use crate::resolve::Proc;
 use crate::types::{self as t, Type};
-use crate::value::{Interval, Value};
+use crate::value::{Interval, Value, compare};
+
+use parts::{part, truncated, truncated_interval};
 
 /// A date or timestamp as microseconds, of UTC if `to_utc`, local otherwise.
 pub fn moment(value: &Value, is_utc: bool, to_utc: bool, clock: Clock) -> i64 {
@@ -61,28 +66,48 @@ fn sum(left: Interval, right: Interval) -> Result<Value> {
     }))
 }
 
+fn multiplied(interval: Interval, by: f64) -> Result<Value> {
+    combined(interval, |part| part * by)
+}
+
+/// Errors: 22012, 22008.
+pub fn divided(interval: Interval, by: f64) -> Result<Value> {
+    if by == 0.0 {
+        return Err(crate::numeric::division_by_zero());
+    }
+    combined(interval, |part| part / by)
+}
+
+/// So much of the way from one to another.
+pub fn between(low: Interval, high: Interval, part: f64) -> Result<Value> {
+    let Value::Interval(way) = sum(high, negated(low)?)? else { return Ok(Value::Null) };
+    let Value::Interval(way) = multiplied(way, part)? else { return Ok(Value::Null) };
+    sum(low, way)
+}
+
 /// Parts of a month become days of 30 to one, those of a day microseconds.
-fn scaled(interval: Interval, by: f64) -> Result<Value> {
+fn combined(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Value> {
     let wrong = || Error::new("22008", "interval out of range");
-    let months = f64::from(interval.months) * by;
-    let days = f64::from(interval.days) * by;
-    if !by.is_finite() || months.abs() > f64::from(i32::MAX) || days.abs() > f64::from(i32::MAX) {
+    // to whole microseconds
+    let rounded = |number: f64| (number * 1e6).round_ties_even() / 1e6;
+    let (months, days) = (scale(f64::from(interval.months)), scale(f64::from(interval.days)));
+    let fits = |number: f64| (-2_147_483_648.0..2_147_483_648.0).contains(&number);
+    if !fits(months) || !fits(days) {
         return Err(wrong());
     }
-    let month_days = (months - months.trunc()) * 30.0;
-    // what is left of a day by the digits that a double does not have
-    let month_days = (month_days * 1e6).round() / 1e6;
-    let day_part = month_days.trunc();
-    let day_rest = (days - days.trunc()) + (month_days - day_part);
-    let us = interval.microseconds as f64 * by + (day_rest * 86_400.0 * 1e6).round();
-    if us.abs() > 9.2e18 {
+    let month_days = rounded((months - months.trunc()) * 30.0);
+    let mut seconds = rounded((days - days.trunc() + month_days - month_days.trunc()) * 86_400.0);
+    let mut day = days.trunc();
+    if seconds.abs() >= 86_400.0 {
+        day += (seconds / 86_400.0).trunc();
+        seconds -= (seconds / 86_400.0).trunc() * 86_400.0;
+    }
+    day += month_days.trunc();
+    let us = (scale(interval.microseconds as f64) + seconds * 1e6).round_ties_even();
+    if !fits(day) || !(-9.223_372_036_854_775e18..9.223_372_036_854_775e18).contains(&us) {
         return Err(wrong());
     }
-    Ok(Value::Interval(Interval {
-        months: months.trunc() as i32,
-        days: (days.trunc() + day_part) as i32,
-        microseconds: us.round() as i64,
-    }))
+    Ok(Value::Interval(Interval { months: months.trunc() as i32, days: day as i32, microseconds: us as i64 }))
 }
 
 pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
@@ -154,12 +179,13 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             Function::new("interval_sub", |_, values| sum(interval(&values[0]), negated(interval(&values[1]))?))
         }
         "interval_um" => Function::new("interval_neg", |_, values| negated(interval(&values[0])).map(Value::Interval)),
-        "interval_mul" => Function::new("interval_mul", |_, values| scaled(interval(&values[0]), float(&values[1]))),
-        "mul_d_interval" => Function::new("interval_mul", |_, values| scaled(interval(&values[1]), float(&values[0]))),
-        "interval_div" => Function::new("interval_div", |_, values| match float(&values[1]) {
-            0.0 => Err(crate::numeric::division_by_zero()),
-            by => scaled(interval(&values[0]), 1.0 / by),
-        }),
+        "interval_mul" => {
+            Function::new("interval_mul", |_, values| multiplied(interval(&values[0]), float(&values[1])))
+        }
+        "mul_d_interval" => {
+            Function::new("interval_mul", |_, values| multiplied(interval(&values[1]), float(&values[0])))
+        }
+        "interval_div" => Function::new("interval_div", |_, values| divided(interval(&values[0]), float(&values[1]))),
         "time_pl_interval" | "time_mi_interval" => {
             let sign = if source.contains("_mi_") { -1 } else { 1 };
             Function::new("time_add", move |_, values| {
@@ -192,13 +218,13 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "timestamp_trunc" | "timestamptz_trunc" => {
             let is_zoned = source == "timestamptz_trunc";
             Function::new("date_trunc", move |context, values| {
-                let zone = if is_zoned { context.clock.zone } else { Zone::UTC };
+                let zone = is_zoned.then_some(context.clock.zone);
                 truncated(time(&values[1]), &text(&values[0]).to_lowercase(), zone).map(Value::Timestamp)
             })
         }
         "timestamptz_trunc_zone" => Function::new("date_trunc", |_, values| {
             let zone = zone_named(text(&values[2]))?;
-            truncated(time(&values[1]), &text(&values[0]).to_lowercase(), zone).map(Value::Timestamp)
+            truncated(time(&values[1]), &text(&values[0]).to_lowercase(), Some(zone)).map(Value::Timestamp)
         }),
         "interval_trunc" => Function::new("date_trunc", |_, values| {
             truncated_interval(interval(&values[1]), &text(&values[0]).to_lowercase()).map(Value::Interval)
@@ -241,7 +267,66 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "timestamptz_izone" | "timestamp_izone" => {
             let sign = if source == "timestamptz_izone" { 1 } else { -1 };
             Function::new("timezone", move |_, values| {
-                Ok(Value::Timestamp(time(&values[1]) + sign * interval(&values[0]).microseconds))
+                let offset = zone_of_interval(interval(&values[0]))?;
+                Ok(Value::Timestamp(time(&values[1]).saturating_add(sign * offset * SECOND_US)))
+            })
+        }
+        "timetz_zone" => Function::new("timezone", |context, values| {
+            let offset = zone_named(text(&values[0]))?.offset_at(context.clock.now_us);
+            Ok(time_in_zone(&values[1], i64::from(offset)))
+        }),
+        "timetz_izone" => {
+            Function::new("timezone", |_, values| Ok(time_in_zone(&values[1], zone_of_interval(interval(&values[0]))?)))
+        }
+        "timetz_pl_interval" | "timetz_mi_interval" => {
+            let sign = if source == "timetz_mi_interval" { -1 } else { 1 };
+            Function::new("time_add", move |_, values| {
+                let Value::TimeZoned(time, zone) = values[0] else { return Ok(Value::Null) };
+                let by = interval(&values[1]).microseconds % DAY_US;
+                Ok(Value::TimeZoned((time + sign * by).rem_euclid(DAY_US), zone))
+            })
+        }
+        "datetimetz_timestamptz" => Function::new("datetime", |context, values| {
+            let Value::TimeZoned(time, zone) = values[1] else { return Ok(Value::Null) };
+            let start = moment(&values[0], false, false, context.clock);
+            Ok(Value::Timestamp(start.saturating_add(time - i64::from(zone) * SECOND_US)))
+        }),
+        _ if matches!(proc.name, "timetzdate_pl" | "timedate_pl" | "interval_pl_time" | "interval_pl_timetz") => {
+            let turned = match proc.name {
+                "timetzdate_pl" => "datetimetz_timestamptz",
+                "timedate_pl" => "datetime_timestamp",
+                "interval_pl_time" => "time_pl_interval",
+                _ => "timetz_pl_interval",
+            };
+            let proc = crate::resolve::all_procs().iter().find(|proc| proc.source == turned)?;
+            let types: Vec<Type> = arguments.iter().rev().cloned().collect();
+            let inner = function(proc, &types)?;
+            Function::new("turned", move |context, values| {
+                (inner.call)(context, &[values[1].clone(), values[0].clone()])
+            })
+        }
+        // those with an interval are written in SQL there
+        _ if proc.name == "overlaps" => {
+            let types = arguments.to_vec();
+            Function::new("overlaps", move |context, values| {
+                let end = |start: usize| -> Result<Value> {
+                    let (from, to) = (&values[start], &values[start + 1]);
+                    if types.get(start + 1).is_none_or(|to| to.oid != t::INTERVAL) || from.is_null() || to.is_null() {
+                        return Ok(to.clone());
+                    }
+                    match from {
+                        Value::Time(from) => {
+                            Ok(Value::Time((from + interval(to).microseconds % DAY_US).rem_euclid(DAY_US)))
+                        }
+                        from => {
+                            let zone = types[start].oid == t::TIMESTAMPTZ;
+                            let zone = zone.then_some(context.clock.zone);
+                            datetime::add_interval(time(from), interval(to), zone).map(Value::Timestamp)
+                        }
+                    }
+                };
+                let (first, second) = (end(0)?, end(2)?);
+                Ok(overlap([[&values[0], &first], [&values[2], &second]]).map_or(Value::Null, Value::Bool))
             })
         }
         "float8_timestamptz" => Function::new("to_timestamp", |_, values| {
@@ -254,7 +339,8 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             }
             let us = (seconds * 1e6).round();
             if us.abs() > 9.2e18 {
-                return Err(Error::new("22008", format!("timestamp out of range: \"{seconds}\"")));
+                let shown = crate::text::format_float(seconds, false);
+                return Err(Error::new("22008", format!("timestamp out of range: \"{shown}\"")));
             }
             Ok(Value::Timestamp(us as i64))
         }),
@@ -267,15 +353,23 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "make_time" => Function::new("make_time", |_, values| {
             of_day(int(&values[0]), int(&values[1]), float(&values[2])).map(Value::Time)
         }),
-        "make_timestamp" | "make_timestamptz" => {
-            let is_zoned = source == "make_timestamptz";
+        "make_timestamp" | "make_timestamptz" | "make_timestamptz_at_timezone" => {
+            let is_zoned = source != "make_timestamp";
             Function::new("make_timestamp", move |context, values| {
                 let (year, month, day) = (int(&values[0]), int(&values[1]), int(&values[2]));
                 let days = checked_date(year, month, day).ok_or_else(|| {
                     Error::new("22008", format!("date field value out of range: {year}-{month:02}-{day:02}"))
                 })?;
                 let local = i64::from(days) * DAY_US + of_day(int(&values[3]), int(&values[4]), float(&values[5]))?;
-                Ok(Value::Timestamp(if is_zoned { context.clock.zone.to_utc(local) } else { local }))
+                let zone = match values.get(6).map(text) {
+                    None => context.clock.zone,
+                    // an offset counts to the east here
+                    Some(name) if name.starts_with(['+', '-']) => Zone::named(name).ok_or_else(|| {
+                        wrong_argument(format!("invalid input syntax for type numeric time zone: \"{name}\""))
+                    })?,
+                    Some(name) => zone_named(name)?,
+                };
+                Ok(Value::Timestamp(if is_zoned { zone.to_utc(local) } else { local }))
             })
         }
         "make_interval" => Function::new("make_interval", |_, values| {
@@ -302,9 +396,9 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "interval_justify_hours" => {
             Function::new("justify_hours", |_, values| Ok(Value::Interval(justify_hours(interval(&values[0])))))
         }
-        "interval_justify_interval" => Function::new("justify_interval", |_, values| {
-            Ok(Value::Interval(justify_days(justify_hours(interval(&values[0])))))
-        }),
+        "interval_justify_interval" => {
+            Function::new("justify_interval", |_, values| Ok(Value::Interval(justify(interval(&values[0])))))
+        }
         "timestamp_bin" | "timestamptz_bin" => Function::new("date_bin", |_, values| {
             let stride = interval(&values[0]);
             if stride.months != 0 {
@@ -318,6 +412,12 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                 return Err(Error::new("22008", "stride must be greater than zero"));
             }
             let (at, origin) = (time(&values[1]), time(&values[2]));
+            if at == i64::MAX || at == i64::MIN {
+                return Ok(Value::Timestamp(at));
+            }
+            if origin == i64::MAX || origin == i64::MIN {
+                return Err(Error::new("22008", "origin out of range"));
+            }
             Ok(Value::Timestamp(origin + (at - origin).div_euclid(stride) * stride))
         }),
         "date_finite" | "timestamp_finite" => Function::new("isfinite", |_, values| {
@@ -331,27 +431,45 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             let is_zoned = source == "timestamptz_to_char";
             Function::new("to_char", move |context, values| {
                 let at = time(&values[0]);
-                let (local, zone) = if is_zoned {
-                    (context.clock.zone.to_local(at), Some((context.clock.zone, at)))
-                } else {
-                    (at, None)
-                };
-                Ok(Value::text(to_char(local, text(&values[1]), zone)))
+                if text(&values[1]).is_empty() || at == i64::MAX || at == i64::MIN {
+                    return Ok(Value::Null);
+                }
+                let zone = is_zoned.then_some((context.clock.zone, at));
+                let local = if is_zoned { context.clock.zone.to_local(at) } else { at };
+                format::to_char(&format::Moment::of_time(local, zone), text(&values[1])).map(Value::text)
             })
         }
+        "interval_to_char" => Function::new("to_char", |_, values| {
+            if text(&values[1]).is_empty() {
+                return Ok(Value::Null);
+            }
+            format::to_char(&format::Moment::of_interval(interval(&values[0])), text(&values[1])).map(Value::text)
+        }),
+        "to_date" => Function::new("to_date", |_, values| {
+            let read = read::read(text(&values[0]), text(&values[1]))?;
+            i32::try_from(read.days)
+                .ok()
+                .filter(|days| (-2_440_588..2_145_042_906).contains(days))
+                .map(Value::Date)
+                .ok_or_else(|| Error::new("22008", format!("date out of range: \"{}\"", text(&values[0]))))
+        }),
+        "to_timestamp" => Function::new("to_timestamp", |context, values| {
+            let read = read::read(text(&values[0]), text(&values[1]))?;
+            let local = read.days.checked_mul(DAY_US).and_then(|start| start.checked_add(read.of_day));
+            let local = local.filter(|local| datetime::is_in_range(*local));
+            let local = local.ok_or_else(|| Error::new("22008", "timestamp out of range"))?;
+            let zone = read.offset.map_or(context.clock.zone, Zone::Fixed);
+            Ok(Value::Timestamp(zone.to_utc(local)))
+        }),
         _ => return None,
     })
-}
-
-fn zone_named(name: &str) -> Result<Zone> {
-    Zone::named(name).ok_or_else(|| wrong_argument(format!("time zone \"{name}\" not recognized")))
 }
 
 fn add_days(date: &Value, days: i64) -> Result<Value> {
     match date {
         Value::Date(i32::MAX | i32::MIN) => Ok(date.clone()),
         Value::Date(from) => {
-            let days = i64::from(*from).checked_add(days).filter(|days| (-2_440_588..2_145_042_542).contains(days));
+            let days = i64::from(*from).checked_add(days).filter(|days| (-2_440_588..2_145_042_906).contains(days));
             let days = days.and_then(|days| i32::try_from(days).ok());
             days.map(Value::Date).ok_or_else(|| Error::new("22008", "date out of range"))
         }
@@ -370,248 +488,11 @@ fn checked_date(year: i64, month: i64, day: i64) -> Option<i32> {
 
 fn of_day(hours: i64, minutes: i64, seconds: f64) -> Result<i64> {
     let us = (seconds * 1e6).round();
-    if !(0..=24).contains(&hours) || !(0..60).contains(&minutes) || !(0.0..=6e7).contains(&us) {
+    let total = (hours * 60 + minutes).saturating_mul(MINUTE_US).saturating_add(us as i64);
+    if !(0..=24).contains(&hours) || !(0..60).contains(&minutes) || !(0.0..=6e7).contains(&us) || total > DAY_US {
         return Err(Error::new("22008", format!("time field value out of range: {hours}:{minutes:02}:{seconds:02}")));
     }
     Ok(hours * HOUR_US + minutes * MINUTE_US + us as i64)
-}
-
-fn unit_error(unit: &str, type_name: &str) -> Error {
-    let is_known = [
-        "microseconds",
-        "milliseconds",
-        "second",
-        "minute",
-        "hour",
-        "day",
-        "week",
-        "month",
-        "quarter",
-        "year",
-        "decade",
-        "century",
-        "millennium",
-        "timezone",
-        "epoch",
-        "isoyear",
-        "dow",
-        "isodow",
-        "doy",
-        "julian",
-        "timezone_hour",
-        "timezone_minute",
-    ];
-    if is_known.iter().any(|known| known.trim_end_matches('s') == unit.trim_end_matches('s')) {
-        Error::new("0A000", format!("unit \"{unit}\" not supported for type {type_name}"))
-    } else {
-        Error::new("22023", format!("unit \"{unit}\" not recognized for type {type_name}"))
-    }
-}
-
-fn singular(unit: &str) -> &str {
-    match unit {
-        "us" | "usec" | "usecs" | "microsecond" | "microseconds" | "microsecon" => "microseconds",
-        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" | "millisecon" => "milliseconds",
-        "s" | "sec" | "secs" | "second" | "seconds" => "second",
-        "m" | "min" | "mins" | "minute" | "minutes" => "minute",
-        "h" | "hr" | "hrs" | "hour" | "hours" => "hour",
-        "d" | "day" | "days" => "day",
-        "w" | "week" | "weeks" => "week",
-        "mon" | "mons" | "month" | "months" => "month",
-        "qtr" | "quarter" => "quarter",
-        "y" | "yr" | "yrs" | "year" | "years" => "year",
-        "decade" | "decades" | "dec" | "decs" => "decade",
-        "c" | "cent" | "century" | "centuries" => "century",
-        "mil" | "mils" | "millennium" | "millennia" => "millennium",
-        other => other,
-    }
-}
-
-fn truncated(at: i64, unit: &str, zone: Zone) -> Result<i64> {
-    if at == i64::MAX || at == i64::MIN {
-        return Ok(at);
-    }
-    let local = zone.to_local(at);
-    let (days, of_day) = (local.div_euclid(DAY_US), local.rem_euclid(DAY_US));
-    let (year, month, _) = civil_from_days(days);
-    let start = |year: i64, month: i64| days_from_civil(year, month, 1) * DAY_US;
-    let unit = singular(unit);
-    let floor_year = |span: i64, first: i64| (year - first).div_euclid(span) * span + first;
-    let truncated = match unit {
-        "microseconds" => local,
-        "milliseconds" => local.div_euclid(1000) * 1000,
-        "second" => local.div_euclid(SECOND_US) * SECOND_US,
-        "minute" => local.div_euclid(MINUTE_US) * MINUTE_US,
-        "hour" => local - of_day % HOUR_US,
-        "day" => days * DAY_US,
-        "week" => (days - (days + 3).rem_euclid(7)) * DAY_US,
-        "month" => start(year, month),
-        "quarter" => start(year, (month - 1) / 3 * 3 + 1),
-        "year" => start(year, 1),
-        "decade" => start(floor_year(10, 0), 1),
-        "century" => start(floor_year(100, 1), 1),
-        "millennium" => start(floor_year(1000, 1), 1),
-        other => return Err(unit_error(other, "timestamp with time zone")),
-    };
-    // shorter than a day, the offset stays what it is
-    let is_short = matches!(unit, "microseconds" | "milliseconds" | "second" | "minute" | "hour");
-    Ok(if is_short { at - (local - truncated) } else { zone.to_utc(truncated) })
-}
-
-fn truncated_interval(interval: Interval, unit: &str) -> Result<Interval> {
-    let Interval { months, days, microseconds } = interval;
-    let by_us = |unit: i64| Interval { months, days, microseconds: microseconds / unit * unit };
-    let by_months = |unit: i32| Interval { months: months / unit * unit, days: 0, microseconds: 0 };
-    Ok(match singular(unit) {
-        "microseconds" => interval,
-        "milliseconds" => by_us(1000),
-        "second" => by_us(SECOND_US),
-        "minute" => by_us(MINUTE_US),
-        "hour" => by_us(HOUR_US),
-        "day" => Interval { months, days, microseconds: 0 },
-        "month" => by_months(1),
-        "quarter" => by_months(3),
-        "year" => by_months(12),
-        "decade" => by_months(120),
-        "century" => by_months(1200),
-        "millennium" => by_months(12_000),
-        other => return Err(unit_error(other, "interval")),
-    })
-}
-
-/// A part of a date, time or interval; None of an infinite one's smaller parts.
-fn part(unit: &str, value: &Value, data_type: &Type, clock: Clock) -> Result<Option<Numeric>> {
-    let unit = singular(unit);
-    let scaled = |us: i64, scale: i64| Numeric::Finite(bigdecimal::BigDecimal::new(us.into(), scale));
-    let whole = |number: i64| Ok(Some(Numeric::from(number)));
-    let seconds = |of_day: i64| scaled(of_day % MINUTE_US, 6);
-    if let Value::Interval(interval) = value {
-        let us = interval.microseconds;
-        return match unit {
-            "microseconds" => whole(us % MINUTE_US),
-            "milliseconds" => Ok(Some(scaled(us % MINUTE_US, 3))),
-            "second" => Ok(Some(seconds(us))),
-            "minute" => whole(us % HOUR_US / MINUTE_US),
-            "hour" => whole(us / HOUR_US),
-            "day" => whole(i64::from(interval.days)),
-            "month" => whole(i64::from(interval.months % 12)),
-            "quarter" => whole(i64::from(interval.months % 12 / 3 + 1)),
-            "year" => whole(i64::from(interval.months / 12)),
-            "decade" => whole(i64::from(interval.months / 120)),
-            "century" => whole(i64::from(interval.months / 1200)),
-            "millennium" => whole(i64::from(interval.months / 12_000)),
-            "epoch" => {
-                // a year is 365.25 days, a month 30
-                let days = i64::from(interval.months / 12) * 1461;
-                let rest = i64::from(interval.months % 12) * 30 + i64::from(interval.days);
-                let total = i128::from(days) * 86_400_000_000 / 4 + i128::from(rest) * 86_400_000_000 + i128::from(us);
-                Ok(Some(Numeric::Finite(bigdecimal::BigDecimal::new(total.into(), 6))))
-            }
-            other => Err(unit_error(other, "interval")),
-        };
-    }
-    let is_date = data_type.oid == t::DATE;
-    let type_name = t::format_type(data_type.oid, None);
-    let (local, utc) = match value {
-        Value::Time(time) | Value::TimeZoned(time, _) => {
-            return match unit {
-                "microseconds" => whole(time % MINUTE_US),
-                "milliseconds" => Ok(Some(scaled(time % MINUTE_US, 3))),
-                "second" => Ok(Some(seconds(*time))),
-                "minute" => whole(time % HOUR_US / MINUTE_US),
-                "hour" => whole(time / HOUR_US),
-                "epoch" => {
-                    let zone = if let Value::TimeZoned(_, zone) = value { i64::from(*zone) } else { 0 };
-                    Ok(Some(scaled(time - zone * SECOND_US, 6)))
-                }
-                "timezone" => match value {
-                    Value::TimeZoned(_, zone) => whole(i64::from(*zone)),
-                    _ => Err(unit_error(unit, &type_name)),
-                },
-                other => Err(unit_error(other, &type_name)),
-            };
-        }
-        Value::Date(_) => (moment(value, false, false, clock), moment(value, false, false, clock)),
-        Value::Timestamp(time) => {
-            let is_zoned = data_type.oid == t::TIMESTAMPTZ;
-            (if is_zoned { moment(value, true, false, clock) } else { *time }, *time)
-        }
-        _ => return Ok(None),
-    };
-    if local == i64::MAX || local == i64::MIN {
-        let endless = ["year", "decade", "century", "millennium", "epoch", "isoyear", "julian"];
-        let infinite = if local > 0 { Numeric::Infinity } else { Numeric::NegativeInfinity };
-        return Ok(endless.contains(&unit).then_some(infinite));
-    }
-    let (days, of_day) = (local.div_euclid(DAY_US), local.rem_euclid(DAY_US));
-    let (year, month, day) = civil_from_days(days);
-    let weekday = (days + 3).rem_euclid(7);
-    let shown_year = if year > 0 { year } else { year - 1 };
-    let up = |span: i64| if year > 0 { (year + span - 1) / span } else { -((span - 1 - (year - 1)) / span) };
-    if is_date
-        && matches!(
-            unit,
-            "microseconds"
-                | "milliseconds"
-                | "second"
-                | "minute"
-                | "hour"
-                | "timezone"
-                | "timezone_hour"
-                | "timezone_minute"
-        )
-    {
-        return Err(unit_error(unit, "date"));
-    }
-    match unit {
-        "microseconds" => whole(of_day % MINUTE_US),
-        "milliseconds" => Ok(Some(scaled(of_day % MINUTE_US, 3))),
-        "second" => Ok(Some(seconds(of_day))),
-        "minute" => whole(of_day % HOUR_US / MINUTE_US),
-        "hour" => whole(of_day / HOUR_US),
-        "day" => whole(day),
-        "dow" => whole((weekday + 1) % 7),
-        "isodow" => whole(weekday + 1),
-        "doy" => whole(days - days_from_civil(year, 1, 1) + 1),
-        "week" | "isoyear" => {
-            let (iso_year, week) = iso_week(days);
-            whole(if unit == "week" {
-                week
-            } else if iso_year > 0 {
-                iso_year
-            } else {
-                iso_year - 1
-            })
-        }
-        "month" => whole(month),
-        "quarter" => whole((month - 1) / 3 + 1),
-        "year" => whole(shown_year),
-        "decade" => whole(year.div_euclid(10)),
-        "century" => whole(up(100)),
-        "millennium" => whole(up(1000)),
-        "julian" if is_date => whole(days + 2_440_588),
-        "julian" => {
-            Ok(Some(Numeric::from(days + 2_440_588).add(&scaled(of_day, 6).divide(&Numeric::from(86_400_i64))?)?))
-        }
-        "epoch" if is_date => whole(days * 86_400),
-        "epoch" => Ok(Some(scaled(utc, 6))),
-        "timezone" | "timezone_hour" | "timezone_minute" if data_type.oid == t::TIMESTAMPTZ => {
-            let offset = i64::from(clock.zone.offset_at(utc));
-            whole(match unit {
-                "timezone" => offset,
-                "timezone_hour" => offset / 3600,
-                _ => offset % 3600 / 60,
-            })
-        }
-        other => Err(unit_error(other, &type_name)),
-    }
-}
-
-/// The year and week that a day belongs to by ISO 8601.
-fn iso_week(days: i64) -> (i64, i64) {
-    let thursday = days - (days + 3).rem_euclid(7) + 3;
-    let (year, _, _) = civil_from_days(thursday);
-    (year, (thursday - days_from_civil(year, 1, 1)) / 7 + 1)
 }
 
 fn justify_days(interval: Interval) -> Interval {
@@ -638,212 +519,78 @@ fn justify_hours(interval: Interval) -> Interval {
     Interval { months, days, microseconds }
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-
-/// PostgreSQL's template patterns for dates and times.
-pub fn to_char(local: i64, template: &str, zone: Option<(Zone, i64)>) -> String {
-    let (days, of_day) = (local.div_euclid(DAY_US), local.rem_euclid(DAY_US));
-    let (year, month, day) = civil_from_days(days);
-    let (shown_year, is_bc) = if year > 0 { (year, false) } else { (1 - year, true) };
-    let (hour, minute, second, us) =
-        (of_day / HOUR_US, of_day % HOUR_US / MINUTE_US, of_day % MINUTE_US / SECOND_US, of_day % SECOND_US);
-    let weekday = (days + 3).rem_euclid(7);
-    let month_name = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
-    let day_name = WEEKDAYS[usize::try_from(weekday).unwrap_or(0)];
-    let (iso_year, iso_week) = iso_week(days);
-    let day_of_year = days - days_from_civil(year, 1, 1) + 1;
-    let mut result = String::new();
-    let mut rest = template;
-    let mut fill = true;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('"') {
-            let end = after.find('"').unwrap_or(after.len());
-            result.push_str(&after[..end]);
-            rest = after.get(end + 1..).unwrap_or("");
-            continue;
-        }
-        if rest.starts_with("FM") || rest.starts_with("fm") {
-            fill = false;
-            rest = &rest[2..];
-            continue;
-        }
-        let number = |number: i64, width: usize| if fill { format!("{number:0width$}") } else { number.to_string() };
-        let named = |name: &str, pattern: &str| {
-            let cased = match pattern {
-                pattern if pattern.chars().all(|c| c.is_uppercase()) => name.to_uppercase(),
-                pattern if pattern.starts_with(char::is_uppercase) => name.to_owned(),
-                _ => name.to_lowercase(),
-            };
-            if fill && pattern.len() > 3 { format!("{cased:<9}") } else { cased }
-        };
-        let hour12 = if hour % 12 == 0 { 12 } else { hour % 12 };
-        let half = |pattern: &str| {
-            let name = if pattern.contains('.') {
-                if hour < 12 { "a.m." } else { "p.m." }
-            } else if hour < 12 {
-                "am"
-            } else {
-                "pm"
-            };
-            if pattern.starts_with(char::is_uppercase) { name.to_uppercase() } else { name.to_owned() }
-        };
-        let era = |pattern: &str| {
-            let name = if pattern.contains('.') {
-                if is_bc { "b.c." } else { "a.d." }
-            } else if is_bc {
-                "bc"
-            } else {
-                "ad"
-            };
-            if pattern.starts_with(char::is_uppercase) { name.to_uppercase() } else { name.to_owned() }
-        };
-        let zone_name = |upper: bool| {
-            let name = zone.map_or_else(String::new, |(zone, utc)| zone.abbreviation_at(utc));
-            if upper { name } else { name.to_lowercase() }
-        };
-        let offset = zone.map_or(0, |(zone, utc)| zone.offset_at(utc));
-        let upper: String = rest.chars().take(6).collect::<String>().to_uppercase();
-        let case = |length: usize| rest[..length].to_owned();
-        let (length, shown) = if upper.starts_with("HH24") {
-            (4, number(hour, 2))
-        } else if upper.starts_with("HH12") {
-            (4, number(hour12, 2))
-        } else if upper.starts_with("HH") {
-            (2, number(hour12, 2))
-        } else if upper.starts_with("MI") {
-            (2, number(minute, 2))
-        } else if upper.starts_with("SSSSS") {
-            (5, (of_day / SECOND_US).to_string())
-        } else if upper.starts_with("SSSS") {
-            (4, (of_day / SECOND_US).to_string())
-        } else if upper.starts_with("SS") {
-            (2, number(second, 2))
-        } else if upper.starts_with("MS") {
-            (2, number(us / 1000, 3))
-        } else if upper.starts_with("US") {
-            (2, number(us, 6))
-        } else if upper.starts_with("FF") && rest[2..].starts_with(|c: char| ('1'..='6').contains(&c)) {
-            let digits = usize::try_from(rest.as_bytes()[2] - b'0').unwrap_or(6);
-            (3, format!("{us:06}")[..digits].to_owned())
-        } else if upper.starts_with("Y,YYY") {
-            (5, format!("{},{:03}", shown_year / 1000, shown_year % 1000))
-        } else if upper.starts_with("YYYY") {
-            (4, number(shown_year, 4))
-        } else if upper.starts_with("YYY") {
-            (3, number(shown_year % 1000, 3))
-        } else if upper.starts_with("YY") {
-            (2, number(shown_year % 100, 2))
-        } else if upper.starts_with("IYYY") {
-            (4, number(iso_year, 4))
-        } else if upper.starts_with("IYY") {
-            (3, number(iso_year % 1000, 3))
-        } else if upper.starts_with("IY") {
-            (2, number(iso_year % 100, 2))
-        } else if upper.starts_with("IDDD") {
-            (4, number((iso_week - 1) * 7 + weekday + 1, 3))
-        } else if upper.starts_with("ID") {
-            (2, (weekday + 1).to_string())
-        } else if upper.starts_with("IW") {
-            (2, number(iso_week, 2))
-        } else if upper.starts_with("MONTH") {
-            (5, named(month_name, &case(5)))
-        } else if upper.starts_with("MON") {
-            (3, named(&month_name[..3], &case(3)))
-        } else if upper.starts_with("MM") {
-            (2, number(month, 2))
-        } else if upper.starts_with("DDD") {
-            (3, number(day_of_year, 3))
-        } else if upper.starts_with("DD") {
-            (2, number(day, 2))
-        } else if upper.starts_with("DAY") {
-            // longer than its pattern
-            let cased = named(day_name, &case(3));
-            (3, if fill { format!("{cased:<9}") } else { cased })
-        } else if upper.starts_with("DY") {
-            let name = &day_name[..3];
-            (
-                2,
-                match rest.as_bytes() {
-                    [b'D', b'Y', ..] => name.to_uppercase(),
-                    [b'D', ..] => name.to_owned(),
-                    _ => name.to_lowercase(),
-                },
-            )
-        } else if upper.starts_with('D') {
-            (1, ((weekday + 1) % 7 + 1).to_string())
-        } else if upper.starts_with("WW") {
-            (2, number((day_of_year - 1) / 7 + 1, 2))
-        } else if upper.starts_with('W') {
-            (1, ((day - 1) / 7 + 1).to_string())
-        } else if upper.starts_with("CC") {
-            (2, number((shown_year + 99) / 100, 2))
-        } else if upper.starts_with('Q') {
-            (1, ((month - 1) / 3 + 1).to_string())
-        } else if upper.starts_with('J') {
-            (1, (days + 2_440_588).to_string())
-        } else if upper.starts_with("A.M.") || upper.starts_with("P.M.") {
-            (4, half(&case(4)))
-        } else if upper.starts_with("AM") || upper.starts_with("PM") {
-            (2, half(&case(2)))
-        } else if upper.starts_with("B.C.") || upper.starts_with("A.D.") {
-            (4, era(&case(4)))
-        } else if upper.starts_with("BC") || upper.starts_with("AD") {
-            (2, era(&case(2)))
-        } else if upper.starts_with("TZH") {
-            (3, format!("{}{:02}", if offset < 0 { '-' } else { '+' }, offset.abs() / 3600))
-        } else if upper.starts_with("TZM") {
-            (3, format!("{:02}", offset.abs() % 3600 / 60))
-        } else if upper.starts_with("TZ") {
-            (2, zone_name(rest.starts_with('T')))
-        } else if upper.starts_with("OF") {
-            (2, datetime::format_offset(offset))
-        } else if upper.starts_with('Y') {
-            (1, (shown_year % 10).to_string())
-        } else {
-            let character = rest.chars().next().unwrap_or(' ');
-            let after = &rest[character.len_utf8()..];
-            if character == '\\' && after.starts_with('"') {
-                result.push('"');
-                rest = &after[1..];
-            } else {
-                result.push(character);
-                rest = after;
-            }
-            continue;
-        };
-        let is_numeric = shown.bytes().all(|byte| byte.is_ascii_digit());
-        result.push_str(&shown);
-        fill = true;
-        rest = &rest[length..];
-        if is_numeric {
-            let (ordinal, upper) = (rest.get(..2), rest.starts_with("TH"));
-            if matches!(ordinal, Some("TH" | "th")) {
-                let n: i64 = shown.parse().unwrap_or(0);
-                let suffix = match (n % 100, n % 10) {
-                    (11..=13, _) => "th",
-                    (_, 1) => "st",
-                    (_, 2) => "nd",
-                    (_, 3) => "rd",
-                    _ => "th",
-                };
-                result.push_str(&if upper { suffix.to_uppercase() } else { suffix.to_owned() });
-                rest = &rest[2..];
-            }
-        }
+/// All parts of one sign.
+fn justify(interval: Interval) -> Interval {
+    let Interval { mut months, mut days, mut microseconds } = interval;
+    days += i32::try_from(microseconds / DAY_US).unwrap_or(0);
+    microseconds %= DAY_US;
+    months += days / 30;
+    days %= 30;
+    if months > 0 && (days < 0 || (days == 0 && microseconds < 0)) {
+        (months, days) = (months - 1, days + 30);
+    } else if months < 0 && (days > 0 || (days == 0 && microseconds > 0)) {
+        (months, days) = (months + 1, days - 30);
     }
-    result
+    if days > 0 && microseconds < 0 {
+        (days, microseconds) = (days - 1, microseconds + DAY_US);
+    } else if days < 0 && microseconds > 0 {
+        (days, microseconds) = (days + 1, microseconds - DAY_US);
+    }
+    Interval { months, days, microseconds }
+}
+
+/// A zone as `AT TIME ZONE` takes it: an offset alone has the sign of POSIX, which counts to the west. Errors: 22023.
+pub fn zone_named(name: &str) -> Result<Zone> {
+    let posix = || {
+        let start = name.find(['+', '-']).or_else(|| name.find(|c: char| c.is_ascii_digit()))?;
+        let (word, offset) = name.split_at(start);
+        let word_is_name = word.is_empty() || (word.len() >= 3 && word.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        let offset = if offset.starts_with(['+', '-']) { offset.to_owned() } else { format!("+{offset}") };
+        match Zone::named(&offset) {
+            Some(Zone::Fixed(offset)) if word_is_name => Some(Zone::Fixed(-offset)),
+            _ => None,
+        }
+    };
+    let found = if name.starts_with(['+', '-']) { posix() } else { Zone::named(name).or_else(posix) };
+    found.ok_or_else(|| wrong_argument(format!("time zone \"{name}\" not recognized")))
+}
+
+/// Seconds east of UTC that an interval says. Errors: 22023.
+fn zone_of_interval(interval: Interval) -> Result<i64> {
+    if interval.months != 0 || interval.days != 0 {
+        let shown = datetime::format_interval(interval);
+        return Err(wrong_argument(format!("interval time zone \"{shown}\" must not include months or days")));
+    }
+    Ok(interval.microseconds / SECOND_US)
+}
+
+/// A time of day at another offset.
+fn time_in_zone(value: &Value, offset: i64) -> Value {
+    let Value::TimeZoned(time, zone) = value else { return Value::Null };
+    let moved = (time - i64::from(*zone) * SECOND_US + offset * SECOND_US).rem_euclid(DAY_US);
+    Value::TimeZoned(moved, i32::try_from(offset).unwrap_or(0))
+}
+
+/// Whether two spans meet; each ends at a time, or is one time if it has no end. None if that is not known.
+fn overlap(spans: [[&Value; 2]; 2]) -> Option<bool> {
+    let mut ordered = Vec::new();
+    for [start, end] in spans {
+        ordered.push(match (start.is_null(), end.is_null()) {
+            (true, true) => return None,
+            (true, false) => (end, None),
+            (false, true) => (start, None),
+            (false, false) if compare(start, end).is_gt() => (end, Some(start)),
+            (false, false) => (start, Some(end)),
+        });
+    }
+    let ((first, first_end), (second, second_end)) = (ordered[0], ordered[1]);
+    let one_after = |later: &Value, later_end: Option<&Value>, earlier_end: Option<&Value>| {
+        let earlier_end = earlier_end?;
+        if compare(later, earlier_end).is_lt() { Some(true) } else { later_end.map(|_| false) }
+    };
+    match compare(first, second) {
+        std::cmp::Ordering::Greater => one_after(first, first_end, second_end),
+        std::cmp::Ordering::Less => one_after(second, second_end, first_end),
+        std::cmp::Ordering::Equal => first_end.and(second_end).map(|_| true),
+    }
 }

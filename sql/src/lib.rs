@@ -7,6 +7,7 @@ mod cursor;
 mod dialect;
 mod error;
 mod feature;
+mod grammar;
 mod head;
 pub mod interval;
 mod keyword;

@@ -41,8 +41,9 @@ pub(crate) fn first_wrong(tokens: &[TokenWithSpan]) -> Option<usize> {
     let read = match reader.start()? {
         Start::Statement => reader.statement(),
         Start::Defined(at) => {
+            let is_stored = reader.is_stored();
             reader.at = at;
-            reader.query().and_then(|()| reader.behind_definition())
+            reader.query().and_then(|()| reader.behind_definition(is_stored))
         }
     };
     match read.and_then(|()| reader.expect_end()) {
@@ -102,10 +103,16 @@ impl<'t> Reader<'t> {
         None
     }
 
+    /// Whether its rows are stored when it is made.
+    fn is_stored(&self) -> bool {
+        (1..5).any(|nth| self.sees_nth(nth, "table") || self.sees_nth(nth, "materialized"))
+    }
+
     /// `WITH [NO] DATA`, `WITH CHECK OPTION`.
-    fn behind_definition(&mut self) -> Check {
+    fn behind_definition(&mut self, is_stored: bool) -> Check {
         if self.take("with") {
-            if self.take("no") || self.sees("data") {
+            if is_stored {
+                self.take("no");
                 return self.expect("data");
             }
             let _ = self.take("local") || self.take("cascaded");
@@ -237,14 +244,6 @@ impl<'t> Reader<'t> {
             self.any_name()?;
         }
         Ok(())
-    }
-
-    fn string(&mut self) -> Check {
-        if self.peek().is_some_and(is_string) {
-            self.at += 1;
-            return Ok(());
-        }
-        self.wrong()
     }
 
     fn whole_number(&mut self) -> Check {

@@ -30,6 +30,7 @@ mod window;
 
 pub use clause::Backfill;
 pub use column::Column;
+pub use dialect::{PREFIX_OPERATOR, SYMMETRIC};
 pub use error::{ParseError, ParseErrorKind};
 pub use feature::{AggregateCall, Arguments, FeatureItem};
 pub use interval::Interval;

@@ -329,9 +329,9 @@ impl Reader<'_> {
     /// A constant, or anything else that has no operators: `c_expr`.
     pub(super) fn value(&mut self) -> Check {
         match self.peek() {
-            Some(
-                Token::Number(..) | Token::SingleQuotedByteStringLiteral(_) | Token::HexStringLiteral(_),
-            ) => self.at += 1,
+            Some(Token::Number(..) | Token::SingleQuotedByteStringLiteral(_) | Token::HexStringLiteral(_)) => {
+                self.at += 1
+            }
             Some(token) if is_string(token) => self.at += 1,
             Some(Token::LParen | Token::Placeholder(_) | Token::Word(_)) => {
                 self.operand()?;

@@ -328,8 +328,7 @@ impl Reader<'_> {
             self.at += 2;
             return Ok(());
         }
-        let is_unbounded =
-            self.sees("unbounded") && (self.sees_nth(1, "preceding") || self.sees_nth(1, "following"));
+        let is_unbounded = self.sees("unbounded") && (self.sees_nth(1, "preceding") || self.sees_nth(1, "following"));
         if is_unbounded {
             self.at += 1;
         } else {

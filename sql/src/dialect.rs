@@ -437,7 +437,7 @@ mod tests {
         for text in [
             "SELECT \"a\", größe, a$1 FROM _t",
             "SELECT U&'\\0041', E'\\n', 1_000",
-            "SELECT a <-> b, a <=> b, a <@ b, |/ 4, @ -1, a # b, a << 2, ~ 1",
+            "SELECT a <-> b, a <=> b, a <@ b, |/ 4, @ 1, a # b, a << 2, ~ 1",
             "SELECT a COLLATE \"C\", a[1], a -> 'b' ->> 'c', a NOTNULL, interval",
             "SELECT sum(a) FILTER (WHERE b) FROM t GROUP BY ROLLUP (a), GROUPING SETS ((a), ())",
             "SELECT EXTRACT('epoch' FROM a), EXTRACT(custom FROM a), trim('a', 'b'), json_object('a': 1)",

@@ -125,6 +125,8 @@ impl Reader<'_> {
             "or" => found(OR, "or"),
             "isnull" | "notnull" => found(IS, "isnull"),
             "overlaps" if is_row_before => found(LIKE, "overlaps"),
+            // SUBSTRING has a SIMILAR of its own
+            "similar" if !self.sees_nth(1, "to") => None,
             "between" | "in" | "like" | "ilike" | "similar" => found(LIKE, "like"),
             "not" => {
                 let next = ["between", "in", "like", "ilike", "similar"];

@@ -84,11 +84,7 @@ impl<'t> Reader<'t> {
         if self.is(&Token::LParen) || heads.iter().any(|head| self.sees(head)) {
             return Some(Start::Statement);
         }
-        let is_of_relation = |nth: usize| {
-            ["view", "table"].iter().any(|word| self.sees_nth(nth, word))
-                && !(2..=nth).any(|before| self.sees_nth(before - 1, "feature"))
-        };
-        if !self.sees("create") || !(1..5).any(is_of_relation) {
+        if !self.sees("create") || self.kind_of_created().is_none() {
             return None;
         }
         let mut depth = 0_usize;
@@ -103,9 +99,18 @@ impl<'t> Reader<'t> {
         None
     }
 
+    /// Where VIEW or TABLE stands behind CREATE.
+    fn kind_of_created(&self) -> Option<usize> {
+        const BEFORE: [&str; 9] =
+            ["or", "replace", "local", "global", "temp", "temporary", "unlogged", "materialized", "recursive"];
+        let kind = (1..).find(|nth| !BEFORE.iter().any(|word| self.sees_nth(*nth, word)))?;
+        (self.sees_nth(kind, "view") || self.sees_nth(kind, "table")).then_some(kind)
+    }
+
     /// Whether its rows are stored when it is made.
     fn is_stored(&self) -> bool {
-        (1..5).any(|nth| self.sees_nth(nth, "table") || self.sees_nth(nth, "materialized"))
+        let is_of_view = |kind: usize| self.sees_nth(kind, "view") && !self.sees_nth(kind - 1, "materialized");
+        !self.kind_of_created().is_some_and(is_of_view)
     }
 
     /// `WITH [NO] DATA`, `WITH CHECK OPTION`.

@@ -17,6 +17,14 @@ mod object_kind;
 mod option;
 mod parser;
 mod postgres;
+/// How parts of queries are said that sqlparser's tree has no place for.
+pub mod marks {
+    pub use crate::dialect::{PREFIX_OPERATOR, SYMMETRIC};
+    pub use crate::postgres::queries::{
+        ASSIGN, CYCLE, CYCLE_DEFAULT, CYCLE_SET, CYCLE_TO, CYCLE_USING, DISTINCT_SETS, EXCLUDE, ROWS_FROM,
+        SEARCH_BREADTH, SEARCH_DEPTH, SEARCH_SET, USING_ALIAS,
+    };
+}
 mod reserved;
 mod rows;
 mod secrets;
@@ -30,7 +38,6 @@ mod window;
 
 pub use clause::Backfill;
 pub use column::Column;
-pub use dialect::{PREFIX_OPERATOR, SYMMETRIC};
 pub use error::{ParseError, ParseErrorKind};
 pub use feature::{AggregateCall, Arguments, FeatureItem};
 pub use interval::Interval;

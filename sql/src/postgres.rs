@@ -1,5 +1,6 @@
 //! Statements that are PostgreSQL's own: which ones reach sqlparser, and the words it must see differently.
 
+pub(crate) mod queries;
 mod sequence_options;
 
 use sqlparser::ast;
@@ -119,10 +120,12 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     let Some(first) = solid.first().copied() else {
         return;
     };
+    name_stars(tokens, &solid);
+    queries::adapt(tokens);
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
     let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {
         solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word))
     };
-    name_stars(tokens, &solid);
     if sees(tokens, 0, "abort") {
         tokens[first].token = word("ROLLBACK", Keyword::ROLLBACK);
     } else if sees(tokens, 0, "table") {

@@ -55,6 +55,9 @@ pub fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
                 _ => return None,
             }
         }
+        Token::Word(_) if *second_token == Token::Period && is_plain_string(&parser.peek_nth_token_ref(3).token) => {
+            typed_string
+        }
         Token::Word(word) if is_plain_string(second_token) => {
             let suits = word.quote_style.is_some() || keywords::is_function_name(&word.value.to_ascii_lowercase());
             let is_own = matches!(word.keyword, Keyword::DATE | Keyword::DATETIME | Keyword::XML);
@@ -112,9 +115,9 @@ fn plain_call(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.parse_function(vec![name].into())
 }
 
-/// Two signs print so that they begin no comment.
+/// Two signs print so that they are not read as one, or as a comment.
 fn of_operand(op: UnaryOperator, operand: Expr) -> Expr {
-    let is_sign = matches!(operand, Expr::UnaryOp { .. });
+    let is_sign = matches!(operand, Expr::UnaryOp { .. } | Expr::BinaryOp { .. });
     let expr = Box::new(if is_sign { Expr::Nested(Box::new(operand)) } else { operand });
     Expr::UnaryOp { op, expr }
 }

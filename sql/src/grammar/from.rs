@@ -5,6 +5,7 @@ use sqlparser::tokenizer::Token;
 use super::keywords::{is_column_name, is_function_name};
 use super::query::Held;
 use super::{Check, Reader, Stop};
+use crate::postgres::queries::USING_ALIAS;
 
 impl Reader<'_> {
     pub(super) fn from_list(&mut self) -> Check {
@@ -38,7 +39,11 @@ impl Reader<'_> {
                     self.expr()?;
                 } else {
                     self.expect("using")?;
-                    self.parenthesized(Self::column_name)?;
+                    self.parenthesized(|reader| {
+                        // the alias, as it prints
+                        let is_alias = matches!(reader.peek(), Some(Token::Word(word)) if word.value == USING_ALIAS);
+                        if is_alias { reader.qualified_name() } else { reader.column_name() }
+                    })?;
                     if self.take("as") {
                         self.column_name()?;
                     }
@@ -142,15 +147,19 @@ impl Reader<'_> {
         // granary's own
         while self.sees("for") && self.sees_nth(1, "system_time") {
             self.at += 2;
-            if self.take("as") {
-                self.expect("of")?;
+            if self.take("as") && self.take("of") {
                 self.expr()?;
-            } else {
-                self.expect("from")?;
-                self.expr()?;
-                self.expect("to")?;
+                continue;
+            }
+            let from = self.take("from");
+            if from {
                 self.expr()?;
             }
+            // whoever reads it says what to type
+            if !from || !self.take("to") {
+                return Err(Stop::Unknown);
+            }
+            self.expr()?;
         }
         self.alias()?;
         if self.take("tablesample") {

@@ -162,10 +162,6 @@ impl<'a> Cursor<'a> {
             return Err(self.expected(what));
         };
         let ident = name::canonical(&word.into_ident(found.span));
-        if ident.value.is_empty() {
-            let error = self.error(ParseErrorKind::InvalidName, "zero-length delimited identifier");
-            return Err(error.with_hint("give it a name of at least one character"));
-        }
         let was_quoted = self.source.cut(found.span.start, found.span.end).starts_with('"');
         if !was_quoted && keyword::is_reserved(&ident.value) {
             let hint = format!("{} is a reserved word: type {ident}", ident.value);

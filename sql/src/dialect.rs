@@ -1,57 +1,30 @@
 //! PostgreSQL's dialect for sqlparser, plus `FOR SYSTEM_TIME`, plus guards against texts that would exhaust stack or time.
 //! Every method that `PostgreSqlDialect` overrides is passed on to it; a missing one would silently lose syntax.
 
+mod infix;
+mod prefix;
+
 use std::any::TypeId;
 use std::cell::Cell;
 
-use sqlparser::ast::{BinaryOperator, Expr, Interval, Statement};
+use sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, ObjectName, Statement,
+};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
-use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use crate::grammar::keywords;
 use crate::source::is_word;
+
+pub use infix::SYMMETRIC;
+pub use prefix::PREFIX_OPERATOR;
 
 /// Operators that may hang on one another to the left, as in `a + b + c`.
 /// The tree of such a chain is as deep as it is long, and later stages walk it recursively.
 pub(crate) const MAX_CHAIN: usize = 500;
-
-/// Words that sqlparser reserves after a table for other databases, and PostgreSQL does not.
-const FREE_TABLE_ALIASES: &[Keyword] = &[
-    Keyword::EXPLAIN,
-    Keyword::SORT,
-    Keyword::TOP,
-    Keyword::VIEW,
-    Keyword::CLUSTER,
-    Keyword::DISTRIBUTE,
-    Keyword::GLOBAL,
-    Keyword::OUTPUT,
-    Keyword::PREWHERE,
-    Keyword::SETTINGS,
-    Keyword::FORMAT,
-    Keyword::START,
-    Keyword::CONNECT,
-    Keyword::MATCH_RECOGNIZE,
-    Keyword::SAMPLE,
-    Keyword::OPEN,
-    Keyword::MINUS,
-];
-
-/// The same after an expression of a SELECT list.
-const FREE_COLUMN_ALIASES: &[Keyword] = &[
-    Keyword::EXPLAIN,
-    Keyword::SORT,
-    Keyword::TOP,
-    Keyword::VIEW,
-    Keyword::CLUSTER,
-    Keyword::DISTRIBUTE,
-    Keyword::VALUES,
-    Keyword::MINUS,
-];
-
-/// Words that PostgreSQL does not take for a column's alias without AS, and sqlparser would: `SELECT 1 ON CONFLICT …`.
-const NEVER_COLUMN_ALIASES: &[Keyword] =
-    &[Keyword::ON, Keyword::TO, Keyword::FOR, Keyword::WINDOW, Keyword::CREATE, Keyword::GRANT];
 
 #[derive(Debug)]
 pub(crate) struct GranaryDialect {
@@ -178,20 +151,22 @@ fn qualified_comparison(parser: &Parser) -> Option<BinaryOperator> {
 }
 
 /// sqlparser knows ANY and ALL behind plain operators only; pg_dump says the schema of all.
-fn parse_quantified(
-    parser: &mut Parser,
-    left: &Expr,
-    compare_op: BinaryOperator,
-    precedence: u8,
-) -> Result<Expr, ParserError> {
+fn parse_quantified(parser: &mut Parser, left: &Expr, compare_op: BinaryOperator) -> Result<Expr, ParserError> {
     for _ in 0..6 {
         parser.advance_token();
     }
+    parse_quantifier(parser, left, compare_op)
+}
+
+/// `ANY (…)` behind an operator.
+fn parse_quantifier(parser: &mut Parser, left: &Expr, compare_op: BinaryOperator) -> Result<Expr, ParserError> {
     let is_all = is_word(&parser.next_token().token, "all");
     let [_, first] = parser.peek_tokens_ref();
-    let is_query = ["select", "with", "values"].iter().any(|word| is_word(&first.token, word));
+    let is_query = ["select", "with", "values", "table"].iter().any(|word| is_word(&first.token, word));
     let right = if is_query {
-        parser.parse_subexpr(precedence)?
+        // the query alone: what follows is no part of the right side
+
+        parser.parse_prefix()?
     } else {
         parser.expect_token(&Token::LParen)?;
         let right = parser.parse_expr()?;
@@ -202,6 +177,35 @@ fn parse_quantified(
     Ok(match is_all {
         true => Expr::AllOp { left, compare_op, right },
         false => Expr::AnyOp { left, compare_op, right, is_some: false },
+    })
+}
+
+/// How tightly operators of a kind bind.
+fn binding(precedence: Precedence) -> u8 {
+    PostgreSqlDialect {}.prec_value(precedence)
+}
+
+/// A keyword in lower case.
+fn spelled(keyword: Keyword) -> String {
+    format!("{keyword:?}").to_ascii_lowercase()
+}
+
+/// A name that no user has for a function, and that prints and is read again.
+fn marked(name: &str) -> Ident {
+    Ident::with_quote('"', name)
+}
+
+fn call(name: Vec<Ident>, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(name),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
     })
 }
 
@@ -221,12 +225,12 @@ impl Dialect for GranaryDialect {
     }
 
     fn is_table_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
-        !RESERVED_FOR_TABLE_ALIAS.contains(keyword) || FREE_TABLE_ALIASES.contains(keyword)
+        // SET ends the name of what is updated
+        *keyword != Keyword::SET && keywords::is_column_name(&spelled(*keyword))
     }
 
     fn is_column_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
-        let is_reserved = RESERVED_FOR_COLUMN_ALIAS.contains(keyword) && !FREE_COLUMN_ALIASES.contains(keyword);
-        !is_reserved && !NEVER_COLUMN_ALIASES.contains(keyword)
+        keywords::is_bare_label(&spelled(*keyword))
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
@@ -238,7 +242,7 @@ impl Dialect for GranaryDialect {
         if is_interval_before_to(parser) {
             return Some(parse_bare_interval(parser));
         }
-        self.postgres.parse_prefix(parser)
+        prefix::parse(parser).or_else(|| self.postgres.parse_prefix(parser))
     }
 
     fn parse_infix(&self, parser: &mut Parser, expression: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
@@ -249,9 +253,9 @@ impl Dialect for GranaryDialect {
             return Some(parse_distinct_from(parser, expression, precedence, negated));
         }
         if let Some(operator) = qualified_comparison(parser) {
-            return Some(parse_quantified(parser, expression, operator, precedence));
+            return Some(parse_quantified(parser, expression, operator));
         }
-        self.postgres.parse_infix(parser, expression, precedence)
+        infix::parse(parser, expression).or_else(|| self.postgres.parse_infix(parser, expression, precedence))
     }
 
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
@@ -259,7 +263,15 @@ impl Dialect for GranaryDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        self.postgres.get_next_precedence(parser)
+        let own = match &parser.peek_token_ref().token {
+            Token::Word(word) => {
+                let word = if word.quote_style.is_some() { "" } else { word.value.as_str() };
+                infix::precedence_of_word(parser, &word.to_ascii_lowercase())
+            }
+            Token::DoubleEq | Token::DoubleExclamationMark => Some(self.prec_value(Precedence::PgOther)),
+            _ => None,
+        };
+        own.map(Ok).or_else(|| self.postgres.get_next_precedence(parser))
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
@@ -425,7 +437,7 @@ mod tests {
         for text in [
             "SELECT \"a\", größe, a$1 FROM _t",
             "SELECT U&'\\0041', E'\\n', 1_000",
-            "SELECT a <-> b, a <=> b, a <@ b, |/ 4, @ -1, 5 !, a # b, a << 2, ~ 1",
+            "SELECT a <-> b, a <=> b, a <@ b, |/ 4, @ 1, a # b, a << 2, ~ 1",
             "SELECT a COLLATE \"C\", a[1], a -> 'b' ->> 'c', a NOTNULL, interval",
             "SELECT sum(a) FILTER (WHERE b) FROM t GROUP BY ROLLUP (a), GROUPING SETS ((a), ())",
             "SELECT EXTRACT('epoch' FROM a), EXTRACT(custom FROM a), trim('a', 'b'), json_object('a': 1)",

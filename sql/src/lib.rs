@@ -7,6 +7,7 @@ mod cursor;
 mod dialect;
 mod error;
 mod feature;
+mod grammar;
 mod head;
 pub mod interval;
 mod keyword;
@@ -16,6 +17,14 @@ mod object_kind;
 mod option;
 mod parser;
 mod postgres;
+/// How parts of queries are said that sqlparser's tree has no place for.
+pub mod marks {
+    pub use crate::dialect::{PREFIX_OPERATOR, SYMMETRIC};
+    pub use crate::postgres::queries::{
+        ASSIGN, CYCLE, CYCLE_DEFAULT, CYCLE_SET, CYCLE_TO, CYCLE_USING, DISTINCT_SETS, EXCLUDE, ROWS_FROM,
+        SEARCH_BREADTH, SEARCH_DEPTH, SEARCH_SET, USING_ALIAS,
+    };
+}
 mod reserved;
 mod rows;
 mod secrets;

@@ -5,6 +5,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::cursor::{Cursor, Result};
 use crate::dialect::GranaryDialect;
 use crate::error::ParseError;
+use crate::grammar;
 use crate::head::created_kind;
 use crate::limits::check_length;
 use crate::object_kind::ObjectKind;
@@ -52,6 +53,7 @@ fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
     let mut tokens: Vec<TokenWithSpan> = source.tokens(slice.tokens.clone()).to_vec();
     let start = tokens[0].span.start;
     check_nesting(&tokens).map_err(|error| error.at(source.position(start)))?;
+    check_grammar(source, slice, &tokens)?;
     postgres::adapt(&mut tokens);
     let is_versioned = system_time::is_versioned(&tokens);
     let dialect = GranaryDialect::new(is_versioned, tokens.len());
@@ -66,6 +68,13 @@ fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
         statement.text.clone_from(&parsed.text);
     }
     Ok(parsed)
+}
+
+/// Errors: 42601 at the first token that PostgreSQL's grammar has no place for.
+fn check_grammar(source: &Source, slice: &Slice, tokens: &[TokenWithSpan]) -> Result<()> {
+    let Some(wrong) = grammar::first_wrong(tokens) else { return Ok(()) };
+    let location = tokens.get(wrong).map_or(slice.end, |token| token.span.start);
+    Err(system_time::explain(source, source.unexpected(location)))
 }
 
 /// A statement that goes on to the end of the cursor.

@@ -1,5 +1,6 @@
 //! Statements that are PostgreSQL's own: which ones reach sqlparser, and the words it must see differently.
 
+pub(crate) mod queries;
 mod sequence_options;
 
 use sqlparser::ast;
@@ -119,10 +120,12 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     let Some(first) = solid.first().copied() else {
         return;
     };
+    name_stars(tokens, &solid);
+    queries::adapt(tokens);
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
     let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {
         solid.get(nth).is_some_and(|at| is_word(&tokens[*at].token, word))
     };
-    name_stars(tokens, &solid);
     if sees(tokens, 0, "abort") {
         tokens[first].token = word("ROLLBACK", Keyword::ROLLBACK);
     } else if sees(tokens, 0, "table") {
@@ -243,6 +246,9 @@ fn data_clause(tokens: &[TokenWithSpan], solid: &[usize]) -> Option<usize> {
 fn type_named_columns(tokens: &mut Vec<TokenWithSpan>) {
     let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
     let Some(open) = solid.iter().position(|at| tokens[*at].token == Token::LParen) else { return };
+    if solid[..open].iter().any(|at| is_word(&tokens[*at].token, "as")) {
+        return;
+    }
     let mut names = Vec::new();
     let mut nth = open + 1;
     loop {
@@ -445,10 +451,6 @@ mod tests {
     #[test]
     fn words_are_said_so_that_they_are_read() {
         for text in [
-            "FETCH c",
-            "FETCH 5 c",
-            "FETCH ALL c",
-            "FETCH FORWARD 10 FROM c",
             "ALTER VIEW v RENAME TO w",
             "ALTER VIEW v OWNER TO a",
             "CREATE UNLOGGED TABLE t (a int)",

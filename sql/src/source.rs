@@ -17,6 +17,9 @@ const MAX_SET_OPERATIONS: usize = 500;
 /// `ARRAY<…>` and `STRUCT<…>` in one statement: nested types are not counted by sqlparser.
 const MAX_ANGLE_TYPES: usize = 50;
 
+/// The longest that a name can be.
+const MAX_NAME_BYTES: usize = 63;
+
 /// Where a token begins.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -48,10 +51,65 @@ impl<'a> Source<'a> {
         let dialect = GranaryDialect::new(false, 0);
         let outcome = Tokenizer::new(&dialect, text).tokenize_with_location_into_buf(&mut tokens);
         let places = places(text, &tokens);
-        let source = Source { text, tokens, places };
+        let mut source = Source { text, tokens, places };
         match outcome {
-            Ok(()) => Ok(source),
+            Ok(()) => {
+                source.check_tokens()?;
+                source.truncate_names();
+                Ok(source)
+            }
             Err(error) => Err(source.lexical_error(&error.message)),
+        }
+    }
+
+    /// Errors: 42601 for what PostgreSQL does not take for a token.
+    fn check_tokens(&self) -> Result<(), ParseError> {
+        for (index, TokenWithSpan { token, span }) in self.tokens.iter().enumerate() {
+            let typed = || self.text.get(self.places[index].byte..self.places[index + 1].byte).unwrap_or_default();
+            let wrong = |what: &str, near: &str| {
+                let error = ParseError::new(ParseErrorKind::Syntax, format!("{what} at or near \"{near}\""));
+                Err(error.at(self.position(span.start)))
+            };
+            match token {
+                Token::Number(..) | Token::HexStringLiteral(_) => {
+                    let next = self.tokens.get(index + 1).map(|next| &next.token);
+                    let junk = matches!(next, Some(Token::Word(word)) if word.quote_style.is_none());
+                    let is_junk = match token {
+                        Token::Number(..) => junk || typed().contains(['_', 'l', 'L']),
+                        _ => typed().starts_with('0'),
+                    };
+                    if is_junk {
+                        let end = self.places[index + 1 + usize::from(junk)].byte;
+                        let near = self.text.get(self.places[index].byte..end).unwrap_or_default();
+                        return wrong("trailing junk after numeric literal", near);
+                    }
+                }
+                Token::Placeholder(name)
+                    if name.strip_prefix('$').is_some_and(|name| {
+                        name.starts_with(|first: char| first.is_ascii_digit())
+                            && !name.bytes().all(|byte| byte.is_ascii_digit())
+                    }) =>
+                {
+                    return wrong("trailing junk after parameter", typed());
+                }
+                Token::Word(word) if word.quote_style == Some('"') && word.value.is_empty() => {
+                    return wrong("zero-length delimited identifier", "\"\"");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Names are cut as PostgreSQL cuts them.
+    fn truncate_names(&mut self) {
+        for token in &mut self.tokens {
+            if let Token::Word(word) = &mut token.token
+                && word.value.len() > MAX_NAME_BYTES
+            {
+                let end = (0..=MAX_NAME_BYTES).rev().find(|end| word.value.is_char_boundary(*end)).unwrap_or(0);
+                word.value.truncate(end);
+            }
         }
     }
 

@@ -79,7 +79,11 @@ fn words_of_feature_objects_are_names() {
             format!("SELECT {word} FROM {word}"),
             format!("SELECT {word}.{word}, t.{word} FROM {word}, t"),
             format!("SELECT a AS {word} FROM t AS {word}"),
-            format!("SELECT a {word} FROM t {word}"),
+            // PostgreSQL takes these for labels behind AS only
+            match *word {
+                "day" | "hour" | "minute" | "month" | "second" | "year" => format!("SELECT a AS {word} FROM t {word}"),
+                _ => format!("SELECT a {word} FROM t {word}"),
+            },
             format!("SELECT sum({word}) FROM t GROUP BY {word} ORDER BY {word} DESC"),
             format!("WITH {word} AS (SELECT 1 AS {word}) SELECT {word}.{word} FROM {word}"),
             format!("SELECT a FROM t JOIN {word} ON t.a = {word}.a"),

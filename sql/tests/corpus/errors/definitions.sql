@@ -24,10 +24,8 @@ CREATE ENTITY c (a text NOT NULL)
 -- hint: keep one of the two
 CREATE OR REPLACE ENTITY IF NOT EXISTS c (a text)
 
--- error: zero-length delimited identifier
--- sqlstate: 42602
+-- error: zero-length delimited identifier at or near """"
 -- position: 15
--- hint: give it a name of at least one character
 CREATE ENTITY "" (a text)
 
 -- error: syntax error at or near "select"

@@ -6,10 +6,11 @@ mod arrays;
 pub mod bits;
 mod bytes;
 pub mod casts;
-mod json;
+pub mod json;
 mod math;
 pub mod network;
 mod number_format;
+mod paths;
 mod regexps;
 pub mod sets;
 pub mod sql;
@@ -41,6 +42,7 @@ pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type)
         .or_else(|| times::function(proc, arguments))
         .or_else(|| arrays::function(proc, arguments, result))
         .or_else(|| json::function(proc, arguments))
+        .or_else(|| paths::function(proc))
         .or_else(|| system::function(proc, arguments))
         .or_else(|| by_name(world, proc, arguments, result))
 }
@@ -236,6 +238,11 @@ fn kind_of(oid: u32) -> Option<Kind> {
         oid if Type::of(oid).is_array() => Kind::Array,
         _ => return None,
     })
+}
+
+/// A date or local timestamp in microseconds.
+pub fn moment_of(value: &Value, clock: crate::datetime::Clock) -> i64 {
+    times::moment(value, false, false, clock)
 }
 
 // What functions find in their arguments. A strict function never sees NULL, and types were settled before.

@@ -83,10 +83,20 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         t::INTERVAL => Value::Interval(datetime::parse_interval_within(text, data_type.modifier)?),
         t::UUID => Value::Uuid(*uuid::Uuid::parse_str(trimmed).map_err(|_| syntax("uuid", text))?.as_bytes()),
         t::JSON => {
-            Json::parse(text).ok_or_else(|| invalid_json("json", text))?;
+            if !Json::is_valid(text) {
+                return Err(invalid_json());
+            }
             Value::text(text)
         }
-        t::JSONB => Value::jsonb(Json::parse(text).ok_or_else(|| invalid_json("json", text))?),
+        t::JSONB => Value::jsonb(Json::parse(text).ok_or_else(|| {
+            if Json::is_valid(text) {
+                Error::new("22P05", "unsupported Unicode escape sequence")
+                    .with_detail("\\u0000 cannot be converted to text.")
+            } else {
+                invalid_json()
+            }
+        })?),
+        t::JSONPATH => Value::text(crate::json::path::parse(text)?.to_string()),
         t::INT2VECTOR | t::OIDVECTOR => {
             let item = Type::of(if data_type.oid == t::INT2VECTOR { t::INT2 } else { t::OID });
             let items = text.split_whitespace().map(|item_text| parse(item_text, &item, clock));
@@ -102,9 +112,8 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
     })
 }
 
-fn invalid_json(name: &str, text: &str) -> Error {
-    let _ = text;
-    Error::new("22P02", format!("invalid input syntax for type {name}"))
+fn invalid_json() -> Error {
+    Error::new("22P02", "invalid input syntax for type json")
 }
 
 fn parse_bool(text: &str) -> Option<bool> {

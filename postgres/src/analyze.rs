@@ -6,7 +6,9 @@ mod expr;
 mod from;
 mod labels;
 mod names;
+mod operators;
 mod query;
+mod select;
 
 use std::sync::Arc;
 

@@ -293,10 +293,7 @@ pub fn common_type(types: &[Type], what: &str) -> Result<Type> {
             ));
         }
     }
-    let same = types
-        .iter()
-        .filter(|other| other.oid != t::UNKNOWN)
-        .all(|other| other.modifier == chosen.modifier && base_type(other.oid) == chosen.oid);
+    let same = types.iter().all(|other| other.modifier == chosen.modifier && base_type(other.oid) == chosen.oid);
     if !same {
         chosen.modifier = -1;
     }

@@ -77,6 +77,12 @@ impl Analyzer<'_> {
             values
         };
         if !is_known_schema {
+            let is_own = schema.as_deref() == self.world.current_schema().as_deref();
+            if let Some(schema) = schema.filter(|_| !is_own)
+                && matches!(self.world.number_of(crate::NameKind::Schema, &schema), Ok(None))
+            {
+                return Err(Error::new("3F000", format!("schema \"{schema}\" does not exist")).at(place));
+            }
             let types: Vec<String> = values.iter().map(|value| value.data_type.name()).collect();
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));

@@ -18,6 +18,9 @@ struct Part {
     names: Vec<Name>,
 }
 
+/// Calls in FROM, each with how many columns it has, and these columns.
+type FromCalls = (Vec<(FromCall, usize)>, Vec<ItemColumn>);
+
 impl Analyzer<'_> {
     /// All of FROM, joined in any order.
     pub(super) fn from_clause(&mut self, tables: &[ast::TableWithJoins]) -> Result<Option<From>> {
@@ -318,7 +321,7 @@ impl Analyzer<'_> {
         name: &'static str,
         arguments: &[FunctionArg],
         alias: Option<&ast::TableAlias>,
-    ) -> Result<(Vec<(FromCall, usize)>, Vec<ItemColumn>)> {
+    ) -> Result<FromCalls> {
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
         let Call::Function(resolved) = resolve::function(name, &types, false)? else {
@@ -342,11 +345,7 @@ impl Analyzer<'_> {
     }
 
     /// The calls of a function in FROM, and the columns that they give.
-    fn from_calls(
-        &mut self,
-        name: &ast::ObjectName,
-        arguments: &[FunctionArg],
-    ) -> Result<(Vec<(FromCall, usize)>, Vec<ItemColumn>)> {
+    fn from_calls(&mut self, name: &ast::ObjectName, arguments: &[FunctionArg]) -> Result<FromCalls> {
         let (schema, function_name) = split_name(name)?;
         if schema.as_deref().is_some_and(|schema| !matches!(schema, "pg_catalog" | "information_schema")) {
             return Err(Error::new("42883", format!("function {name} does not exist")));

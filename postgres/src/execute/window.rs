@@ -83,9 +83,7 @@ fn of_call<'e>(
                         let target = if back { groups[place].checked_sub(by) } else { groups[place].checked_add(by) };
                         match target {
                             None => {
-                                if back && !is_start {
-                                    0
-                                } else if back {
+                                if back {
                                     0
                                 } else {
                                     n

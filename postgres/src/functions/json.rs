@@ -380,7 +380,7 @@ fn compact(json: &Json) -> String {
 type Typed<'v> = (&'v Value, &'v Type);
 
 fn pairs<'v>(values: &'v [Value], types: &'v [Type]) -> Result<Vec<(Typed<'v>, Typed<'v>)>> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err(Error::new("22023", "argument list must have even number of elements")
             .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
     }

@@ -81,7 +81,7 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         t::TIMESTAMP => Value::Timestamp(datetime::parse_timestamp(text, false, clock)?),
         t::TIMESTAMPTZ => Value::Timestamp(datetime::parse_timestamp(text, true, clock)?),
         t::INTERVAL => Value::Interval(datetime::parse_interval_within(text, data_type.modifier)?),
-        t::UUID => Value::Uuid(*uuid::Uuid::parse_str(trimmed).map_err(|_| syntax("uuid", text))?.as_bytes()),
+        t::UUID => Value::Uuid(parse_uuid(text).ok_or_else(|| syntax("uuid", text))?),
         t::JSON => {
             if !Json::is_valid(text) {
                 return Err(invalid_json());
@@ -114,6 +114,24 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
 
 fn invalid_json() -> Error {
     Error::new("22P02", "invalid input syntax for type json")
+}
+
+/// In braces or not, with dashes behind any group of four digits.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let mut rest = match text.strip_prefix('{') {
+        Some(inner) => inner.strip_suffix('}')?,
+        None => text,
+    };
+    let mut bytes = [0; 16];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+        rest = &rest[2..];
+        if place % 2 == 1 && place < 15 {
+            rest = rest.strip_prefix('-').unwrap_or(rest);
+        }
+    }
+    rest.is_empty().then_some(bytes)
 }
 
 fn parse_bool(text: &str) -> Option<bool> {

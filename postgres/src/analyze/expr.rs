@@ -161,7 +161,7 @@ impl Analyzer<'_> {
                 let (part, whole) = (self.expr(expr)?, self.expr(r#in)?);
                 self.system_call("position", vec![whole, part])?
             }
-            E::Substring { expr, substring_from, substring_for, .. } => {
+            E::Substring { expr, substring_from, substring_for, shorthand, .. } => {
                 let mut arguments = vec![self.expr(expr)?];
                 match (substring_from, substring_for) {
                     (None, Some(_)) => arguments.push(Expr::constant(Value::Int(1), Type::of(t::INT4))),
@@ -171,7 +171,11 @@ impl Analyzer<'_> {
                 if let Some(length) = substring_for {
                     arguments.push(self.expr(length)?);
                 }
-                self.system_call("substring", arguments)?
+                if *shorthand {
+                    self.call_function("substr", arguments, false)?
+                } else {
+                    self.system_call("substring", arguments)?
+                }
             }
             E::Trim { trim_where, trim_what, expr, trim_characters } => {
                 let name = match trim_where {

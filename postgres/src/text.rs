@@ -472,6 +472,7 @@ pub fn format_float(number: f64, is_narrow: bool) -> String {
         return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     let scientific = if is_narrow { format!("{:e}", number as f32) } else { format!("{number:e}") };
+    let scientific = off_the_edge(number, is_narrow, &scientific).unwrap_or(scientific);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let most = if is_narrow { 6 } else { 15 };
@@ -480,6 +481,27 @@ pub fn format_float(number: f64, is_narrow: bool) -> String {
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
     if is_narrow { format!("{}", number as f32) } else { format!("{number}") }
+}
+
+/// Digits that lie in the middle between two floats do not say which one is meant: with one more, they do.
+fn off_the_edge(number: f64, is_narrow: bool, scientific: &str) -> Option<String> {
+    let size = number.abs();
+    let (least, most) = if is_narrow { (16_777_216.0, 1e15) } else { (9_007_199_254_740_992.0, 1e23) };
+    if !(least..most).contains(&size) {
+        return None;
+    }
+    let (mantissa, exponent) = scientific.trim_start_matches('-').split_once('e')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let zeros = exponent.parse::<usize>().ok()?.checked_sub(fraction.len())?;
+    let shown: i128 = format!("{whole}{fraction}{}", "0".repeat(zeros)).parse().ok()?;
+    let step = if is_narrow {
+        f64::from(f32::from_bits((size as f32).to_bits() + 1)) - size
+    } else {
+        f64::from_bits(size.to_bits() + 1) - size
+    };
+    let is_edge = (shown - size as i128).abs() * 2 == step as i128;
+    let digits = fraction.len() + 1;
+    is_edge.then(|| if is_narrow { format!("{:.digits$e}", number as f32) } else { format!("{number:.digits$e}") })
 }
 
 fn format_array(array: &Array, element: &Type, clock: Clock) -> String {

@@ -138,7 +138,14 @@ impl Analyzer<'_> {
         let operator = resolve::operator(name, Some(left_type.oid), right_type.oid)?;
         let given = [left_type, right_type];
         let (types, result) = resolve::concrete(&[operator.left, operator.right], operator.result, &given)?;
-        let function = functions::operator(self.world, operator, &types).ok_or_else(|| {
+        // a character type keeps its length, which its blanks tell
+        let mut kept = types.clone();
+        for (kept, given) in kept.iter_mut().zip(&given) {
+            if kept.oid == t::BPCHAR && given.oid == t::BPCHAR {
+                kept.modifier = given.modifier;
+            }
+        }
+        let function = functions::operator(self.world, operator, &kept).ok_or_else(|| {
             Error::not_supported(format!("the operator {} {name} {}", given[0].name(), given[1].name()))
         })?;
         let left = self.coerce(left, &types[0], Context::Implicit)?;

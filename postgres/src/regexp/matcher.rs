@@ -249,9 +249,7 @@ impl<'r> Matcher<'r> {
                 self.rounds(inner, (*least, *most), from, to)
             }
             // rather once than not at all
-            Kind::Repeat { inner, least: 0, most } => {
-                Ok(self.rounds(inner, (1, *most), from, to)? || from == to)
-            }
+            Kind::Repeat { inner, least: 0, most } => Ok(self.rounds(inner, (1, *most), from, to)? || from == to),
             Kind::Repeat { inner, least, most } => self.last_round(node, inner, (*least, *most), from, to),
             _ => Ok(true),
         }

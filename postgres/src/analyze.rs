@@ -6,7 +6,9 @@ mod expr;
 mod from;
 mod labels;
 mod names;
+mod operators;
 mod query;
+mod select;
 
 use std::sync::Arc;
 
@@ -147,6 +149,8 @@ struct Item {
     columns: Vec<ItemColumn>,
     /// places of the columns that decide all others
     key: Vec<usize>,
+    /// whether its rows are single values, of a function
+    is_value: bool,
 }
 
 struct ItemColumn {

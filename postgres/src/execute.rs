@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
     fn count_row(&self) -> Result<()> {
         let n_rows = self.n_rows.get() + 1;
         self.n_rows.set(n_rows);
-        if n_rows % ROWS_BETWEEN_CHECKS == 0 {
+        if n_rows.is_multiple_of(ROWS_BETWEEN_CHECKS) {
             self.world.check_stopped()?;
         }
         if n_rows > MOST_ROWS {

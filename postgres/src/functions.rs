@@ -6,10 +6,11 @@ mod arrays;
 pub mod bits;
 mod bytes;
 pub mod casts;
-mod json;
+pub mod json;
 mod math;
 pub mod network;
 mod number_format;
+mod paths;
 mod regexps;
 pub mod sets;
 pub mod sql;
@@ -41,6 +42,7 @@ pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type)
         .or_else(|| times::function(proc, arguments))
         .or_else(|| arrays::function(proc, arguments, result))
         .or_else(|| json::function(proc, arguments))
+        .or_else(|| paths::function(proc))
         .or_else(|| system::function(proc, arguments))
         .or_else(|| by_name(world, proc, arguments, result))
 }
@@ -114,10 +116,12 @@ fn order_of(left: &Type, right: &Type) -> Option<Order> {
     if left_kind == right_kind {
         return Some(match left_kind {
             // blanks at the end do not count
-            Kind::Text if left.oid == t::BPCHAR || right.oid == t::BPCHAR => Box::new(|_, values| {
-                let trimmed = |value| text(value).trim_end_matches(' ').as_bytes();
-                trimmed(&values[0]).cmp(trimmed(&values[1]))
-            }),
+            Kind::Text if (left.oid == t::BPCHAR || right.oid == t::BPCHAR) && !are_padded_alike(left, right) => {
+                Box::new(|_, values| {
+                    let trimmed = |value| text(value).trim_end_matches(' ').as_bytes();
+                    trimmed(&values[0]).cmp(trimmed(&values[1]))
+                })
+            }
             Kind::Text if left.oid == t::INET || left.oid == t::CIDR => {
                 Box::new(|_, values| network::compare(text(&values[0]), text(&values[1])))
             }
@@ -133,6 +137,11 @@ fn order_of(left: &Type, right: &Type) -> Option<Order> {
         let moment = |value: &Value, kind: Kind| times::moment(value, kind == Kind::Zoned, is_zoned, context.clock);
         moment(&values[0], left_kind).cmp(&moment(&values[1], right_kind))
     }))
+}
+
+/// Whether values of both have as many blanks as there is room for.
+fn are_padded_alike(left: &Type, right: &Type) -> bool {
+    left.oid == right.oid && left.modifier == right.modifier && left.modifier >= 0
 }
 
 impl Comparison {
@@ -164,10 +173,15 @@ impl Comparison {
 
     fn function(self, left: &Type, right: &Type) -> Option<Function> {
         let order = order_of(left, right)?;
-        let is_plain = kind_of(left.oid) == kind_of(right.oid)
-            && ![t::BPCHAR, t::INET, t::CIDR].iter().any(|oid| [left.oid, right.oid].contains(oid));
-        // the name tells joins that equal values are equal keys
-        let name = if self == Comparison::Equal && is_plain { "equal" } else { self.name() };
+        let is_one_of = |oids: &[u32]| oids.contains(&left.oid) || oids.contains(&right.oid);
+        // the name tells joins that equal values are equal keys, and others that values compare as they are
+        let name = if is_one_of(&[t::INET, t::CIDR]) || (is_one_of(&[t::BPCHAR]) && !are_padded_alike(left, right)) {
+            "compared"
+        } else if self == Comparison::Equal && kind_of(left.oid) == kind_of(right.oid) {
+            "equal"
+        } else {
+            self.name()
+        };
         Some(Function::new(name, move |context, values| Ok(Value::Bool(self.holds(order(context, values))))))
     }
 
@@ -236,6 +250,11 @@ fn kind_of(oid: u32) -> Option<Kind> {
         oid if Type::of(oid).is_array() => Kind::Array,
         _ => return None,
     })
+}
+
+/// A date or local timestamp in microseconds.
+pub fn moment_of(value: &Value, clock: crate::datetime::Clock) -> i64 {
+    times::moment(value, false, false, clock)
 }
 
 // What functions find in their arguments. A strict function never sees NULL, and types were settled before.

@@ -1,5 +1,8 @@
 //! JSON as PostgreSQL's `jsonb` keeps it: numbers with all their digits, keys once and in order.
 
+pub mod path;
+pub mod raw;
+
 use std::cmp::Ordering;
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -23,10 +26,18 @@ const DEPTH_LIMIT: usize = 512;
 impl Json {
     /// None if the text is no JSON.
     pub fn parse(text: &str) -> Option<Json> {
-        let mut parser = Parser { rest: text, depth: 0 };
+        let mut parser = Parser { rest: text, depth: 0, allows_zero: false };
         let value = parser.value()?;
         parser.blanks();
         parser.rest.is_empty().then_some(value)
+    }
+
+    /// Whether the text is JSON, which `json` keeps as it is: it may have the character 0, which nothing else can.
+    pub fn is_valid(text: &str) -> bool {
+        let mut parser = Parser { rest: text, depth: 0, allows_zero: true };
+        let found = parser.value();
+        parser.blanks();
+        found.is_some() && parser.rest.is_empty()
     }
 
     /// An object of these, of which the last with a key counts.
@@ -76,16 +87,22 @@ impl Json {
         }
     }
 
-    /// `@>`.
+    /// `@>`. A list has what is no list as its items have it.
     pub fn contains(&self, other: &Json) -> bool {
         match (self, other) {
+            (Json::List(items), other) if !matches!(other, Json::List(_) | Json::Object(_)) => items.contains(other),
+            (own, other) => own.has_inside(other),
+        }
+    }
+
+    fn has_inside(&self, other: &Json) -> bool {
+        match (self, other) {
             (Json::Object(_), Json::Object(others)) => {
-                others.iter().all(|(key, value)| self.field(key).is_some_and(|own| own.contains(value)))
+                others.iter().all(|(key, value)| self.field(key).is_some_and(|own| own.has_inside(value)))
             }
             (Json::List(items), Json::List(others)) => {
-                others.iter().all(|other| items.iter().any(|item| item.contains(other)))
+                others.iter().all(|other| items.iter().any(|item| item.has_inside(other)))
             }
-            (Json::List(items), scalar) => items.contains(scalar),
             (own, other) => own == other,
         }
     }
@@ -123,8 +140,17 @@ impl Json {
         }
     }
 
-    /// `jsonb`'s order.
+    /// `jsonb`'s order, in which an empty list alone is before all that is no list or object.
     pub fn cmp(&self, other: &Json) -> Ordering {
+        let is_plain = |json: &Json| !matches!(json, Json::List(_) | Json::Object(_));
+        match (self, other) {
+            (Json::List(items), other) if items.is_empty() && is_plain(other) => Ordering::Less,
+            (own, Json::List(items)) if items.is_empty() && is_plain(own) => Ordering::Greater,
+            _ => self.order(other),
+        }
+    }
+
+    fn order(&self, other: &Json) -> Ordering {
         match (self, other) {
             (Json::Bool(left), Json::Bool(right)) => left.cmp(right),
             (Json::Number(left), Json::Number(right)) => left.cmp(right),
@@ -132,14 +158,14 @@ impl Json {
             (Json::List(left), Json::List(right)) => left.len().cmp(&right.len()).then_with(|| {
                 left.iter()
                     .zip(right)
-                    .map(|(left, right)| left.cmp(right))
+                    .map(|(left, right)| left.order(right))
                     .find(|order| order.is_ne())
                     .unwrap_or(Ordering::Equal)
             }),
             (Json::Object(left), Json::Object(right)) => left.len().cmp(&right.len()).then_with(|| {
                 let pairs = left.iter().zip(right);
                 let differs = pairs
-                    .map(|((key, value), (other, other_value))| key.cmp(other).then_with(|| value.cmp(other_value)));
+                    .map(|((key, value), (other, other_value))| key.cmp(other).then_with(|| value.order(other_value)));
                 differs.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
             }),
             (left, right) => left.rank().cmp(&right.rank()),
@@ -196,6 +222,7 @@ pub fn quote(text: &str) -> String {
 struct Parser<'a> {
     rest: &'a str,
     depth: usize,
+    allows_zero: bool,
 }
 
 impl Parser<'_> {
@@ -321,7 +348,8 @@ impl Parser<'_> {
     fn code_point(&mut self) -> Option<char> {
         let high = self.code_unit()?;
         if !(0xd800..0xdc00).contains(&high) {
-            return char::from_u32(high).filter(|character| *character != '\0');
+            let allows_zero = self.allows_zero;
+            return char::from_u32(high).filter(|character| allows_zero || *character != '\0');
         }
         self.take("\\u")?;
         let low = self.code_unit()?.checked_sub(0xdc00)?;

@@ -48,6 +48,8 @@ pub struct Operator {
 struct Cast {
     function: u32,
     context: Context,
+    /// it goes through the text of both
+    is_text: bool,
 }
 
 /// Who asks for a conversion: the fewer words, the fewer are allowed.
@@ -135,7 +137,10 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
             "a" => Context::Assignment,
             _ => Context::Explicit,
         };
-        ((number("castsource"), number("casttarget")), Cast { function: number("castfunc"), context })
+        (
+            (number("castsource"), number("casttarget")),
+            Cast { function: number("castfunc"), context, is_text: fields[column("castmethod")] == "i" },
+        )
     });
     let mut procs_by_name: HashMap<&'static str, Vec<usize>> = HashMap::new();
     for (index, proc) in procs.iter().enumerate() {
@@ -232,7 +237,11 @@ pub fn path(from: u32, to: u32, context: Context) -> Option<Path> {
     if let Some(cast) = TABLES.casts.get(&(from, to))
         && cast.context <= context
     {
-        return Some(if cast.function == 0 { Path::Relabel } else { Path::Function(cast.function) });
+        return Some(match cast.function {
+            0 if cast.is_text => Path::Text,
+            0 => Path::Relabel,
+            function => Path::Function(function),
+        });
     }
     // any composite is a record
     if to == t::RECORD && type_row(from).is_some_and(|row| row.kind == 'c') {
@@ -284,10 +293,7 @@ pub fn common_type(types: &[Type], what: &str) -> Result<Type> {
             ));
         }
     }
-    let same = types
-        .iter()
-        .filter(|other| other.oid != t::UNKNOWN)
-        .all(|other| other.modifier == chosen.modifier && base_type(other.oid) == chosen.oid);
+    let same = types.iter().all(|other| other.modifier == chosen.modifier && base_type(other.oid) == chosen.oid);
     if !same {
         chosen.modifier = -1;
     }
@@ -599,13 +605,13 @@ pub fn concrete(arguments: &[u32], result: u32, given: &[Type]) -> Result<(Vec<T
         other => Type::of(other),
     };
     let types = arguments.iter().enumerate().map(|(index, oid)| concrete(*oid, given.get(index))).collect();
-    // records keep their fields
-    let mut result_type = concrete(result, None);
+    // records keep their fields; how long a value is, a function does not say
+    let mut result_type = Type { modifier: -1, ..concrete(result, None) };
     if result == t::ANYARRAY
         && let Some(array) = arguments.iter().zip(given).find(|(to, _)| **to == t::ANYARRAY).map(|(_, given)| given)
         && array.oid != t::UNKNOWN
     {
-        result_type = array.clone();
+        result_type = Type { modifier: -1, ..array.clone() };
     }
     Ok((types, result_type))
 }

@@ -81,12 +81,22 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         t::TIMESTAMP => Value::Timestamp(datetime::parse_timestamp(text, false, clock)?),
         t::TIMESTAMPTZ => Value::Timestamp(datetime::parse_timestamp(text, true, clock)?),
         t::INTERVAL => Value::Interval(datetime::parse_interval_within(text, data_type.modifier)?),
-        t::UUID => Value::Uuid(*uuid::Uuid::parse_str(trimmed).map_err(|_| syntax("uuid", text))?.as_bytes()),
+        t::UUID => Value::Uuid(parse_uuid(text).ok_or_else(|| syntax("uuid", text))?),
         t::JSON => {
-            Json::parse(text).ok_or_else(|| invalid_json("json", text))?;
+            if !Json::is_valid(text) {
+                return Err(invalid_json());
+            }
             Value::text(text)
         }
-        t::JSONB => Value::jsonb(Json::parse(text).ok_or_else(|| invalid_json("json", text))?),
+        t::JSONB => Value::jsonb(Json::parse(text).ok_or_else(|| {
+            if Json::is_valid(text) {
+                Error::new("22P05", "unsupported Unicode escape sequence")
+                    .with_detail("\\u0000 cannot be converted to text.")
+            } else {
+                invalid_json()
+            }
+        })?),
+        t::JSONPATH => Value::text(crate::json::path::parse(text)?.to_string()),
         t::INT2VECTOR | t::OIDVECTOR => {
             let item = Type::of(if data_type.oid == t::INT2VECTOR { t::INT2 } else { t::OID });
             let items = text.split_whitespace().map(|item_text| parse(item_text, &item, clock));
@@ -102,9 +112,26 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
     })
 }
 
-fn invalid_json(name: &str, text: &str) -> Error {
-    let _ = text;
-    Error::new("22P02", format!("invalid input syntax for type {name}"))
+fn invalid_json() -> Error {
+    Error::new("22P02", "invalid input syntax for type json")
+}
+
+/// In braces or not, with dashes behind any group of four digits.
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let mut rest = match text.strip_prefix('{') {
+        Some(inner) => inner.strip_suffix('}')?,
+        None => text,
+    };
+    let mut bytes = [0; 16];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+        rest = &rest[2..];
+        if place % 2 == 1 && place < 15 {
+            rest = rest.strip_prefix('-').unwrap_or(rest);
+        }
+    }
+    rest.is_empty().then_some(bytes)
 }
 
 fn parse_bool(text: &str) -> Option<bool> {
@@ -445,6 +472,7 @@ pub fn format_float(number: f64, is_narrow: bool) -> String {
         return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     let scientific = if is_narrow { format!("{:e}", number as f32) } else { format!("{number:e}") };
+    let scientific = off_the_edge(number, is_narrow, &scientific).unwrap_or(scientific);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let most = if is_narrow { 6 } else { 15 };
@@ -453,6 +481,27 @@ pub fn format_float(number: f64, is_narrow: bool) -> String {
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
     if is_narrow { format!("{}", number as f32) } else { format!("{number}") }
+}
+
+/// Digits that lie in the middle between two floats do not say which one is meant: with one more, they do.
+fn off_the_edge(number: f64, is_narrow: bool, scientific: &str) -> Option<String> {
+    let size = number.abs();
+    let (least, most) = if is_narrow { (16_777_216.0, 1e15) } else { (9_007_199_254_740_992.0, 1e23) };
+    if !(least..most).contains(&size) {
+        return None;
+    }
+    let (mantissa, exponent) = scientific.trim_start_matches('-').split_once('e')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let zeros = exponent.parse::<usize>().ok()?.checked_sub(fraction.len())?;
+    let shown: i128 = format!("{whole}{fraction}{}", "0".repeat(zeros)).parse().ok()?;
+    let step = if is_narrow {
+        f64::from(f32::from_bits((size as f32).to_bits() + 1)) - size
+    } else {
+        f64::from_bits(size.to_bits() + 1) - size
+    };
+    let is_edge = (shown - size as i128).abs() * 2 == step as i128;
+    let digits = fraction.len() + 1;
+    is_edge.then(|| if is_narrow { format!("{:.digits$e}", number as f32) } else { format!("{number:.digits$e}") })
 }
 
 fn format_array(array: &Array, element: &Type, clock: Clock) -> String {

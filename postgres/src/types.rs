@@ -268,7 +268,10 @@ pub fn interval_type(fields: Option<i32>, precision: Option<i32>) -> Result<Type
 /// The type that a spelling means, with its modifier: `numeric(10,2)[]`, `pg_catalog."char"`, `timestamp(3) with time zone`.
 /// Errors: 42704 if there is none, 22023 for a modifier that it cannot have.
 pub fn parse_type(spelling: &str) -> Result<Type> {
-    let undefined = || Error::new("42704", format!("type \"{}\" does not exist", spelling.trim()));
+    let undefined = || {
+        let name = spelling.trim().split('(').next().unwrap_or_default();
+        Error::new("42704", format!("type \"{name}\" does not exist"))
+    };
     let mut text = spelling.trim();
     if let Some(rest) = text.strip_prefix("pg_catalog.") {
         text = rest;
@@ -306,7 +309,9 @@ pub fn parse_type(spelling: &str) -> Result<Type> {
         "int" => INT4,
         "decimal" | "dec" => NUMERIC,
         "float" => match arguments.as_deref().map(str::parse::<u32>) {
-            Some(Ok(digits)) if (1..=24).contains(&digits) => return Ok(Type::of(FLOAT4)),
+            Some(Ok(0)) => return Err(Error::new("22023", "precision for type float must be at least 1 bit")),
+            Some(Ok(54..)) => return Err(Error::new("22023", "precision for type float must be less than 54 bits")),
+            Some(Ok(1..=24)) => return Ok(Type::of(FLOAT4)),
             _ => return Ok(Type::of(FLOAT8)),
         },
         "char" | "character" | "bpchar" | "national character" | "nchar" => {

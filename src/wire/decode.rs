@@ -13,6 +13,8 @@ use bytes::{Buf, Bytes};
 use super::encode::{EPOCH_DAYS, EPOCH_US, Format, MICROS_PER_DAY};
 use super::frontend::{invalid_text, utf8};
 use super::types::{Form, ShownType};
+use granary_postgres::text::parse_uuid;
+
 use crate::engine::{PRINTED, printed_value};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, type_name};
@@ -116,7 +118,7 @@ fn of_text(shown: ShownType, text: &str) -> Result<Value> {
         Form::Text | Form::TextOnly | Form::Vector { .. } => Value::Text(text.into()),
         Form::Json | Form::Jsonb => Value::Text(checked_json(text)?.into()),
         Form::Uuid => {
-            let bytes = uuid_bytes(text).ok_or_else(|| invalid_syntax("uuid", text))?;
+            let bytes = parse_uuid(text).ok_or_else(|| invalid_syntax("uuid", text))?;
             Value::Text(uuid_text(bytes))
         }
         Form::Bytes => Value::Bytes(bytes_of(text)?.into()),
@@ -215,31 +217,6 @@ fn checked_json(text: &str) -> Result<&str> {
         let message = "invalid input syntax for type json";
         Error::new(Kind::InvalidTextRepresentation, message).with_detail(error.to_string())
     })
-}
-
-/// Thirty-two hexadecimal digits, a hyphen after any group of four, maybe in braces.
-pub fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
-    let inner = match text.strip_prefix('{') {
-        Some(rest) => rest.strip_suffix('}')?,
-        None => text,
-    };
-    let (mut uuid, mut count) = ([0; 16], 0);
-    let mut after_hyphen = true;
-    for byte in inner.bytes() {
-        if byte == b'-' {
-            if after_hyphen || count % 4 != 0 || count == 32 {
-                return None;
-            }
-            after_hyphen = true;
-            continue;
-        }
-        let digit = (byte as char).to_digit(16)? as u8;
-        let place: &mut u8 = uuid.get_mut(count / 2)?;
-        *place = *place << 4 | digit;
-        count += 1;
-        after_hyphen = false;
-    }
-    (count == 32).then_some(uuid)
 }
 
 fn uuid_text(uuid: [u8; 16]) -> Arc<str> {

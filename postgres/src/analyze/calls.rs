@@ -74,6 +74,12 @@ impl Analyzer<'_> {
             values
         };
         if !is_known_schema {
+            let is_own = schema.as_deref() == self.world.current_schema().as_deref();
+            if let Some(schema) = schema.filter(|_| !is_own)
+                && matches!(self.world.number_of(crate::NameKind::Schema, &schema), Ok(None))
+            {
+                return Err(Error::new("3F000", format!("schema \"{schema}\" does not exist")).at(place));
+            }
             let types: Vec<String> = values.iter().map(|value| value.data_type.name()).collect();
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));
@@ -512,6 +518,7 @@ impl Analyzer<'_> {
             ast::WindowFrameUnits::Range => FrameUnits::Range,
             ast::WindowFrameUnits::Groups => FrameUnits::Groups,
         };
+        check_frame(frame, units, order_by.is_empty())?;
         let mut bound = |bound: &ast::WindowFrameBound| -> Result<Bound> {
             Ok(match bound {
                 ast::WindowFrameBound::CurrentRow => Bound::CurrentRow,
@@ -520,6 +527,15 @@ impl Analyzer<'_> {
                 ast::WindowFrameBound::Preceding(Some(by)) | ast::WindowFrameBound::Following(Some(by)) => {
                     let by = self.expr(by)?;
                     let is_preceding = matches!(bound, ast::WindowFrameBound::Preceding(_));
+                    if has_column(&by) {
+                        let name = match units {
+                            FrameUnits::Rows => "ROWS",
+                            FrameUnits::Range => "RANGE",
+                            FrameUnits::Groups => "GROUPS",
+                        };
+                        let message = format!("argument of {name} must not contain variables");
+                        return Err(Error::new("42P10", message));
+                    }
                     let by = if units == FrameUnits::Range {
                         self.edge(by, is_preceding, order_by)?
                     } else {
@@ -548,7 +564,7 @@ impl Analyzer<'_> {
         let by = if by.data_type.oid == t::UNKNOWN { self.coerce(by, &by_type, Context::Implicit)? } else { by };
         let check = crate::plan::Function::new("frame_offset", |_, values| {
             let is_negative = match &values[0] {
-                Value::Null => return Err(Error::new("22004", "frame starting or ending offset must not be null")),
+                Value::Null => return Err(Error::new("22004", "frame starting offset must not be null")),
                 Value::Int(number) => *number < 0,
                 Value::Float(number) => number.is_nan() || *number < 0.0,
                 Value::Numeric(number) => number.is_negative(),
@@ -565,13 +581,19 @@ impl Analyzer<'_> {
         let by = Expr::new(kind, by_type.clone());
         let name = if is_preceding != *descending { "-" } else { "+" };
         let unsupported = |key: &Expr| {
-            let message = format!(
-                "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {} and offset type {}",
-                key.data_type.name(),
-                by_type.name()
-            );
+            let own = "RANGE with offset PRECEDING/FOLLOWING is not supported for column type";
+            let (column, offset) = (key.data_type.name(), by_type.name());
+            let has_ranges = is_time
+                || matches!(key.data_type.oid, t::INT2 | t::INT4 | t::INT8 | t::FLOAT4 | t::FLOAT8 | t::NUMERIC);
+            let message =
+                if has_ranges { format!("{own} {column} and offset type {offset}") } else { format!("{own} {column}") };
             Error::new("0A000", message)
         };
+        // dates would take numbers of days
+        let is_whole = |oid: u32| matches!(oid, t::INT2 | t::INT4 | t::INT8);
+        if is_time != (by_type.oid == t::INTERVAL) || (is_whole(key.data_type.oid) && !is_whole(by_type.oid)) {
+            return Err(unsupported(key));
+        }
         let edge = self.operation(name, key.clone(), by).map_err(|_| unsupported(key))?;
         if edge.data_type.oid != key.data_type.oid {
             *key = self.coerce(key.clone(), &edge.data_type, Context::Implicit)?;
@@ -630,6 +652,30 @@ impl Analyzer<'_> {
     pub(super) fn truth(value: bool) -> Expr {
         boolean(ExprKind::Constant(Value::Bool(value)))
     }
+}
+
+/// Errors: 42P20 for bounds in an order that there cannot be.
+fn check_frame(frame: &ast::WindowFrame, units: FrameUnits, is_unordered: bool) -> Result<()> {
+    use ast::WindowFrameBound::{CurrentRow, Following, Preceding};
+    let wrong = |message: &str| Err(Error::new("42P20", message));
+    let end = frame.end_bound.as_ref().unwrap_or(&CurrentRow);
+    match (&frame.start_bound, end) {
+        (Following(None), _) => return wrong("frame start cannot be UNBOUNDED FOLLOWING"),
+        (_, Preceding(None)) => return wrong("frame end cannot be UNBOUNDED PRECEDING"),
+        (CurrentRow, Preceding(_)) => return wrong("frame starting from current row cannot have preceding rows"),
+        (Following(_), Preceding(_) | CurrentRow) => {
+            return wrong("frame starting from following row cannot have preceding rows");
+        }
+        _ => {}
+    }
+    if units == FrameUnits::Groups && is_unordered {
+        return wrong("GROUPS mode requires an ORDER BY clause");
+    }
+    Ok(())
+}
+
+fn has_column(expr: &Expr) -> bool {
+    matches!(expr.kind, ExprKind::Column { level: 0, .. }) || expr.parts().into_iter().any(has_column)
 }
 
 /// The name in `name => value`.

@@ -18,6 +18,9 @@ struct Part {
     names: Vec<Name>,
 }
 
+/// Calls in FROM, each with how many columns it has, and these columns.
+type FromCalls = (Vec<(FromCall, usize)>, Vec<ItemColumn>);
+
 impl Analyzer<'_> {
     /// All of FROM, joined in any order.
     pub(super) fn from_clause(&mut self, tables: &[ast::TableWithJoins]) -> Result<Option<From>> {
@@ -296,7 +299,10 @@ impl Analyzer<'_> {
         let scope = self.scope();
         scope.names = before.to_vec();
         let clause = std::mem::replace(&mut scope.clause, Clause::From);
-        let found = self.watched(base, |analyzer| analyzer.from_calls(name, arguments));
+        let found = self.watched(base, |analyzer| match record_function(name) {
+            Some(function) => analyzer.record_call(function, arguments, alias),
+            None => analyzer.from_calls(name, arguments),
+        });
         self.scope().clause = clause;
         let ((calls, mut columns), is_fixed) = found.map_err(|error| error.at(place_of(name)))?;
         let (_, function_name) = split_name(name)?;
@@ -315,12 +321,37 @@ impl Analyzer<'_> {
         self.item((None, &alias_name.unwrap_or(function_name)), columns, alias, source, !is_fixed)
     }
 
-    /// The calls of a function in FROM, and the columns that they give.
-    fn from_calls(
+    /// A function whose columns the alias says.
+    fn record_call(
         &mut self,
-        name: &ast::ObjectName,
+        name: &'static str,
         arguments: &[FunctionArg],
-    ) -> Result<(Vec<(FromCall, usize)>, Vec<ItemColumn>)> {
+        alias: Option<&ast::TableAlias>,
+    ) -> Result<FromCalls> {
+        let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
+        let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
+        let Call::Function(resolved) = resolve::function(name, &types, false)? else {
+            return Err(Error::new("42883", format!("function {name} does not exist")));
+        };
+        let arguments = self.arguments(&resolved, values)?;
+        let mut fields = Vec::new();
+        for own in alias.iter().flat_map(|alias| &alias.columns) {
+            let data_type = own.data_type.as_ref().map(|data_type| self.type_of(data_type)).transpose()?;
+            fields.extend(data_type.map(|data_type| (fold(&own.name), data_type)));
+        }
+        if fields.is_empty() {
+            let message = "a column definition list is required for functions returning \"record\"";
+            return Err(Error::new("42601", message));
+        }
+        let columns = fields.iter().map(|(name, data_type)| column(name, data_type, 0, 0)).collect();
+        let n_columns = fields.len();
+        let function = functions::json::records::function(name, fields);
+        let call = SetCall { function, arguments, is_strict: false };
+        Ok((vec![(FromCall::Set(call), n_columns)], columns))
+    }
+
+    /// The calls of a function in FROM, and the columns that they give.
+    fn from_calls(&mut self, name: &ast::ObjectName, arguments: &[FunctionArg]) -> Result<FromCalls> {
         let (schema, function_name) = split_name(name)?;
         if schema.as_deref().is_some_and(|schema| !matches!(schema, "pg_catalog" | "information_schema")) {
             return Err(Error::new("42883", format!("function {name} does not exist")));
@@ -401,6 +432,10 @@ impl Analyzer<'_> {
                 own.name = fold(&renamed.name);
             }
         }
+        let is_value = match &source {
+            Source::Functions { calls, with_ordinality: false } => matches!(calls.as_slice(), [(_, 1)]),
+            _ => false,
+        };
         let id = self.new_id();
         let scope = self.scope();
         let item = scope.items.len();
@@ -413,7 +448,7 @@ impl Analyzer<'_> {
                 is_merged: false,
             })
             .collect();
-        scope.items.push(Item { schema, alias: alias_name, columns, key: Vec::new() });
+        scope.items.push(Item { schema, alias: alias_name, columns, key: Vec::new(), is_value });
         // which slots are read is known when all of the SELECT is; the item's number stands in for them
         let from = From::Scan(Scan { id, source, slots: vec![(item, usize::MAX)], types: Vec::new(), is_correlated });
         Ok(Part { from, names })
@@ -436,6 +471,14 @@ impl Analyzer<'_> {
             }
         }
     }
+}
+
+/// Functions that give records of which they do not know the fields.
+fn record_function(name: &ast::ObjectName) -> Option<&'static str> {
+    let (_, name) = split_name(name).ok()?;
+    ["json_to_record", "jsonb_to_record", "json_to_recordset", "jsonb_to_recordset"]
+        .into_iter()
+        .find(|own| *own == name)
 }
 
 fn column(name: &str, data_type: &Type, relation: u32, number: i16) -> ItemColumn {

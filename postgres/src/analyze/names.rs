@@ -193,7 +193,7 @@ impl Analyzer<'_> {
             .map(|column| (column.name.clone(), column.data_type.clone()))
             .collect();
         // the only column of a function stands for its row
-        if columns.len() == 1 && columns[0].0 == self.scopes[index].items[item].alias {
+        if self.scopes[index].items[item].is_value {
             return self.meant(index, &Meaning::Column { item, column: 0 });
         }
         let parts = (0..columns.len()).map(|column| self.meant(index, &Meaning::Column { item, column })).collect();

@@ -74,8 +74,14 @@ fn of_call<'e>(
             let bound = |bound: &Bound, is_start: bool| -> Result<usize> {
                 let offset = |expr| match eval(expr, context, &env_of(index))? {
                     Value::Int(offset) if offset >= 0 => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
-                    Value::Int(_) => Err(Error::new("22013", "frame starting or ending offset must not be negative")),
-                    _ => Err(Error::new("22004", "frame starting or ending offset must not be null")),
+                    Value::Int(_) => {
+                        let which = if is_start { "starting" } else { "ending" };
+                        Err(Error::new("22013", format!("frame {which} offset must not be negative")))
+                    }
+                    _ => {
+                        let which = if is_start { "starting" } else { "ending" };
+                        Err(Error::new("22004", format!("frame {which} offset must not be null")))
+                    }
                 };
                 // of rows, or of groups of peers
                 let moved = |by: usize, back: bool| match call.frame.units {
@@ -83,9 +89,7 @@ fn of_call<'e>(
                         let target = if back { groups[place].checked_sub(by) } else { groups[place].checked_add(by) };
                         match target {
                             None => {
-                                if back && !is_start {
-                                    0
-                                } else if back {
+                                if back {
                                     0
                                 } else {
                                     n

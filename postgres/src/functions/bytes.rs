@@ -300,7 +300,7 @@ fn from_base64(text: &str) -> Result<Vec<u8>> {
                 end = match place {
                     2 => 1,
                     3 => 2,
-                    _ => return Err(wrong_argument(format!("unexpected \"=\" while decoding base64 sequence"))),
+                    _ => return Err(wrong_argument("unexpected \"=\" while decoding base64 sequence")),
                 };
             }
             0

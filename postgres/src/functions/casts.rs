@@ -56,10 +56,18 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
             .filter(|proc| proc.source == "network_show")
             .find_map(super::network::function);
     }
-    if is_text(to.oid) && !is_number_to_char(&from, &to) {
+    // what is kept as a text without being one is read from it
+    let is_read = matches!(to.oid, t::INET | t::CIDR | t::BIT | t::VARBIT) && from.oid != to.oid;
+    if is_text(to.oid) && !is_number_to_char(&from, &to) && !(is_read && kept_as_text(from.oid) != kept_as_text(to.oid))
+    {
         return Some(Function::new("cast_to_text", move |context, values| {
-            let printed = printed(context.world, &values[0], &from, context.clock);
+            let printed = match to.oid {
+                // only what becomes text has words for true and false
+                t::NAME | t::CHAR => shown(context.world, &values[0], &from, context.clock).unwrap_or_default(),
+                _ => printed(context.world, &values[0], &from, context.clock),
+            };
             Ok(match to.oid {
+                t::NAME if from.oid == t::BPCHAR => Value::text(texts::name_of(printed.trim_end_matches(' '))),
                 t::NAME => Value::text(texts::name_of(&printed)),
                 t::CHAR => Value::text(printed.chars().next().map_or_else(String::new, |first| first.to_string())),
                 // blanks at the end of a character do not count as text
@@ -219,7 +227,10 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         (t::JSONB, t::BOOL) => Function::new("bool", |_, values| match &values[0] {
             Value::Jsonb(json) => match json.as_ref() {
                 Json::Bool(truth) => Ok(Value::Bool(*truth)),
-                other => Err(Error::new("22023", format!("cannot cast jsonb {} to type boolean", other.type_name()))),
+                other => {
+                    let name = if matches!(other, Json::Number(_)) { "numeric" } else { other.type_name() };
+                    Err(Error::new("22023", format!("cannot cast jsonb {name} to type boolean")))
+                }
             },
             _ => Ok(Value::Null),
         }),
@@ -241,6 +252,15 @@ pub fn function(world: &dyn World, from: &Type, to: &Type) -> Option<Function> {
         }
         _ => return None,
     })
+}
+
+/// Texts that are none, by what they are.
+fn kept_as_text(oid: u32) -> u8 {
+    match oid {
+        t::INET | t::CIDR => 1,
+        t::BIT | t::VARBIT => 2,
+        _ => 0,
+    }
 }
 
 fn is_number_to_char(from: &Type, to: &Type) -> bool {

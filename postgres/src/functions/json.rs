@@ -1,11 +1,13 @@
 //! JSON: functions that make it, and operators that look into it.
 
+pub mod records;
+
 use std::sync::Arc;
 
 use super::{casts, int, text, wrong_argument};
 use crate::error::{Error, Result};
 use crate::execute::Context;
-use crate::json::{Json, quote};
+use crate::json::{Json, quote, raw};
 use crate::plan::Function;
 use crate::resolve::Proc;
 use crate::types::{self as t, Type};
@@ -37,27 +39,36 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
     let unquoted = |json: Option<&Json>| json.and_then(Json::unquoted).map_or(Value::Null, Value::text);
     let source = proc.source;
     Some(match source {
-        "json_object_field" | "jsonb_object_field" => Function::new("json_field", move |_, values| {
-            // json keeps its text as it was
-            if !is_jsonb && let Some(found) = raw_field(text(&values[0]), text(&values[1])) {
-                return Ok(Value::text(found));
-            }
+        "jsonb_object_field" => Function::new("json_field", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| kept(json.field(text(&values[1])))))
         }),
-        "json_object_field_text" | "jsonb_object_field_text" => Function::new("json_field_text", move |_, values| {
+        "jsonb_object_field_text" => Function::new("json_field_text", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| unquoted(json.field(text(&values[1])))))
         }),
-        "json_array_element" | "jsonb_array_element" => Function::new("json_item", move |_, values| {
+        "jsonb_array_element" => Function::new("json_item", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| kept(json.item(int(&values[1])))))
         }),
-        "json_array_element_text" | "jsonb_array_element_text" => Function::new("json_item_text", move |_, values| {
+        "jsonb_array_element_text" => Function::new("json_item_text", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| unquoted(json.item(int(&values[1])))))
         }),
-        "json_extract_path" | "jsonb_extract_path" => Function::new("json_path", move |_, values| {
+        "jsonb_extract_path" => Function::new("json_path", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| kept(at_path(&json, &path(values)))))
         }),
-        "json_extract_path_text" | "jsonb_extract_path_text" => Function::new("json_path_text", move |_, values| {
+        "jsonb_extract_path_text" => Function::new("json_path_text", move |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| unquoted(at_path(&json, &path(values)))))
+        }),
+        // json keeps its text as it was
+        "json_object_field" | "json_object_field_text" => Function::new("json_field", move |_, values| {
+            Ok(as_written(raw::field(text(&values[0]), text(&values[1])), source.ends_with("text")))
+        }),
+        "json_array_element" | "json_array_element_text" => Function::new("json_item", move |_, values| {
+            Ok(as_written(raw::item(text(&values[0]), int(&values[1])), source.ends_with("text")))
+        }),
+        "json_extract_path" | "json_extract_path_text" => Function::new("json_path", move |_, values| {
+            let found = path(values).iter().try_fold(text(&values[0]).trim(), |whole, step| {
+                raw::field(whole, step).or_else(|| raw::item(whole, step.parse().ok()?))
+            });
+            Ok(as_written(found, source.ends_with("text")))
         }),
         "jsonb_exists" => Function::new("jsonb_exists", |_, values| {
             Ok(Value::Bool(json_of(&values[0]).is_some_and(|json| has_key(&json, text(&values[1])))))
@@ -118,7 +129,11 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "jsonb_delete_idx" => Function::new("jsonb_delete", |_, values| {
             let Some(json) = json_of(&values[0]) else { return Ok(Value::Null) };
             let Json::List(items) = json.as_ref() else {
-                return Err(wrong_argument("cannot delete from object using integer index"));
+                return Err(wrong_argument(if matches!(json.as_ref(), Json::Object(_)) {
+                    "cannot delete from object using integer index"
+                } else {
+                    "cannot delete from scalar"
+                }));
             };
             let index = int(&values[1]);
             let place = if index < 0 {
@@ -131,8 +146,8 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         }),
         "jsonb_delete_path" => Function::new("jsonb_delete_path", |_, values| {
             let Some(json) = json_of(&values[0]) else { return Ok(Value::Null) };
-            let path = path(values);
-            Ok(Value::jsonb(changed(&json, &path, &|_| None)))
+            let path = checked_path(&json, values, "cannot delete path in scalar")?;
+            Ok(Value::jsonb(if path.is_empty() { json.as_ref().clone() } else { changed(&json, &path, &|_| None) }))
         }),
         "jsonb_set" | "jsonb_insert" => {
             let inserts = source == "jsonb_insert";
@@ -141,14 +156,47 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                     return Ok(Value::Null);
                 };
                 let flag = values.get(3).and_then(Value::as_bool);
-                let path: Vec<String> = path(&values[..2]);
+                let path = checked_path(&json, &values[..2], "cannot set path in scalar")?;
+                if path.is_empty() {
+                    return Ok(values[0].clone());
+                }
                 Ok(Value::jsonb(if inserts {
-                    inserted(&json, &path, &new, flag.unwrap_or(false))
+                    inserted(&json, &path, &new, flag.unwrap_or(false))?
                 } else {
                     set(&json, &path, &new, flag.unwrap_or(true))
                 }))
             })
         }
+        "jsonb_set_lax" => Function::new("jsonb_set_lax", |_, values| {
+            if values[0].is_null() || values[1].is_null() || values.get(3).is_some_and(Value::is_null) {
+                return Ok(Value::Null);
+            }
+            let treatment = match values.get(4) {
+                None => "use_json_null",
+                Some(Value::Null) => return Err(unknown_treatment()),
+                Some(treatment) => text(treatment),
+            };
+            if !["delete_key", "return_target", "use_json_null", "raise_exception"].contains(&treatment) {
+                return Err(unknown_treatment());
+            }
+            let Some(json) = json_of(&values[0]) else { return Ok(Value::Null) };
+            let creates = values.get(3).and_then(Value::as_bool).unwrap_or(true);
+            let new = json_of(&values[2]);
+            let path = match (&new, treatment) {
+                (None, "return_target") => return Ok(values[0].clone()),
+                (None, "raise_exception") => {
+                    return Err(Error::new("22004", "JSON value must not be null")
+                        .with_detail("Exception was raised because null_value_treatment is \"raise_exception\".")
+                        .with_hint("To avoid, either change the null_value_treatment argument or ensure that an SQL NULL is not passed."));
+                }
+                (None, "delete_key") => checked_path(&json, &values[..2], "cannot delete path in scalar")?,
+                _ => checked_path(&json, &values[..2], "cannot set path in scalar")?,
+            };
+            Ok(Value::jsonb(match (new, treatment) {
+                (None, "delete_key") => changed(&json, &path, &|_| None),
+                (new, _) => set(&json, &path, new.as_deref().unwrap_or(&Json::Null), creates),
+            }))
+        }),
         "jsonb_pretty" => Function::new("jsonb_pretty", |_, values| {
             Ok(json_of(&values[0]).map_or(Value::Null, |json| Value::text(json.pretty(0))))
         }),
@@ -170,7 +218,10 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         }),
         "to_json" | "row_to_json" | "array_to_json" | "row_to_json_pretty" | "array_to_json_pretty" => {
             let data_type = types[0].clone();
-            Function::new("to_json", move |context, values| Ok(Value::text(to_text(context, &values[0], &data_type)?)))
+            Function::new("to_json", move |context, values| {
+                let breaks_lines = values.get(1).and_then(Value::as_bool).unwrap_or(false);
+                Ok(Value::text(to_text_in_lines(context, &values[0], &data_type, breaks_lines)?))
+            })
         }
         "to_jsonb" => {
             let data_type = types[0].clone();
@@ -214,28 +265,15 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                 Ok(Value::jsonb(Json::object(fields)))
             })
         }
-        "json_object" | "jsonb_object" => {
-            let as_jsonb = source == "jsonb_object";
+        "json_object" | "jsonb_object" | "json_object_two_arg" | "jsonb_object_two_arg" => {
+            let as_jsonb = source.starts_with("jsonb");
             Function::new("json_object", move |_, values| {
-                let array = values[0].as_array().cloned().unwrap_or_else(|| Arc::new(Array::of(Vec::new())));
-                if array.items.len() % 2 != 0 && array.dimensions.len() <= 1 {
-                    return Err(Error::new("2202E", "array must have even number of elements"));
-                }
-                let mut fields = Vec::new();
-                for pair in array.items.chunks(2) {
-                    let key = pair[0]
-                        .as_text()
-                        .ok_or_else(|| Error::new("22004", "null value not allowed for object key"))?;
-                    fields.push((
-                        key.to_owned(),
-                        pair.get(1).and_then(Value::as_text).map_or(Json::Null, |text| Json::Text(text.to_owned())),
-                    ));
-                }
+                let pairs = object_pairs(values)?;
                 Ok(if as_jsonb {
-                    Value::jsonb(Json::object(fields))
+                    Value::jsonb(Json::object(pairs))
                 } else {
                     let fields: Vec<String> =
-                        fields.iter().map(|(key, value)| format!("{} : {value}", quote(key))).collect();
+                        pairs.iter().map(|(key, value)| format!("{} : {value}", quote(key))).collect();
                     Value::text(format!("{{{}}}", fields.join(", ")))
                 })
             })
@@ -244,15 +282,86 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
     })
 }
 
-/// A field of `json`, as it was written.
-fn raw_field(whole: &str, name: &str) -> Option<String> {
-    let json = Json::parse(whole)?;
-    let wanted = json.field(name)?;
-    // what has no blanks inside was written as it is printed
-    matches!(wanted, Json::Text(_) | Json::Null | Json::Bool(_)).then(|| wanted.to_string()).or_else(|| {
-        let shown = compact(wanted);
-        whole.contains(&shown).then_some(shown)
-    })
+fn as_written(found: Option<&str>, as_text: bool) -> Value {
+    match found {
+        None => Value::Null,
+        Some(found) if as_text => raw::unquoted(found).map_or(Value::Null, Value::text),
+        Some(found) => Value::text(found),
+    }
+}
+
+fn unknown_treatment() -> Error {
+    wrong_argument(
+        "null_value_treatment must be \"delete_key\", \"return_target\", \"use_json_null\", or \"raise_exception\"",
+    )
+}
+
+/// Keys and values of two arrays, or of one that has them in turn. Errors: 2202E, 22004.
+fn object_pairs(values: &[Value]) -> Result<Vec<(String, Json)>> {
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_else(|| Arc::new(Array::of(Vec::new())));
+    let wrong = |message: &str| Error::new("2202E", message);
+    let keys = array(&values[0]);
+    let (keys, others): (Vec<Value>, Vec<Value>) = match values.get(1) {
+        Some(others) => {
+            let others = array(others);
+            if keys.dimensions.len() > 1 || others.dimensions.len() > 1 {
+                return Err(wrong("wrong number of array subscripts"));
+            }
+            if keys.items.len() != others.items.len() {
+                return Err(wrong("mismatched array dimensions"));
+            }
+            (keys.items.clone(), others.items.clone())
+        }
+        None => {
+            match keys.dimensions.as_slice() {
+                [] => {}
+                [(length, _)] if length % 2 == 1 => return Err(wrong("array must have even number of elements")),
+                [_] => {}
+                [_, (2, _)] => {}
+                [_, _] => return Err(wrong("array must have two columns")),
+                _ => return Err(wrong("wrong number of array subscripts")),
+            }
+            keys.items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).unzip()
+        }
+    };
+    keys.into_iter()
+        .zip(others)
+        .map(|(key, value)| {
+            let key = key.as_text().ok_or_else(|| Error::new("22004", "null value not allowed for object key"))?;
+            Ok((key.to_owned(), value.as_text().map_or(Json::Null, |text| Json::Text(text.to_owned()))))
+        })
+        .collect()
+}
+
+/// A path whose steps into lists are numbers. Errors: 22023, 22P02, 22004.
+fn checked_path(json: &Json, values: &[Value], scalar: &str) -> Result<Vec<String>> {
+    if let Value::Array(array) = &values[1] {
+        if array.dimensions.len() > 1 {
+            return Err(Error::new("2202E", "wrong number of array subscripts"));
+        }
+        if let Some(place) = array.items.iter().position(Value::is_null) {
+            return Err(Error::new("22004", format!("path element at position {} is null", place + 1)));
+        }
+    }
+    if !matches!(json, Json::List(_) | Json::Object(_)) {
+        return Err(wrong_argument(scalar));
+    }
+    let path = path(values);
+    let mut at = Some(json);
+    for (place, step) in path.iter().enumerate() {
+        at = match at {
+            Some(Json::List(_)) => {
+                let index: i64 = step.parse().map_err(|_| {
+                    let message = format!("path element at position {} is not an integer: \"{step}\"", place + 1);
+                    Error::new("22P02", message)
+                })?;
+                at.and_then(|list| list.item(index))
+            }
+            Some(other) => other.field(step),
+            None => None,
+        };
+    }
+    Ok(path)
 }
 
 /// Without blanks.
@@ -271,7 +380,7 @@ fn compact(json: &Json) -> String {
 type Typed<'v> = (&'v Value, &'v Type);
 
 fn pairs<'v>(values: &'v [Value], types: &'v [Type]) -> Result<Vec<(Typed<'v>, Typed<'v>)>> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err(Error::new("22023", "argument list must have even number of elements")
             .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
     }
@@ -280,7 +389,8 @@ fn pairs<'v>(values: &'v [Value], types: &'v [Type]) -> Result<Vec<(Typed<'v>, T
 }
 
 fn key_of(context: &Context<'_>, (value, data_type): Typed<'_>) -> Result<String> {
-    casts::shown(context.world, value, data_type, context.clock)
+    (!value.is_null())
+        .then(|| casts::printed(context.world, value, data_type, context.clock))
         .ok_or_else(|| Error::new("22023", "argument 1 cannot be null").with_hint("Object keys should be text."))
 }
 
@@ -360,8 +470,13 @@ fn set(json: &Json, path: &[String], new: &Json, creates: bool) -> Json {
     if parent.is_empty() { add(json).unwrap_or(Json::Null) } else { changed(json, parent, &add) }
 }
 
-fn inserted(json: &Json, path: &[String], new: &Json, after: bool) -> Json {
-    let Some((last, parent)) = path.split_last() else { return json.clone() };
+/// Errors: 22023 if the object has such a key.
+fn inserted(json: &Json, path: &[String], new: &Json, after: bool) -> Result<Json> {
+    let Some((last, parent)) = path.split_last() else { return Ok(json.clone()) };
+    if matches!(at_path(json, parent), Some(Json::Object(_))) && at_path(json, path).is_some() {
+        return Err(wrong_argument("cannot replace existing key")
+            .with_hint("Try using the function jsonb_set to replace key value."));
+    }
     let add = |parent: &Json| {
         Some(match parent {
             Json::Object(fields) if parent.field(last).is_none() => {
@@ -379,7 +494,7 @@ fn inserted(json: &Json, path: &[String], new: &Json, after: bool) -> Json {
             other => other.clone(),
         })
     };
-    if parent.is_empty() { add(json).unwrap_or(Json::Null) } else { changed(json, parent, &add) }
+    Ok(if parent.is_empty() { add(json).unwrap_or(Json::Null) } else { changed(json, parent, &add) })
 }
 
 fn without_nulls(json: &Json) -> Json {
@@ -460,6 +575,29 @@ fn nested(dimensions: &[(usize, i32)], items: Vec<Json>) -> Json {
             Json::List(items.chunks(size).map(|part| nested(inner, part.to_vec())).collect())
         }
     }
+}
+
+/// The same, with items or fields in lines of their own.
+fn to_text_in_lines(context: &Context<'_>, value: &Value, data_type: &Type, breaks_lines: bool) -> Result<String> {
+    if !breaks_lines {
+        return to_text(context, value, data_type);
+    }
+    Ok(match value {
+        Value::Array(array) if array.dimensions.len() <= 1 => {
+            let element = data_type.element().unwrap_or(Type::of(t::TEXT));
+            let items = array.items.iter().map(|item| to_text(context, item, &element)).collect::<Result<Vec<_>>>()?;
+            format!("[{}]", items.join(",\n "))
+        }
+        Value::Record(items) => {
+            let mut fields = Vec::new();
+            for (index, item) in items.iter().enumerate() {
+                let (name, field_type) = field_of(data_type, index);
+                fields.push(format!("{}:{}", quote(&name), to_text(context, item, &field_type)?));
+            }
+            format!("{{{}}}", fields.join(",\n "))
+        }
+        other => to_text(context, other, data_type)?,
+    })
 }
 
 /// A value as `json`: fields in their order, twice if they are there twice.

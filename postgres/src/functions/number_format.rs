@@ -236,8 +236,11 @@ fn shown(number: &Numeric, text: &str, float_digits: Option<usize>) -> Result<St
     }
     let last_kept = last_kept_digit(&template, point, &behind);
     let mut out = String::new();
-    let own_sign = !has_sign && !template.brackets;
-    let mut sign = if own_sign || template.brackets { Some(if is_negative { '-' } else { ' ' }) } else { None };
+    // without digits there is nothing that a sign stands at
+    let has_digits = n_before + n_behind > 0 || point.is_some();
+    let own_sign = !has_sign && !template.brackets && has_digits;
+    let mut sign =
+        if own_sign || (template.brackets && has_digits) { Some(if is_negative { '-' } else { ' ' }) } else { None };
     let sign_at_front = template.parts.iter().take_while(|part| !is_digit(part)).any(|part| *part == Part::Sign);
     if sign_at_front {
         sign = Some(if is_negative { '-' } else { '+' });
@@ -278,7 +281,9 @@ fn shown(number: &Numeric, text: &str, float_digits: Option<usize>) -> Result<St
                 put_sign(&mut out, &mut sign);
                 has_begun = true;
                 is_behind = true;
-                out.push('.');
+                if n_behind > 0 || n_before == 0 {
+                    out.push('.');
+                }
             }
             Part::Group => {
                 if has_begun {
@@ -304,14 +309,14 @@ fn shown(number: &Numeric, text: &str, float_digits: Option<usize>) -> Result<St
                 }
             }
             Part::Ordinal { upper } => {
-                let ending = if is_negative { String::new() } else { ordinal(before) };
+                let ending = if is_negative || is_too_long { String::new() } else { ordinal(before) };
                 out.push_str(&if *upper { ending.to_uppercase() } else { ending });
             }
             Part::Text(text) => out.push_str(text),
         }
     }
     put_sign(&mut out, &mut sign);
-    if template.brackets {
+    if template.brackets && has_digits {
         if is_negative {
             out.push('>');
         } else if template.fills {

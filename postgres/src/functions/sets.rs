@@ -1,10 +1,10 @@
 //! Functions that give rows.
 
-use super::{int, json, regexps, text, wrong_argument};
+use super::{int, paths, regexps, text, wrong_argument};
 use crate::builtin;
 use crate::datetime;
 use crate::error::{Error, Result};
-use crate::json::Json;
+use crate::json::{Json, raw};
 use crate::numeric::Numeric;
 use crate::plan::SetFunction;
 use crate::regexp::Haystack;
@@ -198,36 +198,81 @@ pub fn function(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Typ
             } else {
                 t::JSON
             });
-            let function =
-                SetFunction::new("json_array_elements", move |_, values| match json::json_of(&values[0]).as_deref() {
-                    Some(Json::List(items)) => {
-                        Ok(items.iter().map(|item| json_value(item, as_text, is_jsonb)).collect())
+            let name = proc.name;
+            let function = SetFunction::new("json_array_elements", move |_, values| {
+                let wrong = |is_object: bool| {
+                    wrong_argument(match (is_jsonb, is_object) {
+                        (false, _) => {
+                            format!("cannot call {name} on a {}", if is_object { "non-array" } else { "scalar" })
+                        }
+                        (true, true) => "cannot extract elements from an object".to_owned(),
+                        (true, false) => "cannot extract elements from a scalar".to_owned(),
+                    })
+                };
+                match &values[0] {
+                    Value::Jsonb(json) => match json.as_ref() {
+                        Json::List(items) => Ok(items.iter().map(|item| json_value(item, as_text, true)).collect()),
+                        other => Err(wrong(matches!(other, Json::Object(_)))),
+                    },
+                    other => {
+                        let whole = text(other).trim();
+                        let items = raw::items(whole).ok_or_else(|| wrong(whole.starts_with('{')))?;
+                        Ok(items.into_iter().map(|item| raw_value(item, as_text)).collect())
                     }
-                    Some(Json::Object(_)) => Err(wrong_argument("cannot extract elements from an object")),
-                    Some(_) => Err(wrong_argument("cannot extract elements from a scalar")),
-                    None => Ok(Vec::new()),
-                });
+                }
+            });
             Some(Set { function, columns: Columns::Many(vec![("value".to_owned(), data_type)]) })
         }
         "json_each" | "jsonb_each" | "json_each_text" | "jsonb_each_text" => {
             let (as_text, is_jsonb) = (proc.source.ends_with("text"), proc.source.starts_with("jsonb"));
-            many(SetFunction::new("json_each", move |_, values| match json::json_of(&values[0]).as_deref() {
-                Some(Json::Object(fields)) => Ok(fields
-                    .iter()
-                    .map(|(key, value)| Value::record(vec![Value::text(key), json_value(value, as_text, is_jsonb)]))
-                    .collect()),
-                Some(_) => Err(wrong_argument("cannot deconstruct an array as an object")),
-                None => Ok(Vec::new()),
+            let name = proc.name;
+            many(SetFunction::new("json_each", move |_, values| match &values[0] {
+                Value::Jsonb(json) => match json.as_ref() {
+                    Json::Object(fields) => Ok(fields
+                        .iter()
+                        .map(|(key, value)| Value::record(vec![Value::text(key), json_value(value, as_text, is_jsonb)]))
+                        .collect()),
+                    _ => Err(wrong_argument(format!("cannot call {name} on a non-object"))),
+                },
+                other => {
+                    let whole = text(other).trim();
+                    let fields = raw::fields(whole).ok_or_else(|| {
+                        wrong_argument(if whole.starts_with('[') {
+                            "cannot deconstruct an array as an object"
+                        } else {
+                            "cannot deconstruct a scalar"
+                        })
+                    })?;
+                    Ok(fields
+                        .into_iter()
+                        .map(|(key, value)| Value::record(vec![Value::text(key), raw_value(value, as_text)]))
+                        .collect())
+                }
             }))
         }
         "json_object_keys" | "jsonb_object_keys" => {
-            one(SetFunction::new("json_object_keys", |_, values| match json::json_of(&values[0]).as_deref() {
-                Some(Json::Object(fields)) => Ok(fields.iter().map(|(key, _)| Value::text(key)).collect()),
-                Some(Json::List(_)) => Err(wrong_argument("cannot call json_object_keys on an array")),
-                Some(_) => Err(wrong_argument("cannot call json_object_keys on a scalar")),
-                None => Ok(Vec::new()),
+            let name = proc.name;
+            one(SetFunction::new("json_object_keys", move |_, values| {
+                let wrong = |is_list: bool| {
+                    wrong_argument(format!("cannot call {name} on {}", if is_list { "an array" } else { "a scalar" }))
+                };
+                match &values[0] {
+                    Value::Jsonb(json) => match json.as_ref() {
+                        Json::Object(fields) => Ok(fields.iter().map(|(key, _)| Value::text(key)).collect()),
+                        other => Err(wrong(matches!(other, Json::List(_)))),
+                    },
+                    other => {
+                        let whole = text(other).trim();
+                        let fields = raw::fields(whole).ok_or_else(|| wrong(whole.starts_with('[')))?;
+                        Ok(fields.into_iter().map(|(key, _)| Value::text(key)).collect())
+                    }
+                }
             }))
         }
+        "jsonb_path_query" | "jsonb_path_query_tz" => one(SetFunction::new("jsonb_path_query", |context, values| {
+            let found = paths::query(context, values)?;
+            Ok(found.into_iter().map(Value::jsonb).collect())
+        })),
         "aclexplode" => many(SetFunction::new("aclexplode", |context, values| {
             let Value::Array(array) = &values[0] else { return Ok(Vec::new()) };
             let mut rows = Vec::new();
@@ -269,6 +314,10 @@ fn check(n_rows: usize) -> Result<()> {
             .with_detail(format!("A function gives at most {MOST_ROWS} rows here.")));
     }
     Ok(())
+}
+
+fn raw_value(written: &str, as_text: bool) -> Value {
+    if as_text { raw::unquoted(written).map_or(Value::Null, Value::text) } else { Value::text(written) }
 }
 
 fn json_value(json: &Json, as_text: bool, is_jsonb: bool) -> Value {

@@ -170,6 +170,20 @@ impl<'r> Matcher<'r> {
         Ok(sorted(all))
     }
 
+    fn forget(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Group { number, inner } => {
+                if let Some(number) = number {
+                    self.groups[number - 1] = None;
+                }
+                self.forget(inner);
+            }
+            Kind::Concat(parts) | Kind::Alternatives(parts) => parts.iter().for_each(|part| self.forget(part)),
+            Kind::Repeat { inner, .. } => self.forget(inner),
+            _ => {}
+        }
+    }
+
     fn can_end(&mut self, node: &Node, from: usize, to: usize) -> Result<bool> {
         Ok(self.ends(node, from)?.binary_search(&to).is_ok())
     }
@@ -228,14 +242,43 @@ impl<'r> Matcher<'r> {
                 }
                 Ok(false)
             }
-            Kind::Repeat { inner, least, most } => {
+            Kind::Repeat { inner, least, most } if has_references(inner) => {
                 if from == to && *least == 0 {
                     return Ok(true);
                 }
                 self.rounds(inner, (*least, *most), from, to)
             }
+            // rather once than not at all
+            Kind::Repeat { inner, least: 0, most } => Ok(self.rounds(inner, (1, *most), from, to)? || from == to),
+            Kind::Repeat { inner, least, most } => self.last_round(node, inner, (*least, *most), from, to),
             _ => Ok(true),
         }
+    }
+
+    /// What groups have is what they have in the last round: those before it are as long, or as short, as they can be.
+    fn last_round(
+        &mut self,
+        node: &Node,
+        inner: &Node,
+        (least, most): (u32, Option<u32>),
+        from: usize,
+        to: usize,
+    ) -> Result<bool> {
+        let middles = self.repeated(inner, (least - 1, most.map(|most| most - 1)), from)?;
+        let n = middles.len();
+        let is_shortest = node.prefers_longest == Some(false);
+        for index in 0..n {
+            let middle = middles[if is_shortest { index } else { n - 1 - index }];
+            if middle > to || !self.can_end(inner, middle, to)? {
+                continue;
+            }
+            let kept = self.groups.clone();
+            if self.dissect(inner, middle, to)? {
+                return Ok(true);
+            }
+            self.groups = kept;
+        }
+        Ok(false)
     }
 
     /// So many matches of a part in a row, the first ones as long, or as short, as they can be.
@@ -262,12 +305,23 @@ impl<'r> Matcher<'r> {
                 continue;
             }
             let kept = self.groups.clone();
+            // what the round before has found is forgotten
+            self.forget(inner);
             if self.dissect(inner, from, middle)? && (is_last || self.rounds(inner, rest, middle, to)?) {
                 return Ok(true);
             }
             self.groups = kept;
         }
         Ok(false)
+    }
+}
+
+fn has_references(node: &Node) -> bool {
+    match &node.kind {
+        Kind::BackReference(_) => true,
+        Kind::Concat(parts) | Kind::Alternatives(parts) => parts.iter().any(has_references),
+        Kind::Repeat { inner, .. } | Kind::Group { inner, .. } => has_references(inner),
+        _ => false,
     }
 }
 

@@ -552,6 +552,9 @@ impl Lower<'_> {
             let column = self.recarried(column, &output.data_type, &wanted)?;
             // the type, where Arrow's does not say all of it
             let mut metadata = field("value", &output.data_type, &carry::carrier(&output.data_type)).metadata().clone();
+            if wanted.is_string() && output.data_type.oid == t::INTERVAL {
+                metadata.insert("pg.type".to_owned(), "interval".to_owned());
+            }
             if !wanted.is_string() && !wanted.is_integer() && !wanted.is_decimal() {
                 metadata.clear();
             } else if wanted.is_decimal() {

@@ -156,7 +156,7 @@ fn json_and_uuids_are_checked_texts() {
     assert!(binary_error(JSONB, b"\x02[]").starts_with("XX000"));
     let uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
     assert_eq!(text(UUID, "{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}"), Value::Text(uuid.into()));
-    let bytes = uuid_bytes(uuid).expect("well-formed");
+    let bytes = parse_uuid(uuid).expect("well-formed");
     assert_eq!(binary(UUID, &bytes), Value::Text(uuid.into()));
     assert!(error(UUID, "a0eebc99").starts_with("22P02 invalid input syntax for type uuid"));
 }

@@ -146,7 +146,7 @@ pub(super) fn put_numeric(out: &mut BytesMut, digits: &Digits, scale: i8) {
 }
 
 fn uuid_bytes(text: &str) -> Result<[u8; 16]> {
-    crate::wire::decode::uuid_bytes(text).ok_or_else(|| {
+    granary_postgres::text::parse_uuid(text).ok_or_else(|| {
         Error::new(Kind::InvalidTextRepresentation, format!("invalid input syntax for type uuid: \"{text}\""))
     })
 }

@@ -187,6 +187,9 @@ impl Lower<'_> {
             })
         };
         let (start, end) = (bound(&frame.start)?, bound(&frame.end)?);
+        if start > end {
+            return Err(Stop::NoEqual("a frame without rows"));
+        }
         // without an order all rows are peers
         if !is_ordered && units == WindowFrameUnits::Range {
             return Ok(WindowFrame::new(None));

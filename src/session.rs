@@ -718,11 +718,11 @@ async fn describe_change(
         }
         ast::Statement::Delete(delete) => {
             let planned = statement::plan_delete(context, delete, &declared).await?;
-            return described(planned.plan(), planned.returned(context, &declared)?, (types, said));
+            return described(planned.plan(), planned.returned(context, &declared).await?, (types, said));
         }
         ast::Statement::Update(update) => {
             let planned = statement::plan_update(context, update, &declared).await?;
-            return described(planned.plan(), planned.returned(context, &declared)?, (types, said));
+            return described(planned.plan(), planned.returned(context, &declared).await?, (types, said));
         }
         _ => return Ok(Description::of(Vec::new(), None)),
     };

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::changing::{Changed, Removing, Seen, check_current};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
-use super::returning::Returning;
+use super::returning::{Returned, Returning};
 use super::select;
 use super::table::{self, DELETE};
 use super::update::{as_planned, columns_from, joined_columns, shown};
@@ -34,14 +34,14 @@ impl PlannedDelete {
         &self.plan
     }
 
-    pub fn returned(
+    pub async fn returned(
         &self,
         context: &StatementContext,
         parameters: &Parameters,
     ) -> Result<Option<(LogicalPlan, SchemaRef)>> {
         let Some(returning) = &self.returning else { return Ok(None) };
-        let plan = returning.plan(context, &self.changed, (&self.others, parameters), Vec::new())?;
-        let schema = returning.schema(&plan);
+        let Returned { plan, schema } =
+            returning.plan(context, &self.changed, (&self.others, parameters), Vec::new()).await?;
         Ok(Some((plan, schema)))
     }
 }
@@ -115,6 +115,6 @@ pub async fn delete(
     let Some(returning) = returning else {
         return Ok(Response::done(format!("DELETE {}", removing.count())));
     };
-    let plan = returning.plan(context, &changed, (&others, parameters), seen.take())?;
-    returning.response(context, plan, RowsTag::Delete).await
+    let returned = returning.plan(context, &changed, (&others, parameters), seen.take()).await?;
+    returned.response(context, RowsTag::Delete).await
 }

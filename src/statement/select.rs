@@ -132,6 +132,22 @@ pub async fn plan_change(
     }
 }
 
+/// Plans a query over a relation of its own; None if only the engine knows what it calls.
+pub async fn plan_settled(
+    context: &StatementContext,
+    query: &Query,
+    parameters: &Parameters,
+    relation: GivenRelation,
+) -> Result<Option<LabeledPlan>> {
+    let planner = planner_of(context, parameters).with_given([relation]);
+    let settled = planner.settled(query, &declared(parameters), (&context.text, Purpose::Answer)).await?;
+    Ok(settled.map(|settled| LabeledPlan {
+        plan: settled.plan,
+        labels: settled.labels,
+        parameters: Some(settled.parameters),
+    }))
+}
+
 /// The columns that `SELECT *` from these has, with the names of their relations.
 pub async fn columns_of(
     context: &StatementContext,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::changing::{Changed, Removing, Seen};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
-use super::returning::Returning;
+use super::returning::{Returned, Returning};
 use super::select;
 use super::table::{self, Call, CallRows};
 use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, bind_parameters, cast_batches, run};
@@ -34,14 +34,14 @@ impl PlannedUpdate {
     }
 
     /// What is returned, for a description.
-    pub fn returned(
+    pub async fn returned(
         &self,
         context: &StatementContext,
         parameters: &Parameters,
     ) -> Result<Option<(LogicalPlan, SchemaRef)>> {
         let Some(returning) = &self.returning else { return Ok(None) };
-        let plan = returning.plan(context, &self.changed, (&self.others, parameters), Vec::new())?;
-        let schema = returning.schema(&plan);
+        let Returned { plan, schema } =
+            returning.plan(context, &self.changed, (&self.others, parameters), Vec::new()).await?;
         Ok(Some((plan, schema)))
     }
 }
@@ -173,8 +173,8 @@ pub async fn update(
         return Ok(Response::done(format!("UPDATE {n_rows}")));
     };
     let rows = side_by_side(seen.take(), beside.take())?;
-    let plan = returning.plan(context, &changed, (&others, parameters), rows)?;
-    returning.response(context, plan, RowsTag::Update).await
+    let returned = returning.plan(context, &changed, (&others, parameters), rows).await?;
+    returned.response(context, RowsTag::Update).await
 }
 
 /// The columns of a plan, of which those behind the places are cast to the types of the table.

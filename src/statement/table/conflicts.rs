@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::statement::changing::{Changed, Removing, Seen, parse_query};
 use crate::statement::context::StatementContext;
 use crate::statement::execute::{Parameters, Response, RowsTag};
-use crate::statement::returning::Returning;
+use crate::statement::returning::{Returned, Returning};
 use crate::statement::select;
 use crate::statement::update::stored_types;
 
@@ -48,8 +48,8 @@ pub async fn plan(context: &StatementContext, insert: &ast::Insert, parameters: 
     let returned = match Returning::of(&changed, insert.returning.as_ref())? {
         None => None,
         Some(returning) => {
-            let plan = returning.plan(context, &changed, (&OtherColumns::new(), parameters), Vec::new())?;
-            let schema = returning.schema(&plan);
+            let none = OtherColumns::new();
+            let Returned { plan, schema } = returning.plan(context, &changed, (&none, parameters), Vec::new()).await?;
             Some((plan, schema))
         }
     };
@@ -142,8 +142,9 @@ pub async fn insert(
     let (Some(returning), Some(seen)) = (returning, seen) else {
         return Ok(Response::done(format!("INSERT 0 {n_rows}")));
     };
-    let plan = returning.plan(context, &changed, (&OtherColumns::new(), parameters), seen.take())?;
-    returning.response(context, plan, RowsTag::Insert).await
+    let none = OtherColumns::new();
+    let returned = returning.plan(context, &changed, (&none, parameters), seen.take()).await?;
+    returned.response(context, RowsTag::Insert).await
 }
 
 /// All rows that are to be inserted, checked.

@@ -11,6 +11,7 @@
 //! login error 28P01 name password [message "part of it"]
 //! file name                        the lines below become $TEMP/name
 //! only simple|extended             the next record is for one protocol
+//! differs why                      the next record is what PostgreSQL answers, and Granary does not
 //! parameters a | b | NULL          values of $1, $2, … of the next record, as text; extended only
 //! statement ok [notice "part of it"]
 //! statement count 3                so many rows were written or given
@@ -40,6 +41,8 @@ pub struct Record {
     /// the lines of the answer, `[start, end)`, 0-based; for blessing
     pub answer: (usize, usize),
     pub only: Option<Protocol>,
+    /// why Granary answers something else
+    pub differs: Option<String>,
     pub parameters: Option<Vec<Option<String>>>,
     pub action: Action,
 }
@@ -114,6 +117,7 @@ pub fn parse(text: &str) -> Result<Script, String> {
     let lines: Vec<&str> = text.lines().collect();
     let mut script = Script::default();
     let mut only = None;
+    let mut differs = None;
     let mut parameters = None;
     let mut at = 0;
     while at < lines.len() {
@@ -148,6 +152,10 @@ pub fn parse(text: &str) -> Result<Script, String> {
             }
             ["only", "extended"] => {
                 only = Some(Protocol::Extended);
+                continue;
+            }
+            ["differs", why @ ..] if !why.is_empty() => {
+                differs = Some(why.join(" "));
                 continue;
             }
             ["parameters", ..] => {
@@ -214,7 +222,8 @@ pub fn parse(text: &str) -> Result<Script, String> {
             }
             _ => return Err(format!("line {line}: what is \"{}\"", lines[start])),
         };
-        script.records.push(Record { line, answer, only: only.take(), parameters: parameters.take(), action });
+        let (only, differs, parameters) = (only.take(), differs.take(), parameters.take());
+        script.records.push(Record { line, answer, only, differs, parameters, action });
     }
     Ok(script)
 }

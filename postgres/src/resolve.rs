@@ -613,6 +613,8 @@ pub fn concrete(arguments: &[u32], result: u32, given: &[Type]) -> Result<(Vec<T
     {
         result_type = array.clone();
     }
+    // what a function makes has no modifier, whatever it is made of
+    result_type.modifier = -1;
     Ok((types, result_type))
 }
 

@@ -65,10 +65,25 @@ impl Analyzer<'_> {
         if is_aggregate {
             return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
-        let is_variadic = match &function.args {
-            ast::FunctionArguments::List(_) => false,
-            _ => false,
+        let refused = |what: &str| {
+            let message = format!("{what} specified, but {name} is not an aggregate function");
+            Err(Error::new("42809", message).at(place))
         };
+        if let ast::FunctionArguments::List(list) = &function.args {
+            if list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct) {
+                return refused("DISTINCT");
+            }
+            if list.clauses.iter().any(|clause| matches!(clause, ast::FunctionArgumentClause::OrderBy(_))) {
+                return refused("ORDER BY");
+            }
+        }
+        if !function.within_group.is_empty() {
+            return refused("WITHIN GROUP");
+        }
+        if function.filter.is_some() {
+            return refused("FILTER");
+        }
+        let is_variadic = false;
         let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let values = if names.iter().any(Option::is_some) {
@@ -97,13 +112,13 @@ impl Analyzer<'_> {
         function: &ast::Function,
         arguments: &[FunctionArg],
     ) -> Result<Option<Expr>> {
+        let n_sets = self.n_sets();
         let mut values = || arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>();
         Ok(Some(match name {
             "coalesce" => {
-                let (items, data_type) = {
-                    let items = values()?;
-                    self.common(items, "COALESCE")?
-                };
+                let items = values()?;
+                self.without_sets(n_sets, "COALESCE")?;
+                let (items, data_type) = self.common(items, "COALESCE")?;
                 Expr::new(ExprKind::Coalesce(items), data_type)
             }
             "greatest" | "least" => {
@@ -250,11 +265,20 @@ impl Analyzer<'_> {
         if self.scopes.last().is_some_and(|scope| scope.in_aggregate) {
             return Err(Error::new("42803", "aggregate function calls cannot be nested"));
         }
-        self.scope().in_aggregate = true;
+        let scope = self.scope();
+        scope.in_aggregate = true;
+        let (n_sets, n_windows) = (scope.sets.len(), scope.windows.len());
         let call = self.aggregate(name, function, arguments, is_star);
         self.scope().in_aggregate = false;
         let (call, data_type) = call?;
         let scope = self.scope();
+        if scope.windows.len() > n_windows {
+            return Err(Error::new("42803", "aggregate function calls cannot contain window function calls"));
+        }
+        if scope.sets.len() > n_sets {
+            return Err(Error::new("0A000", "aggregate function calls cannot contain set-returning function calls")
+                .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
+        }
         scope.aggregates.push(call);
         Ok(Expr::new(ExprKind::Aggregate(scope.aggregates.len() - 1), data_type))
     }
@@ -291,6 +315,22 @@ impl Analyzer<'_> {
             let ordered = within.iter().map(|(expr, ..)| expr.clone()).collect();
             (values, ordered, within)
         };
+        let is_ordered_set = matches!(name, "percentile_cont" | "percentile_disc" | "mode");
+        if function.within_group.is_empty() && is_ordered_set {
+            let message = format!("WITHIN GROUP is required for ordered-set aggregate {name}");
+            return Err(Error::new("42809", message));
+        }
+        if name == "count" && !is_star && values.is_empty() && function.within_group.is_empty() {
+            return Err(Error::new("42809", "count(*) must be used to call a parameterless aggregate function"));
+        }
+        if is_distinct
+            && let Some((other, ..)) = order_by.iter().find(|(key, ..)| !values.iter().any(|value| value.is_same(key)))
+            && !matches!(other.kind, ExprKind::Constant(_))
+            && !values.iter().any(|value| value.data_type.oid == t::UNKNOWN)
+        {
+            let message = "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
+            return Err(Error::new("42P10", message));
+        }
         if is_star && name != "count" {
             return Err(Error::new("42883", format!("function {name}() does not exist")));
         }
@@ -398,6 +438,7 @@ impl Analyzer<'_> {
             return Err(Error::new("42809", format!("window function {name} requires an OVER clause")));
         };
         let spec = self.window_spec(over)?;
+        let n_windows = self.scope().windows.len();
         let own = match name {
             "row_number" => Some(WindowFunction::RowNumber),
             "rank" => Some(WindowFunction::Rank),
@@ -441,6 +482,9 @@ impl Analyzer<'_> {
         let mut order_by = self.aggregate_order(&spec.order_by)?;
         let frame = self.frame(spec.window_frame.as_ref(), &mut order_by)?;
         let scope = self.scope();
+        if scope.windows.len() > n_windows {
+            return Err(Error::new("42P20", "window function calls cannot be nested"));
+        }
         scope.windows.push(WindowCall {
             function: function_kind,
             arguments: values,
@@ -468,6 +512,21 @@ impl Analyzer<'_> {
                 None => Ok(spec.clone()),
                 Some(ident) => {
                     let base = named(self, ident)?;
+                    let wrong = |what: &str| {
+                        Err(Error::new("42P20", format!("cannot {what} window \"{}\"", super::fold(ident))))
+                    };
+                    if !spec.partition_by.is_empty() {
+                        return wrong("override PARTITION BY clause of");
+                    }
+                    if !spec.order_by.is_empty() && !base.order_by.is_empty() {
+                        return wrong("override ORDER BY clause of");
+                    }
+                    if base.window_frame.is_some() {
+                        return wrong("copy").map_err(|error| {
+                            let message = format!("{} because it has a frame clause", error.message);
+                            Error { message, ..error }
+                        });
+                    }
                     Ok(ast::WindowSpec {
                         window_name: None,
                         partition_by: base.partition_by,

@@ -159,6 +159,7 @@ impl Analyzer<'_> {
             };
             let left_side = side(self, &mut left, "left")?;
             let right_side = side(self, &mut right, "right")?;
+            resolve::common_type(&[left_side.data_type.clone(), right_side.data_type.clone()], "JOIN/USING")?;
             conditions.push(self.operation("=", left_side.clone(), right_side.clone())?);
             let expr = match kind {
                 None | Some(OuterJoin::Left) => left_side,
@@ -289,7 +290,7 @@ impl Analyzer<'_> {
         alias: Option<&ast::TableAlias>,
         (with_ordinality, before): (bool, &[Name]),
     ) -> Result<Part> {
-        let base = self.scopes.len() - 1;
+        let base = self.scopes.len();
         let scope = self.scope();
         scope.names = before.to_vec();
         let clause = std::mem::replace(&mut scope.clause, Clause::From);

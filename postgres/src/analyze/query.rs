@@ -184,7 +184,20 @@ impl Analyzer<'_> {
         self.ctes.push(VisibleCte { name: name.to_owned(), id, columns });
         let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(Wanted::in_common(&types))));
         self.ctes.truncate(n_ctes);
-        let step = step?;
+        let step = step.map_err(|error| {
+            if error.sqlstate != "42846" {
+                return error;
+            }
+            // a column that the term makes of another type
+            let words = error.message.strip_prefix("cannot cast type ").and_then(|types| types.split_once(" to "));
+            let Some((overall, own)) = words else { return error };
+            let column = types.iter().position(|data_type| data_type.name() == own).map_or(1, |place| place + 1);
+            let message = format!(
+                "recursive query \"{name}\" column {column} has type {own} in non-recursive term but type {overall} overall"
+            );
+            let hint = Some("Cast the output of the non-recursive term to the correct type.".to_owned());
+            Error { sqlstate: "42804", message, hint, ..error }
+        })?;
         if step.columns.len() != types.len() {
             return Err(Error::new("42601", "each UNION query must have the same number of columns"));
         }

@@ -313,7 +313,11 @@ impl Analyzer<'_> {
                 }
             },
             ast::Expr::Value(value) if matches!(value.value, ast::Value::Number(..)) => {
-                let place = output_place(expr, columns)?
+                let place = output_place(expr, columns)
+                    .map_err(|error| {
+                        let message = error.message.replace("ORDER BY", "GROUP BY");
+                        Error { message, ..error }
+                    })?
                     .ok_or_else(|| Error::new("42601", "non-integer constant in GROUP BY"))?;
                 targets[place].clone()
             }

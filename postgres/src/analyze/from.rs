@@ -214,6 +214,7 @@ impl Analyzer<'_> {
             && let Some(cte) = self.ctes.iter().rev().find(|cte| cte.name == table).cloned()
         {
             self.reads_cte = true;
+            self.read.insert(cte.id);
             let columns = cte.columns.iter().map(|(name, data_type)| column(name, data_type, 0, 0)).collect();
             return self.item((None, &table), columns, alias, Source::Cte(cte.id), true);
         }

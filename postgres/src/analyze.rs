@@ -10,6 +10,7 @@ mod operators;
 mod query;
 mod select;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlparser::ast;
@@ -65,6 +66,7 @@ fn settle(
         next_id: 0,
         lowest_reference: usize::MAX,
         reads_cte: false,
+        read: HashSet::new(),
         depth: 0,
         keeps_unknown: false,
     };
@@ -82,6 +84,8 @@ struct Analyzer<'a> {
     /// the outermost scope that was named since somebody last looked
     lowest_reference: usize,
     reads_cte: bool,
+    /// the queries of WITH that were named since somebody last looked
+    read: HashSet<usize>,
     depth: usize,
     /// constants that nothing gives a type stay so: the other side of a UNION may
     keeps_unknown: bool,

@@ -579,13 +579,11 @@ pub fn concrete(arguments: &[u32], result: u32, given: &[Type]) -> Result<(Vec<T
         && compatible.is_none()
         && arguments.iter().zip(given).any(|(to, from)| is_polymorphic(*to) && from.oid == t::UNKNOWN)
     {
-        item = Some(text.clone());
-        if arguments.iter().any(|oid| matches!(*oid, t::ANYELEMENT | t::ANYARRAY))
-            && given.iter().all(|given| given.oid == t::UNKNOWN)
-            && arguments.contains(&t::ANYARRAY)
-        {
+        let is_any = |oid: &u32| matches!(*oid, t::ANYELEMENT | t::ANYARRAY | t::ANYNONARRAY);
+        if arguments.iter().any(is_any) {
             return Err(Error::new("42804", "could not determine polymorphic type because input has type unknown"));
         }
+        item = Some(text.clone());
     }
     let array_of = |item: &Option<Type>| {
         let item = item.clone().unwrap_or(text.clone());
@@ -613,6 +611,8 @@ pub fn concrete(arguments: &[u32], result: u32, given: &[Type]) -> Result<(Vec<T
     {
         result_type = Type { modifier: -1, ..array.clone() };
     }
+    // what a function makes has no modifier, whatever it is made of
+    result_type.modifier = -1;
     Ok((types, result_type))
 }
 

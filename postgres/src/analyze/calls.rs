@@ -65,7 +65,6 @@ impl Analyzer<'_> {
         if is_aggregate {
             return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
-        check_plain(&name, function).map_err(|error| error.at(place))?;
         let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let values = if names.iter().any(Option::is_some) {
@@ -84,7 +83,9 @@ impl Analyzer<'_> {
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));
         }
-        self.call_function(&name, values, false).map_err(|error| error.at(place))
+        let called = self.call_function(&name, values, false).map_err(|error| error.at(place))?;
+        check_plain(&name, function).map_err(|error| error.at(place))?;
+        Ok(called)
     }
 
     /// What looks like a function and is a part of the grammar.
@@ -94,13 +95,13 @@ impl Analyzer<'_> {
         function: &ast::Function,
         arguments: &[FunctionArg],
     ) -> Result<Option<Expr>> {
+        let n_sets = self.n_sets();
         let mut values = || arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>();
         Ok(Some(match name {
             "coalesce" => {
-                let (items, data_type) = {
-                    let items = values()?;
-                    self.common(items, "COALESCE")?
-                };
+                let items = values()?;
+                self.without_sets(n_sets, "COALESCE")?;
+                let (items, data_type) = self.common(items, "COALESCE")?;
                 Expr::new(ExprKind::Coalesce(items), data_type)
             }
             "greatest" | "least" => {
@@ -247,15 +248,20 @@ impl Analyzer<'_> {
         if self.scopes.last().is_some_and(|scope| scope.in_aggregate) {
             return Err(Error::new("42803", "aggregate function calls cannot be nested"));
         }
-        self.scope().in_aggregate = true;
-        let n_windows = self.scope().windows.len();
+        let scope = self.scope();
+        scope.in_aggregate = true;
+        let (n_sets, n_windows) = (scope.sets.len(), scope.windows.len());
         let call = self.aggregate(name, function, arguments, is_star);
         self.scope().in_aggregate = false;
         let (call, data_type) = call?;
-        if self.scope().windows.len() > n_windows {
+        let scope = self.scope();
+        if scope.windows.len() > n_windows {
             return Err(Error::new("42803", "aggregate function calls cannot contain window function calls"));
         }
-        let scope = self.scope();
+        if scope.sets.len() > n_sets {
+            return Err(Error::new("0A000", "aggregate function calls cannot contain set-returning function calls")
+                .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
+        }
         scope.aggregates.push(call);
         Ok(Expr::new(ExprKind::Aggregate(scope.aggregates.len() - 1), data_type))
     }
@@ -303,6 +309,22 @@ impl Analyzer<'_> {
             let ordered = within.iter().map(|(expr, ..)| expr.clone()).collect();
             (values, ordered, within)
         };
+        let is_ordered_set = matches!(name, "percentile_cont" | "percentile_disc" | "mode");
+        if function.within_group.is_empty() && is_ordered_set {
+            let message = format!("WITHIN GROUP is required for ordered-set aggregate {name}");
+            return Err(Error::new("42809", message));
+        }
+        if name == "count" && !is_star && values.is_empty() && function.within_group.is_empty() {
+            return Err(Error::new("42809", "count(*) must be used to call a parameterless aggregate function"));
+        }
+        if is_distinct
+            && let Some((other, ..)) = order_by.iter().find(|(key, ..)| !values.iter().any(|value| value.is_same(key)))
+            && !matches!(other.kind, ExprKind::Constant(_))
+            && !values.iter().any(|value| value.data_type.oid == t::UNKNOWN)
+        {
+            let message = "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
+            return Err(Error::new("42P10", message));
+        }
         if is_star && name != "count" {
             return Err(Error::new("42883", format!("function {name}() does not exist")));
         }

@@ -326,6 +326,7 @@ impl Analyzer<'_> {
         conditions: &[ast::CaseWhen],
         otherwise: Option<&ast::Expr>,
     ) -> Result<Expr> {
+        let n_sets = self.n_sets();
         let operand = operand.map(|operand| self.expr(operand)).transpose()?;
         let operand = operand.map(|operand| self.settled(operand)).transpose()?;
         let mut tests = Vec::with_capacity(conditions.len());
@@ -338,13 +339,27 @@ impl Analyzer<'_> {
             });
             results.push(self.expr(&when.result)?);
         }
-        if let Some(otherwise) = otherwise {
-            results.push(self.expr(otherwise)?);
-        }
+        // ELSE says the most about the type
         let has_else = otherwise.is_some();
+        if let Some(otherwise) = otherwise {
+            results.insert(0, self.expr(otherwise)?);
+        }
+        self.without_sets(n_sets, "CASE")?;
         let (mut results, data_type) = self.common(results, "CASE")?;
-        let otherwise = if has_else { results.pop().map(Box::new) } else { None };
+        let otherwise = has_else.then(|| Box::new(results.remove(0)));
         Ok(Expr::new(ExprKind::Case { branches: tests.into_iter().zip(results).collect(), otherwise }, data_type))
+    }
+
+    pub(super) fn n_sets(&self) -> usize {
+        self.scopes.last().map_or(0, |scope| scope.sets.len())
+    }
+
+    /// Errors: 0A000 if something that gives rows was called since there were so many.
+    pub(super) fn without_sets(&self, n_sets: usize, what: &str) -> Result<()> {
+        if self.n_sets() > n_sets {
+            return Err(Error::new("0A000", format!("set-returning functions are not allowed in {what}")));
+        }
+        Ok(())
     }
 
     fn array(&mut self, items: &[ast::Expr]) -> Result<Expr> {

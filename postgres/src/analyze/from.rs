@@ -159,6 +159,7 @@ impl Analyzer<'_> {
             };
             let left_side = side(self, &mut left, "left")?;
             let right_side = side(self, &mut right, "right")?;
+            resolve::common_type(&[left_side.data_type.clone(), right_side.data_type.clone()], "JOIN/USING")?;
             conditions.push(self.operation("=", left_side.clone(), right_side.clone())?);
             let expr = match kind {
                 None | Some(OuterJoin::Left) => left_side,
@@ -213,6 +214,7 @@ impl Analyzer<'_> {
             && let Some(cte) = self.ctes.iter().rev().find(|cte| cte.name == table).cloned()
         {
             self.reads_cte = true;
+            self.read.insert(cte.id);
             let columns = cte.columns.iter().map(|(name, data_type)| column(name, data_type, 0, 0)).collect();
             return self.item((None, &table), columns, alias, Source::Cte(cte.id), true);
         }

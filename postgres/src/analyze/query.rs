@@ -1,5 +1,6 @@
 //! Queries: WITH, SELECT, VALUES, set operations, ORDER BY and LIMIT.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlparser::ast::{self, LimitClause, OrderByKind, SetExpr, SetOperator as Operator};
@@ -108,6 +109,7 @@ impl Analyzer<'_> {
             });
         }
         self.ctes.truncate(n_ctes);
+        let with = self.read_ctes(with);
         Ok(Query { id: 0, is_fixed: false, with, body, order_by, limit, offset, with_ties, columns })
     }
 
@@ -123,10 +125,29 @@ impl Analyzer<'_> {
         self.coerce(limit, &Type::of(t::INT8), Context::Assignment)
     }
 
-    fn with(&mut self, with: &ast::With) -> Result<Vec<Cte>> {
+    /// Those that the query reads, or that one of these reads: others are not carried out.
+    fn read_ctes(&mut self, with: Vec<(Cte, HashSet<usize>)>) -> Vec<Cte> {
+        let mut kept = Vec::with_capacity(with.len());
+        for (cte, reads) in with.into_iter().rev() {
+            if self.read.contains(&cte.id) {
+                self.read.extend(reads);
+                kept.push(cte);
+            }
+        }
+        kept.reverse();
+        kept
+    }
+
+    /// Each with the ones that it reads.
+    fn with(&mut self, with: &ast::With) -> Result<Vec<(Cte, HashSet<usize>)>> {
         let mut made = Vec::new();
-        for cte in &with.cte_tables {
+        for (index, cte) in with.cte_tables.iter().enumerate() {
             let name = fold(&cte.alias.name);
+            if with.cte_tables[..index].iter().any(|other| fold(&other.alias.name) == name) {
+                let message = format!("WITH query name \"{name}\" specified more than once");
+                return Err(Error::new("42712", message).at(place_of_ident(&cte.alias.name)));
+            }
+            let read_before = std::mem::take(&mut self.read);
             let id = self.new_id();
             let renamed: Vec<String> = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
             let recursive = if with.recursive { self.recursive(cte, (&name, id), &renamed)? } else { None };
@@ -136,7 +157,8 @@ impl Analyzer<'_> {
             };
             let columns = renamed_columns(&query, &renamed, &name)?;
             self.ctes.push(VisibleCte { name, id, columns });
-            made.push(Cte { id, query: Arc::new(query), recursive });
+            let reads = std::mem::replace(&mut self.read, read_before);
+            made.push((Cte { id, query: Arc::new(query), recursive }, reads));
         }
         Ok(made)
     }
@@ -162,7 +184,11 @@ impl Analyzer<'_> {
         };
         let n_ctes = self.ctes.len();
         let outer = match &cte.query.with {
-            Some(with) => self.with(with)?,
+            Some(with) => {
+                let made = self.with(with)?;
+                self.read.extend(made.iter().flat_map(|(_, reads)| reads.iter().copied()));
+                made.into_iter().map(|(cte, _)| cte).collect()
+            }
             None => Vec::new(),
         };
         let plain = |body: &SetExpr| ast::Query {
@@ -184,7 +210,20 @@ impl Analyzer<'_> {
         self.ctes.push(VisibleCte { name: name.to_owned(), id, columns });
         let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(Wanted::in_common(&types))));
         self.ctes.truncate(n_ctes);
-        let step = step?;
+        let step = step.map_err(|error| {
+            if error.sqlstate != "42846" {
+                return error;
+            }
+            // a column that the term makes of another type
+            let words = error.message.strip_prefix("cannot cast type ").and_then(|types| types.split_once(" to "));
+            let Some((overall, own)) = words else { return error };
+            let column = types.iter().position(|data_type| data_type.name() == own).map_or(1, |place| place + 1);
+            let message = format!(
+                "recursive query \"{name}\" column {column} has type {own} in non-recursive term but type {overall} overall"
+            );
+            let hint = Some("Cast the output of the non-recursive term to the correct type.".to_owned());
+            Error { sqlstate: "42804", message, hint, ..error }
+        })?;
         if step.columns.len() != types.len() {
             return Err(Error::new("42601", "each UNION query must have the same number of columns"));
         }

@@ -299,12 +299,14 @@ fn tokens(text: &str) -> Option<Vec<String>> {
         let body = usize::from(matches!(first, '+' | '-'));
         let is_part =
             |c: char| if is_word { c.is_alphabetic() } else { c.is_ascii_digit() || matches!(c, ':' | '.' | '-') };
-        let length = rest[body..].find(|c| !is_part(c)).map_or(rest.len(), |length| length + body);
-        if length == body {
+        // blanks may stand behind a sign
+        let unsigned = if body > 0 { rest[body..].trim_start() } else { rest };
+        let length = unsigned.find(|c| !is_part(c)).unwrap_or(unsigned.len());
+        if length == 0 {
             return None;
         }
-        tokens.push(rest[..length].to_owned());
-        rest = rest[length..].trim_start();
+        tokens.push(format!("{}{}", &rest[..body], &unsigned[..length]));
+        rest = unsigned[length..].trim_start();
     }
     Some(tokens)
 }

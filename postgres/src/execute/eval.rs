@@ -202,7 +202,11 @@ pub fn set(call: &SetCall, context: &Context<'_>, env: &Env<'_>) -> Result<Vec<V
 
 /// Items as an array; arrays of one form become one of more dimensions.
 fn array(items: Row, expr: &Expr) -> Result<Value> {
-    let nested = items.iter().any(|item| matches!(item, Value::Array(_)));
+    let of_arrays = match &expr.kind {
+        ExprKind::Array(exprs) => exprs.first().is_some_and(|first| first.data_type.is_array()),
+        _ => false,
+    };
+    let nested = of_arrays || items.iter().any(|item| matches!(item, Value::Array(_)));
     let is_vectors = expr.data_type.element().is_some_and(|element| element.is_array());
     if !nested || is_vectors {
         return Ok(Value::array(items));
@@ -213,7 +217,11 @@ fn array(items: Row, expr: &Expr) -> Result<Value> {
     let mut all = Vec::new();
     let n_items = items.len();
     for item in items {
-        let Value::Array(item) = item else { return Err(mismatch()) };
+        // NULL is an array of nothing here
+        let item = match item {
+            Value::Array(item) => item,
+            _ => Arc::new(Array::of(Vec::new())),
+        };
         match &inner {
             None => inner = Some(item.dimensions.clone()),
             Some(inner) if *inner == item.dimensions => {}

@@ -111,14 +111,8 @@ impl NameScope {
         };
         match name.schema() {
             Some(schema) => {
-                let schema = &self.schema_named(schema);
-                if self.is_temporary_schema(schema) && self.snapshot.schema(self.workspace, schema).is_none() {
-                    return Ok(None);
-                }
-                if self.snapshot.schema(self.workspace, schema).is_none() {
-                    return Err(Error::new(Kind::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
-                }
-                Ok(by_schema(schema))
+                // in a schema that there is not there is no relation
+                Ok(by_schema(&self.schema_named(schema)))
             }
             None => {
                 let path = self.relation_path();

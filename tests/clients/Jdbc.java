@@ -19,7 +19,7 @@ public class Jdbc {
             connection.setAutoCommit(false);
             try (Statement query = connection.createStatement()) {
                 query.setFetchSize(100);
-                ResultSet rows = query.executeQuery("SELECT value FROM generate_series(1, 1050)");
+                ResultSet rows = query.executeQuery("SELECT value FROM generate_series(1, 1050) AS g (value)");
                 long sum = 0;
                 while (rows.next()) sum += rows.getLong(1);
                 check(sum == 1050L * 1051 / 2, "sum of fetched rows");

@@ -224,7 +224,8 @@ impl Checks {
     /// Refuses rows for which a CHECK is false.
     fn check_conditions(&self, rows: &RecordBatch) -> Result<()> {
         for (name, condition) in &self.conditions {
-            let holds = condition.values(&rows.clone().with_schema(self.target.nullable_schema())?)?;
+            let named = RecordBatch::try_new(self.target.nullable_schema(), rows.columns().to_vec())?;
+            let holds = condition.values(&named)?;
             let holds = holds.as_boolean();
             let Some(row) = (0..holds.len()).find(|row| holds.is_valid(*row) && !holds.value(*row)) else { continue };
             let table = &self.target.name;

@@ -8,7 +8,7 @@ use super::expr::{boolean, row, single_column};
 use super::{Analyzer, Clause, place_of};
 use crate::error::{Error, Result};
 use crate::functions::{self, aggregates, sets, sql};
-use crate::plan::{AggregateCall, Bound, Expr, ExprKind, Frame, FrameUnits, SetCall, WindowCall, WindowFunction};
+use crate::plan::{AggregateCall, Expr, ExprKind, SetCall, WindowCall, WindowFunction};
 use crate::resolve::{self, Call, Context, Resolved};
 use crate::types::{self as t, Type};
 use crate::value::Value;
@@ -93,6 +93,7 @@ impl Analyzer<'_> {
     ) -> Result<Option<Expr>> {
         let mut values = || arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>();
         Ok(Some(match name {
+            "coalesce" | "greatest" | "least" if arguments.is_empty() => return Err(syntax_error(")")),
             "coalesce" => {
                 let (items, data_type) = {
                     let items = values()?;
@@ -108,7 +109,7 @@ impl Analyzer<'_> {
             "nullif" => {
                 let mut items = values()?;
                 let (Some(right), Some(left), None) = (items.pop(), items.pop(), items.pop()) else {
-                    return Err(Error::new("42601", "NULLIF takes two values"));
+                    return Err(syntax_error(if arguments.len() < 2 { ")" } else { "," }));
                 };
                 let equal = self.operation("=", left.clone(), right.clone())?;
                 let left = self.settled(left)?;
@@ -127,8 +128,9 @@ impl Analyzer<'_> {
                 self.keyword_value(name)?
             }
             _ => {
-                let _ = function;
-                return Ok(None);
+                let is_quoted =
+                    function.name.0.iter().all(|part| part.as_ident().is_some_and(|ident| ident.quote_style.is_some()));
+                return if is_quoted { self.marked_call(name, arguments) } else { Ok(None) };
             }
         }))
     }
@@ -376,9 +378,10 @@ impl Analyzer<'_> {
                 ));
             }
         };
-        let partition_by = spec.partition_by.iter().map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
+        let keys = spec.partition_by.iter().filter(|key| super::frames::excluded(key).is_none());
+        let partition_by = keys.map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
         let order_by = self.aggregate_order(&spec.order_by)?;
-        let frame = self.frame(spec.window_frame.as_ref(), !order_by.is_empty())?;
+        let frame = self.frame(&spec, &order_by)?;
         let scope = self.scope();
         scope.windows.push(WindowCall {
             function: function_kind,
@@ -390,66 +393,6 @@ impl Analyzer<'_> {
             data_type: data_type.clone(),
         });
         Ok(Expr::new(ExprKind::Window(scope.windows.len() - 1), data_type))
-    }
-
-    fn window_spec(&mut self, over: &ast::WindowType) -> Result<ast::WindowSpec> {
-        let named = |analyzer: &Self, ident: &ast::Ident| {
-            let name = super::fold(ident);
-            let scope = analyzer.scopes.last();
-            let found = scope.and_then(|scope| scope.named_windows.iter().find(|(other, _)| *other == name));
-            found
-                .map(|(_, spec)| spec.clone())
-                .ok_or_else(|| Error::new("42704", format!("window \"{name}\" does not exist")))
-        };
-        match over {
-            ast::WindowType::NamedWindow(ident) => named(self, ident),
-            ast::WindowType::WindowSpec(spec) => match &spec.window_name {
-                None => Ok(spec.clone()),
-                Some(ident) => {
-                    let base = named(self, ident)?;
-                    Ok(ast::WindowSpec {
-                        window_name: None,
-                        partition_by: base.partition_by,
-                        order_by: if spec.order_by.is_empty() { base.order_by } else { spec.order_by.clone() },
-                        window_frame: spec.window_frame.clone(),
-                    })
-                }
-            },
-        }
-    }
-
-    fn frame(&mut self, frame: Option<&ast::WindowFrame>, is_ordered: bool) -> Result<Frame> {
-        let Some(frame) = frame else {
-            let end = if is_ordered { Bound::CurrentRow } else { Bound::UnboundedFollowing };
-            return Ok(Frame { units: FrameUnits::Range, start: Bound::UnboundedPreceding, end });
-        };
-        let units = match frame.units {
-            ast::WindowFrameUnits::Rows => FrameUnits::Rows,
-            ast::WindowFrameUnits::Range => FrameUnits::Range,
-            ast::WindowFrameUnits::Groups => FrameUnits::Groups,
-        };
-        let mut bound = |bound: &ast::WindowFrameBound| -> Result<Bound> {
-            Ok(match bound {
-                ast::WindowFrameBound::CurrentRow => Bound::CurrentRow,
-                ast::WindowFrameBound::Preceding(None) => Bound::UnboundedPreceding,
-                ast::WindowFrameBound::Following(None) => Bound::UnboundedFollowing,
-                ast::WindowFrameBound::Preceding(Some(by)) | ast::WindowFrameBound::Following(Some(by)) => {
-                    if units == FrameUnits::Range {
-                        return Err(Error::not_supported("RANGE with an offset"));
-                    }
-                    let by = self.expr(by)?;
-                    let by = self.coerce(by, &Type::of(t::INT8), Context::Implicit)?;
-                    if matches!(bound, ast::WindowFrameBound::Preceding(_)) {
-                        Bound::Preceding(by)
-                    } else {
-                        Bound::Following(by)
-                    }
-                }
-            })
-        };
-        let start = bound(&frame.start_bound)?;
-        let end = frame.end_bound.as_ref().map_or(Ok(Bound::CurrentRow), bound)?;
-        Ok(Frame { units, start, end })
     }
 
     /// Makes the keys of a group what mentions of them say, and refuses other columns.
@@ -503,6 +446,11 @@ impl Analyzer<'_> {
     pub(super) fn truth(value: bool) -> Expr {
         boolean(ExprKind::Constant(Value::Bool(value)))
     }
+}
+
+/// Of a call that did not come through the grammar.
+fn syntax_error(near: &str) -> Error {
+    Error::new("42601", format!("syntax error at or near \"{near}\""))
 }
 
 /// The name in `name => value`.

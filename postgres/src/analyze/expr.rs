@@ -16,7 +16,9 @@ impl Analyzer<'_> {
     pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Expr> {
         self.deeper(|analyzer| analyzer.expr_inner(expr)).map_err(|error| match error.sqlstate {
             // the operator or function that was not found, the constant that does not read
-            "42883" | "42725" | "22P02" | "22007" | "22008" | "42846" | "42804" | "22003" => error.at(place_of(expr)),
+            "42883" | "42725" | "22P02" | "22007" | "22008" | "42846" | "42804" | "22003" | "42P18" => {
+                error.at(place_of(expr))
+            }
             _ => error,
         })
     }
@@ -30,6 +32,10 @@ impl Analyzer<'_> {
         Ok(match expr {
             E::Identifier(ident) => match keyword(ident) {
                 Some(word) => self.keyword_value(word)?,
+                None if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default") => {
+                    let error = Error::new("42601", "DEFAULT is not allowed in this context");
+                    return Err(error.at(super::place_of_ident(ident)));
+                }
                 None => self.identifier(ident)?,
             },
             E::CompoundIdentifier(idents) => self.compound(idents)?,
@@ -52,6 +58,9 @@ impl Analyzer<'_> {
                 let mut data_type = self.type_of(data_type)?;
                 if *array {
                     data_type = data_type.array().unwrap_or(data_type);
+                }
+                if is_empty_array(expr) && data_type.is_array() {
+                    return Ok(Expr::new(ExprKind::Array(Vec::new()), data_type));
                 }
                 let inner = self.expr(expr)?;
                 self.coerce(inner, &data_type, Context::Explicit)?
@@ -285,9 +294,17 @@ impl Analyzer<'_> {
                 }
                 Ok(boolean(if *op == BinaryOperator::And { ExprKind::And(parts) } else { ExprKind::Or(parts) }))
             }
+            BinaryOperator::Overlaps => self.overlaps(left, right),
             BinaryOperator::PGCustomBinaryOperator(words) => {
                 let name = words.last().cloned().unwrap_or_default();
                 let (left, right) = (self.expr(left)?, self.expr(right)?);
+                if let [schema, _] = words.as_slice()
+                    && !schema.eq_ignore_ascii_case("pg_catalog")
+                {
+                    let (left, right) = (left.data_type.name(), right.data_type.name());
+                    let message = format!("operator does not exist: {left} {schema}.{name} {right}");
+                    return Err(Error::new("42883", message));
+                }
                 self.operation(&name, left, right)
             }
             BinaryOperator::PGBitwiseXor => self.plain_binary("#", left, right),
@@ -393,13 +410,7 @@ impl Analyzer<'_> {
             other => return Err(Error::not_supported(format!("the operator {other}"))),
         };
         let inner = self.expr(inner)?;
-        let operator = resolve::operator(name, None, inner.data_type.oid)?;
-        let given = [inner.data_type.clone()];
-        let (types, result) = resolve::concrete(&[operator.right], operator.result, &given)?;
-        let function = functions::operator(self.world, operator, &types)
-            .ok_or_else(|| Error::not_supported(format!("the operator {name} {}", given[0].name())))?;
-        let inner = self.coerce(inner, &types[0], Context::Implicit)?;
-        Ok(call(function, vec![inner], result))
+        self.prefix_operation(name, inner)
     }
 
     fn is_null(&mut self, inner: &ast::Expr, negated: bool) -> Result<Expr> {
@@ -588,10 +599,9 @@ impl Analyzer<'_> {
 
     fn array(&mut self, items: &[ast::Expr]) -> Result<Expr> {
         if items.is_empty() {
-            return Ok(Expr::new(ExprKind::Array(Vec::new()), Type::of(t::UNKNOWN))).and_then(|empty| {
-                // only a cast says what it is of
-                Ok(Expr { data_type: Type::of(t::TEXT_ARRAY), ..empty })
-            });
+            // only a cast says what it is of
+            return Err(Error::new("42P18", "cannot determine type of empty array")
+                .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
         }
         let items = self.exprs(items)?;
         let (items, element) = self.common(items, "ARRAY")?;
@@ -722,6 +732,14 @@ fn keyword(ident: &ast::Ident) -> Option<&'static str> {
         return None;
     }
     WORDS.into_iter().find(|word| ident.value.eq_ignore_ascii_case(word))
+}
+
+fn is_empty_array(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Array(array) => array.elem.is_empty(),
+        ast::Expr::Nested(inner) => is_empty_array(inner),
+        _ => false,
+    }
 }
 
 pub(super) fn is_row(expr: &ast::Expr) -> bool {

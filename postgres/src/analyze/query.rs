@@ -6,9 +6,9 @@ use sqlparser::ast::{self, GroupByExpr, LimitClause, OrderByKind, SelectItem, Se
 
 use super::from::conjuncts;
 use super::labels::label_of;
-use super::{Analyzer, Clause, Scope, VisibleCte, fold, place_of_ident};
+use super::{Analyzer, Clause, Scope, fold, place_of_ident};
 use crate::error::{Error, Result};
-use crate::plan::{Body, Cte, Distinct, Expr, ExprKind, From, Grouping, Output, Query, Select, SetOperator, SortKey};
+use crate::plan::{Body, Distinct, Expr, ExprKind, From, Grouping, Output, Query, Select, SetOperator, SortKey};
 use crate::resolve::{self, Context};
 use crate::types::{self as t, Type};
 
@@ -107,6 +107,9 @@ impl Analyzer<'_> {
         let mut with_ties = false;
         if let Some(fetch) = &query.fetch {
             with_ties = fetch.with_ties;
+            if with_ties && keys.is_empty() {
+                return Err(Error::new("42601", "WITH TIES cannot be specified without ORDER BY clause"));
+            }
             limit = Some(match &fetch.quantity {
                 Some(quantity) => self.limit(quantity, "FETCH FIRST")?,
                 None => Expr::constant(crate::Value::Int(1), Type::of(t::INT8)),
@@ -128,72 +131,11 @@ impl Analyzer<'_> {
         self.coerce(limit, &Type::of(t::INT8), Context::Assignment)
     }
 
-    fn with(&mut self, with: &ast::With) -> Result<Vec<Cte>> {
-        let mut made = Vec::new();
-        for cte in &with.cte_tables {
-            let name = fold(&cte.alias.name);
-            let id = self.new_id();
-            let renamed: Vec<String> = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
-            let recursive = if with.recursive { self.recursive(cte, (&name, id), &renamed)? } else { None };
-            let (query, recursive) = match recursive {
-                Some((start, step, all)) => (start, Some((Arc::new(step), !all))),
-                None => (self.deeper(|analyzer| analyzer.query(&cte.query, None))?, None),
-            };
-            let columns = renamed_columns(&query, &renamed, &name)?;
-            self.ctes.push(VisibleCte { name, id, columns });
-            made.push(Cte { id, query: Arc::new(query), recursive });
-        }
-        Ok(made)
-    }
-
-    /// The two terms of a query that names itself; None if it does not.
-    fn recursive(
-        &mut self,
-        cte: &ast::Cte,
-        (name, id): (&str, usize),
-        renamed: &[String],
-    ) -> Result<Option<(Query, Query, bool)>> {
-        let names_itself = super::names_relation(&cte.query.body, name);
-        if !names_itself {
-            return Ok(None);
-        }
-        let SetExpr::SetOperation { left, op: Operator::Union, set_quantifier, right } = cte.query.body.as_ref() else {
-            return Err(Error::new(
-                "42P19",
-                format!(
-                    "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
-                ),
-            ));
-        };
-        let n_ctes = self.ctes.len();
-        let outer = match &cte.query.with {
-            Some(with) => self.with(with)?,
-            None => Vec::new(),
-        };
-        let plain = |body: &SetExpr| ast::Query {
-            with: None,
-            body: Box::new(body.clone()),
-            order_by: None,
-            limit_clause: None,
-            fetch: None,
-            locks: Vec::new(),
-            for_clause: None,
-            settings: None,
-            format_clause: None,
-            pipe_operators: Vec::new(),
-        };
-        let mut start = self.deeper(|analyzer| analyzer.query(&plain(left), None))?;
-        start.with.splice(0..0, outer);
-        let columns = renamed_columns(&start, renamed, name)?;
-        let types: Vec<Type> = columns.iter().map(|(_, data_type)| data_type.clone()).collect();
-        self.ctes.push(VisibleCte { name: name.to_owned(), id, columns });
-        let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(Wanted::in_common(&types))));
-        self.ctes.truncate(n_ctes);
-        let step = step?;
-        if step.columns.len() != types.len() {
-            return Err(Error::new("42601", "each UNION query must have the same number of columns"));
-        }
-        Ok(Some((start, step, *set_quantifier == ast::SetQuantifier::All)))
+    /// One side of a set operation, as if it stood alone.
+    pub(super) fn set_side(&mut self, body: &SetExpr) -> Result<Query> {
+        let (body, columns, order_by) = self.body(body, &[], None)?;
+        let (with, limit, offset) = (Vec::new(), None, None);
+        Ok(Query { id: 0, is_fixed: false, with, body, order_by, limit, offset, with_ties: false, columns })
     }
 
     fn body(
@@ -277,7 +219,8 @@ impl Analyzer<'_> {
         self.keeps_unknown = unknown;
         let (left_query, right_query) = first?;
         if left_query.columns.len() != right_query.columns.len() {
-            return Err(Error::new("42601", format!("each {word} query must have the same number of columns")));
+            let message = format!("each {word} query must have the same number of columns");
+            return Err(Error::new("42601", message).at(first_place(right)));
         }
         let pairs = left_query.columns.iter().zip(&right_query.columns);
         let types = pairs
@@ -389,14 +332,7 @@ impl Analyzer<'_> {
             return Err(Error::not_supported("SELECT INTO here"));
         }
         let mut from = self.from_clause(&select.from)?;
-        self.scope().named_windows = select
-            .named_window
-            .iter()
-            .filter_map(|definition| match &definition.1 {
-                ast::NamedWindowExpr::WindowSpec(spec) => Some((fold(&definition.0), spec.clone())),
-                ast::NamedWindowExpr::NamedWindow(_) => None,
-            })
-            .collect();
+        self.named_windows(&select.named_window)?;
         let filter = match &select.selection {
             None => None,
             Some(condition) => {
@@ -463,12 +399,7 @@ impl Analyzer<'_> {
                 self.over_groups(expr, &group_keys, &is_free)?;
             }
             for window in &mut windows {
-                let exprs = window
-                    .arguments
-                    .iter_mut()
-                    .chain(&mut window.partition_by)
-                    .chain(window.order_by.iter_mut().map(|(expr, ..)| expr));
-                for expr in exprs.chain(&mut window.filter) {
+                for expr in window.exprs_mut() {
                     self.over_groups(expr, &group_keys, &is_free)?;
                 }
             }
@@ -537,8 +468,9 @@ impl Analyzer<'_> {
                     let origin = self.origin(&made);
                     add(made, fold(alias), origin);
                 }
-                SelectItem::Wildcard(_) => {
-                    for starred in self.starred(None)? {
+                SelectItem::Wildcard(options) => {
+                    let place = super::place(options.wildcard_token.0.span);
+                    for starred in self.starred(None).map_err(|error| error.at(place))? {
                         add(starred.expr, starred.name, starred.origin);
                     }
                 }
@@ -583,6 +515,9 @@ impl Analyzer<'_> {
         let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
             return Err(Error::new("42601", "GROUP BY ALL is not PostgreSQL 15"));
         };
+        let is_distinct = matches!(exprs.first(), Some(ast::Expr::Function(first))
+            if super::marks::is_marked(first, granary_sql::marks::DISTINCT_SETS));
+        let exprs = &exprs[usize::from(is_distinct)..];
         if !modifiers.is_empty() {
             return Err(Error::not_supported("this GROUP BY"));
         }
@@ -633,6 +568,10 @@ impl Analyzer<'_> {
                     format!("too many grouping sets present (maximum {MOST_GROUPING_SETS})"),
                 ));
             }
+        }
+        if is_distinct {
+            let mut seen = std::collections::HashSet::new();
+            sets.retain(|set| seen.insert(set.iter().copied().collect::<std::collections::BTreeSet<_>>()));
         }
         if has_sets || !exprs.is_empty() { Ok((keys, sets)) } else { Ok((keys, Vec::new())) }
     }
@@ -738,6 +677,21 @@ impl Analyzer<'_> {
     }
 }
 
+/// Where the columns of a query begin.
+pub(super) fn first_place(body: &SetExpr) -> Option<(u64, u64)> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => super::place_of(expr),
+            SelectItem::Wildcard(options) => super::place(options.wildcard_token.0.span),
+            _ => None,
+        },
+        SetExpr::Values(values) => values.rows.first()?.content.first().and_then(super::place_of),
+        SetExpr::Query(query) => first_place(&query.body),
+        SetExpr::SetOperation { left, .. } => first_place(left),
+        _ => None,
+    }
+}
+
 fn has_aggregate(expr: &Expr) -> bool {
     matches!(expr.kind, ExprKind::Aggregate(_)) || expr.parts().into_iter().any(has_aggregate)
 }
@@ -801,7 +755,7 @@ fn plain_outputs(query: &Query) -> Vec<Output> {
     query.columns.iter().map(|column| Output { relation: 0, number: 0, ..column.clone() }).collect()
 }
 
-fn renamed_columns(query: &Query, renamed: &[String], name: &str) -> Result<Vec<(String, Type)>> {
+pub(super) fn renamed_columns(query: &Query, renamed: &[String], name: &str) -> Result<Vec<(String, Type)>> {
     if renamed.len() > query.columns.len() {
         return Err(Error::new(
             "42P10",

@@ -63,7 +63,7 @@ pub fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     }
     let seen = |word: &str| tokens.iter().any(|token| is_word(&token.token, word));
     let (has_from, has_using) = (seen("from") || seen("join"), seen("using"));
-    let (has_group, has_exclude, has_with) = (seen("group"), seen("exclude"), seen("recursive"));
+    let (has_group, has_exclude, has_with) = (seen("group"), seen("exclude"), seen("with") || seen("recursive"));
     let has_bracket = seen("set") && tokens.iter().any(|token| token.token == Token::LBracket);
     let has_table = seen("table");
     let mut tokens = Tokens { tokens };

@@ -100,6 +100,9 @@ fn is_free_name(word: &str, next: &Token) -> bool {
         "trim",
         "substring",
     ];
+    if word.eq_ignore_ascii_case("interval") {
+        return !is_plain_string(next) && *next != Token::LParen;
+    }
     let is_one = WORDS.iter().any(|own| word.eq_ignore_ascii_case(own));
     is_one && !matches!(next, Token::LParen | Token::Period | Token::LBracket)
 }

@@ -27,7 +27,7 @@ pub const CYCLE_USING: &str = "cycle using";
 /// whether it is a slice.
 pub const ASSIGN: &str = "assign subscript";
 
-/// Functions of the grammar that may stand in FROM.
+/// Functions of the grammar that may stand in FROM; from the twelfth on without parentheses.
 const IN_FROM: [&str; 22] = [
     "coalesce",
     "nullif",
@@ -299,6 +299,10 @@ impl Tokens<'_> {
             return;
         }
         let open = self.next(first).filter(|open| self.is_sign(Some(*open), &Token::LParen));
+        let is_value = IN_FROM[11..].iter().any(|word| self.is(Some(first), word));
+        if open.is_none() && !is_value {
+            return;
+        }
         let end = open.and_then(|open| self.close(open)).unwrap_or(first);
         self.replace(end + 1, end + 1, vec![Token::RParen]);
         self.replace(first, first, vec![quoted(ROWS_FROM), Token::LParen]);

@@ -115,12 +115,12 @@ fn assign(values: &[Value], has_slice: bool, missing: &[bool]) -> Result<Value> 
         };
         bounds.push((bound(0)?, bound(1)?));
     }
-    let (items, bounds): (Vec<Value>, Vec<(Option<i64>, Option<i64>)>) = if has_slice {
+    let (items, bounds) = if has_slice {
         // nothing is assigned
         let Some(source) = values[1].as_array() else { return Ok(values[0].clone()) };
         (source.items.clone(), bounds)
     } else {
-        (vec![values[1].clone()], bounds.into_iter().map(|(_, at)| (at, at)).collect())
+        (vec![values[1].clone()], bounds.into_iter().map(|(_, at)| (at, at)).collect::<Vec<_>>())
     };
     let n_dimensions = array.dimensions.len();
     if n_dimensions == 0 {

@@ -65,10 +65,9 @@ impl Analyzer<'_> {
         if is_aggregate {
             return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
-        let is_variadic = match &function.args {
-            ast::FunctionArguments::List(_) => false,
-            _ => false,
-        };
+        let unpacked = variadic(arguments);
+        let is_variadic = unpacked.is_some();
+        let arguments = unpacked.as_deref().unwrap_or(arguments);
         let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let values = if names.iter().any(Option::is_some) {
@@ -446,6 +445,14 @@ impl Analyzer<'_> {
     pub(super) fn truth(value: bool) -> Expr {
         boolean(ExprKind::Constant(Value::Bool(value)))
     }
+}
+
+/// The arguments, of which the last is an array of all that a function takes; None: it is not.
+fn variadic(arguments: &[FunctionArg]) -> Option<Vec<FunctionArg>> {
+    let (last, others) = arguments.split_last()?;
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Function(call))) = last else { return None };
+    let ast::FunctionArguments::List(inner) = &call.args else { return None };
+    super::marks::is_marked(call, granary_sql::marks::VARIADIC).then(|| [others, &inner.args].concat())
 }
 
 /// Of a call that did not come through the grammar.

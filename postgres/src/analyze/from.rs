@@ -18,6 +18,9 @@ struct Part {
     names: Vec<Name>,
 }
 
+/// Calls in FROM with how many columns each has, and these.
+type Calls = (Vec<(FromCall, usize)>, Vec<ItemColumn>);
+
 impl Analyzer<'_> {
     /// All of FROM, joined in any order.
     pub(super) fn from_clause(&mut self, tables: &[ast::TableWithJoins]) -> Result<Option<From>> {
@@ -345,9 +348,9 @@ impl Analyzer<'_> {
         scope.names = before.to_vec();
         let clause = std::mem::replace(&mut scope.clause, Clause::From);
         let declared = self.declared_columns(alias)?;
-        let found = self.watched(base, |analyzer| analyzer.from_values(name, arguments, declared.as_deref()));
+        let found = self.watched(base, |analyzer| analyzer.values_in_from(name, arguments, declared.as_deref()));
         self.scope().clause = clause;
-        let ((calls, mut columns, function_name), is_fixed) = found.map_err(|error| error.at(place_of(name)))?;
+        let (((calls, mut columns), function_name), is_fixed) = found.map_err(|error| error.at(place_of(name)))?;
         let alias_name = alias.map(|alias| fold(&alias.name));
         // a function of one value is called as its alias is
         if let ([only], [(_, 1)]) = (columns.as_mut_slice(), calls.as_slice())
@@ -375,17 +378,16 @@ impl Analyzer<'_> {
     }
 
     /// The calls of a function in FROM or of ROWS FROM, the columns that they give, and the name of the first.
-    fn from_values(
+    fn values_in_from(
         &mut self,
         name: &ast::ObjectName,
         arguments: &[FunctionArg],
         declared: Option<&[(String, Type)]>,
-    ) -> Result<(Vec<(FromCall, usize)>, Vec<ItemColumn>, String)> {
+    ) -> Result<(Calls, String)> {
         let is_rows_from = matches!(name.0.as_slice(), [ast::ObjectNamePart::Identifier(ident)]
             if ident.quote_style.is_some() && ident.value == granary_sql::marks::ROWS_FROM);
         if !is_rows_from {
-            let (calls, columns) = self.from_calls(name, arguments, declared)?;
-            return Ok((calls, columns, split_name(name)?.1));
+            return Ok((self.from_calls(name, arguments, declared)?, split_name(name)?.1));
         }
         let (mut calls, mut columns, mut first) = (Vec::new(), Vec::new(), None);
         for argument in arguments {
@@ -410,7 +412,7 @@ impl Analyzer<'_> {
             calls.append(&mut own_calls);
             columns.append(&mut own);
         }
-        Ok((calls, columns, first.unwrap_or_default()))
+        Ok(((calls, columns), first.unwrap_or_default()))
     }
 
     /// The calls of a function in FROM, and the columns that they give.
@@ -419,7 +421,7 @@ impl Analyzer<'_> {
         name: &ast::ObjectName,
         arguments: &[FunctionArg],
         declared: Option<&[(String, Type)]>,
-    ) -> Result<(Vec<(FromCall, usize)>, Vec<ItemColumn>)> {
+    ) -> Result<Calls> {
         let (schema, function_name) = split_name(name)?;
         if schema.as_deref().is_some_and(|schema| !matches!(schema, "pg_catalog" | "information_schema")) {
             return Err(Error::new("42883", format!("function {name} does not exist")));

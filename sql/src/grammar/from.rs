@@ -8,7 +8,7 @@ use super::{Check, Reader, Stop};
 use crate::postgres::queries::USING_ALIAS;
 
 impl Reader<'_> {
-    pub(super) fn from_list(&mut self) -> Check {
+    pub(super) fn tables(&mut self) -> Check {
         self.list(Self::table)
     }
 

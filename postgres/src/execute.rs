@@ -4,6 +4,8 @@ mod eval;
 mod from;
 mod grouping;
 mod lazy;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::cell::{Cell, RefCell};

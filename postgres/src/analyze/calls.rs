@@ -20,6 +20,13 @@ impl Analyzer<'_> {
         | FunctionArg::ExprNamed { arg: inner, .. }) = argument;
         match inner {
             FunctionArgExpr::Expr(expr) => self.expr(expr),
+            // the row as a whole
+            FunctionArgExpr::QualifiedWildcard(name) => {
+                let starred = self.starred(Some(name))?;
+                let fields = starred.iter().map(|part| (part.name.clone(), part.expr.data_type.clone())).collect();
+                let parts = starred.into_iter().map(|part| part.expr).collect();
+                Ok(Expr::new(ExprKind::Row(parts), Type::record(fields)))
+            }
             other => Err(Error::new("42601", format!("{other} cannot stand here"))),
         }
     }

@@ -250,7 +250,9 @@ impl Analyzer<'_> {
         let finished = rows.and_then(|rows| {
             let n_columns = rows.first().map_or(0, Vec::len);
             if rows.iter().any(|row| row.len() != n_columns) {
-                return Err(Error::new("42601", "VALUES lists must all be the same length"));
+                let wrong = values.rows.iter().find(|row| row.content.len() != n_columns);
+                let place = wrong.and_then(|row| row.content.first()).and_then(super::place_of);
+                return Err(Error::new("42601", "VALUES lists must all be the same length").at(place));
             }
             let mut types = Vec::with_capacity(n_columns);
             for column in 0..n_columns {
@@ -737,7 +739,8 @@ fn output_place(expr: &ast::Expr, columns: &[Output]) -> Result<Option<usize>> {
         ast::Expr::Value(value) => match &value.value {
             ast::Value::Number(digits, _) => match digits.parse::<usize>() {
                 Ok(number) if (1..=columns.len()).contains(&number) => Ok(Some(number - 1)),
-                Ok(number) => Err(Error::new("42P10", format!("ORDER BY position {number} is not in select list"))),
+                Ok(number) => Err(Error::new("42P10", format!("ORDER BY position {number} is not in select list"))
+                    .at(super::place_of(expr))),
                 Err(_) => Err(Error::new("42601", "non-integer constant in ORDER BY")),
             },
             _ => Ok(None),

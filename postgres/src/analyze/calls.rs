@@ -87,6 +87,13 @@ impl Analyzer<'_> {
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));
         }
+        let takes_any = resolve::procs_named(&name).any(|proc| proc.variadic == t::ANY);
+        if is_variadic && takes_any {
+            let values = spread(values).ok_or_else(|| {
+                Error::not_supported(format!("VARIADIC of {name} with what is no array constructor")).at(place)
+            })?;
+            return self.call_function(&name, values, false).map_err(|error| error.at(place));
+        }
         self.call_function(&name, values, is_variadic).map_err(|error| error.at(place))
     }
 
@@ -460,6 +467,15 @@ fn variadic(arguments: &[FunctionArg]) -> Option<Vec<FunctionArg>> {
     let FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Function(call))) = last else { return None };
     let ast::FunctionArguments::List(inner) = &call.args else { return None };
     super::marks::is_marked(call, granary_sql::marks::VARIADIC).then(|| [others, &inner.args].concat())
+}
+
+/// The items of the last argument, an array, as arguments of their own.
+fn spread(mut values: Vec<Expr>) -> Option<Vec<Expr>> {
+    match values.pop()?.kind {
+        ExprKind::Array(items) => values.extend(items),
+        _ => return None,
+    }
+    Some(values)
 }
 
 /// Of a call that did not come through the grammar.

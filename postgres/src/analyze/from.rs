@@ -350,7 +350,11 @@ impl Analyzer<'_> {
         let declared = self.declared_columns(alias)?;
         let found = self.watched(base, |analyzer| analyzer.values_in_from(name, arguments, declared.as_deref()));
         self.scope().clause = clause;
-        let (((calls, mut columns), function_name), is_fixed) = found.map_err(|error| error.at(place_of(name)))?;
+        let of_declared = declared.as_ref().and(alias).and_then(|alias| alias.columns.first());
+        let (((calls, mut columns), function_name), is_fixed) = found.map_err(|error| match of_declared {
+            Some(first) if error.sqlstate == "42601" => error.at(super::place_of_ident(&first.name)),
+            _ => error.at(place_of(name)),
+        })?;
         let alias_name = alias.map(|alias| fold(&alias.name));
         // a function of one value is called as its alias is
         if let ([only], [(_, 1)]) = (columns.as_mut_slice(), calls.as_slice())

@@ -42,6 +42,9 @@ pub(super) fn path_call(name: &str, arguments: Vec<Expr>) -> Option<Expr> {
     Some(Expr::new(kind, data_type))
 }
 
+/// The two terms of a recursive query, whether equal rows stay, and the names of its columns.
+type Terms = (Query, Query, bool, Vec<String>);
+
 /// The columns that a query of WITH is given, and what SEARCH and CYCLE add.
 #[derive(Default)]
 struct Columns {
@@ -143,15 +146,14 @@ impl Analyzer<'_> {
         Ok(made)
     }
 
-    /// The two terms of a query that names itself, whether equal rows stay, and the names of its columns; None if it does
-    /// not.
+    /// None: the query does not name itself.
     fn recursive(
         &mut self,
         cte: &ast::Cte,
         (name, id): (&str, usize),
         renamed: &[String],
         own: &Columns,
-    ) -> Result<Option<(Query, Query, bool, Vec<String>)>> {
+    ) -> Result<Option<Terms>> {
         if !names_relation(&cte.query.body, name) {
             return Ok(None);
         }

@@ -1,13 +1,17 @@
 //! From a statement's syntax tree to a plan: names, types, operators and functions are settled as PostgreSQL settles them.
 
+mod assign;
 mod calls;
 mod coerce;
 mod expr;
+mod frames;
 mod from;
 mod labels;
+mod marks;
 mod names;
 mod operators;
 mod query;
+mod recursion;
 mod select;
 
 use std::collections::HashSet;
@@ -155,6 +159,20 @@ struct Item {
     key: Vec<usize>,
     /// whether its rows are single values, of a function
     is_value: bool,
+    /// of the alias of a join: what its columns are
+    stands_for: Option<Vec<Meaning>>,
+    /// inside of a join that has an alias, where nobody can name it
+    is_inside: bool,
+}
+
+impl Item {
+    /// What a column of it means; `item` is its place.
+    fn meaning(&self, item: usize, column: usize) -> Meaning {
+        match &self.stands_for {
+            Some(meanings) => meanings[column].clone(),
+            None => Meaning::Column { item, column },
+        }
+    }
 }
 
 struct ItemColumn {

@@ -3,6 +3,9 @@
 mod eval;
 mod from;
 mod grouping;
+mod lazy;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::cell::{Cell, RefCell};
@@ -122,7 +125,10 @@ fn run_anew(query: &Query, context: &Context<'_>, outer: Option<&Env<'_>>) -> Re
     for cte in &query.with {
         let rows = match &cte.recursive {
             None => run(&cte.query, context, outer)?,
-            Some((step, once)) => recursive(cte.id, (&cte.query, step, *once), context, outer)?,
+            Some((step, once)) => {
+                let enough = lazy::Enough::of(query, cte.id, context, outer)?;
+                recursive(cte.id, (&cte.query, step, *once), enough, context, outer)?
+            }
         };
         context.ctes.borrow_mut().insert(cte.id, rows);
     }
@@ -160,6 +166,7 @@ fn run_anew(query: &Query, context: &Context<'_>, outer: Option<&Env<'_>>) -> Re
 fn recursive(
     id: usize,
     (start, step, once): (&Query, &Query, bool),
+    mut enough: Option<lazy::Enough<'_>>,
     context: &Context<'_>,
     outer: Option<&Env<'_>>,
 ) -> Result<Arc<Vec<Row>>> {
@@ -170,6 +177,11 @@ fn recursive(
     let mut last = new_ones(&run(start, context, outer)?);
     let mut all = last.clone();
     while !last.is_empty() {
+        if let Some(enough) = &mut enough
+            && enough.counts(&last, context, outer)?
+        {
+            break;
+        }
         context.world.check_stopped()?;
         for _ in &last {
             context.count_row()?;
@@ -372,16 +384,7 @@ fn visit_exprs(query: &Query, level: usize, visit: &mut dyn FnMut(&Expr, usize))
                         .for_each(|expr| visit(expr, level));
                 }
             }
-            for window in &select.windows {
-                let ordered = window.order_by.iter().map(|(expr, ..)| expr);
-                window
-                    .arguments
-                    .iter()
-                    .chain(&window.filter)
-                    .chain(&window.partition_by)
-                    .chain(ordered)
-                    .for_each(|expr| visit(expr, level));
-            }
+            select.windows.iter().flat_map(crate::plan::WindowCall::exprs).for_each(|expr| visit(expr, level));
             select.sets.iter().flat_map(|call| &call.arguments).for_each(|expr| visit(expr, level));
             if let Some(from) = &select.from {
                 visit_from(from, level, visit);

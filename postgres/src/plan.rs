@@ -344,11 +344,7 @@ impl Query {
                         all.for_each(&mut *visit);
                     }
                 }
-                for window in &select.windows {
-                    let ordered = window.order_by.iter().map(|(expr, ..)| expr);
-                    let all = window.arguments.iter().chain(&window.filter).chain(&window.partition_by).chain(ordered);
-                    all.for_each(&mut *visit);
-                }
+                select.windows.iter().flat_map(WindowCall::exprs).for_each(&mut *visit);
                 select.sets.iter().flat_map(|call| &call.arguments).for_each(visit);
             }
         }
@@ -522,11 +518,65 @@ pub enum WindowFunction {
     NthValue,
 }
 
+impl WindowCall {
+    /// All that is evaluated for it.
+    pub fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let ordered = self.order_by.iter().map(|(expr, ..)| expr);
+        let own = self.arguments.iter().chain(&self.filter).chain(&self.partition_by).chain(ordered);
+        let bounds = [&self.frame.start, &self.frame.end].into_iter().filter_map(|bound| match bound {
+            Bound::Preceding(by) | Bound::Following(by) => Some(by),
+            _ => None,
+        });
+        let range =
+            self.frame.range.iter().flat_map(|range| [&range.key].into_iter().chain(&range.start).chain(&range.end));
+        own.chain(bounds).chain(range)
+    }
+
+    /// The same, to be changed.
+    pub fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let ordered = self.order_by.iter_mut().map(|(expr, ..)| expr);
+        let own = self.arguments.iter_mut().chain(&mut self.filter).chain(&mut self.partition_by).chain(ordered);
+        let bounds = [&mut self.frame.start, &mut self.frame.end].into_iter().filter_map(|bound| match bound {
+            Bound::Preceding(by) | Bound::Following(by) => Some(by),
+            _ => None,
+        });
+        let range = self.frame.range.iter_mut().flat_map(|range| {
+            let RangeFrame { key, start, end } = range.as_mut();
+            [key].into_iter().chain(start).chain(end)
+        });
+        own.chain(bounds).chain(range)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub units: FrameUnits,
     pub start: Bound,
     pub end: Bound,
+    pub exclude: Exclude,
+    /// where a bound of RANGE is an offset
+    pub range: Option<Box<RangeFrame>>,
+}
+
+/// What a frame leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exclude {
+    Nothing,
+    CurrentRow,
+    /// and its peers
+    Group,
+    /// its peers alone
+    Ties,
+}
+
+/// Frames between values of the key that rows are ordered by.
+#[derive(Debug, Clone)]
+pub struct RangeFrame {
+    /// the key as it is compared
+    pub key: Expr,
+    /// the value at the bound, of the current row
+    pub start: Option<Expr>,
+    pub end: Option<Expr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

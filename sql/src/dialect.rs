@@ -136,7 +136,12 @@ fn qualified_comparison(parser: &Parser) -> Option<BinaryOperator> {
         && close.token == Token::RParen
         && ["any", "some", "all"].iter().any(|word| is_word(&quantifier.token, word));
     is_one.then_some(())?;
-    Some(match name.token {
+    comparison(&name.token)
+}
+
+/// The operator that a token is before ANY.
+fn comparison(token: &Token) -> Option<BinaryOperator> {
+    Some(match token {
         Token::Eq => BinaryOperator::Eq,
         Token::Neq => BinaryOperator::NotEq,
         Token::Lt => BinaryOperator::Lt,

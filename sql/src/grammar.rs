@@ -35,10 +35,20 @@ pub(crate) struct Reader<'t> {
     depth: usize,
 }
 
-/// The index of the first token that cannot stand where it does; the number of tokens if the end cannot.
-pub(crate) fn first_wrong(tokens: &[TokenWithSpan]) -> Option<usize> {
+/// What PostgreSQL would say of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Right,
+    /// the index of the first token that cannot stand where it does; the number of tokens if the end cannot
+    Wrong(usize),
+    /// of a kind that is not known here, or with a part that is not
+    Unknown,
+}
+
+pub(crate) fn judge(tokens: &[TokenWithSpan]) -> Verdict {
     let mut reader = Reader::new(tokens);
-    let read = match reader.start()? {
+    let Some(start) = reader.start() else { return Verdict::Unknown };
+    let read = match start {
         Start::Statement => reader.statement(),
         Start::Defined(at) => {
             let is_stored = reader.is_stored();
@@ -47,8 +57,9 @@ pub(crate) fn first_wrong(tokens: &[TokenWithSpan]) -> Option<usize> {
         }
     };
     match read.and_then(|()| reader.expect_end()) {
-        Ok(()) | Err(Stop::Unknown) => None,
-        Err(Stop::Wrong(at)) => Some(at),
+        Ok(()) => Verdict::Right,
+        Err(Stop::Unknown) => Verdict::Unknown,
+        Err(Stop::Wrong(at)) => Verdict::Wrong(at),
     }
 }
 
@@ -297,4 +308,50 @@ fn is_string(token: &Token) -> bool {
             | Token::DollarQuotedString(_)
             | Token::NationalStringLiteral(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::statement::tests::check_error;
+
+    #[test]
+    fn errors_stand_where_postgresql_has_them() {
+        for (text, near, position) in [
+            ("select case from t", "from", 13),
+            ("select a < b = k from o", "=", 14),
+            ("select a between 1 and 2 between 3 and 4", "between", 26),
+            ("select 'a' 'b' as ab", "'b'", 12),
+            ("select * from t order id", "id", 23),
+            ("select count(distinct *) from t", "*", 23),
+            ("select distinct on () id from t", ")", 21),
+            ("select nullif(1)", ")", 16),
+            ("select array[1][1]", "[", 16),
+            ("select a month from t", "month", 10),
+            ("insert t values (1)", "t", 8),
+            ("delete t", "t", 8),
+            ("create view v as select 1 with no data", "no", 32),
+        ] {
+            check_error(text, &format!("syntax error at or near \"{near}\""), position);
+        }
+        check_error("select * from t join u", "syntax error at end of input", 23);
+        check_error("select 1_000", "trailing junk after numeric literal at or near \"1_000\"", 8);
+        check_error("select 0x10 as x", "trailing junk after numeric literal at or near \"0x10\"", 8);
+        check_error("select $1a", "trailing junk after parameter at or near \"$1a\"", 8);
+        check_error("select \"\"", "zero-length delimited identifier at or near \"\"\"\"", 8);
+    }
+
+    #[test]
+    fn what_sqlparser_does_not_read_is_not_supported() {
+        for text in ["insert into t (n[1]) values (1)", "update t set a = 1 where current of c"] {
+            assert_eq!(crate::parse(text).unwrap_err().kind.sqlstate(), "0A000", "{text}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let long = "\u{e4}".repeat(40);
+        let parsed = crate::parse(&format!("select {long}")).unwrap().remove(0);
+        let crate::Statement::Query(query) = parsed.statement else { panic!() };
+        assert_eq!(query.ast.to_string(), format!("SELECT {}", "\u{e4}".repeat(31)));
+    }
 }

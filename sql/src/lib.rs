@@ -22,7 +22,7 @@ pub mod marks {
     pub use crate::dialect::{PREFIX_OPERATOR, SYMMETRIC};
     pub use crate::postgres::queries::{
         ASSIGN, CYCLE, CYCLE_DEFAULT, CYCLE_SET, CYCLE_TO, CYCLE_USING, DISTINCT_SETS, EXCLUDE, ROWS_FROM,
-        SEARCH_BREADTH, SEARCH_DEPTH, SEARCH_SET, USING_ALIAS,
+        SEARCH_BREADTH, SEARCH_DEPTH, SEARCH_SET, USING_ALIAS, VARIADIC,
     };
 }
 mod reserved;

@@ -4,8 +4,8 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::cursor::{Cursor, Result};
 use crate::dialect::GranaryDialect;
-use crate::error::ParseError;
-use crate::grammar;
+use crate::error::{ParseError, ParseErrorKind};
+use crate::grammar::{self, Verdict};
 use crate::head::created_kind;
 use crate::limits::check_length;
 use crate::object_kind::ObjectKind;
@@ -53,7 +53,11 @@ fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
     let mut tokens: Vec<TokenWithSpan> = source.tokens(slice.tokens.clone()).to_vec();
     let start = tokens[0].span.start;
     check_nesting(&tokens).map_err(|error| error.at(source.position(start)))?;
-    check_grammar(source, slice, &tokens)?;
+    let verdict = grammar::judge(&tokens);
+    if let Verdict::Wrong(wrong) = verdict {
+        let location = tokens.get(wrong).map_or(slice.end, |token| token.span.start);
+        return Err(system_time::explain(source, source.unexpected(location)));
+    }
     postgres::adapt(&mut tokens);
     let is_versioned = system_time::is_versioned(&tokens);
     let dialect = GranaryDialect::new(is_versioned, tokens.len());
@@ -61,7 +65,10 @@ fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
         tokens = system_time::adapt(source, &dialect, tokens, slice.end)?;
     }
     let mut cursor = Cursor::new(source, &dialect, tokens, slice.end);
-    let mut parsed = parse_one(&mut cursor).map_err(|error| system_time::explain(source, error))?;
+    let mut parsed = parse_one(&mut cursor).map_err(|error| match (verdict, error.kind) {
+        (Verdict::Right, ParseErrorKind::Syntax) if !is_versioned => unread(error),
+        _ => system_time::explain(source, error),
+    })?;
     // The tokens may have been said in other words; the text is the user's.
     parsed.text = source.text(slice).to_string();
     if let Statement::Postgres(statement) = &mut parsed.statement {
@@ -70,11 +77,14 @@ fn parse_slice(source: &Source, slice: &Slice) -> Result<Parsed> {
     Ok(parsed)
 }
 
-/// Errors: 42601 at the first token that PostgreSQL's grammar has no place for.
-fn check_grammar(source: &Source, slice: &Slice, tokens: &[TokenWithSpan]) -> Result<()> {
-    let Some(wrong) = grammar::first_wrong(tokens) else { return Ok(()) };
-    let location = tokens.get(wrong).map_or(slice.end, |token| token.span.start);
-    Err(system_time::explain(source, source.unexpected(location)))
+/// The error of a statement that is PostgreSQL's, and that sqlparser does not read.
+fn unread(error: ParseError) -> ParseError {
+    let place = error.message.strip_prefix("syntax error ").unwrap_or("here").to_owned();
+    let made = ParseError::new(ParseErrorKind::FeatureNotSupported, format!("this syntax is not supported {place}"));
+    match error.position {
+        Some(position) => made.at(position),
+        None => made,
+    }
 }
 
 /// A statement that goes on to the end of the cursor.

@@ -9,6 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace, Word};
 
 use crate::cursor::{Cursor, Result, writes};
 use crate::error::ParseErrorKind;
+use crate::grammar::keywords::is_name_behind_period_only;
 use crate::object_kind::ObjectKind;
 use crate::option::closest;
 use crate::source::is_word;
@@ -105,6 +106,21 @@ fn name_stars(tokens: &mut [TokenWithSpan], solid: &[usize]) {
     }
 }
 
+/// `(a).order` becomes `(a)."order"`.
+fn quote_fields(tokens: &mut [TokenWithSpan], solid: &[usize]) {
+    for at in solid.windows(2) {
+        if tokens[at[0]].token != Token::Period {
+            continue;
+        }
+        if let Token::Word(word) = &mut tokens[at[1]].token
+            && word.quote_style.is_none()
+            && is_name_behind_period_only(&word.value.to_ascii_lowercase())
+        {
+            tokens[at[1]].token = Token::make_word(&word.value.to_ascii_lowercase(), Some('"'));
+        }
+    }
+}
+
 /// Says the same in words that sqlparser knows: ABORT is ROLLBACK, a USER is a ROLE (to sqlparser it is an
 /// object of Snowflake's), `TABLE t` is `SELECT * FROM t`, ALTER TABLE works on views.
 pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
@@ -121,6 +137,7 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         return;
     };
     name_stars(tokens, &solid);
+    quote_fields(tokens, &solid);
     queries::adapt(tokens);
     let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
     let sees = |tokens: &[TokenWithSpan], nth: usize, word: &str| {

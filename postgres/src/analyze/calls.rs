@@ -8,7 +8,7 @@ use super::expr::{boolean, row, single_column};
 use super::{Analyzer, Clause, place_of};
 use crate::error::{Error, Result};
 use crate::functions::{self, aggregates, sets, sql};
-use crate::plan::{AggregateCall, Bound, Expr, ExprKind, Frame, FrameUnits, SetCall, WindowCall, WindowFunction};
+use crate::plan::{AggregateCall, Expr, ExprKind, SetCall, WindowCall, WindowFunction};
 use crate::resolve::{self, Call, Context, Resolved};
 use crate::types::{self as t, Type};
 use crate::value::Value;
@@ -20,6 +20,13 @@ impl Analyzer<'_> {
         | FunctionArg::ExprNamed { arg: inner, .. }) = argument;
         match inner {
             FunctionArgExpr::Expr(expr) => self.expr(expr),
+            // the row as a whole
+            FunctionArgExpr::QualifiedWildcard(name) => {
+                let starred = self.starred(Some(name))?;
+                let fields = starred.iter().map(|part| (part.name.clone(), part.expr.data_type.clone())).collect();
+                let parts = starred.into_iter().map(|part| part.expr).collect();
+                Ok(Expr::new(ExprKind::Row(parts), Type::record(fields)))
+            }
             other => Err(Error::new("42601", format!("{other} cannot stand here"))),
         }
     }
@@ -65,6 +72,9 @@ impl Analyzer<'_> {
         if is_aggregate {
             return self.aggregate_call(&name, function, arguments, is_star).map_err(|error| error.at(place));
         }
+        let unpacked = variadic(arguments);
+        let is_variadic = unpacked.is_some();
+        let arguments = unpacked.as_deref().unwrap_or(arguments);
         let names: Vec<Option<String>> = arguments.iter().map(argument_name).collect();
         let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
         let values = if names.iter().any(Option::is_some) {
@@ -83,7 +93,14 @@ impl Analyzer<'_> {
             let message = format!("function {}({}) does not exist", function.name, types.join(", "));
             return Err(Error::new("42883", message).at(place));
         }
-        let called = self.call_function(&name, values, false).map_err(|error| error.at(place))?;
+        let takes_any = resolve::procs_named(&name).any(|proc| proc.variadic == t::ANY);
+        if is_variadic && takes_any {
+            let values = spread(values).ok_or_else(|| {
+                Error::not_supported(format!("VARIADIC of {name} with what is no array constructor")).at(place)
+            })?;
+            return self.call_function(&name, values, false).map_err(|error| error.at(place));
+        }
+        let called = self.call_function(&name, values, is_variadic).map_err(|error| error.at(place))?;
         check_plain(&name, function).map_err(|error| error.at(place))?;
         Ok(called)
     }
@@ -98,6 +115,7 @@ impl Analyzer<'_> {
         let n_sets = self.n_sets();
         let mut values = || arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>();
         Ok(Some(match name {
+            "coalesce" | "greatest" | "least" if arguments.is_empty() => return Err(syntax_error(")")),
             "coalesce" => {
                 let items = values()?;
                 self.without_sets(n_sets, "COALESCE")?;
@@ -112,7 +130,7 @@ impl Analyzer<'_> {
             "nullif" => {
                 let mut items = values()?;
                 let (Some(right), Some(left), None) = (items.pop(), items.pop(), items.pop()) else {
-                    return Err(Error::new("42601", "NULLIF takes two values"));
+                    return Err(syntax_error(if arguments.len() < 2 { ")" } else { "," }));
                 };
                 let equal = self.operation("=", left.clone(), right.clone())?;
                 // it is of the type that the comparison makes of it
@@ -144,8 +162,9 @@ impl Analyzer<'_> {
                 self.keyword_value(name)?
             }
             _ => {
-                let _ = function;
-                return Ok(None);
+                let is_quoted =
+                    function.name.0.iter().all(|part| part.as_ident().is_some_and(|ident| ident.quote_style.is_some()));
+                return if is_quoted { self.marked_call(name, arguments) } else { Ok(None) };
             }
         }))
     }
@@ -472,9 +491,10 @@ impl Analyzer<'_> {
                 ));
             }
         };
-        let partition_by = spec.partition_by.iter().map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
-        let mut order_by = self.aggregate_order(&spec.order_by)?;
-        let frame = self.frame(spec.window_frame.as_ref(), &mut order_by)?;
+        let keys = spec.partition_by.iter().filter(|key| super::frames::excluded(key).is_none());
+        let partition_by = keys.map(|key| self.expr(key)).collect::<Result<Vec<_>>>()?;
+        let order_by = self.aggregate_order(&spec.order_by)?;
+        let frame = self.frame(&spec, &order_by)?;
         let scope = self.scope();
         if scope.windows.len() > n_windows {
             return Err(Error::new("42P20", "window function calls cannot be nested"));
@@ -489,138 +509,6 @@ impl Analyzer<'_> {
             data_type: data_type.clone(),
         });
         Ok(Expr::new(ExprKind::Window(scope.windows.len() - 1), data_type))
-    }
-
-    fn window_spec(&mut self, over: &ast::WindowType) -> Result<ast::WindowSpec> {
-        let named = |analyzer: &Self, ident: &ast::Ident| {
-            let name = super::fold(ident);
-            let scope = analyzer.scopes.last();
-            let found = scope.and_then(|scope| scope.named_windows.iter().find(|(other, _)| *other == name));
-            found
-                .map(|(_, spec)| spec.clone())
-                .ok_or_else(|| Error::new("42704", format!("window \"{name}\" does not exist")))
-        };
-        match over {
-            ast::WindowType::NamedWindow(ident) => named(self, ident),
-            ast::WindowType::WindowSpec(spec) => match &spec.window_name {
-                None => Ok(spec.clone()),
-                Some(ident) => {
-                    let base = named(self, ident)?;
-                    let name = super::fold(ident);
-                    let refused = [
-                        (!spec.partition_by.is_empty(), "override PARTITION BY clause of window", ""),
-                        (
-                            !spec.order_by.is_empty() && !base.order_by.is_empty(),
-                            "override ORDER BY clause of window",
-                            "",
-                        ),
-                        (base.window_frame.is_some(), "copy window", " because it has a frame clause"),
-                    ];
-                    if let Some((_, what, why)) = refused.into_iter().find(|(is_so, ..)| *is_so) {
-                        return Err(Error::new("42P20", format!("cannot {what} \"{name}\"{why}")));
-                    }
-                    Ok(ast::WindowSpec {
-                        window_name: None,
-                        partition_by: base.partition_by,
-                        order_by: if spec.order_by.is_empty() { base.order_by } else { spec.order_by.clone() },
-                        window_frame: spec.window_frame.clone(),
-                    })
-                }
-            },
-        }
-    }
-
-    fn frame(&mut self, frame: Option<&ast::WindowFrame>, order_by: &mut [(Expr, bool, bool)]) -> Result<Frame> {
-        let Some(frame) = frame else {
-            let end = if order_by.is_empty() { Bound::UnboundedFollowing } else { Bound::CurrentRow };
-            return Ok(Frame { units: FrameUnits::Range, start: Bound::UnboundedPreceding, end });
-        };
-        let units = match frame.units {
-            ast::WindowFrameUnits::Rows => FrameUnits::Rows,
-            ast::WindowFrameUnits::Range => FrameUnits::Range,
-            ast::WindowFrameUnits::Groups => FrameUnits::Groups,
-        };
-        check_frame(frame, units, order_by.is_empty())?;
-        let mut bound = |bound: &ast::WindowFrameBound| -> Result<Bound> {
-            Ok(match bound {
-                ast::WindowFrameBound::CurrentRow => Bound::CurrentRow,
-                ast::WindowFrameBound::Preceding(None) => Bound::UnboundedPreceding,
-                ast::WindowFrameBound::Following(None) => Bound::UnboundedFollowing,
-                ast::WindowFrameBound::Preceding(Some(by)) | ast::WindowFrameBound::Following(Some(by)) => {
-                    let by = self.expr(by)?;
-                    let is_preceding = matches!(bound, ast::WindowFrameBound::Preceding(_));
-                    if has_column(&by) {
-                        let name = match units {
-                            FrameUnits::Rows => "ROWS",
-                            FrameUnits::Range => "RANGE",
-                            FrameUnits::Groups => "GROUPS",
-                        };
-                        let message = format!("argument of {name} must not contain variables");
-                        return Err(Error::new("42P10", message));
-                    }
-                    let by = if units == FrameUnits::Range {
-                        self.edge(by, is_preceding, order_by)?
-                    } else {
-                        self.coerce(by, &Type::of(t::INT8), Context::Implicit)?
-                    };
-                    if is_preceding { Bound::Preceding(by) } else { Bound::Following(by) }
-                }
-            })
-        };
-        let start = bound(&frame.start_bound)?;
-        let end = frame.end_bound.as_ref().map_or(Ok(Bound::CurrentRow), bound)?;
-        Ok(Frame { units, start, end })
-    }
-
-    /// The value that a frame of a RANGE begins or ends with: the row's key, so much further.
-    fn edge(&mut self, by: Expr, is_preceding: bool, order_by: &mut [(Expr, bool, bool)]) -> Result<Expr> {
-        let [(key, descending, _)] = order_by else {
-            return Err(Error::new(
-                "42P20",
-                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
-            ));
-        };
-        let is_time =
-            matches!(key.data_type.oid, t::DATE | t::TIMESTAMP | t::TIMESTAMPTZ | t::TIME | t::TIMETZ | t::INTERVAL);
-        let by_type = if is_time { Type::of(t::INTERVAL) } else { key.data_type.clone() };
-        let by = if by.data_type.oid == t::UNKNOWN { self.coerce(by, &by_type, Context::Implicit)? } else { by };
-        let check = crate::plan::Function::new("frame_offset", |_, values| {
-            let is_negative = match &values[0] {
-                Value::Null => return Err(Error::new("22004", "frame starting offset must not be null")),
-                Value::Int(number) => *number < 0,
-                Value::Float(number) => number.is_nan() || *number < 0.0,
-                Value::Numeric(number) => number.is_negative(),
-                Value::Interval(interval) => interval.span() < 0,
-                _ => false,
-            };
-            if is_negative {
-                return Err(Error::new("22013", "invalid preceding or following size in window function"));
-            }
-            Ok(values[0].clone())
-        });
-        let by_type = by.data_type.clone();
-        let kind = ExprKind::Call { function: check, arguments: vec![by], is_strict: false, is_volatile: false };
-        let by = Expr::new(kind, by_type.clone());
-        let name = if is_preceding != *descending { "-" } else { "+" };
-        let unsupported = |key: &Expr| {
-            let own = "RANGE with offset PRECEDING/FOLLOWING is not supported for column type";
-            let (column, offset) = (key.data_type.name(), by_type.name());
-            let has_ranges = is_time
-                || matches!(key.data_type.oid, t::INT2 | t::INT4 | t::INT8 | t::FLOAT4 | t::FLOAT8 | t::NUMERIC);
-            let message =
-                if has_ranges { format!("{own} {column} and offset type {offset}") } else { format!("{own} {column}") };
-            Error::new("0A000", message)
-        };
-        // dates would take numbers of days
-        let is_whole = |oid: u32| matches!(oid, t::INT2 | t::INT4 | t::INT8);
-        if is_time != (by_type.oid == t::INTERVAL) || (is_whole(key.data_type.oid) && !is_whole(by_type.oid)) {
-            return Err(unsupported(key));
-        }
-        let edge = self.operation(name, key.clone(), by).map_err(|_| unsupported(key))?;
-        if edge.data_type.oid != key.data_type.oid {
-            *key = self.coerce(key.clone(), &edge.data_type, Context::Implicit)?;
-        }
-        Ok(edge)
     }
 
     /// Makes the keys of a group what mentions of them say, and refuses other columns.
@@ -676,28 +564,26 @@ impl Analyzer<'_> {
     }
 }
 
-/// Errors: 42P20 for bounds in an order that there cannot be.
-fn check_frame(frame: &ast::WindowFrame, units: FrameUnits, is_unordered: bool) -> Result<()> {
-    use ast::WindowFrameBound::{CurrentRow, Following, Preceding};
-    let wrong = |message: &str| Err(Error::new("42P20", message));
-    let end = frame.end_bound.as_ref().unwrap_or(&CurrentRow);
-    match (&frame.start_bound, end) {
-        (Following(None), _) => return wrong("frame start cannot be UNBOUNDED FOLLOWING"),
-        (_, Preceding(None)) => return wrong("frame end cannot be UNBOUNDED PRECEDING"),
-        (CurrentRow, Preceding(_)) => return wrong("frame starting from current row cannot have preceding rows"),
-        (Following(_), Preceding(_) | CurrentRow) => {
-            return wrong("frame starting from following row cannot have preceding rows");
-        }
-        _ => {}
-    }
-    if units == FrameUnits::Groups && is_unordered {
-        return wrong("GROUPS mode requires an ORDER BY clause");
-    }
-    Ok(())
+/// The arguments, of which the last is an array of all that a function takes; None: it is not.
+fn variadic(arguments: &[FunctionArg]) -> Option<Vec<FunctionArg>> {
+    let (last, others) = arguments.split_last()?;
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Function(call))) = last else { return None };
+    let ast::FunctionArguments::List(inner) = &call.args else { return None };
+    super::marks::is_marked(call, granary_sql::marks::VARIADIC).then(|| [others, &inner.args].concat())
 }
 
-fn has_column(expr: &Expr) -> bool {
-    matches!(expr.kind, ExprKind::Column { level: 0, .. }) || expr.parts().into_iter().any(has_column)
+/// The items of the last argument, an array, as arguments of their own.
+fn spread(mut values: Vec<Expr>) -> Option<Vec<Expr>> {
+    match values.pop()?.kind {
+        ExprKind::Array(items) => values.extend(items),
+        _ => return None,
+    }
+    Some(values)
+}
+
+/// Of a call that did not come through the grammar.
+fn syntax_error(near: &str) -> Error {
+    Error::new("42601", format!("syntax error at or near \"{near}\""))
 }
 
 /// The name in `name => value`.

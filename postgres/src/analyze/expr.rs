@@ -15,7 +15,9 @@ impl Analyzer<'_> {
     pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Expr> {
         self.deeper(|analyzer| analyzer.expr_inner(expr)).map_err(|error| match error.sqlstate {
             // the operator or function that was not found, the constant that does not read
-            "42883" | "42725" | "22P02" | "22007" | "22008" | "42846" | "42804" | "22003" => error.at(place_of(expr)),
+            "42883" | "42725" | "22P02" | "22007" | "22008" | "42846" | "42804" | "22003" | "42P18" => {
+                error.at(place_of(expr))
+            }
             _ => error,
         })
     }
@@ -29,6 +31,10 @@ impl Analyzer<'_> {
         Ok(match expr {
             E::Identifier(ident) => match keyword(ident) {
                 Some(word) => self.keyword_value(word)?,
+                None if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default") => {
+                    let error = Error::new("42601", "DEFAULT is not allowed in this context");
+                    return Err(error.at(super::place_of_ident(ident)));
+                }
                 None => self.identifier(ident)?,
             },
             E::CompoundIdentifier(idents) => self.compound(idents)?,
@@ -76,11 +82,7 @@ impl Analyzer<'_> {
                 if *array {
                     data_type = data_type.array().unwrap_or(data_type);
                 }
-                // only a cast says what an empty array is of
-                if let ast::Expr::Array(array) = expr.as_ref()
-                    && array.elem.is_empty()
-                    && data_type.is_array()
-                {
+                if is_empty_array(expr) && data_type.is_array() {
                     return Ok(Expr::new(ExprKind::Array(Vec::new()), data_type));
                 }
                 let inner = self.expr(expr)?;
@@ -364,6 +366,7 @@ impl Analyzer<'_> {
 
     fn array(&mut self, items: &[ast::Expr]) -> Result<Expr> {
         if items.is_empty() {
+            // only a cast says what it is of
             return Err(Error::new("42P18", "cannot determine type of empty array")
                 .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
         }
@@ -527,6 +530,14 @@ fn keyword(ident: &ast::Ident) -> Option<&'static str> {
         return None;
     }
     WORDS.into_iter().find(|word| ident.value.eq_ignore_ascii_case(word))
+}
+
+fn is_empty_array(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Array(array) => array.elem.is_empty(),
+        ast::Expr::Nested(inner) => is_empty_array(inner),
+        _ => false,
+    }
 }
 
 pub(super) fn is_row(expr: &ast::Expr) -> bool {

@@ -18,8 +18,8 @@ struct Part {
     names: Vec<Name>,
 }
 
-/// Calls in FROM, each with how many columns it has, and these columns.
-type FromCalls = (Vec<(FromCall, usize)>, Vec<ItemColumn>);
+/// Calls in FROM with how many columns each has, and these.
+type Calls = (Vec<(FromCall, usize)>, Vec<ItemColumn>);
 
 impl Analyzer<'_> {
     /// All of FROM, joined in any order.
@@ -44,7 +44,9 @@ impl Analyzer<'_> {
         let items = &self.scope().items;
         for (index, item) in items.iter().enumerate() {
             if items[..index].iter().any(|other| {
-                other.alias == item.alias
+                !other.is_inside
+                    && !item.is_inside
+                    && other.alias == item.alias
                     && (other.schema == item.schema || other.schema.is_none() || item.schema.is_none())
                     && !item.alias.is_empty()
             }) {
@@ -92,9 +94,16 @@ impl Analyzer<'_> {
                 conditions = conjuncts(condition);
             }
             JoinConstraint::Using(columns) => {
-                let columns =
-                    columns.iter().map(|name| split_name(name).map(|(_, name)| name)).collect::<Result<Vec<_>>>()?;
+                let mut columns = columns.iter().map(split_name).collect::<Result<Vec<_>>>()?;
+                let is_alias =
+                    |(mark, _): &mut (Option<String>, String)| mark.as_deref() == Some(granary_sql::marks::USING_ALIAS);
+                let alias = columns.pop_if(is_alias);
+                let columns: Vec<String> = columns.into_iter().map(|(_, name)| name).collect();
                 names = self.merged((&left.names, &right.names), &columns, kind, &mut conditions)?;
+                if let Some((_, alias)) = alias {
+                    let merged = &names[..columns.len()];
+                    self.stand_in(alias, merged);
+                }
             }
             JoinConstraint::Natural => {
                 let visible = |names: &[Name]| -> Vec<String> {
@@ -199,13 +208,53 @@ impl Analyzer<'_> {
                 self.derived(*lateral, subquery, alias.as_ref(), before)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                if alias.is_some() {
-                    return Err(Error::not_supported("an alias of a join"));
+                let first = self.scope().items.len();
+                let part = self.table(table_with_joins, before)?;
+                match alias {
+                    None => Ok(part),
+                    Some(alias) => self.renamed_join(part, alias, first),
                 }
-                self.table(table_with_joins, before)
             }
             other => Err(Error::not_supported(format!("{other} in FROM"))),
         }
+    }
+
+    /// `(a JOIN b …) AS j`, whose own tables nobody can name; they are those from `first` on.
+    fn renamed_join(&mut self, part: Part, alias: &ast::TableAlias, first: usize) -> Result<Part> {
+        let alias_name = fold(&alias.name);
+        let mut names: Vec<Name> = part.names.into_iter().filter(|name| !name.is_merged).collect();
+        if alias.columns.len() > names.len() {
+            return Err(too_many_columns(&alias_name, names.len(), alias.columns.len()));
+        }
+        for (name, renamed) in names.iter_mut().zip(&alias.columns) {
+            name.name = fold(&renamed.name);
+        }
+        self.scope().items[first..].iter_mut().for_each(|item| item.is_inside = true);
+        self.stand_in(alias_name, &names);
+        Ok(Part { from: part.from, names })
+    }
+
+    /// An alias of columns that other tables have.
+    fn stand_in(&mut self, alias: String, names: &[Name]) {
+        let scope = self.scope();
+        let columns = names.iter().map(|name| match &name.meaning {
+            Meaning::Column { item, column: place } => {
+                let own = &scope.items[*item].columns[*place];
+                column(&name.name, &own.data_type, own.relation, own.number)
+            }
+            Meaning::Expr(expr) => column(&name.name, &expr.data_type, 0, 0),
+        });
+        let columns = columns.collect();
+        let stands_for = Some(names.iter().map(|name| name.meaning.clone()).collect());
+        scope.items.push(Item {
+            schema: None,
+            alias,
+            columns,
+            key: Vec::new(),
+            is_value: false,
+            stands_for,
+            is_inside: false,
+        });
     }
 
     fn relation(&mut self, name: &ast::ObjectName, alias: Option<&ast::TableAlias>) -> Result<Part> {
@@ -283,8 +332,20 @@ impl Analyzer<'_> {
             .map(|output| column(&output.name, &output.data_type, output.relation, output.number))
             .collect();
         let Some(alias) = alias else {
-            return Err(Error::new("42601", "subquery in FROM must have an alias")
-                .with_hint("For example, FROM (SELECT ...) [AS] foo."));
+            let (what, example) = match subquery.body.as_ref() {
+                ast::SetExpr::Values(_) => ("VALUES", "(VALUES ...)"),
+                _ => ("subquery", "(SELECT ...)"),
+            };
+            // the parenthesis before it
+            let place = match subquery.body.as_ref() {
+                ast::SetExpr::Values(values) => values.rows.first().and_then(|row| {
+                    super::place(row.opening_token.0.span).map(|(line, column)| (line, column.saturating_sub(8)))
+                }),
+                _ => place_of(subquery).map(|(line, column)| (line, column.saturating_sub(1))),
+            };
+            return Err(Error::new("42601", format!("{what} in FROM must have an alias"))
+                .with_hint(format!("For example, FROM {example} [AS] foo."))
+                .at(place));
         };
         self.item((None, &fold(&alias.name)), columns, Some(alias), Source::Query(Arc::new(query)), !is_fixed)
     }
@@ -301,13 +362,14 @@ impl Analyzer<'_> {
         let scope = self.scope();
         scope.names = before.to_vec();
         let clause = std::mem::replace(&mut scope.clause, Clause::From);
-        let found = self.watched(base, |analyzer| match record_function(name) {
-            Some(function) => analyzer.record_call(function, arguments, alias),
-            None => analyzer.from_calls(name, arguments),
-        });
+        let declared = self.declared_columns(alias)?;
+        let found = self.watched(base, |analyzer| analyzer.values_in_from(name, arguments, declared.as_deref()));
         self.scope().clause = clause;
-        let ((calls, mut columns), is_fixed) = found.map_err(|error| error.at(place_of(name)))?;
-        let (_, function_name) = split_name(name)?;
+        let of_declared = declared.as_ref().and(alias).and_then(|alias| alias.columns.first());
+        let (((calls, mut columns), function_name), is_fixed) = found.map_err(|error| match of_declared {
+            Some(first) if error.sqlstate == "42601" => error.at(super::place_of_ident(&first.name)),
+            _ => error.at(place_of(name)),
+        })?;
         let alias_name = alias.map(|alias| fold(&alias.name));
         // a function of one value is called as its alias is
         if let ([only], [(_, 1)]) = (columns.as_mut_slice(), calls.as_slice())
@@ -323,37 +385,62 @@ impl Analyzer<'_> {
         self.item((None, &alias_name.unwrap_or(function_name)), columns, alias, source, !is_fixed)
     }
 
-    /// A function whose columns the alias says.
-    fn record_call(
+    /// Names and types of `AS r (a int, b text)`.
+    fn declared_columns(&self, alias: Option<&ast::TableAlias>) -> Result<Option<Vec<(String, Type)>>> {
+        let columns = alias.map_or(&[][..], |alias| &alias.columns);
+        let typed = columns.iter().map(|column| {
+            let data_type = column.data_type.as_ref().map(|data_type| self.type_of(data_type)).transpose()?;
+            Ok(data_type.map(|data_type| (fold(&column.name), data_type)))
+        });
+        let declared: Option<Vec<(String, Type)>> = typed.collect::<Result<Option<Vec<_>>>>()?;
+        Ok(declared.filter(|declared| !declared.is_empty()))
+    }
+
+    /// The calls of a function in FROM or of ROWS FROM, the columns that they give, and the name of the first.
+    fn values_in_from(
         &mut self,
-        name: &'static str,
+        name: &ast::ObjectName,
         arguments: &[FunctionArg],
-        alias: Option<&ast::TableAlias>,
-    ) -> Result<FromCalls> {
-        let values = arguments.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
-        let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
-        let Call::Function(resolved) = resolve::function(name, &types, false)? else {
-            return Err(Error::new("42883", format!("function {name} does not exist")));
-        };
-        let arguments = self.arguments(&resolved, values)?;
-        let mut fields = Vec::new();
-        for own in alias.iter().flat_map(|alias| &alias.columns) {
-            let data_type = own.data_type.as_ref().map(|data_type| self.type_of(data_type)).transpose()?;
-            fields.extend(data_type.map(|data_type| (fold(&own.name), data_type)));
+        declared: Option<&[(String, Type)]>,
+    ) -> Result<(Calls, String)> {
+        let is_rows_from = matches!(name.0.as_slice(), [ast::ObjectNamePart::Identifier(ident)]
+            if ident.quote_style.is_some() && ident.value == granary_sql::marks::ROWS_FROM);
+        if !is_rows_from {
+            return Ok((self.from_calls(name, arguments, declared)?, split_name(name)?.1));
         }
-        if fields.is_empty() {
-            let message = "a column definition list is required for functions returning \"record\"";
-            return Err(Error::new("42601", message));
+        let (mut calls, mut columns, mut first) = (Vec::new(), Vec::new(), None);
+        for argument in arguments {
+            let FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = argument else {
+                return Err(Error::new("42601", format!("{argument} cannot stand here")));
+            };
+            let label = super::label_of(expr);
+            let (mut own_calls, mut own) = match expr {
+                ast::Expr::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. })
+                    if !is_of_grammar(name) =>
+                {
+                    self.from_calls(name, &list.args, None).map_err(|error| error.at(place_of(name)))?
+                }
+                other => {
+                    let value = self.expr(other)?;
+                    let value = self.settled(value)?;
+                    let own = vec![column(&label, &value.data_type, 0, 0)];
+                    (vec![(FromCall::Scalar(value), 1)], own)
+                }
+            };
+            first.get_or_insert(label);
+            calls.append(&mut own_calls);
+            columns.append(&mut own);
         }
-        let columns = fields.iter().map(|(name, data_type)| column(name, data_type, 0, 0)).collect();
-        let n_columns = fields.len();
-        let function = functions::json::records::function(name, fields);
-        let call = SetCall { function, arguments, is_strict: false };
-        Ok((vec![(FromCall::Set(call), n_columns)], columns))
+        Ok(((calls, columns), first.unwrap_or_default()))
     }
 
     /// The calls of a function in FROM, and the columns that they give.
-    fn from_calls(&mut self, name: &ast::ObjectName, arguments: &[FunctionArg]) -> Result<FromCalls> {
+    fn from_calls(
+        &mut self,
+        name: &ast::ObjectName,
+        arguments: &[FunctionArg],
+        declared: Option<&[(String, Type)]>,
+    ) -> Result<Calls> {
         let (schema, function_name) = split_name(name)?;
         if schema.as_deref().is_some_and(|schema| !matches!(schema, "pg_catalog" | "information_schema")) {
             return Err(Error::new("42883", format!("function {name} does not exist")));
@@ -364,17 +451,23 @@ impl Analyzer<'_> {
             let mut calls = Vec::new();
             let mut columns = Vec::new();
             for value in values {
-                let (call, mut own) = self.from_call("unnest", vec![value])?;
+                let (call, mut own) = self.from_call("unnest", vec![value], None)?;
                 calls.push((call, own.len()));
                 columns.append(&mut own);
             }
             return Ok((calls, columns));
         }
-        let (call, columns) = self.from_call(&function_name, values)?;
+        let (call, columns) = self.from_call(&function_name, values, declared)?;
         Ok((vec![(call, columns.len())], columns))
     }
 
-    fn from_call(&mut self, name: &str, values: Vec<Expr>) -> Result<(FromCall, Vec<ItemColumn>)> {
+    /// `declared`: columns of a record whose function does not say them; the function finds them in its result's type.
+    fn from_call(
+        &mut self,
+        name: &str,
+        values: Vec<Expr>,
+        declared: Option<&[(String, Type)]>,
+    ) -> Result<(FromCall, Vec<ItemColumn>)> {
         let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
         let is_set = match resolve::function(name, &types, false) {
             Ok(Call::Function(resolved)) => Some(resolved)
@@ -383,6 +476,9 @@ impl Analyzer<'_> {
             // coalesce(…) and its like are no functions
             Err(error) => return Err(error),
         };
+        if let Some(declared) = declared {
+            return self.declared_call(name, values, declared);
+        }
         let Some(resolved) = is_set else {
             let value = self.call_function(name, values, false)?;
             let own = column(name, &value.data_type, 0, 0);
@@ -398,12 +494,54 @@ impl Analyzer<'_> {
         let set = sets::function(self.world, resolved.proc, &kept, &resolved.result)
             .ok_or_else(|| Error::not_supported(format!("the function {name} in FROM")))?;
         let columns = match &set.columns {
+            sets::Columns::One(data_type) if data_type.oid == t::RECORD && data_type.fields.is_none() => {
+                let message = "a column definition list is required for functions returning \"record\"";
+                return Err(Error::new("42601", message));
+            }
             sets::Columns::One(data_type) => vec![column(name, data_type, 0, 0)],
             sets::Columns::Many(fields) => {
                 fields.iter().map(|(name, data_type)| column(name, data_type, 0, 0)).collect()
             }
         };
         Ok((FromCall::Set(SetCall { function: set.function, arguments, is_strict: resolved.proc.is_strict }), columns))
+    }
+
+    /// A function that gives records of columns that the statement declares.
+    fn declared_call(
+        &mut self,
+        name: &str,
+        values: Vec<Expr>,
+        declared: &[(String, Type)],
+    ) -> Result<(FromCall, Vec<ItemColumn>)> {
+        let types: Vec<Type> = values.iter().map(|value| value.data_type.clone()).collect();
+        let resolved = match resolve::function(name, &types, false)? {
+            Call::Function(resolved) if resolved.result.oid == t::RECORD => resolved,
+            _ => {
+                let message = "a column definition list is only allowed for functions returning \"record\"";
+                return Err(Error::new("42601", message));
+            }
+        };
+        if resolved.proc.argument_modes.iter().any(|mode| matches!(mode, 'o' | 't' | 'b')) {
+            let message = "a column definition list is redundant for a function with OUT parameters";
+            return Err(Error::new("42601", message));
+        }
+        let columns: Vec<ItemColumn> = declared.iter().map(|(name, own)| column(name, own, 0, 0)).collect();
+        let result = Type::record(declared.to_vec());
+        let arguments = self.arguments(&resolved, values)?;
+        let kept: Vec<Type> = arguments.iter().map(|argument| argument.data_type.clone()).collect();
+        if let Some(name) = record_function(name) {
+            let function = functions::json::records::function(name, declared.to_vec());
+            return Ok((FromCall::Set(SetCall { function, arguments, is_strict: false }), columns));
+        }
+        let unsupported = || Error::not_supported(format!("the function {name} in FROM"));
+        let is_strict = resolved.proc.is_strict;
+        if resolved.proc.gives_set {
+            let set = sets::function(self.world, resolved.proc, &kept, &result).ok_or_else(unsupported)?;
+            return Ok((FromCall::Set(SetCall { function: set.function, arguments, is_strict }), columns));
+        }
+        let function = functions::scalar(self.world, resolved.proc, &kept, &result).ok_or_else(unsupported)?;
+        let kind = ExprKind::Call { function, arguments, is_strict, is_volatile: false };
+        Ok((FromCall::Scalar(Expr::new(kind, result)), columns))
     }
 
     /// Adds an item to the SELECT, under its alias.
@@ -421,14 +559,7 @@ impl Analyzer<'_> {
         };
         if let Some(alias) = alias {
             if alias.columns.len() > columns.len() {
-                return Err(Error::new(
-                    "42P10",
-                    format!(
-                        "table \"{alias_name}\" has {} columns available but {} columns specified",
-                        columns.len(),
-                        alias.columns.len()
-                    ),
-                ));
+                return Err(too_many_columns(&alias_name, columns.len(), alias.columns.len()));
             }
             for (own, renamed) in columns.iter_mut().zip(&alias.columns) {
                 own.name = fold(&renamed.name);
@@ -450,7 +581,8 @@ impl Analyzer<'_> {
                 is_merged: false,
             })
             .collect();
-        scope.items.push(Item { schema, alias: alias_name, columns, key: Vec::new(), is_value });
+        let (key, stands_for, is_inside) = (Vec::new(), None, false);
+        scope.items.push(Item { schema, alias: alias_name, columns, key, is_value, stands_for, is_inside });
         // which slots are read is known when all of the SELECT is; the item's number stands in for them
         let from = From::Scan(Scan { id, source, slots: vec![(item, usize::MAX)], types: Vec::new(), is_correlated });
         Ok(Part { from, names })
@@ -476,15 +608,26 @@ impl Analyzer<'_> {
 }
 
 /// Functions that give records of which they do not know the fields.
-fn record_function(name: &ast::ObjectName) -> Option<&'static str> {
-    let (_, name) = split_name(name).ok()?;
+fn record_function(name: &str) -> Option<&'static str> {
     ["json_to_record", "jsonb_to_record", "json_to_recordset", "jsonb_to_recordset"]
         .into_iter()
         .find(|own| *own == name)
 }
 
+/// What looks like a function in FROM and is a part of the grammar.
+fn is_of_grammar(name: &ast::ObjectName) -> bool {
+    ["coalesce", "nullif", "greatest", "least", "row", "grouping"]
+        .iter()
+        .any(|own| name.to_string().eq_ignore_ascii_case(own))
+}
+
 fn column(name: &str, data_type: &Type, relation: u32, number: i16) -> ItemColumn {
     ItemColumn { name: name.to_owned(), data_type: data_type.clone(), slot: None, relation, number }
+}
+
+fn too_many_columns(alias: &str, available: usize, specified: usize) -> Error {
+    let message = format!("table \"{alias}\" has {available} columns available but {specified} columns specified");
+    Error::new("42P10", message)
 }
 
 fn spelled(schema: Option<&str>, name: &str) -> String {

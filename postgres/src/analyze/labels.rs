@@ -18,6 +18,9 @@ fn figure(expr: &Expr) -> (u8, Option<String>) {
     match expr {
         Expr::Identifier(ident) => good(fold(ident)),
         Expr::CompoundIdentifier(idents) => idents.last().map_or((0, None), |ident| good(fold(ident))),
+        // the grammar's own
+        Expr::Function(function) if function.name.to_string().contains(' ') => (0, None),
+        Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => fixed("overlaps"),
         Expr::Function(function) => match function.name.0.last() {
             Some(ast::ObjectNamePart::Identifier(ident)) => good(fold(ident)),
             _ => (0, None),

@@ -41,7 +41,7 @@ impl Analyzer<'_> {
                 return Ok(number);
             }
             // the row itself
-            if let Some(item) = scope.items.iter().position(|item| item.alias == name) {
+            if let Some(item) = scope.items.iter().position(|item| item.alias == name && !item.is_inside) {
                 return Ok(self.whole_row(index, item));
             }
         }
@@ -90,7 +90,12 @@ impl Analyzer<'_> {
             let is_meant = |item: &super::Item| {
                 item.alias == alias && schema.as_ref().is_none_or(|schema| item.schema.as_ref() == Some(schema))
             };
-            let Some(item) = scope.items.iter().position(is_meant) else { continue };
+            let Some(item) = scope.items.iter().position(|item| !item.is_inside && is_meant(item)) else {
+                if scope.items.iter().any(is_meant) {
+                    return Err(out_of_reach(&alias).at(place_of_ident(&idents[0])));
+                }
+                continue;
+            };
             if let Some(number) = self.table_oid(index, Some(item), &name_folded) {
                 return Ok(number);
             }
@@ -109,10 +114,11 @@ impl Analyzer<'_> {
                 .names
                 .iter()
                 .any(|entry| matches!(entry.meaning, Meaning::Column { item: other, .. } if other == item));
-            if !is_visible && !scope.items[item].columns.is_empty() {
+            if !is_visible && !scope.items[item].columns.is_empty() && scope.items[item].stands_for.is_none() {
                 continue;
             }
-            return Ok(self.meant(index, &Meaning::Column { item, column }));
+            let meaning = scope.items[item].meaning(item, column);
+            return Ok(self.meant(index, &meaning));
         }
         // a field of a column
         if let [column, field] = idents
@@ -194,9 +200,14 @@ impl Analyzer<'_> {
             .collect();
         // the only column of a function stands for its row
         if self.scopes[index].items[item].is_value {
-            return self.meant(index, &Meaning::Column { item, column: 0 });
+            let meaning = self.scopes[index].items[item].meaning(item, 0);
+            return self.meant(index, &meaning);
         }
-        let parts = (0..columns.len()).map(|column| self.meant(index, &Meaning::Column { item, column })).collect();
+        let part = |analyzer: &mut Self, column| {
+            let meaning = analyzer.scopes[index].items[item].meaning(item, column);
+            analyzer.meant(index, &meaning)
+        };
+        let parts = (0..columns.len()).map(|column| part(self, column)).collect();
         Expr::new(ExprKind::Row(parts), Type::record(columns))
     }
 
@@ -218,14 +229,16 @@ impl Analyzer<'_> {
             if self.scopes[index].is_hidden {
                 continue;
             }
-            let Some(item) = self.scopes[index].items.iter().position(is_meant) else { continue };
+            let is_named = |item: &super::Item| !item.is_inside && is_meant(item);
+            let Some(item) = self.scopes[index].items.iter().position(is_named) else { continue };
             let names: Vec<String> =
                 self.scopes[index].items[item].columns.iter().map(|column| column.name.clone()).collect();
             return Ok(names
                 .into_iter()
                 .enumerate()
                 .map(|(column, name)| {
-                    self.star(index, Name { name, meaning: Meaning::Column { item, column }, is_merged: false })
+                    let meaning = self.scopes[index].items[item].meaning(item, column);
+                    self.star(index, Name { name, meaning, is_merged: false })
                 })
                 .collect());
         }
@@ -254,6 +267,12 @@ impl Analyzer<'_> {
             .find(|column| column.slot == Some(slot))
             .map_or((0, 0), |column| (column.relation, column.number))
     }
+}
+
+fn out_of_reach(alias: &str) -> Error {
+    let detail =
+        format!("There is an entry for table \"{alias}\", but it cannot be referenced from this part of the query.");
+    Error::new("42P01", format!("invalid reference to FROM-clause entry for table \"{alias}\"")).with_detail(detail)
 }
 
 /// Makes references to this SELECT's row references to one so many levels further out.

@@ -34,20 +34,16 @@ impl Analyzer<'_> {
             BinaryOperator::PGCustomBinaryOperator(words) => {
                 let name = words.last().cloned().unwrap_or_default();
                 let (left, right) = (self.expr(left)?, self.expr(right)?);
+                if let [schema, _] = words.as_slice()
+                    && !schema.eq_ignore_ascii_case("pg_catalog")
+                {
+                    let (left, right) = (left.data_type.name(), right.data_type.name());
+                    let message = format!("operator does not exist: {left} {schema}.{name} {right}");
+                    return Err(Error::new("42883", message));
+                }
                 self.operation(&name, left, right)
             }
-            BinaryOperator::Overlaps => {
-                let mut all = Vec::new();
-                for (side, name) in [(left, "left"), (right, "right")] {
-                    let items = self.row_items(side)?;
-                    if items.len() != 2 {
-                        let message = format!("wrong number of parameters on {name} side of OVERLAPS expression");
-                        return Err(Error::new("42601", message));
-                    }
-                    all.extend(items);
-                }
-                self.system_call("overlaps", all)
-            }
+            BinaryOperator::Overlaps => self.overlaps(left, right),
             BinaryOperator::PGBitwiseXor => self.plain_binary("#", left, right),
             BinaryOperator::Eq
             | BinaryOperator::NotEq
@@ -189,13 +185,7 @@ impl Analyzer<'_> {
             other => return Err(Error::not_supported(format!("the operator {other}"))),
         };
         let inner = self.expr(inner)?;
-        let operator = resolve::operator(name, None, inner.data_type.oid)?;
-        let given = [inner.data_type.clone()];
-        let (types, result) = resolve::concrete(&[operator.right], operator.result, &given)?;
-        let function = functions::operator(self.world, operator, &types)
-            .ok_or_else(|| Error::not_supported(format!("the operator {name} {}", given[0].name())))?;
-        let inner = self.coerce(inner, &types[0], Context::Implicit)?;
-        Ok(call(function, vec![inner], result))
+        self.prefix_operation(name, inner)
     }
 
     pub(super) fn is_null(&mut self, inner: &ast::Expr, negated: bool) -> Result<Expr> {

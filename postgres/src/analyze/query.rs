@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, LimitClause, OrderByKind, SetExpr, SetOperator as Operator};
 
-use super::{Analyzer, Clause, Scope, VisibleCte, fold, place_of_ident};
+use super::{Analyzer, Clause, Scope, fold, place_of_ident};
 use crate::error::{Error, Result};
 use crate::plan::{Body, Cte, Expr, Output, Query, SetOperator, SortKey};
 use crate::resolve::{self, Context};
@@ -103,6 +103,9 @@ impl Analyzer<'_> {
         let mut with_ties = false;
         if let Some(fetch) = &query.fetch {
             with_ties = fetch.with_ties;
+            if with_ties && keys.is_empty() {
+                return Err(Error::new("42601", "WITH TIES cannot be specified without ORDER BY clause"));
+            }
             limit = Some(match &fetch.quantity {
                 Some(quantity) => self.limit(quantity, "FETCH FIRST")?,
                 None => Expr::constant(crate::Value::Int(1), Type::of(t::INT8)),
@@ -138,96 +141,11 @@ impl Analyzer<'_> {
         kept
     }
 
-    /// Each with the ones that it reads.
-    fn with(&mut self, with: &ast::With) -> Result<Vec<(Cte, HashSet<usize>)>> {
-        let mut made = Vec::new();
-        for (index, cte) in with.cte_tables.iter().enumerate() {
-            let name = fold(&cte.alias.name);
-            if with.cte_tables[..index].iter().any(|other| fold(&other.alias.name) == name) {
-                let message = format!("WITH query name \"{name}\" specified more than once");
-                return Err(Error::new("42712", message).at(place_of_ident(&cte.alias.name)));
-            }
-            let read_before = std::mem::take(&mut self.read);
-            let id = self.new_id();
-            let renamed: Vec<String> = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
-            let recursive = if with.recursive { self.recursive(cte, (&name, id), &renamed)? } else { None };
-            let (query, recursive) = match recursive {
-                Some((start, step, all)) => (start, Some((Arc::new(step), !all))),
-                None => (self.deeper(|analyzer| analyzer.query(&cte.query, None))?, None),
-            };
-            let columns = renamed_columns(&query, &renamed, &name)?;
-            self.ctes.push(VisibleCte { name, id, columns });
-            let reads = std::mem::replace(&mut self.read, read_before);
-            made.push((Cte { id, query: Arc::new(query), recursive }, reads));
-        }
-        Ok(made)
-    }
-
-    /// The two terms of a query that names itself; None if it does not.
-    fn recursive(
-        &mut self,
-        cte: &ast::Cte,
-        (name, id): (&str, usize),
-        renamed: &[String],
-    ) -> Result<Option<(Query, Query, bool)>> {
-        let names_itself = super::names_relation(&cte.query.body, name);
-        if !names_itself {
-            return Ok(None);
-        }
-        let SetExpr::SetOperation { left, op: Operator::Union, set_quantifier, right } = cte.query.body.as_ref() else {
-            return Err(Error::new(
-                "42P19",
-                format!(
-                    "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
-                ),
-            ));
-        };
-        let n_ctes = self.ctes.len();
-        let outer = match &cte.query.with {
-            Some(with) => {
-                let made = self.with(with)?;
-                self.read.extend(made.iter().flat_map(|(_, reads)| reads.iter().copied()));
-                made.into_iter().map(|(cte, _)| cte).collect()
-            }
-            None => Vec::new(),
-        };
-        let plain = |body: &SetExpr| ast::Query {
-            with: None,
-            body: Box::new(body.clone()),
-            order_by: None,
-            limit_clause: None,
-            fetch: None,
-            locks: Vec::new(),
-            for_clause: None,
-            settings: None,
-            format_clause: None,
-            pipe_operators: Vec::new(),
-        };
-        let mut start = self.deeper(|analyzer| analyzer.query(&plain(left), None))?;
-        start.with.splice(0..0, outer);
-        let columns = renamed_columns(&start, renamed, name)?;
-        let types: Vec<Type> = columns.iter().map(|(_, data_type)| data_type.clone()).collect();
-        self.ctes.push(VisibleCte { name: name.to_owned(), id, columns });
-        let step = self.deeper(|analyzer| analyzer.query(&plain(right), Some(Wanted::in_common(&types))));
-        self.ctes.truncate(n_ctes);
-        let step = step.map_err(|error| {
-            if error.sqlstate != "42846" {
-                return error;
-            }
-            // a column that the term makes of another type
-            let words = error.message.strip_prefix("cannot cast type ").and_then(|types| types.split_once(" to "));
-            let Some((overall, own)) = words else { return error };
-            let column = types.iter().position(|data_type| data_type.name() == own).map_or(1, |place| place + 1);
-            let message = format!(
-                "recursive query \"{name}\" column {column} has type {own} in non-recursive term but type {overall} overall"
-            );
-            let hint = Some("Cast the output of the non-recursive term to the correct type.".to_owned());
-            Error { sqlstate: "42804", message, hint, ..error }
-        })?;
-        if step.columns.len() != types.len() {
-            return Err(Error::new("42601", "each UNION query must have the same number of columns"));
-        }
-        Ok(Some((start, step, *set_quantifier == ast::SetQuantifier::All)))
+    /// One side of a set operation, as if it stood alone.
+    pub(super) fn set_side(&mut self, body: &SetExpr) -> Result<Query> {
+        let (body, columns, order_by) = self.body(body, &[], None)?;
+        let (with, limit, offset) = (Vec::new(), None, None);
+        Ok(Query { id: 0, is_fixed: false, with, body, order_by, limit, offset, with_ties: false, columns })
     }
 
     fn body(
@@ -311,7 +229,8 @@ impl Analyzer<'_> {
         self.keeps_unknown = unknown;
         let (left_query, right_query) = first?;
         if left_query.columns.len() != right_query.columns.len() {
-            return Err(Error::new("42601", format!("each {word} query must have the same number of columns")));
+            let message = format!("each {word} query must have the same number of columns");
+            return Err(Error::new("42601", message).at(first_place(right)));
         }
         let pairs = left_query.columns.iter().zip(&right_query.columns);
         let types = pairs
@@ -341,7 +260,9 @@ impl Analyzer<'_> {
         let finished = rows.and_then(|rows| {
             let n_columns = rows.first().map_or(0, Vec::len);
             if rows.iter().any(|row| row.len() != n_columns) {
-                return Err(Error::new("42601", "VALUES lists must all be the same length"));
+                let wrong = values.rows.iter().find(|row| row.content.len() != n_columns);
+                let place = wrong.and_then(|row| row.content.first()).and_then(super::place_of);
+                return Err(Error::new("42601", "VALUES lists must all be the same length").at(place));
             }
             let mut types = Vec::with_capacity(n_columns);
             for column in 0..n_columns {
@@ -402,6 +323,21 @@ impl Analyzer<'_> {
     }
 }
 
+/// Where the columns of a query begin.
+pub(super) fn first_place(body: &SetExpr) -> Option<(u64, u64)> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => super::place_of(expr),
+            ast::SelectItem::Wildcard(options) => super::place(options.wildcard_token.0.span),
+            _ => None,
+        },
+        SetExpr::Values(values) => values.rows.first()?.content.first().and_then(super::place_of),
+        SetExpr::Query(query) => first_place(&query.body),
+        SetExpr::SetOperation { left, .. } => first_place(left),
+        _ => None,
+    }
+}
+
 /// The output column that a bare name or number means. Errors: 42P10, 42702.
 pub(super) fn output_place(expr: &ast::Expr, columns: &[Output], clause: &str) -> Result<Option<usize>> {
     match expr {
@@ -419,7 +355,8 @@ pub(super) fn output_place(expr: &ast::Expr, columns: &[Output], clause: &str) -
         ast::Expr::Value(value) => match &value.value {
             ast::Value::Number(digits, _) => match digits.parse::<usize>() {
                 Ok(number) if (1..=columns.len()).contains(&number) => Ok(Some(number - 1)),
-                Ok(number) => Err(Error::new("42P10", format!("{clause} position {number} is not in select list"))),
+                Ok(number) => Err(Error::new("42P10", format!("{clause} position {number} is not in select list"))
+                    .at(super::place_of(expr))),
                 Err(_) => Err(Error::new("42601", format!("non-integer constant in {clause}"))),
             },
             _ => Ok(None),
@@ -437,7 +374,7 @@ fn plain_outputs(query: &Query) -> Vec<Output> {
     query.columns.iter().map(|column| Output { relation: 0, number: 0, ..column.clone() }).collect()
 }
 
-fn renamed_columns(query: &Query, renamed: &[String], name: &str) -> Result<Vec<(String, Type)>> {
+pub(super) fn renamed_columns(query: &Query, renamed: &[String], name: &str) -> Result<Vec<(String, Type)>> {
     if renamed.len() > query.columns.len() {
         return Err(Error::new(
             "42P10",

@@ -36,14 +36,7 @@ impl Analyzer<'_> {
             return Err(Error::not_supported("SELECT INTO here"));
         }
         let mut from = self.from_clause(&select.from)?;
-        self.scope().named_windows = select
-            .named_window
-            .iter()
-            .filter_map(|definition| match &definition.1 {
-                ast::NamedWindowExpr::WindowSpec(spec) => Some((fold(&definition.0), spec.clone())),
-                ast::NamedWindowExpr::NamedWindow(_) => None,
-            })
-            .collect();
+        self.named_windows(&select.named_window)?;
         let filter = match &select.selection {
             None => None,
             Some(condition) => {
@@ -109,12 +102,7 @@ impl Analyzer<'_> {
                 self.over_groups(expr, &group_keys, &is_free)?;
             }
             for window in &mut windows {
-                let exprs = window
-                    .arguments
-                    .iter_mut()
-                    .chain(&mut window.partition_by)
-                    .chain(window.order_by.iter_mut().map(|(expr, ..)| expr));
-                for expr in exprs.chain(&mut window.filter) {
+                for expr in window.exprs_mut() {
                     self.over_groups(expr, &group_keys, &is_free)?;
                 }
             }
@@ -181,8 +169,9 @@ impl Analyzer<'_> {
                     let origin = self.origin(&made);
                     add(made, fold(alias), origin);
                 }
-                SelectItem::Wildcard(_) => {
-                    for starred in self.starred(None)? {
+                SelectItem::Wildcard(options) => {
+                    let place = super::place(options.wildcard_token.0.span);
+                    for starred in self.starred(None).map_err(|error| error.at(place))? {
                         add(starred.expr, starred.name, starred.origin);
                     }
                 }
@@ -227,6 +216,9 @@ impl Analyzer<'_> {
         let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
             return Err(Error::new("42601", "GROUP BY ALL is not PostgreSQL 15"));
         };
+        let is_distinct = matches!(exprs.first(), Some(ast::Expr::Function(first))
+            if super::marks::is_marked(first, granary_sql::marks::DISTINCT_SETS));
+        let exprs = &exprs[usize::from(is_distinct)..];
         if !modifiers.is_empty() {
             return Err(Error::not_supported("this GROUP BY"));
         }
@@ -277,6 +269,10 @@ impl Analyzer<'_> {
                     format!("too many grouping sets present (maximum {MOST_GROUPING_SETS})"),
                 ));
             }
+        }
+        if is_distinct {
+            let mut seen = std::collections::HashSet::new();
+            sets.retain(|set| seen.insert(set.iter().copied().collect::<std::collections::BTreeSet<_>>()));
         }
         if has_sets || !exprs.is_empty() { Ok((keys, sets)) } else { Ok((keys, Vec::new())) }
     }

@@ -1,12 +1,13 @@
 //! Functions over windows of rows.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::eval::{eval, is_true};
 use super::{Context, Env, order};
 use crate::error::{Error, Result};
-use crate::plan::{Bound, FrameUnits, WindowCall, WindowFunction};
+use crate::plan::{Bound, Exclude, FrameUnits, WindowCall, WindowFunction};
 use crate::value::{Key, Row, Value};
 
 /// For each row, the values of all calls; nothing if there are none.
@@ -52,6 +53,12 @@ fn of_call<'e>(
             pairs.map(|((_, descending, nulls_first), (left, right))| order(left, right, *descending, *nulls_first));
         differing.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     };
+    let range_keys = match &call.frame.range {
+        Some(range) => {
+            (0..n_rows).map(|index| eval(&range.key, context, &env_of(index))).collect::<Result<Vec<_>>>()?
+        }
+        None => Vec::new(),
+    };
     let mut values = vec![Value::Null; n_rows];
     for mut members in partitions.into_values() {
         members.sort_by(|left, right| by_keys(*left, *right).then(left.cmp(right)));
@@ -69,20 +76,44 @@ fn of_call<'e>(
         for place in 1..n {
             groups[place] = groups[place - 1] + usize::from(starts[place] == place);
         }
+        // NULLs stand before or behind all values
+        let is_known = |place: &usize| range_keys.get(members[*place]).is_none_or(|key| !key.is_null());
+        let first = (0..n).find(is_known).unwrap_or(n);
+        let known = first..(first..n).rev().find(is_known).map_or(first, |last| last + 1);
         for place in 0..n {
             let index = members[place];
             let bound = |bound: &Bound, is_start: bool| -> Result<usize> {
+                let which = if is_start { "starting" } else { "ending" };
                 let offset = |expr| match eval(expr, context, &env_of(index))? {
                     Value::Int(offset) if offset >= 0 => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
-                    Value::Int(_) => {
-                        let which = if is_start { "starting" } else { "ending" };
-                        Err(Error::new("22013", format!("frame {which} offset must not be negative")))
-                    }
-                    _ => {
-                        let which = if is_start { "starting" } else { "ending" };
-                        Err(Error::new("22004", format!("frame {which} offset must not be null")))
-                    }
+                    Value::Int(_) => Err(Error::new("22013", format!("frame {which} offset must not be negative"))),
+                    _ => Err(Error::new("22004", format!("frame {which} offset must not be null"))),
                 };
+                if let (Some(range), Bound::Preceding(by) | Bound::Following(by)) = (&call.frame.range, bound)
+                    && let Some(at) = if is_start { &range.start } else { &range.end }
+                {
+                    let precedes = matches!(bound, Bound::Preceding(_));
+                    let by = eval(by, context, &env_of(index))?;
+                    check_offset(&by, which)?;
+                    if range_keys[index].is_null() {
+                        return Ok(if is_start { starts[place] } else { ends[place] });
+                    }
+                    let at = match eval(at, context, &env_of(index)) {
+                        Ok(at) => at,
+                        // beyond all values
+                        Err(error) if matches!(error.sqlstate, "22003" | "22008") => {
+                            return Ok(if precedes { known.start } else { known.end });
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    let descends = call.order_by.first().is_some_and(|(_, descends, _)| *descends);
+                    let within = members[known.clone()].partition_point(|other| {
+                        let order = crate::value::compare(&range_keys[*other], &at);
+                        let order = if descends { order.reverse() } else { order };
+                        order.is_lt() || (!is_start && order.is_eq())
+                    });
+                    return Ok(known.start + within);
+                }
                 // of rows, or of groups of peers
                 let moved = |by: usize, back: bool| match call.frame.units {
                     FrameUnits::Groups => {
@@ -137,7 +168,20 @@ fn of_call<'e>(
                 })
             };
             let (start, end) = (bound(&call.frame.start, true)?, bound(&call.frame.end, false)?);
-            let frame = if start < end { &members[start..end] } else { &[] };
+            let within = if start < end { start..end } else { 0..0 };
+            let peers = starts[place]..ends[place];
+            let frame: Cow<'_, [usize]> = match call.frame.exclude {
+                Exclude::Nothing => Cow::Borrowed(&members[within]),
+                exclude => {
+                    let is_left_out = |other: usize| match exclude {
+                        Exclude::Nothing => false,
+                        Exclude::CurrentRow => other == place,
+                        Exclude::Group => peers.contains(&other),
+                        Exclude::Ties => other != place && peers.contains(&other),
+                    };
+                    within.filter(|other| !is_left_out(*other)).map(|other| members[other]).collect()
+                }
+            };
             let argument = |index: usize, number: usize| arguments[index].get(number).cloned().unwrap_or(Value::Null);
             let int = |number: usize| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
             let float = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
@@ -204,4 +248,20 @@ fn of_call<'e>(
         }
     }
     Ok(values)
+}
+
+/// Errors: 22004, 22013.
+fn check_offset(offset: &Value, which: &str) -> Result<()> {
+    let zero = match offset {
+        Value::Null => return Err(Error::new("22004", format!("frame {which} offset must not be null"))),
+        Value::Int(_) => Value::Int(0),
+        Value::Float(_) => Value::Float(0.0),
+        Value::Interval(_) => Value::Interval(crate::value::Interval::default()),
+        Value::Numeric(_) => Value::Numeric("0".parse()?),
+        _ => return Ok(()),
+    };
+    if crate::value::compare(offset, &zero).is_lt() {
+        return Err(Error::new("22013", "invalid preceding or following size in window function"));
+    }
+    Ok(())
 }

@@ -33,7 +33,15 @@ pub fn precedence_of_word(parser: &Parser, word: &str) -> Option<u8> {
 
 /// What comes behind `left`, if it is one of those.
 pub fn parse(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
-    let [first, second] = parser.peek_tokens_ref();
+    let [first, second, _, begins] = parser.peek_tokens_ref();
+    // sqlparser knows SELECT and WITH behind ANY
+    if ["values", "table"].iter().any(|word| is_word(&begins.token, word))
+        && ["any", "some", "all"].iter().any(|word| is_word(&second.token, word))
+        && let Some(operator) = super::comparison(&first.token)
+    {
+        parser.advance_token();
+        return Some(super::parse_quantifier(parser, left, operator));
+    }
     let negated = is_word(&first.token, "not");
     let (word, skipped) = if negated { (&second.token, 2) } else { (&first.token, 1) };
     let is = |name| is_word(word, name);

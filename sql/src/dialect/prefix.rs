@@ -100,6 +100,9 @@ fn is_free_name(word: &str, next: &Token) -> bool {
         "trim",
         "substring",
     ];
+    if word.eq_ignore_ascii_case("interval") {
+        return !is_plain_string(next) && *next != Token::LParen;
+    }
     let is_one = WORDS.iter().any(|own| word.eq_ignore_ascii_case(own));
     is_one && !matches!(next, Token::LParen | Token::Period | Token::LBracket)
 }
@@ -142,13 +145,16 @@ fn text(value: &str) -> Expr {
 }
 
 fn prefix_operator(parser: &mut Parser) -> Result<Expr, ParserError> {
-    let name = parser.next_token().token.to_string();
+    let token = parser.next_token();
+    let name = token.token.to_string();
     let operand = operand(parser)?;
-    Ok(call(vec![marked(PREFIX_OPERATOR)], vec![Expr::Value(Value::Null.into()), text(&name), operand]))
+    let mark = Ident { span: token.span, ..marked(PREFIX_OPERATOR) };
+    Ok(call(vec![mark], vec![Expr::Value(Value::Null.into()), text(&name), operand]))
 }
 
 fn qualified_operator(parser: &mut Parser) -> Result<Expr, ParserError> {
-    (0..2).for_each(|_| parser.advance_token());
+    let span = parser.next_token().span;
+    parser.advance_token();
     let mut schema = None;
     let mut name = parser.next_token().token.to_string();
     while parser.consume_token(&Token::Period) {
@@ -157,7 +163,8 @@ fn qualified_operator(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.expect_token(&Token::RParen)?;
     let operand = operand(parser)?;
     let schema = schema.map_or(Expr::Value(Value::Null.into()), |schema| text(&schema.to_lowercase()));
-    Ok(call(vec![marked(PREFIX_OPERATOR)], vec![schema, text(&name), operand]))
+    let mark = Ident { span, ..marked(PREFIX_OPERATOR) };
+    Ok(call(vec![mark], vec![schema, text(&name), operand]))
 }
 
 fn subquery(parser: &mut Parser) -> Result<Expr, ParserError> {

@@ -89,7 +89,7 @@ impl Reader<'_> {
         self.expect("set")?;
         self.assignments()?;
         if self.take("from") {
-            self.from_list()?;
+            self.tables()?;
         }
         self.condition()?;
         self.returning()
@@ -100,7 +100,7 @@ impl Reader<'_> {
         self.expect("from")?;
         self.changed_relation()?;
         if self.take("using") {
-            self.from_list()?;
+            self.tables()?;
         }
         self.condition()?;
         self.returning()

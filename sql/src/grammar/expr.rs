@@ -439,8 +439,12 @@ impl Reader<'_> {
     }
 
     /// A call with words of its own, if it comes next.
-    fn grammar_function(&mut self, word: &str) -> Check<bool> {
+    pub(super) fn grammar_function(&mut self, word: &str) -> Check<bool> {
         match word {
+            "cast" if !self.is_nth(1, &Token::LParen) => {
+                self.at += 1;
+                return self.wrong();
+            }
             "current_date" | "current_role" | "current_user" | "session_user" | "user" | "current_catalog" => {
                 self.at += 1;
                 return Ok(true);

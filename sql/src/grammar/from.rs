@@ -8,7 +8,7 @@ use super::{Check, Reader, Stop};
 use crate::postgres::queries::USING_ALIAS;
 
 impl Reader<'_> {
-    pub(super) fn from_list(&mut self) -> Check {
+    pub(super) fn tables(&mut self) -> Check {
         self.list(Self::table)
     }
 
@@ -93,7 +93,15 @@ impl Reader<'_> {
         // a name with parentheses, or one of the functions that the grammar knows
         let start = self.at;
         if self.is_name(0, is_column_name) {
-            let is_own = !is_lateral && !self.begins_own_function();
+            let begins_call = self.begins_own_function();
+            let word = self.word().unwrap_or_default();
+            if begins_call && !self.grammar_function(&word)? {
+                self.at += 1;
+                return self.wrong();
+            } else if begins_call {
+                return self.behind_function();
+            }
+            let is_own = !is_lateral;
             if is_own {
                 self.qualified_name()?;
                 if !self.is(&Token::LParen) {
@@ -125,6 +133,7 @@ impl Reader<'_> {
         self.wrong()
     }
 
+    /// A word with parentheses that names no function of anybody's.
     fn begins_own_function(&self) -> bool {
         self.is_nth(1, &Token::LParen) && !self.is_name(0, is_function_name)
     }

@@ -225,6 +225,11 @@ pub fn is_only_column_name(word: &str) -> bool {
     is_in(COLUMN_NAMES, word)
 }
 
+/// A word that sqlparser may not read behind a period, where all words are names.
+pub fn is_name_behind_period_only(word: &str) -> bool {
+    is_in(RESERVED, word) || is_in(FUNCTION_NAMES, word) || word == "exists"
+}
+
 /// A column's label without AS.
 pub fn is_bare_label(word: &str) -> bool {
     !is_in(LABELS_AFTER_AS, word)

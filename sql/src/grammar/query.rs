@@ -97,7 +97,7 @@ impl Reader<'_> {
             self.qualified_name()?;
         }
         if self.take("from") {
-            self.from_list()?;
+            self.tables()?;
         }
         if self.take("where") {
             self.expr()?;
@@ -229,10 +229,11 @@ impl Reader<'_> {
             if self.take("no") {
                 self.expect("key")?;
                 self.expect("update")?;
-            } else if self.take("key") {
-                self.expect("share")?;
-            } else if !self.take("update") {
-                self.expect("share")?;
+            } else {
+                let is_share = self.take("key") || !self.take("update");
+                if is_share {
+                    self.expect("share")?;
+                }
             }
             if self.take("of") {
                 self.list(Self::qualified_name)?;

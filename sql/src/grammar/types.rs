@@ -66,6 +66,7 @@ impl Reader<'_> {
                 self.take("varying");
                 self.modifiers()?;
             }
+            "national" if !self.sees_nth(1, "character") && !self.sees_nth(1, "char") => return Ok(false),
             "character" | "char" | "nchar" | "varchar" | "national" => {
                 self.at += 1;
                 if word == "national" && !self.take("character") {

@@ -26,8 +26,10 @@ pub const CYCLE_USING: &str = "cycle using";
 /// `SET a[1] = x`: `a` becomes a call with itself, the value, and the subscripts, each a lower and an upper bound and
 /// whether it is a slice.
 pub const ASSIGN: &str = "assign subscript";
+/// `VARIADIC a` among arguments: a call with it.
+pub const VARIADIC: &str = "variadic argument";
 
-/// Functions of the grammar that may stand in FROM.
+/// Functions of the grammar that may stand in FROM; from the twelfth on without parentheses.
 const IN_FROM: [&str; 22] = [
     "coalesce",
     "nullif",
@@ -63,10 +65,27 @@ pub fn adapt(tokens: &mut Vec<TokenWithSpan>) {
     }
     let seen = |word: &str| tokens.iter().any(|token| is_word(&token.token, word));
     let (has_from, has_using) = (seen("from") || seen("join"), seen("using"));
-    let (has_group, has_exclude, has_with) = (seen("group"), seen("exclude"), seen("recursive"));
+    let (has_group, has_exclude, has_with) = (seen("group"), seen("exclude"), seen("with") || seen("recursive"));
     let has_bracket = seen("set") && tokens.iter().any(|token| token.token == Token::LBracket);
     let has_table = seen("table");
+    let (has_locks, has_only, has_variadic) = (seen("for"), seen("only"), seen("variadic"));
+    let has_fetch = seen("fetch");
+    let is_query = !["create", "alter", "drop", "comment"]
+        .iter()
+        .any(|word| tokens.first().is_some_and(|first| is_word(&first.token, word)));
     let mut tokens = Tokens { tokens };
+    if has_only {
+        tokens.each_word("only", Tokens::drop_only);
+    }
+    if has_locks {
+        tokens.each_word("for", Tokens::adapt_locks);
+    }
+    if has_fetch {
+        tokens.each_word("fetch", Tokens::adapt_fetch);
+    }
+    if has_variadic && is_query {
+        tokens.each_word("variadic", Tokens::adapt_variadic);
+    }
     if has_table {
         tokens.each_word("table", Tokens::adapt_table);
     }
@@ -183,6 +202,20 @@ impl Tokens<'_> {
         match self.tokens[next].token {
             Token::Lt => self.replace(at, next + 1, vec![plain("ASC", Keyword::ASC)]),
             Token::Gt => self.replace(at, next + 1, vec![plain("DESC", Keyword::DESC)]),
+            Token::Word(_) if self.is(Some(next), "operator") => {
+                let open = self.next(next);
+                let close = open.and_then(|open| self.close(open));
+                let sign = close.and_then(|close| self.before(close)).map(|sign| self.tokens[sign].token.clone());
+                match (close, sign) {
+                    (Some(close), Some(Token::Lt)) => {
+                        self.replace(at, close + 1, vec![plain("ASC", Keyword::ASC)]);
+                    }
+                    (Some(close), Some(Token::Gt)) => {
+                        self.replace(at, close + 1, vec![plain("DESC", Keyword::DESC)]);
+                    }
+                    _ => {}
+                }
+            }
             Token::LParen => {
                 let Some(close) = self.close(next) else { return };
                 // or else it is a query that rows are deleted by
@@ -203,10 +236,125 @@ impl Tokens<'_> {
         }
     }
 
+    /// Tables have no others below them: `ONLY t`, `ONLY (t)`.
+    fn drop_only(&mut self, at: usize) {
+        let before = self.before(at);
+        if ["read", "row", "rows"].iter().any(|word| self.is(before, word)) {
+            return;
+        }
+        let Some(next) = self.next(at) else { return };
+        if self.tokens[next].token == Token::LParen
+            && let Some(close) = self.close(next)
+        {
+            self.tokens.remove(close);
+            self.tokens.remove(next);
+        }
+        self.tokens.remove(at);
+    }
+
+    /// Locks of all strengths are one of two, name one table, and stand behind limits.
+    fn adapt_locks(&mut self, at: usize) {
+        let Some(mut kind) = self.next(at) else { return };
+        if self.is(Some(kind), "no") && self.is(self.next(kind), "key") {
+            let update = self.next(kind).and_then(|key| self.next(key)).unwrap_or(kind);
+            self.tokens.drain(kind..update);
+        } else if self.is(Some(kind), "key") {
+            let share = self.next(kind).unwrap_or(kind);
+            self.tokens.drain(kind..share);
+        }
+        if !self.is(Some(kind), "update") && !self.is(Some(kind), "share") {
+            return;
+        }
+        let mut end = kind + 1;
+        if self.is(self.next(kind), "of") {
+            kind = self.next(kind).unwrap_or(kind);
+            let Some(name) = self.next(kind) else { return };
+            end = name + 1;
+            while let Some(dot) = self.next(end - 1).filter(|dot| self.tokens[*dot].token == Token::Period) {
+                end = self.next(dot).unwrap_or(dot) + 1;
+            }
+            let mut last = end;
+            while let Some(comma) = self.next(last - 1).filter(|comma| self.tokens[*comma].token == Token::Comma) {
+                last = self.next(comma).unwrap_or(comma) + 1;
+            }
+            self.tokens.drain(end..last);
+        }
+        let next = self.next(end - 1);
+        if self.is(next, "nowait") {
+            end = next.unwrap_or(end) + 1;
+        } else if self.is(next, "skip") {
+            end = next.and_then(|skip| self.next(skip)).unwrap_or(end) + 1;
+        }
+        let next = self.next(end - 1);
+        if !["limit", "offset", "fetch"].iter().any(|word| self.is(next, word)) {
+            return;
+        }
+        let mut depth = 0_usize;
+        let behind = (end..self.tokens.len()).find(|at| match &self.tokens[*at].token {
+            Token::LParen | Token::LBracket => {
+                depth += 1;
+                false
+            }
+            Token::RParen | Token::RBracket if depth == 0 => true,
+            Token::RParen | Token::RBracket => {
+                depth -= 1;
+                false
+            }
+            token => depth == 0 && is_word(token, "for"),
+        });
+        let behind = behind.unwrap_or(self.tokens.len());
+        let locks: Vec<TokenWithSpan> = self.tokens[at..end].to_vec();
+        let space =
+            TokenWithSpan { token: Token::Whitespace(sqlparser::tokenizer::Whitespace::Space), span: locks[0].span };
+        let locks = std::iter::once(space.clone()).chain(locks).chain([space]);
+        self.tokens.splice(behind..behind, locks);
+        self.tokens.drain(at..end);
+    }
+
+    /// `FETCH FIRST (n) ROWS ONLY` is `LIMIT (n)`.
+    fn adapt_fetch(&mut self, at: usize) {
+        let open = self.next(at).and_then(|first| self.next(first));
+        let Some(open) = open.filter(|open| self.is_sign(Some(*open), &Token::LParen)) else { return };
+        let Some(close) = self.close(open) else { return };
+        let rows = self.next(close);
+        let only = rows.and_then(|rows| self.next(rows));
+        if let (true, Some(only)) = (self.is(only, "only"), only) {
+            self.tokens.drain(close + 1..=only);
+            self.replace(at, open, vec![plain("LIMIT", Keyword::LIMIT)]);
+        }
+    }
+
+    /// `f(a, VARIADIC b)`: the last argument is the argument of a call of a name that nobody else uses.
+    fn adapt_variadic(&mut self, at: usize) {
+        let before = self.before(at);
+        if !self.is_sign(before, &Token::LParen) && !self.is_sign(before, &Token::Comma) {
+            return;
+        }
+        let mut depth = 0_usize;
+        let end = (at + 1..self.tokens.len()).find(|end| match &self.tokens[*end].token {
+            Token::LParen | Token::LBracket => {
+                depth += 1;
+                false
+            }
+            Token::RParen | Token::RBracket if depth == 0 => true,
+            Token::RParen | Token::RBracket => {
+                depth -= 1;
+                false
+            }
+            token => depth == 0 && is_word(token, "order"),
+        });
+        if let Some(end) = end {
+            self.replace(end, end, vec![Token::RParen]);
+            self.replace(at, at + 1, vec![quoted(VARIADIC), Token::LParen]);
+        }
+    }
+
     /// `TABLE t` inside of a query is `SELECT * FROM t`.
     fn adapt_table(&mut self, at: usize) {
         let before = self.before(at);
-        let begins_query = self.is_sign(before, &Token::LParen)
+        let is_inserted = self.tokens.first().is_some_and(|first| is_word(&first.token, "insert"));
+        let begins_query = is_inserted
+            || self.is_sign(before, &Token::LParen)
             || ["union", "intersect", "except", "all", "distinct", "as"].iter().any(|word| self.is(before, word));
         let is_named = self.next(at).is_some_and(|name| matches!(self.tokens[name].token, Token::Word(_)));
         if begins_query && is_named {
@@ -299,6 +447,10 @@ impl Tokens<'_> {
             return;
         }
         let open = self.next(first).filter(|open| self.is_sign(Some(*open), &Token::LParen));
+        let is_value = IN_FROM[11..].iter().any(|word| self.is(Some(first), word));
+        if open.is_none() && !is_value {
+            return;
+        }
         let end = open.and_then(|open| self.close(open)).unwrap_or(first);
         self.replace(end + 1, end + 1, vec![Token::RParen]);
         self.replace(first, first, vec![quoted(ROWS_FROM), Token::LParen]);
@@ -579,5 +731,46 @@ impl Tokens<'_> {
             }
         }
         self.tokens.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Statement;
+
+    fn printed(text: &str) -> String {
+        let parsed = crate::parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}")).remove(0);
+        match parsed.statement {
+            Statement::Query(query) => query.ast.to_string(),
+            Statement::Postgres(statement) => statement.ast.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is said in other words prints so that it is read again as the same.
+    #[test]
+    fn marks_go_round() {
+        for text in [
+            "SELECT a FROM t GROUP BY DISTINCT rollup (a), a",
+            "SELECT a FROM t ORDER BY a USING >, b USING OPERATOR(pg_catalog.<)",
+            "SELECT sum(a) OVER (w ROWS 1 PRECEDING EXCLUDE TIES) FROM t WINDOW w AS (PARTITION BY a)",
+            "SELECT sum(a) OVER (PARTITION BY a ORDER BY b GROUPS 1 PRECEDING EXCLUDE CURRENT ROW) FROM t",
+            "SELECT * FROM a JOIN b USING (c, d) AS j",
+            "SELECT * FROM ROWS FROM (f(1), g(2)) WITH ORDINALITY AS r (a, b, c), coalesce(1, 2), current_date AS d",
+            "SELECT * FROM f(1) AS (a int, b text)",
+            "WITH RECURSIVE t AS (SELECT 1 AS a UNION ALL SELECT a FROM t) SEARCH BREADTH FIRST BY a SET o SELECT 1 FROM t",
+            "WITH RECURSIVE t (a) AS (SELECT 1 UNION ALL SELECT a FROM t) CYCLE a SET c TO 'y' DEFAULT 'n' USING p TABLE t",
+            "CREATE RECURSIVE VIEW v (a) AS SELECT 1 UNION ALL SELECT a + 1 FROM v WHERE a < 5",
+            "UPDATE t SET a[1] = 5, a[2:3] = '{1}', d['k'] = '1', b = 2 WHERE c",
+            "SELECT a BETWEEN SYMMETRIC 1 AND 2, a ISNULL AS n, OPERATOR(pg_catalog.-) a, a == b, - - a, !! a FROM t",
+            "SELECT a LIKE ANY (ARRAY['x']), a NOT ILIKE ALL (SELECT b), a LIKE b ESCAPE c, a SIMILAR TO b ESCAPE c FROM t",
+            "SELECT trim(LEADING FROM a), trim(TRAILING 'x'), trim(a FROM b), substring(a SIMILAR b ESCAPE c) FROM t",
+            "SELECT (VALUES (1)), (TABLE t), (a).order, f(1, VARIADIC a), regclass 'x', pg_catalog.int4 '1' FROM t",
+            "SELECT 1 FROM ONLY t FOR NO KEY UPDATE OF a, b SKIP LOCKED LIMIT 1",
+            "SELECT 1 FETCH FIRST (1 + 1) ROWS ONLY",
+        ] {
+            let once = printed(text);
+            assert_eq!(printed(&once), once, "{text}");
+        }
     }
 }

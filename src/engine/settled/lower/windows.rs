@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
 };
 use granary_postgres::Value as Pg;
 use granary_postgres::types as t;
-use granary_postgres::plan::{self, AggregateCall, Bound, Frame, FrameUnits, WindowCall};
+use granary_postgres::plan::{self, AggregateCall, Bound, Exclude, Frame, FrameUnits, WindowCall};
 
 use super::{Lower, Lowered, Lowering, Stop, carry, is_groupable};
 
@@ -166,6 +166,9 @@ impl Lower<'_> {
     }
 
     fn frame(&self, frame: &Frame, is_ordered: bool) -> Lowering<WindowFrame> {
+        if frame.exclude != Exclude::Nothing {
+            return Err(Stop::NoEqual("EXCLUDE"));
+        }
         let units = match frame.units {
             FrameUnits::Rows => WindowFrameUnits::Rows,
             FrameUnits::Range => WindowFrameUnits::Range,

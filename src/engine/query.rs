@@ -8,6 +8,7 @@ mod labels;
 mod lengths;
 mod origins;
 mod provider;
+mod scope;
 mod system_time;
 mod table_function;
 mod unqualified;
@@ -25,19 +26,19 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
-use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind, Snapshot};
+use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
 use super::plans::output_schema;
 use super::relation::{
-    BoundView, CompositeRelation, EFFECTIVE_TIME, FeatureRelation, ReadMode, STATUS, VALID_FROM, VALID_TO,
+    BoundView, CompositeRelation, FeatureRelation, ReadMode,
     check_called_in_place,
 };
 use super::rows::check_distinct;
 use super::settled::{Purpose, Settled};
 use super::{Engine, functions, tables};
-use crate::access::{Access, Asker, Readable};
+use crate::access::{Asker, Readable};
 use crate::error::{Error, Kind, Result};
 use crate::offline::{OfflineStore, ReadVersions};
 use crate::online::OnlineStore;
@@ -54,110 +55,13 @@ use system_time::{ReadAt, Timed};
 pub use dataset_version::dataset_call;
 pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
+pub use scope::NameScope;
 pub use system_time::as_of_column;
 pub use table_function::called_view;
 pub use user_function::is_built_in;
 
 /// How deep views may stand on views, sources on sources.
 const NESTING_LIMIT: usize = 64;
-
-/// Which objects names can mean: a snapshot of the catalog, a workspace in it, and a search path.
-#[derive(Debug, Clone)]
-pub struct NameScope {
-    pub snapshot: Arc<Snapshot>,
-    pub workspace: ObjectId,
-    pub search_path: Vec<String>,
-    /// of the session, by which its own schema is called
-    pub process_id: i32,
-    /// names without a schema mean one of these, if there is one: what a stored query has meant by them
-    pub meant: Vec<ObjectId>,
-    /// whose rights count
-    pub asker: Asker,
-}
-
-impl NameScope {
-    /// What the asker may do.
-    pub fn access(&self) -> Access<'_> {
-        self.asker.access(&self.snapshot)
-    }
-
-    /// The schema of the session's own objects. `pg_temp` is another name of it.
-    pub fn temporary_schema_name(&self) -> String {
-        format!("pg_temp_{}", self.process_id)
-    }
-
-    pub fn is_temporary_schema(&self, schema: &str) -> bool {
-        schema == "pg_temp" || schema == self.temporary_schema_name()
-    }
-
-    pub fn schema_named(&self, schema: &str) -> String {
-        if schema == "pg_temp" { self.temporary_schema_name() } else { schema.to_owned() }
-    }
-
-    /// The schemas in which relations are looked for: the session's own first.
-    pub fn relation_path(&self) -> Vec<String> {
-        let own = self.temporary_schema_name();
-        let path = self.search_path.iter().map(|schema| self.schema_named(schema)).filter(|schema| *schema != own);
-        let path: Vec<String> = path.collect();
-        std::iter::once(own).chain(path).collect()
-    }
-
-    /// The relation that `name` stands for. `granary`, `pg_catalog` and `information_schema` are not looked up here.
-    pub fn relation(&self, name: &TableReference) -> Result<Option<&Arc<Object>>> {
-        self.check_workspace(name.catalog())?;
-        let by_schema = |schema: &str| {
-            let schema = self.snapshot.schema(self.workspace, schema)?;
-            self.snapshot.relation(schema.header.id, name.table())
-        };
-        match name.schema() {
-            Some(schema) => {
-                // in a schema that there is not there is no relation
-                Ok(by_schema(&self.schema_named(schema)))
-            }
-            None => {
-                let path = self.relation_path();
-                let mut found = path.iter().filter_map(|schema| by_schema(schema));
-                let meant = found.clone().find(|object| self.meant.contains(&object.id()));
-                Ok(meant.or_else(|| found.next()))
-            }
-        }
-    }
-
-    /// Refuses to read these columns of a relation. Hidden ones, which it has beside its own, need a right on any.
-    pub(in crate::engine) fn check_select<'c>(
-        &self,
-        object: &Object,
-        named: impl Iterator<Item = &'c str>,
-    ) -> Result<()> {
-        let own = tables::system::names::columns(&self.snapshot, object);
-        let is_hidden = |name: &str| {
-            let hidden =
-                [EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO].contains(&name) || system_time::is_as_of_column(name);
-            hidden && own.iter().all(|column| column.name != name)
-        };
-        self.access().check_select(object, named.filter(|name| !is_hidden(name)))
-    }
-
-    /// A name that says a database must say this one.
-    pub fn check_workspace(&self, named: Option<&str>) -> Result<()> {
-        let Some(named) = named else { return Ok(()) };
-        let own = self.snapshot.get_as::<granary_catalog::Workspace>(self.workspace);
-        if own.is_some_and(|own| own.header.name == named) {
-            return Ok(());
-        }
-        Err(Error::new(Kind::FeatureNotSupported, format!("\"{named}\" is another workspace than the connection's"))
-            .with_hint(format!("connect to it: \\c {named}")))
-    }
-
-    /// The name of the schema that an object is in.
-    pub(super) fn schema_name_of(&self, object: &Object) -> String {
-        self.snapshot.schema_of(object).map_or_else(String::new, |schema| schema.header.name.clone())
-    }
-
-    pub fn is_live(&self) -> bool {
-        self.snapshot.is_live(Some(self.workspace))
-    }
-}
 
 /// `SET from_source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -479,6 +479,10 @@ impl Analyzer<'_> {
         if let Some(declared) = declared {
             return self.declared_call(name, values, declared);
         }
+        if record_function(name).is_some() && is_set.as_ref().is_none_or(|resolved| resolved.result.oid == t::RECORD) {
+            let message = "a column definition list is required for functions returning \"record\"";
+            return Err(Error::new("42601", message));
+        }
         let Some(resolved) = is_set else {
             let value = self.call_function(name, values, false)?;
             let own = column(name, &value.data_type, 0, 0);

@@ -249,10 +249,7 @@ fn decided_columns(select: &Select, grouping: &Grouping) -> Vec<(usize, Type)> {
         expr.parts().into_iter().for_each(|part| find(part, found));
     }
     let mut found = Vec::new();
-    let of_windows = select.windows.iter().flat_map(|window| {
-        let keys = window.partition_by.iter().chain(window.order_by.iter().map(|(expr, ..)| expr));
-        window.arguments.iter().chain(&window.filter).chain(keys)
-    });
+    let of_windows = select.windows.iter().flat_map(|window| window.exprs());
     let all = select.targets.iter().chain(&grouping.having).chain(of_windows);
     all.for_each(|expr| find(expr, &mut found));
     found

@@ -40,7 +40,9 @@ mod written;
 mod yielding;
 
 pub use activity::{Activity, ActivityEntry, ClientActivity};
-pub use catalog_query::{CatalogQuery, converted, PRINTED, SettingChange, as_declared, printed_value, sent_value, type_number};
+pub use catalog_query::{
+    CatalogQuery, PRINTED, SettingChange, as_declared, check_printed, converted, printed_value, sent_value, type_number,
+};
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
 pub use event_program::EventProgram;
@@ -60,13 +62,13 @@ pub use leading_edge::{Edge, Moment, served_from_us};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
-    bind_parameters, cast_batches, constant_time, constant_values, insert_input, output_schema, parameter_types, run,
-    inserted, versions_read,
+    bind_parameters, cast_batches, constant_time, constant_values, insert_input, inserted, output_schema,
+    parameter_types, run, versions_read,
 };
 pub use point_in_time::RowGroups;
 pub use query::{
-    FromSource, GivenRelation, LabeledPlan, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call, is_built_in,
-    max_length, table_reference, type_label,
+    FromSource, GivenRelation, LabeledPlan, Labels, NameScope, QueryPlanner, ReadStores, called_view, dataset_call,
+    is_built_in, max_length, table_reference, type_label,
 };
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,

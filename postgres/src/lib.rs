@@ -27,5 +27,5 @@ pub use error::{Error, Result};
 pub use execute::{Context, aggregate, evaluate, execute};
 pub use types::Type;
 pub use value::{Row, Value};
-pub use zone_setting::zone_setting;
 pub use world::{Column, NameKind, Relation, World};
+pub use zone_setting::zone_setting;

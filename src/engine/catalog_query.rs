@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use granary_postgres::datetime::{Clock, Zone};
 use granary_postgres::functions::casts;
+use granary_postgres::plan::{Body, FromCall, Source};
 use granary_postgres::types::{self as t, Type};
 use granary_postgres::{Analyzed, resolve, send, text};
 use sqlparser::ast::{self, ObjectNamePart, Visit, Visitor};
@@ -33,6 +35,18 @@ pub fn printed_value(bytes: &[u8], oid: u32) -> Result<String> {
     let data_type = Type::of(oid);
     let value = send::receive(bytes, &data_type).map_err(|error| converted(error, ""))?;
     Ok(text::format(&value, &data_type, world::UTC).unwrap_or_default())
+}
+
+/// Refuses a text that is no value of a type. What depends on the catalogs is looked at when it is used.
+pub fn check_printed(printed: &str, oid: u32, zone: Zone) -> Result<()> {
+    if t::REG_TYPES.contains(&oid) || oid == t::RECORD || oid == t::UNKNOWN || oid == 0 {
+        return Ok(());
+    }
+    let clock = Clock { now_us: 0, zone };
+    match text::parse(printed, &Type::of(oid), clock) {
+        Err(error) if error.sqlstate.starts_with("22") => Err(converted(error, "")),
+        _ => Ok(()),
+    }
 }
 
 /// Texts as a type of PostgreSQL prints them. Errors: 22P02 for the first that is none of it.
@@ -72,7 +86,8 @@ pub struct CatalogQuery {
 }
 
 impl CatalogQuery {
-    /// None if the query reads something else than the catalogs, or calls what only the engine knows. `declared`: OIDs of
+    /// None if the query reads something else than the catalogs, or calls what only the engine knows, or may give rows
+    /// without end out of a series, which the engine gives one after the other. `declared`: OIDs of
     /// the types of parameters, 0 where they are not known.
     pub fn of(
         planner: &QueryPlanner,
@@ -87,6 +102,7 @@ impl CatalogQuery {
         let declared: Vec<Option<Type>> = declared.iter().map(known).collect();
         let world = CatalogWorld::new(planner.system_context());
         Some(match granary_postgres::analyze(query, &declared, &world) {
+            Ok(analyzed) if is_series(&analyzed) => return None,
             Ok(analyzed) => {
                 let fields: Vec<Field> = analyzed.query.columns.iter().map(arrays::field).collect();
                 Ok(CatalogQuery { analyzed, world, schema: Arc::new(Schema::new(fields)), text: text.to_owned() })
@@ -124,6 +140,27 @@ impl CatalogQuery {
         let batch = arrays::batch(&self.schema, &self.analyzed.query.columns, &rows, &self.world)?;
         Ok((batch, self.world.take_changes()))
     }
+}
+
+/// Whether the query reads series, and no catalog.
+fn is_series(analyzed: &Analyzed) -> bool {
+    let (mut reads_series, mut reads_catalogs) = (false, false);
+    analyzed.query.walk(&mut |query| {
+        if let Body::Select(select) = &query.body
+            && let Some(from) = &select.from
+        {
+            from.scans(&mut |scan| match &scan.source {
+                Source::Relation(_) => reads_catalogs = true,
+                Source::Functions { calls, .. } => {
+                    reads_series |= calls.iter().any(
+                        |(call, _)| matches!(call, FromCall::Set(call) if call.function.name == "generate_series"),
+                    );
+                }
+                Source::Query(_) | Source::Cte(_) => {}
+            });
+        }
+    });
+    reads_series && !reads_catalogs
 }
 
 /// An error of that package as one of ours, placed in the statement's text.

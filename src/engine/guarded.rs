@@ -137,7 +137,7 @@ fn may_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
                 O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom
             );
             !compares && !binary.op().is_logic_operator()
-        },
+        }
         None => expr.downcast_ref::<CastExpr>().is_some() || expr.downcast_ref::<ScalarFunctionExpr>().is_some(),
     };
     own || expr.children().into_iter().any(may_fail)

@@ -31,10 +31,7 @@ use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
 use super::plans::output_schema;
-use super::relation::{
-    BoundView, CompositeRelation, FeatureRelation, ReadMode,
-    check_called_in_place,
-};
+use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
 use super::rows::check_distinct;
 use super::settled::{Purpose, Settled};
 use super::{Engine, functions, tables};

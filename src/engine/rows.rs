@@ -52,11 +52,10 @@ pub fn check_names(plan: &LogicalPlan) -> Result<()> {
 pub fn check_distinct(mut names: Vec<&str>) -> Result<()> {
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::new(
-            Kind::DuplicateColumn,
-            format!("column \"{}\" specified more than once", pair[0]),
-        )
-        .with_hint("give the columns of the query different names with AS")),
+        Some(pair) => {
+            Err(Error::new(Kind::DuplicateColumn, format!("column \"{}\" specified more than once", pair[0]))
+                .with_hint("give the columns of the query different names with AS"))
+        }
         None => Ok(()),
     }
 }

@@ -64,9 +64,6 @@ impl QueryPlanner {
         (text, purpose): (&str, Purpose),
     ) -> Result<Option<Settled>> {
         let Some((world, limited)) = self.settled_world(query).await? else { return Ok(None) };
-        if world.known().next().is_none() {
-            return Ok(None);
-        }
         let analyzed = granary_postgres::analyze(query, &types_of(declared), world.as_ref() as &dyn World)
             .map_err(|error| converted(error, text))?;
         self.check_limited(&analyzed, &limited)?;
@@ -121,9 +118,8 @@ impl QueryPlanner {
         let (names, types): (Vec<String>, Vec<Type>) =
             columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).unzip();
         let declared = types_of(declared);
-        let analyzed =
-            granary_postgres::analyze_rows(query, (&names, &types), &declared, world.as_ref() as &dyn World)
-                .map_err(|error| converted(error, text))?;
+        let analyzed = granary_postgres::analyze_rows(query, (&names, &types), &declared, world.as_ref() as &dyn World)
+            .map_err(|error| converted(error, text))?;
         self.check_limited(&analyzed, &limited)?;
         if is_update {
             check_update(&analyzed.query)?;

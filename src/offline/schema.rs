@@ -72,7 +72,9 @@ pub(super) fn file_schema(schema: &Schema, layout: &Layout) -> Result<SchemaRef>
             return Err(invalid(format!("column name \"{name}\" is taken by the offline store")));
         }
         // Spark does not read columns of such names; the owner of an ordinary table may want them all the same
-        if name.is_empty() || *layout != Layout::Plain && name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+        if name.is_empty()
+            || *layout != Layout::Plain && name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
+        {
             return Err(Error::new(Kind::InvalidName, format!("column name \"{name}\" cannot be stored offline"))
                 .with_hint("rename it without spaces and any of , ; { } ( ) ="));
         }
@@ -319,7 +321,10 @@ mod tests {
             refused(vec![Field::new("_Bucket", DataType::Int32, true)], Layout::Plain),
             Kind::InvalidObjectDefinition
         );
-        assert_eq!(refused(vec![key(), timestamp("ts"), Field::new("a b", DataType::Int32, true)], keyed()), Kind::InvalidName);
+        assert_eq!(
+            refused(vec![key(), timestamp("ts"), Field::new("a b", DataType::Int32, true)], keyed()),
+            Kind::InvalidName
+        );
         assert_eq!(refused(vec![key(), Field::new("K", DataType::Int64, true)], Layout::Plain), Kind::DuplicateColumn);
         assert_eq!(refused(vec![Field::new("u", DataType::UInt64, true)], Layout::Plain), Kind::FeatureNotSupported);
         assert_eq!(refused(vec![key()], keyed()), Kind::UndefinedColumn);

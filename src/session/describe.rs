@@ -67,7 +67,11 @@ impl DeclaredTypes {
 }
 
 /// What a statement takes and gives, by planning it.
-pub(super) async fn describe(mut context: StatementContext, parsed: &Parsed, said: &DeclaredTypes) -> Result<Description> {
+pub(super) async fn describe(
+    mut context: StatementContext,
+    parsed: &Parsed,
+    said: &DeclaredTypes,
+) -> Result<Description> {
     if let Some(columns) = variables::columns(&parsed.statement) {
         return Ok(Description::of(Vec::new(), Some(columns)));
     }
@@ -93,9 +97,7 @@ pub(super) async fn describe(mut context: StatementContext, parsed: &Parsed, sai
             Ok(Description::of(Vec::new(), columns))
         }
         Statement::ShowCreate(_) => Ok(text_column("create_statement")),
-        Statement::CreateApiKey(_) => {
-            Ok(Description::of(Vec::new(), Some(statement::api_key_schema())))
-        }
+        Statement::CreateApiKey(_) => Ok(Description::of(Vec::new(), Some(statement::api_key_schema()))),
         Statement::Verify(verify) => {
             let columns = Some(statement::verify_schema(&context, verify)?);
             Ok(Description::of(Vec::new(), columns))
@@ -190,10 +192,8 @@ fn described(
     (types, said): (&[Option<DataType>], &DeclaredTypes),
 ) -> Result<Description> {
     let mut parameters = crate::engine::parameter_types(plan, types)?;
-    let of = |parameters, columns| Description {
-        parameter_oids: said.oids.clone(),
-        ..Description::of(parameters, columns)
-    };
+    let of =
+        |parameters, columns| Description { parameter_oids: said.oids.clone(), ..Description::of(parameters, columns) };
     let Some((returned, columns)) = returned else { return Ok(of(parameters, None)) };
     let known: Vec<_> = parameters.into_iter().map(Some).collect();
     parameters = crate::engine::parameter_types(&returned, &known)?;

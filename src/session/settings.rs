@@ -335,9 +335,7 @@ fn checked(setting: &Setting, value: &str) -> Result<String> {
             None if value == "unset" || value.eq_ignore_ascii_case("default") => Ok("unset".to_owned()),
             None => Err(wrong().with_hint("on, off or unset")),
         },
-        ("TimeZone", _) => {
-            granary_postgres::zone_setting(value).map(|(name, _)| name).ok_or_else(wrong)
-        }
+        ("TimeZone", _) => granary_postgres::zone_setting(value).map(|(name, _)| name).ok_or_else(wrong),
         ("client_encoding", _) => match encoding_name(value).as_str() {
             "utf8" | "unicode" | "sqlascii" => Ok("UTF8".to_owned()),
             _ => Err(Error::not_supported(format!("client encoding \"{value}\"")).with_hint("use UTF8")),

@@ -8,7 +8,9 @@ use granary_sql::QualifiedName;
 use granary_sql::name::fold;
 use sqlparser::ast::{Ident, ObjectName, Spanned, With};
 
-use crate::engine::{FromSource, GivenRelation, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed};
+use crate::engine::{
+    FromSource, GivenRelation, Interface, NameScope, QueryPlanner, SessionFacts, SettingChange, TableWrite, placed,
+};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::ViewCount;
 use crate::offline::ReadVersions;

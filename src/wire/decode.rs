@@ -15,7 +15,7 @@ use super::frontend::{invalid_text, utf8};
 use super::types::{Form, ShownType};
 use granary_postgres::text::parse_uuid;
 
-use crate::engine::{PRINTED, printed_value};
+use crate::engine::{PRINTED, check_printed, printed_value};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, type_name};
 use crate::session::Parameter;
@@ -35,7 +35,11 @@ pub fn decode(raw: Raw, shown: ShownType, planned: &DataType) -> Result<Paramete
     };
     if planned == &PRINTED {
         let value = match raw.format {
-            Format::Text => checked_text(&bytes)?.into(),
+            Format::Text => {
+                let text = checked_text(&bytes)?;
+                check_printed(text, shown.oid(), shown.zone)?;
+                text.into()
+            }
             Format::Binary => printed_value(&bytes, shown.oid())?.into(),
         };
         return Ok((PRINTED, Some(Value::Text(value))));

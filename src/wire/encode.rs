@@ -416,7 +416,9 @@ fn scalar_values(array: &ArrayRef, shown: ShownType) -> Result<Values> {
         Form::Date => Values::Date(to(array, &DataType::Date32)?.as_primitive().clone()),
         Form::Time => Values::Time(to(array, &DataType::Time64(us))?.as_primitive().clone()),
         Form::Timestamp => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: None },
-        Form::TimestampZoned => Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: Some(zone) },
+        Form::TimestampZoned => {
+            Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: Some(zone) }
+        }
         Form::Interval if matches!(value_type(array.data_type()), DataType::Duration(_)) => {
             Values::Duration(to(array, &DataType::Duration(us))?.as_primitive().clone())
         }

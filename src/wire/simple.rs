@@ -76,10 +76,16 @@ impl Connection {
                 // only here is a cursor's own format that of its rows
                 let is_binary = tag == RowsTag::Fetch { binary: true };
                 let formats: &[i16] = if is_binary { &[1] } else { &[] };
-                self.put_rows(RowSource::new((schema, rows, tag), None, (formats, self.session.zone()))?, is_last, &token).await
+                self.put_rows(
+                    RowSource::new((schema, rows, tag), None, (formats, self.session.zone()))?,
+                    is_last,
+                    &token,
+                )
+                .await
             }
             Response::Found { schema, rows } => {
-                self.put_rows(RowSource::of_values(&schema, rows, None, (&[], self.session.zone()))?, is_last, &token).await
+                self.put_rows(RowSource::of_values(&schema, rows, None, (&[], self.session.zone()))?, is_last, &token)
+                    .await
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Only types that every PostgreSQL 15 has, so that no client ever needs to look a type up. Knows no values.
 
-use granary_postgres::datetime::Zone;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use granary_postgres::datetime::Zone;
 
 use crate::error::{Error, Kind, Result};
 
@@ -238,11 +238,7 @@ impl ShownType {
 
 /// Lists of lists may be ragged, which no PostgreSQL array is: they are shown as JSON, as lists of structs are.
 fn array_over(item: ShownType) -> ShownType {
-    if item.is_array || item.item == &JSONB {
-        ShownType::scalar(&JSONB)
-    } else {
-        ShownType { is_array: true, ..item }
-    }
+    if item.is_array || item.item == &JSONB { ShownType::scalar(&JSONB) } else { ShownType { is_array: true, ..item } }
 }
 
 fn all() -> impl Iterator<Item = &'static PgType> {

@@ -349,8 +349,8 @@ pub fn series(rows: u32) -> String {
 }
 
 /// Runs for many seconds unless it is cancelled.
-pub const SLOW_STATEMENT: &str = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 10000000) b \
-     WHERE (a.value * b.value) % 7 = 3";
+pub const SLOW_STATEMENT: &str = "SELECT count(*) FROM generate_series(1, 100000::bigint) a, generate_series(1, 10000000::bigint) b \
+     WHERE (a * b) % 7 = 3";
 /// Runs for about a second and gives one row.
 pub const SHORT_STATEMENT: &str = "SELECT count(*) FROM generate_series(1, 20000000)";
 

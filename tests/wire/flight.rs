@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
@@ -44,7 +45,8 @@ async fn rows(client: &mut Flight, sql: &str) -> Result<Vec<RecordBatch>, String
 }
 
 async fn number(client: &mut Flight, sql: &str) -> i64 {
-    rows(client, sql).await.expect("rows")[0].column(0).as_primitive::<Int64Type>().value(0)
+    let column = rows(client, sql).await.expect("rows")[0].column(0).clone();
+    cast(&column, &DataType::Int64).expect("a number").as_primitive::<Int64Type>().value(0)
 }
 
 fn refused<T>(result: Result<T, impl std::fmt::Display>, code: &str) {

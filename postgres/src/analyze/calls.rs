@@ -623,7 +623,6 @@ fn check_plain(name: &str, function: &ast::Function) -> Result<()> {
     }
 }
 
-
 /// Arguments of which some are named, in the order of the function's own.
 fn in_their_places(function: &str, names: Vec<Option<String>>, values: Vec<Expr>) -> Result<Vec<Expr>> {
     let n_positional = names.iter().take_while(|name| name.is_none()).count();

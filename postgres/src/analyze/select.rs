@@ -136,8 +136,7 @@ impl Analyzer<'_> {
             .collect();
         let items = &self.scope().items;
         let decided = items.iter().filter(|item| {
-            let is_grouped_by =
-                |place: &usize| item.columns[*place].slot.is_some_and(|slot| key_slots.contains(&slot));
+            let is_grouped_by = |place: &usize| item.columns[*place].slot.is_some_and(|slot| key_slots.contains(&slot));
             !item.key.is_empty() && item.key.iter().all(is_grouped_by)
         });
         decided.flat_map(|item| item.columns.iter().filter_map(|column| column.slot)).collect()

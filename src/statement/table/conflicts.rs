@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Call, ExistingKeys, INSERT, Target, UniqueKey, constant_insert, gather, numbered, plan_insert, writable};
 use crate::engine::{
-    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, PlacedRows, bind_parameters, cast_batches, insert_input,
-    memory_table, run,
+    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, PlacedRows, bind_parameters, cast_batches,
+    insert_input, memory_table, run,
 };
 use crate::error::{Error, Kind, Result};
 use crate::statement::changing::{Changed, Removing, Seen, parse_query};

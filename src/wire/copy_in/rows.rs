@@ -86,7 +86,13 @@ impl CopyRows {
         let field = |(place, nulls): (&usize, &NullFields)| -> Result<Field> {
             let field = schema.field(*place);
             let (name, data_type) = (field.name().clone(), field.data_type().clone());
-            Ok(Field { name, place: *place, shown: ShownType::of_data_type(&data_type)?.in_zone(zone), data_type, nulls: *nulls })
+            Ok(Field {
+                name,
+                place: *place,
+                shown: ShownType::of_data_type(&data_type)?.in_zone(zone),
+                data_type,
+                nulls: *nulls,
+            })
         };
         Ok(CopyRows {
             table: copy.table().to_owned(),

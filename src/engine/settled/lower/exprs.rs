@@ -511,9 +511,7 @@ fn compared_floats(operator: Operator, left: Expr, right: Expr) -> Expr {
         (Operator::LtEq, true) => left.lt_eq(zero(1.0)),
         (Operator::Gt, true) => left.clone().gt(zero(1.0)).or(is_nan(left)),
         (Operator::GtEq, true) => left.clone().gt_eq(zero(-1.0)).or(is_nan(left)),
-        (Operator::Gt | Operator::GtEq, false) => {
-            compared_as_they_are(operator, left.clone(), right).or(is_nan(left))
-        }
+        (Operator::Gt | Operator::GtEq, false) => compared_as_they_are(operator, left.clone(), right).or(is_nan(left)),
         _ => compared_as_they_are(operator, left, right),
     }
 }

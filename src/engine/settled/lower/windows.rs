@@ -8,8 +8,8 @@ use datafusion::logical_expr::{
     cast, lit,
 };
 use granary_postgres::Value as Pg;
-use granary_postgres::types as t;
 use granary_postgres::plan::{self, AggregateCall, Bound, Exclude, Frame, FrameUnits, WindowCall};
+use granary_postgres::types as t;
 
 use super::{Lower, Lowered, Lowering, Stop, carry, is_groupable};
 

@@ -81,7 +81,7 @@ pub use rows::{
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
-pub use settled::{Purpose, parameter_oid};
+pub use settled::{Purpose, parameter_oid, rows_with_lists, with_lists};
 pub use tables::events::{
     EventTails, OFFSET, ROWS, StreamRows, Tail, event_schema, events_table, from_offset, offsets_of, plain_events,
     rows_field, stream_of_table, taken_schema,

@@ -215,6 +215,10 @@ pub fn receive(bytes: &[u8], data_type: &Type) -> Result<Value> {
     if reader.rest.is_empty() { Ok(value) } else { Err(malformed()) }
 }
 
+fn too_short() -> Error {
+    Error::new("08P01", "insufficient data left in message")
+}
+
 fn malformed() -> Error {
     Error::new("22P03", "incorrect binary data format")
 }
@@ -235,13 +239,13 @@ struct Reader<'b> {
 
 impl<'b> Reader<'b> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or_else(malformed)?;
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or_else(too_short)?;
         self.rest = rest;
         Ok(*taken)
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'b [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(malformed)?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(too_short)?;
         self.rest = rest;
         Ok(taken)
     }

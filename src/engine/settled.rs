@@ -8,6 +8,7 @@ mod aggregate;
 mod call;
 mod carry;
 mod interpreted;
+mod lists;
 mod lower;
 mod world;
 
@@ -34,6 +35,7 @@ use crate::access::Readable;
 use crate::error::Result;
 use crate::row::text_of;
 
+pub use lists::{rows_with_lists, with_lists};
 use lower::{Lower, Lowered, Lowering, Stop};
 use world::{FIRST_UNKNOWN, Known, SettledWorld};
 

@@ -94,7 +94,7 @@ async fn columns_of(session: &Arc<FlightSession>, schema: &str, table: &str) -> 
     let sql = format!("SELECT * FROM {}.{}", quote_name(schema), quote_name(table));
     let prepared = session.session.lock().await.prepare(&sql, DeclaredTypes::none()).await;
     let columns = prepared.ok().and_then(|prepared| prepared.description().columns.clone());
-    columns.map_or_else(|| Arc::new(Schema::empty()), |columns| plain_schema(&columns))
+    columns.map_or_else(|| Arc::new(Schema::empty()), |columns| plain_schema(&crate::engine::with_lists(&columns)))
 }
 
 pub async fn table_types(session: &Arc<FlightSession>, query: CommandGetTableTypes) -> Result<RecordBatch> {

@@ -33,6 +33,7 @@ use super::results::FlightRows;
 use super::sessions::{Bound, FlightSession, Sessions, new_handle};
 use super::status::status;
 use super::types::{cast_batch, plain_schema};
+use crate::engine::{rows_with_lists, with_lists};
 use super::{ingest, metadata};
 use crate::error::{Error, Kind, Result};
 use crate::http::Peer;
@@ -101,9 +102,10 @@ fn answer(response: crate::session::Response, token: CancellationToken) -> Resul
     use crate::session::Response;
     Ok(match response {
         Response::Rows { schema, rows, .. } => {
-            let schema = plain_schema(&schema);
+            let listed = with_lists(&schema);
+            let schema = plain_schema(&listed);
             let own = Arc::clone(&schema);
-            let rows = rows.map(move |batch| cast_batch(&batch?, &own)).boxed();
+            let rows = rows.map(move |batch| cast_batch(&rows_with_lists(&batch?, &listed)?, &own)).boxed();
             Answer::Rows(schema, rows, token)
         }
         Response::Found { schema, rows } => {
@@ -399,7 +401,7 @@ impl FlightSqlService for Door {
             let prepared = prepare(&session, &query.query).await?;
             let description = prepared.description();
             let dataset_schema = match &description.columns {
-                Some(columns) => ipc_bytes(&plain_schema(columns))?,
+                Some(columns) => ipc_bytes(&plain_schema(&with_lists(columns)))?,
                 None => prost::bytes::Bytes::new(),
             };
             let fields = description.parameters.iter().enumerate();

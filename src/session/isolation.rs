@@ -14,6 +14,7 @@ impl Session {
         if !self.transaction.begin(now_us) {
             self.warn(Kind::ActiveTransaction, "there is already a transaction in progress");
         } else if !self.transaction.has_begun() {
+            self.settings.begin_transaction();
             for name in ["isolation", "read_only"] {
                 let default = self.settings.get(&format!("default_transaction_{name}"))?;
                 self.settings.set_local(&format!("transaction_{name}"), &default)?;

@@ -137,6 +137,8 @@ pub struct Settings {
     changed: BTreeMap<String, String>,
     /// settings of the transaction, to be put back at its end: name, value before
     local: Vec<(String, Option<String>)>,
+    /// what was set when the transaction began
+    before: Option<BTreeMap<String, String>>,
     to_report: Vec<(String, String)>,
     /// grows with every change
     revision: u64,
@@ -203,13 +205,36 @@ impl Settings {
         Ok(())
     }
 
-    pub fn end_transaction(&mut self) {
-        self.revision += u64::from(!self.local.is_empty());
-        for (key, before) in std::mem::take(&mut self.local).into_iter().rev() {
-            match before {
-                Some(value) => self.changed.insert(key, value),
-                None => self.changed.remove(&key),
-            };
+    pub fn begin_transaction(&mut self) {
+        self.before = Some(self.changed.clone());
+    }
+
+    /// What was set for the transaction is put back, and what was set in it, if it is rolled back.
+    pub fn end_transaction(&mut self, is_kept: bool) {
+        let before = self.before.take();
+        self.revision += u64::from(!self.local.is_empty() || (before.is_some() && !is_kept));
+        let reported: Vec<(&'static str, Option<String>)> = SETTINGS
+            .iter()
+            .filter(|setting| setting.reported)
+            .map(|setting| (setting.name, self.get(setting.name).ok()))
+            .collect();
+        let local = std::mem::take(&mut self.local);
+        match before.filter(|_| !is_kept) {
+            Some(before) => self.changed = before,
+            None => {
+                for (key, before) in local.into_iter().rev() {
+                    match before {
+                        Some(value) => self.changed.insert(key, value),
+                        None => self.changed.remove(&key),
+                    };
+                }
+            }
+        }
+        for (name, shown) in reported {
+            let now = self.get(name).ok();
+            if now != shown {
+                self.to_report.extend(now.map(|now| (name.to_owned(), now)));
+            }
         }
     }
 
@@ -425,7 +450,11 @@ mod tests {
         }
         settings.set("statement_timeout", "25d").expect_err("too long");
         settings.set_local("statement_timeout", "5").expect("local");
-        settings.end_transaction();
+        settings.end_transaction(true);
+        assert_eq!(settings.statement_timeout_ms(), Some(2000));
+        settings.begin_transaction();
+        settings.set("statement_timeout", "7").expect("set");
+        settings.end_transaction(false);
         assert_eq!(settings.statement_timeout_ms(), Some(2000));
         settings.reset_all();
         assert_eq!(settings.statement_timeout_ms(), None);

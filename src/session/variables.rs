@@ -153,7 +153,7 @@ impl Session {
         if !self.transaction.is_explicit() {
             self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
         }
-        self.settings.end_transaction();
+        self.settings.end_transaction(!self.transaction.is_failed());
         self.cursors.end_transaction(!self.transaction.is_failed());
         if self.transaction.is_failed() {
             self.transaction.rollback();
@@ -167,7 +167,7 @@ impl Session {
         if !self.transaction.is_explicit() {
             self.warn(Kind::NoActiveTransaction, "there is no transaction in progress");
         }
-        self.settings.end_transaction();
+        self.settings.end_transaction(false);
         self.cursors.end_transaction(false);
         self.transaction.rollback();
         Response::done("ROLLBACK")

@@ -419,6 +419,7 @@ fn scalar_values(array: &ArrayRef, shown: ShownType) -> Result<Values> {
         Form::TimestampZoned => {
             Values::Timestamp { values: to_timestamp(array)?.as_primitive().clone(), zone: Some(zone) }
         }
+        Form::Interval if is_text(array.data_type()) => printed(array, item.oid)?,
         Form::Interval if matches!(value_type(array.data_type()), DataType::Duration(_)) => {
             Values::Duration(to(array, &DataType::Duration(us))?.as_primitive().clone())
         }

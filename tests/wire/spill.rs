@@ -8,11 +8,11 @@ use crate::server::Server;
 const DECLARATIONS: &str = "
     CREATE TABLE raw AS
       SELECT value % 5000 AS k, to_timestamp(1704067200 + (value * 7919) % 2592000) AS ts, value % 1000 AS v, 'x' || value AS t
-      FROM generate_series(1, 200000) AS g (value);
+      FROM generate_series(1, 200000::bigint) AS g (value);
     CREATE TABLE labels AS
       SELECT CASE WHEN value % 100 = 0 THEN NULL ELSE value % 5500 END AS k,
              CASE WHEN value % 90 = 0 THEN NULL ELSE to_timestamp(1704067200 + (value * 104729) % 2592000) END AS ts
-      FROM generate_series(1, 60000) AS g (value);
+      FROM generate_series(1, 60000::bigint) AS g (value);
     CREATE ENTITY thing (k bigint);
     CREATE SOURCE source AS SELECT k, ts, v, t FROM raw TIMESTAMP ts;
     CREATE STREAM stream (k bigint, ts timestamptz, v bigint, t text) TIMESTAMP ts
@@ -66,11 +66,11 @@ const HOT_KEY: &str = "
     CREATE TABLE raw AS
       SELECT CASE WHEN value % 10 = 0 THEN value % 5000 ELSE 7 END AS k,
              to_timestamp(1704067200 + (value * 7919) % 2592000) AS ts, value % 1000 AS v, 'x' || value AS t
-      FROM generate_series(1, 600000) AS g (value);
+      FROM generate_series(1, 600000::bigint) AS g (value);
     CREATE TABLE labels AS
       SELECT CASE WHEN value % 2 = 0 THEN 7 ELSE value % 5500 END AS k,
              CASE WHEN value % 90 = 0 THEN NULL ELSE to_timestamp(1704067200 + (value * 104729) % 2592000) END AS ts
-      FROM generate_series(1, 3000) AS g (value);";
+      FROM generate_series(1, 3000::bigint) AS g (value);";
 
 /// Windows that never let go of a row.
 const LIFETIMES: &str = "

@@ -176,6 +176,9 @@ pub fn array(wanted: &DataType, data_type: &Type, values: &[Pg], world: &dyn Wor
                     Pg::Array(array) if array.dimensions.len() > 1 => {
                         return Err(Error::not_supported("arrays of several dimensions in a table"));
                     }
+                    Pg::Array(array) if array.dimensions.iter().any(|(_, first)| *first != 1) => {
+                        return Err(Error::not_supported("an array in a table that does not begin at 1"));
+                    }
                     Pg::Array(array) => {
                         items.extend(array.items.iter().cloned());
                         lengths.push(array.items.len());

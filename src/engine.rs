@@ -63,7 +63,7 @@ pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
     bind_parameters, cast_batches, constant_time, constant_values, insert_input, inserted, output_schema,
-    parameter_types, run, versions_read,
+    parameter_oids, parameter_types, run, versions_read,
 };
 pub use point_in_time::RowGroups;
 pub use query::{

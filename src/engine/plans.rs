@@ -82,6 +82,27 @@ fn typed_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
     Ok(found)
 }
 
+/// OIDs of the types of parameters, as far as a plan says them; 0 for the others, in so many places.
+pub fn parameter_oids(plan: &LogicalPlan, count: usize) -> Result<Vec<u32>> {
+    let mut found = vec![0; count];
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(placeholder) = expr
+                    && let Some(name) = placeholder.field.as_ref().and_then(|field| field.metadata().get("pg.type"))
+                    && let Some(row) = granary_postgres::types::type_named(name.trim_matches('"'))
+                    && let Ok(number) = placeholder.id.trim_start_matches('$').parse::<usize>()
+                    && let Some(place) = found.get_mut(number.wrapping_sub(1))
+                {
+                    *place = row.oid;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
 /// The columns that a node's expressions can name.
 pub fn scope_of(node: &LogicalPlan) -> DFSchema {
     match node.inputs().as_slice() {

@@ -315,7 +315,7 @@ impl QueryPlanner {
         for reference in references {
             // A function in FROM is listed like a relation.
             let is_function = reference.schema().is_none() && state.table_functions().contains_key(reference.table());
-            if is_function && self.scope.relation(&reference)?.is_none() {
+            if is_function && self.scope.read_relation(&reference)?.is_none() {
                 continue;
             }
             let object = self.original(&reference, &times)?;
@@ -357,14 +357,14 @@ impl QueryPlanner {
     /// The catalog's object behind a relation of a rewritten statement, if there is one.
     fn original(&self, reference: &TableReference, times: &system_time::SystemTimes) -> Result<Option<Arc<Object>>> {
         if let Some((name, _)) = self.versioned(reference, times) {
-            return Ok(self.scope.relation(&with_table(reference, name))?.cloned());
+            return Ok(self.scope.read_relation(&with_table(reference, name))?.cloned());
         }
         if tables::system::is_system_schema(reference.schema())
             || tables::system::named(&self.scope.search_path, reference).is_some()
         {
             return Ok(None);
         }
-        Ok(self.scope.relation(reference)?.cloned())
+        Ok(self.scope.read_relation(reference)?.cloned())
     }
 
     /// The name and the number of a relation that has a time of its own.
@@ -430,7 +430,7 @@ impl QueryPlanner {
         {
             return Ok(None);
         }
-        Ok(self.scope.relation(&reference)?.and_then(|object| match object.kind() {
+        Ok(self.scope.read_relation(&reference)?.and_then(|object| match object.kind() {
             ObjectKind::FeatureView
             | ObjectKind::FeatureTable
             | ObjectKind::FeatureService
@@ -524,7 +524,7 @@ impl QueryPlanner {
     }
 
     fn find(&self, reference: &TableReference) -> Result<Arc<Object>> {
-        let found = self.scope.relation(reference)?;
+        let found = self.scope.read_relation(reference)?;
         found.cloned().ok_or_else(|| {
             Error::new(Kind::UndefinedTable, format!("relation \"{}\" does not exist", unquoted(reference)))
         })

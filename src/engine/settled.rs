@@ -153,6 +153,10 @@ impl QueryPlanner {
             if known.contains_key(&key) {
                 continue;
             }
+            // what there is not is told with its place
+            if self.given_relation(&reference).is_none() && matches!(self.scope.read_relation(&reference), Ok(None)) {
+                continue;
+            }
             let Some((object, one)) = Box::pin(self.known(&reference, known.len())).await? else { return Ok(None) };
             if let Some(object) = object
                 && self.scope.access().readable(&object)? == Readable::SomeColumns

@@ -7,7 +7,7 @@ use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
 
 use super::{parameters, variables};
-use crate::engine::{LogicalPlan, PRINTED, output_schema};
+use crate::engine::{LogicalPlan, PRINTED, output_schema, parameter_oids};
 use crate::error::{Error, Result};
 use crate::statement::{self, Parameters, StatementContext};
 
@@ -43,6 +43,17 @@ impl DeclaredTypes {
     pub const fn none() -> &'static DeclaredTypes {
         static NONE: DeclaredTypes = DeclaredTypes { oids: Vec::new(), types: Vec::new() };
         &NONE
+    }
+
+    /// The OIDs that were said, and those that were found where none was.
+    fn with_oids(&self, mut found: Vec<u32>) -> Vec<u32> {
+        found.resize(found.len().max(self.oids.len()), 0);
+        for (found, said) in found.iter_mut().zip(&self.oids) {
+            if *said != 0 && *said != UNKNOWN_OID {
+                *found = *said;
+            }
+        }
+        found
     }
 
     /// The types, values of those that only `granary_postgres` knows as their texts.
@@ -149,7 +160,8 @@ async fn describe_change(
         _ => return Ok(Description::of(Vec::new(), None)),
     };
     let parameters = crate::engine::parameter_types(&plan, types)?;
-    Ok(Description { parameter_oids: said.oids.clone(), ..Description::of(parameters, None) })
+    let parameter_oids = said.with_oids(parameter_oids(&plan, parameters.len())?);
+    Ok(Description { parameter_oids, ..Description::of(parameters, None) })
 }
 
 async fn describe_divided(
@@ -192,8 +204,8 @@ fn described(
     (types, said): (&[Option<DataType>], &DeclaredTypes),
 ) -> Result<Description> {
     let mut parameters = crate::engine::parameter_types(plan, types)?;
-    let of =
-        |parameters, columns| Description { parameter_oids: said.oids.clone(), ..Description::of(parameters, columns) };
+    let parameter_oids = said.with_oids(parameter_oids(plan, parameters.len())?);
+    let of = |parameters, columns| Description { parameter_oids, ..Description::of(parameters, columns) };
     let Some((returned, columns)) = returned else { return Ok(of(parameters, None)) };
     let known: Vec<_> = parameters.into_iter().map(Some).collect();
     parameters = crate::engine::parameter_types(&returned, &known)?;

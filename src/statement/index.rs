@@ -17,6 +17,9 @@ pub async fn create(
     create: &ast::CreateIndex,
     _cancel: &CancellationToken,
 ) -> Result<()> {
+    if let Some(reference) = crate::engine::table_reference(&create.table_name) {
+        context.scope.relation(&reference)?;
+    }
     let target = table::writable(context, &create.table_name, "index")?;
     let Some(own) = target.table.clone() else { return Err(Error::not_supported("an index of such a relation")) };
     context.lock(&own, LockMode::Alter).await?;

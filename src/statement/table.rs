@@ -496,7 +496,11 @@ fn expect_types(parameters: &mut Parameters, insert: &ast::Insert, target: &Targ
     };
     for row in &values.rows {
         for (expr, place) in row.content.iter().zip(&places) {
-            parameters.expect(expr, &target.columns[*place].data_type);
+            let column = &target.columns[*place];
+            // what Arrow has no type for is told apart later
+            if column.declared.is_none() || target.table.is_none() {
+                parameters.expect(expr, &column.data_type);
+            }
         }
     }
 }
@@ -549,9 +553,10 @@ pub fn writable(context: &StatementContext, name: &ast::ObjectName, verb: &str) 
         let message = format!("permission denied: \"{name}\" is a system relation");
         return Err(context.at(name, Error::new(Kind::InsufficientPrivilege, message)));
     }
-    let found = context.scope.relation(&reference)?;
+    let found = context.scope.read_relation(&reference)?;
     let object = found.ok_or_else(|| {
-        let error = Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
+        let shown = granary_sql::name::parts(name).join(".");
+        let error = Error::new(Kind::UndefinedTable, format!("relation \"{shown}\" does not exist"));
         context.at(name, error)
     })?;
     Target::of(object, verb).map_err(|error| context.at(name, error))

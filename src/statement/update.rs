@@ -84,7 +84,7 @@ pub async fn plan(context: &StatementContext, update: &ast::Update, parameters: 
     let mut items = Vec::with_capacity(columns.len() + joined.len());
     for (place, column) in columns.iter().enumerate() {
         let value = assigned.iter().find(|(assigned, _)| *assigned == place).map(|(_, value)| value.clone());
-        if let Some(value) = &value {
+        if let Some(value) = value.as_ref().filter(|_| column.declared.is_none()) {
             parameters.expect(value, &column.data_type);
         }
         items.push((value.unwrap_or_else(|| changed.column(column)), format!("@{place}")));

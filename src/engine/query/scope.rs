@@ -61,8 +61,14 @@ impl NameScope {
         };
         match name.schema() {
             Some(schema) => {
-                // in a schema that there is not there is no relation
-                Ok(by_schema(&self.schema_named(schema)))
+                let schema = &self.schema_named(schema);
+                if self.is_temporary_schema(schema) && self.snapshot.schema(self.workspace, schema).is_none() {
+                    return Ok(None);
+                }
+                if self.snapshot.schema(self.workspace, schema).is_none() {
+                    return Err(Error::new(Kind::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
+                }
+                Ok(by_schema(schema))
             }
             None => {
                 let path = self.relation_path();
@@ -70,6 +76,14 @@ impl NameScope {
                 let meant = found.clone().find(|object| self.meant.contains(&object.id()));
                 Ok(meant.or_else(|| found.next()))
             }
+        }
+    }
+
+    /// The same for who reads or writes rows: in a schema that there is not there is no relation.
+    pub fn read_relation(&self, name: &TableReference) -> Result<Option<&Arc<Object>>> {
+        match self.relation(name) {
+            Err(error) if error.kind() == Kind::InvalidSchemaName => Ok(None),
+            found => found,
         }
     }
 

@@ -7,7 +7,7 @@ mod windows;
 
 pub use exprs::parameter_type;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
@@ -89,6 +89,8 @@ pub struct Lower<'a> {
     ctes: HashMap<usize, Arc<Query>>,
     scopes: Vec<Scope>,
     next: usize,
+    /// names of columns that were given: all differ, so that none needs a qualifier
+    names: HashSet<String>,
     /// whether it has queries in expressions, which DataFusion may refuse later
     pub may_be_refused: bool,
 }
@@ -109,6 +111,7 @@ impl<'a> Lower<'a> {
             ctes: HashMap::new(),
             scopes: Vec::new(),
             next: 0,
+            names: HashSet::new(),
             may_be_refused: false,
         }
     }
@@ -116,6 +119,15 @@ impl<'a> Lower<'a> {
     fn number(&mut self) -> usize {
         self.next += 1;
         self.next
+    }
+
+    /// A name that no other column has, like this one.
+    fn name(&mut self, like: &str) -> String {
+        let mut name = like.to_owned();
+        while !self.names.insert(name.clone()) {
+            name = format!("{like}_{}", self.number());
+        }
+        name
     }
 
     fn scope(&self) -> &Scope {
@@ -420,7 +432,11 @@ impl<'a> Lower<'a> {
             // functions give only the columns that are read
             let place = if is_in_memory { index } else { *column };
             let (expr, data_type) = columns.get(place).ok_or(Stop::NoEqual("a column that is not there"))?;
-            let name = format!("q{number}_{slot}");
+            let name = match (&scan.source, expr) {
+                (Source::Relation(relation), _) => self.name(&relation.columns[*column].name),
+                (_, Expr::Column(own)) => self.name(&own.name),
+                _ => self.name("value"),
+            };
             exprs.push(expr.clone().alias(&name));
             self.scope_mut().slots.insert(*slot, Lowered::of_column(name, data_type.clone()));
         }

@@ -275,7 +275,7 @@ async fn plan_update(
     let mut items = Vec::new();
     for (place, column) in changed.target.columns.iter().enumerate() {
         let value = assigned.iter().find(|(assigned, _)| *assigned == place).map(|(_, value)| value.clone());
-        if let Some(value) = &value {
+        if let Some(value) = value.as_ref().filter(|_| column.declared.is_none()) {
             parameters.expect(value, &column.data_type);
         }
         items.push((value.unwrap_or_else(|| changed.column(column)), format!("@{place}")));

@@ -89,6 +89,7 @@ async fn answers(place: &Place) -> String {
         Ok(tokio::time::timeout(Duration::from_secs(10), hears.next()).await.ok().flatten())
     };
     let _ = writeln!(said, "## notifications\n{}", told(noticed.await));
+    cancelled(&client, &mut said).await;
     drop(client);
     let _ = listening.await;
     said
@@ -191,6 +192,11 @@ async fn statements(client: &mut Client, said: &mut String) -> Result<(), Error>
         let subject = (error.schema(), error.table(), error.column(), error.constraint());
         let _ = writeln!(said, "{} {} {:?} {subject:?}", error.severity(), error.message(), error.detail());
     }
+    Ok(())
+}
+
+/// At the end: a request that comes late cancels whatever runs then.
+async fn cancelled(client: &tokio_postgres::Client, said: &mut String) {
     let _ = writeln!(said, "## a statement that is cancelled");
     let token = client.cancel_token();
     let sleeping = client.batch_execute("SELECT pg_sleep(100)");
@@ -205,7 +211,6 @@ async fn statements(client: &mut Client, said: &mut String) -> Result<(), Error>
         () = cancelling => unreachable!("it goes on for ever"),
     };
     let _ = writeln!(said, "{}", told(ended));
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

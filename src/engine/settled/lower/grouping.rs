@@ -46,22 +46,25 @@ impl Lower<'_> {
         }
         let mut keys = Vec::with_capacity(grouping.keys.len());
         let mut key_columns = Vec::with_capacity(grouping.keys.len());
-        for (index, key) in grouping.keys.iter().enumerate() {
+        for key in &grouping.keys {
             let lowered = self.expr(key)?;
             if !is_groupable(&lowered.data_type, &key.data_type) {
                 return Err(Stop::NoEqual("equal values of this type that look different"));
             }
-            let name = format!("g{number}_{index}");
+            let name = match &lowered.expr {
+                Expr::Column(own) => self.name(&own.name),
+                _ => self.name("key"),
+            };
             keys.push(lowered.expr.alias(&name));
             key_columns.push(Lowered::of_column(name, lowered.data_type));
         }
         let mut parts = Vec::new();
         let mut columns = Vec::with_capacity(grouping.aggregates.len());
-        for (index, call) in grouping.aggregates.iter().enumerate() {
+        for call in &grouping.aggregates {
             let made = self.aggregate(call)?;
             let mut own = Vec::with_capacity(made.parts.len());
-            for (part, (expr, data_type)) in made.parts.into_iter().enumerate() {
-                let name = format!("a{number}_{index}_{part}");
+            for (expr, data_type) in made.parts {
+                let name = self.name(call.function.name);
                 parts.push(expr.alias(&name));
                 own.push(Lowered::of_column(name, data_type));
             }

@@ -529,6 +529,11 @@ pub async fn answer(
     cancel: &CancellationToken,
 ) -> Result<(SchemaRef, BatchStream)> {
     if let Some(found) = catalog_query(context, query, &parameters.oids) {
+        let n_parameters = found.as_ref().map_or(0, |found| found.parameters().len());
+        if n_parameters > parameters.values.len() {
+            let message = format!("there is no parameter ${}", parameters.values.len() + 1);
+            return Err(Error::new(Kind::UndefinedParameter, message));
+        }
         return answer_from_catalog(context, found?, parameters, cancel).await;
     }
     let (plan, labels) = select::plan_labeled(context, Box::new(query.clone()), parameters).await?;

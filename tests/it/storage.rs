@@ -35,7 +35,7 @@ async fn world() -> (World, StoredRows) {
                SELECT value % 300 AS driver,
                       CASE value % 7 WHEN 0 THEN 'Basel' WHEN 1 THEN 'Chur' ELSE 'Bern' END AS city,
                       to_timestamp(1704067200 + (value * 7919) % {}) AS ts, value AS number
-               FROM generate_series(1, {EVENTS}) AS g (value)",
+               FROM generate_series(1, {EVENTS}::bigint) AS g (value)",
             DAYS * DAY / 1_000_000
         ),
         "CREATE ENTITY driver_in_city (driver bigint, city text)".to_owned(),

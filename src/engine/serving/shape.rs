@@ -335,7 +335,6 @@ mod tests {
             "SELECT a FROM v WHERE k NOT IN ($1)",
             "SELECT a FROM v WHERE k <> ALL($1)",
             "SELECT a FROM v WHERE k = 'a'::text",
-            "SELECT a FROM v WHERE k = TRY_CAST($1 AS bigint)",
             "SELECT a FROM v WHERE k = ($1 + 1)::bigint",
             "SELECT a FROM v WHERE k = a",
             "SELECT a FROM v WHERE k = NULL",

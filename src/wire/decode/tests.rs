@@ -169,7 +169,8 @@ fn dates_and_times() {
     assert_eq!(text(DATE, "0001-12-31 BC"), Value::Int(-719_163));
     assert_eq!(text(DATE, "19700102"), Value::Int(1));
     assert_eq!(error(DATE, "2023-02-29"), "22008 date/time field value out of range: \"2023-02-29\"");
-    assert_eq!(error(DATE, "tomorrow"), "22007 invalid input syntax for type date: \"tomorrow\"");
+    assert_eq!(error(DATE, "someday"), "22007 invalid input syntax for type date: \"someday\"");
+    assert_eq!(text(DATE, "January 2, 1970"), Value::Int(1));
     assert_eq!(binary(DATE, &1_i32.to_be_bytes()), Value::Int(10_958));
     assert_eq!(text(TIME, "24:00:00"), Value::Int(DAY));
     assert_eq!(text(TIME, "00:00:00.0000015"), Value::Int(2));
@@ -179,8 +180,8 @@ fn dates_and_times() {
     assert_eq!(text(TIMESTAMPTZ, "1970-01-01 00:00:01.5Z"), Value::Int(1_500_000));
     assert_eq!(text(TIMESTAMPTZ, "1969-12-31 23:59:59.999999"), Value::Int(-1));
     assert_eq!(binary(TIMESTAMPTZ, &0_i64.to_be_bytes()), Value::Int(EPOCH_US));
-    assert!(error(TIMESTAMPTZ, "infinity").starts_with("0A000"));
-    assert!(binary_error(TIMESTAMP, &i64::MAX.to_be_bytes()).starts_with("0A000"));
+    assert_eq!(text(TIMESTAMPTZ, "infinity"), Value::Int(i64::MAX));
+    assert_eq!(binary(TIMESTAMP, &i64::MIN.to_be_bytes()), Value::Int(i64::MIN));
     assert!(binary_error(TIMESTAMP, &(i64::MAX - 1).to_be_bytes()).starts_with("22008"));
     assert!(error(TIMESTAMP, "9999999-01-01").starts_with("22008"));
 }

@@ -65,7 +65,7 @@ impl Activity {
 }
 
 impl ActivityEntry {
-    /// A statement begins, which `token` stops.
+    /// A statement begins, which `token` stops; without one it is only prepared, and who stops it then stops what runs of it.
     pub fn begin(&self, query: &Arc<str>, now_us: i64, token: Option<&CancellationToken>) {
         self.change("active", now_us, |client| {
             client.query = match query.len() <= MOST_OF_A_QUERY {
@@ -73,7 +73,11 @@ impl ActivityEntry {
                 false => query.chars().take(MOST_OF_A_QUERY).collect::<String>().into(),
             };
             client.query_start_us = Some(now_us);
-            client.running = token.cloned();
+            let stopped_before = client.running.take().is_some_and(|running| running.is_cancelled());
+            if let Some(token) = token.filter(|_| stopped_before) {
+                token.cancel();
+            }
+            client.running = Some(token.cloned().unwrap_or_default());
         });
     }
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::placed;
 use super::query::{QueryPlanner, is_built_in, table_reference};
+use super::settled::types_of;
 use super::tables::system;
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, text_of};
@@ -98,8 +99,7 @@ impl CatalogQuery {
         if !is_answerable(query, planner) {
             return None;
         }
-        let known = |oid: &u32| (*oid != 0 && *oid != t::UNKNOWN).then(|| Type::of(*oid));
-        let declared: Vec<Option<Type>> = declared.iter().map(known).collect();
+        let declared = types_of(declared);
         let world = CatalogWorld::new(planner.system_context());
         Some(match granary_postgres::analyze(query, &declared, &world) {
             Ok(analyzed) if is_series(&analyzed) => return None,

@@ -333,7 +333,8 @@ fn assigned(columns: &[granary_catalog::Column]) -> Vec<Assigned> {
     columns.iter().map(assigned).collect()
 }
 
-fn types_of(oids: &[u32]) -> Vec<Option<Type>> {
+/// The types of parameters that are said; none by 0 and `unknown`.
+pub(super) fn types_of(oids: &[u32]) -> Vec<Option<Type>> {
     oids.iter().map(|oid| (*oid != 0 && *oid != t::UNKNOWN).then(|| Type::of(*oid))).collect()
 }
 

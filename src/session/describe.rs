@@ -30,6 +30,11 @@ impl Description {
 /// The OID of the type `unknown`.
 const UNKNOWN_OID: u32 = 705;
 
+/// Whether the OID names a type that a parameter has.
+const fn is_said(oid: u32) -> bool {
+    oid != 0 && oid != UNKNOWN_OID
+}
+
 /// What a client has said of the types of parameters.
 #[derive(Debug, Clone, Default)]
 pub struct DeclaredTypes {
@@ -49,7 +54,7 @@ impl DeclaredTypes {
     fn with_oids(&self, mut found: Vec<u32>) -> Vec<u32> {
         found.resize(found.len().max(self.oids.len()), 0);
         for (found, said) in found.iter_mut().zip(&self.oids) {
-            if *said != 0 && *said != UNKNOWN_OID {
+            if is_said(*said) {
                 *found = *said;
             }
         }
@@ -58,18 +63,14 @@ impl DeclaredTypes {
 
     /// The types, values of those that only `granary_postgres` knows as their texts.
     fn known_or_printed(&self) -> Vec<Option<DataType>> {
-        let said = |index: usize| self.oids.get(index).is_some_and(|oid| *oid != 0 && *oid != UNKNOWN_OID);
+        let said = |index: usize| self.oids.get(index).is_some_and(|oid| is_said(*oid));
         let known = self.types.iter().enumerate();
         known.map(|(index, known)| known.clone().or_else(|| said(index).then_some(PRINTED))).collect()
     }
 
     /// Errors: `FeatureNotSupported` if one was said that nothing but the catalogs knows.
     pub(super) fn check(&self) -> Result<()> {
-        let unsupported = self
-            .oids
-            .iter()
-            .zip(&self.types)
-            .find(|(oid, known)| known.is_none() && **oid != 0 && **oid != UNKNOWN_OID);
+        let unsupported = self.oids.iter().zip(&self.types).find(|(oid, known)| known.is_none() && is_said(**oid));
         match unsupported {
             Some((oid, _)) => Err(Error::not_supported(format!("a parameter of the type with OID {oid}"))),
             None => Ok(()),

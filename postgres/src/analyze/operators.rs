@@ -45,26 +45,12 @@ impl Analyzer<'_> {
             }
             BinaryOperator::Overlaps => self.overlaps(left, right),
             BinaryOperator::PGBitwiseXor => self.plain_binary("#", left, right),
-            BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-                if is_row(left) && is_row(right) =>
-            {
+            op if is_comparison(op) && is_row(left) && is_row(right) => {
                 let (left, right) = (self.row_items(left)?, self.row_items(right)?);
                 self.compare_rows(&op.to_string(), left, right)
             }
             // a row of a query: no row is not known to be anything
-            BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-                if is_row(left) && matches!(right, ast::Expr::Subquery(_)) =>
-            {
+            op if is_comparison(op) && is_row(left) && matches!(right, ast::Expr::Subquery(_)) => {
                 let ast::Expr::Subquery(query) = right else { return Err(Error::new("XX000", "it is a subquery")) };
                 let left = self.row_items(left)?;
                 let name = op.to_string();
@@ -385,4 +371,9 @@ impl Analyzer<'_> {
         let comparison = self.compare_rows(name, lefts, rights)?;
         Ok(boolean(ExprKind::OverQuery { left: sides, query, comparison: Box::new(comparison), all }))
     }
+}
+
+const fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }

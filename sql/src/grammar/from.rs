@@ -186,16 +186,20 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `[AS] name [(column, …)]`, if it is there.
-    fn alias(&mut self) -> Check {
+    /// Whether `[AS] name` is there.
+    fn alias_name(&mut self) -> Check<bool> {
         if self.take("as") {
             self.column_name()?;
-        } else if self.is_name(0, is_column_name) {
-            self.at += 1;
-        } else {
-            return Ok(());
+            return Ok(true);
         }
-        if self.is(&Token::LParen) {
+        let is_there = self.is_name(0, is_column_name);
+        self.at += usize::from(is_there);
+        Ok(is_there)
+    }
+
+    /// `[AS] name [(column, …)]`, if it is there.
+    fn alias(&mut self) -> Check {
+        if self.alias_name()? && self.is(&Token::LParen) {
             self.parenthesized(Self::column_name)?;
         }
         Ok(())
@@ -205,17 +209,11 @@ impl Reader<'_> {
         if self.sees("with") && self.sees_nth(1, "ordinality") {
             self.at += 2;
         }
-        if self.take("as") {
-            if self.is(&Token::LParen) {
-                return self.parenthesized(Self::declared_column);
-            }
-            self.column_name()?;
-        } else if self.is_name(0, is_column_name) {
+        if self.sees("as") && self.is_nth(1, &Token::LParen) {
             self.at += 1;
-        } else {
-            return Ok(());
+            return self.parenthesized(Self::declared_column);
         }
-        if self.is(&Token::LParen) {
+        if self.alias_name()? && self.is(&Token::LParen) {
             // types stand behind all names or none
             let is_declared = !matches!(self.peek_nth(2), Some(Token::Comma | Token::RParen) | None);
             if is_declared {

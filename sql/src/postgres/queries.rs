@@ -189,6 +189,21 @@ impl Tokens<'_> {
         None
     }
 
+    /// The first at or behind `start` that closes what is around it, or stands in no parentheses of its own and `stops`.
+    fn end_of(&self, start: usize, stops: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut depth = 0_usize;
+        for at in start..self.tokens.len() {
+            match self.tokens[at].token {
+                Token::LParen | Token::LBracket => depth += 1,
+                Token::RParen | Token::RBracket if depth == 0 => return Some(at),
+                Token::RParen | Token::RBracket => depth -= 1,
+                _ if depth == 0 && stops(at) => return Some(at),
+                _ => {}
+            }
+        }
+        None
+    }
+
     fn replace(&mut self, from: usize, to: usize, said: Vec<Token>) {
         let span =
             self.tokens.get(from).or(self.tokens.last()).map_or_else(sqlparser::tokenizer::Span::empty, |at| at.span);
@@ -289,20 +304,7 @@ impl Tokens<'_> {
         if !["limit", "offset", "fetch"].iter().any(|word| self.is(next, word)) {
             return;
         }
-        let mut depth = 0_usize;
-        let behind = (end..self.tokens.len()).find(|at| match &self.tokens[*at].token {
-            Token::LParen | Token::LBracket => {
-                depth += 1;
-                false
-            }
-            Token::RParen | Token::RBracket if depth == 0 => true,
-            Token::RParen | Token::RBracket => {
-                depth -= 1;
-                false
-            }
-            token => depth == 0 && is_word(token, "for"),
-        });
-        let behind = behind.unwrap_or(self.tokens.len());
+        let behind = self.end_of(end, |at| self.is(Some(at), "for")).unwrap_or(self.tokens.len());
         let locks: Vec<TokenWithSpan> = self.tokens[at..end].to_vec();
         let space =
             TokenWithSpan { token: Token::Whitespace(sqlparser::tokenizer::Whitespace::Space), span: locks[0].span };
@@ -330,20 +332,7 @@ impl Tokens<'_> {
         if !self.is_sign(before, &Token::LParen) && !self.is_sign(before, &Token::Comma) {
             return;
         }
-        let mut depth = 0_usize;
-        let end = (at + 1..self.tokens.len()).find(|end| match &self.tokens[*end].token {
-            Token::LParen | Token::LBracket => {
-                depth += 1;
-                false
-            }
-            Token::RParen | Token::RBracket if depth == 0 => true,
-            Token::RParen | Token::RBracket => {
-                depth -= 1;
-                false
-            }
-            token => depth == 0 && is_word(token, "order"),
-        });
-        if let Some(end) = end {
+        if let Some(end) = self.end_of(at + 1, |end| self.is(Some(end), "order")) {
             self.replace(end, end, vec![Token::RParen]);
             self.replace(at, at + 1, vec![quoted(VARIADIC), Token::LParen]);
         }
@@ -714,23 +703,12 @@ impl Tokens<'_> {
 
     /// Where the value of an assignment that begins at `start` ends.
     fn end_of_assignment(&self, start: usize) -> usize {
-        let mut depth = 0_usize;
-        for at in start..self.tokens.len() {
-            match &self.tokens[at].token {
-                Token::LParen | Token::LBracket => depth += 1,
-                Token::RParen | Token::RBracket if depth == 0 => return at,
-                Token::RParen | Token::RBracket => depth -= 1,
-                Token::Comma if depth == 0 => return at,
-                token if depth == 0 && ["from", "where", "returning"].iter().any(|word| is_word(token, word)) => {
-                    let is_distinct = is_word(token, "from") && self.is(self.before(at), "distinct");
-                    if !is_distinct {
-                        return at;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.tokens.len()
+        let ends = |at: usize| {
+            let is_distinct = self.is(Some(at), "from") && self.is(self.before(at), "distinct");
+            self.is_sign(Some(at), &Token::Comma)
+                || !is_distinct && ["from", "where", "returning"].iter().any(|word| self.is(Some(at), word))
+        };
+        self.end_of(start, ends).unwrap_or(self.tokens.len())
     }
 }
 

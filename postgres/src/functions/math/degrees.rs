@@ -7,7 +7,8 @@ fn first_quadrant(angle: f64) -> f64 {
     if angle <= 45.0 { near_30(angle) } else { near_60(90.0 - angle) }
 }
 
-pub fn sine(angle: f64) -> f64 {
+/// The angle between 0 and 180, and the sign that the sine has by leaving out the rest.
+fn of_whole_turn(angle: f64) -> (f64, f64) {
     let mut angle = angle % 360.0;
     let mut sign = 1.0;
     if angle < 0.0 {
@@ -16,10 +17,12 @@ pub fn sine(angle: f64) -> f64 {
     if angle > 180.0 {
         (angle, sign) = (360.0 - angle, -sign);
     }
-    if angle > 90.0 {
-        angle = 180.0 - angle;
-    }
-    sign * first_quadrant(angle)
+    (angle, sign)
+}
+
+pub fn sine(angle: f64) -> f64 {
+    let (angle, sign) = of_whole_turn(angle);
+    sign * first_quadrant(if angle > 90.0 { 180.0 - angle } else { angle })
 }
 
 fn cosine_first_quadrant(angle: f64) -> f64 {
@@ -42,18 +45,8 @@ pub fn cosine(angle: f64) -> f64 {
 
 /// The angle between 0 and 90, and the sign there.
 fn of_half_turn(angle: f64) -> (f64, f64) {
-    let mut angle = angle % 360.0;
-    let mut sign = 1.0;
-    if angle < 0.0 {
-        (angle, sign) = (-angle, -sign);
-    }
-    if angle > 180.0 {
-        (angle, sign) = (360.0 - angle, -sign);
-    }
-    if angle > 90.0 {
-        (angle, sign) = (180.0 - angle, -sign);
-    }
-    (angle, sign)
+    let (angle, sign) = of_whole_turn(angle);
+    if angle > 90.0 { (180.0 - angle, -sign) } else { (angle, sign) }
 }
 
 pub fn tangent(angle: f64) -> f64 {

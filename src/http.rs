@@ -15,7 +15,6 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -23,6 +22,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -98,13 +98,15 @@ fn routes(door: Door) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/openapi.json", get(description));
-    let ingest =
-        async |State(door): State<Door>, headers: HeaderMap, body: Body| door.ingest.serve(&headers, body).await;
+    let ingest = async |State(door): State<Door>, Extension(peer): Extension<Peer>, headers: HeaderMap, body: Body| {
+        door.ingest.serve(peer, &headers, body).await
+    };
     router = router.route(INGEST, post(ingest));
     for (name, call) in CALLS {
-        let handler = async move |State(door): State<Door>, headers: HeaderMap, body: Body| {
-            door.features.serve(call, &headers, body).await
-        };
+        let handler =
+            async move |State(door): State<Door>, Extension(peer): Extension<Peer>, headers: HeaderMap, body: Body| {
+                door.features.serve(call, peer, &headers, body).await
+            };
         router = router.route(&format!("{FEATURE_SERVICE}{name}"), post(handler));
     }
     router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(map_response(count)).with_state(door)

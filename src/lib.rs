@@ -9,6 +9,7 @@ pub mod priority;
 pub mod time;
 
 pub mod access;
+pub mod audit;
 
 pub mod row;
 pub mod tile;

@@ -29,6 +29,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
+use crate::audit::Actor;
 use crate::engine::{ActivityEntry, ClientActivity, SessionFacts, SessionSequences};
 use crate::error::{Error, Kind, Result};
 use crate::row::Value;
@@ -246,7 +247,9 @@ impl Session {
         async move {
             let text: Arc<str> = parsed.text.as_str().into();
             let shown = self.begin(&text);
-            self.describe_statement((text, shown), Some(parsed), DeclaredTypes::none()).await
+            let described =
+                self.describe_statement((text, Arc::clone(&shown)), Some(parsed), DeclaredTypes::none()).await;
+            self.audited(&shown, described).await
         }
         .boxed()
     }
@@ -265,7 +268,21 @@ impl Session {
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
-        self.describe_statement((text, shown), parsed.pop(), declared).await
+        let described = self.describe_statement((text, Arc::clone(&shown)), parsed.pop(), declared).await;
+        self.audited(&shown, described).await
+    }
+
+    /// Who the session is, for the audit log.
+    fn actor(&self) -> Actor {
+        Actor { role: self.user.clone(), database: self.database.clone(), client: self.client.clone() }
+    }
+
+    /// Notes a refusal before the client hears of it.
+    async fn audited<T>(&self, shown: &str, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done {
+            self.warehouse.audit.refused(&self.actor(), Some(shown), error).await;
+        }
+        done
     }
 
     /// Notes that a statement is being read; gives its text without what is secret.
@@ -330,7 +347,8 @@ impl Session {
         if let Some(response) = self.look_up_at_once(&prepared.0, &parameters)? {
             return Ok(response);
         }
-        self.execute_statement(prepared, parameters, cancel.clone()).boxed().await
+        let executed = self.execute_statement(prepared, parameters, cancel.clone()).boxed().await;
+        self.audited(&prepared.0.shown, executed).await
     }
 
     async fn execute_statement(
@@ -428,22 +446,28 @@ impl Session {
         rows: CallStream,
         cancel: CancellationToken,
     ) -> BoxFuture<'a, Result<String>> {
+        let shown = without_secrets(&copy.text).into_owned();
         async move {
-            let mut context = self.context(&copy.text);
-            let token = cancel.child_token();
-            let deadline = self.deadline();
-            let stop = token.clone();
-            let work = self.warehouse.engine.work(Box::pin(async move {
-                let count = statement::copy_rows(&mut context, &copy, rows, &stop).await;
-                (context, count)
-            }));
-            let (mut context, count) = stoppable(work, &cancel, &token, deadline).await?;
-            self.notices.extend(notices_of(&mut context));
-            let count = count?;
-            self.keep(context).await?;
-            Ok(format!("COPY {count}"))
+            let copied = self.copy_rows(copy, rows, cancel).boxed().await;
+            self.audited(&shown, copied).await
         }
         .boxed()
+    }
+
+    async fn copy_rows(&mut self, copy: CopyIn, rows: CallStream, cancel: CancellationToken) -> Result<String> {
+        let mut context = self.context(&copy.text);
+        let token = cancel.child_token();
+        let deadline = self.deadline();
+        let stop = token.clone();
+        let work = self.warehouse.engine.work(Box::pin(async move {
+            let count = statement::copy_rows(&mut context, &copy, rows, &stop).await;
+            (context, count)
+        }));
+        let (mut context, count) = stoppable(work, &cancel, &token, deadline).await?;
+        self.notices.extend(notices_of(&mut context));
+        let count = count?;
+        self.keep(context).await?;
+        Ok(format!("COPY {count}"))
     }
 
     /// When the rows of what was executed last have to be sent; the error of who is not ready then.
@@ -502,7 +526,7 @@ impl Session {
     /// Commits what is open, and takes over what it leaves of temporary objects.
     async fn commit_transaction(&mut self) -> Result<()> {
         let wishes = self.transaction.take_wishes();
-        let committed = self.transaction.commit(&self.warehouse, &self.user).boxed().await?;
+        let committed = self.transaction.commit(&self.warehouse, self.actor()).boxed().await?;
         temporary::take_over(self, committed).boxed().await?;
         self.fulfil(wishes);
         Ok(())

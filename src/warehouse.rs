@@ -12,6 +12,7 @@ use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId, Strea
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Asker;
+use crate::audit::Audit;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, NameScope, QueryPlanner, ReadStores, events_table,
     is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
@@ -48,6 +49,7 @@ pub struct Warehouse {
     pub expiry: Arc<Expiry>,
     pub locks: Arc<TableLocks>,
     pub channels: Arc<Channels>,
+    pub audit: Audit,
     /// of tables with unique keys
     pub key_indexes: Arc<KeyIndexes>,
     stores: ReadStores,
@@ -86,6 +88,7 @@ impl Warehouse {
         let online = OnlineStore::open(&folder.join("online"), config.online_shards, config.online_cache_bytes)?;
         let offline = OfflineStore::open(&folder.join("offline"))?;
         let nameless = nameless_tables(&catalog, &folder.join("offline"))?;
+        let catalog = Arc::new(catalog);
         let engine = Engine::new(&EngineConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             spill_folder,
@@ -93,11 +96,12 @@ impl Warehouse {
         })?;
         let stores = ReadStores {
             engine: Arc::new(engine),
-            catalog: Arc::new(catalog),
+            catalog,
             offline: Arc::new(offline),
             online: Arc::new(online),
             tails: Arc::default(),
         };
+        let audit = Audit::start(Arc::clone(&stores.catalog), config.clock.clone())?;
         Ok(Warehouse {
             catalog: Arc::clone(&stores.catalog),
             offline: Arc::clone(&stores.offline),
@@ -110,6 +114,7 @@ impl Warehouse {
             expiry: Arc::default(),
             locks: Arc::default(),
             channels: Arc::default(),
+            audit,
             key_indexes: Arc::default(),
             running_jobs: Mutex::default(),
             folding: Mutex::default(),

@@ -42,6 +42,7 @@ pub use scram::MockSecret;
 pub use types::{COLUMN_KEY, TABLE_OID_KEY, TYPE_KEY};
 
 use crate::access::{HostRules, Knock, Method};
+use crate::audit::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Login, Session};
 use crate::warehouse::Warehouse;
@@ -245,15 +246,29 @@ async fn open<'server>(
     link: &mut Link,
     (peer, is_encrypted): (SocketAddr, bool),
 ) -> Result<Option<Opened<'server>>> {
-    let Start { user, database, options } =
-        match startup::open(&mut link.inbox, &mut link.out, &mut link.socket).await? {
-            Opening::Start(start) => start,
-            Opening::Cancel { process_id, secret } => {
-                server.registry.cancel(process_id, secret);
-                return Ok(None);
-            }
-            Opening::Nothing => return Ok(None),
-        };
+    let start = match startup::open(&mut link.inbox, &mut link.out, &mut link.socket).await? {
+        Opening::Start(start) => start,
+        Opening::Cancel { process_id, secret } => {
+            server.registry.cancel(process_id, secret);
+            return Ok(None);
+        }
+        Opening::Nothing => return Ok(None),
+    };
+    let actor = Actor { role: start.user.clone(), database: start.database.clone(), client: peer.ip().to_string() };
+    let admitted = admit(server, link, start, (peer, is_encrypted)).await;
+    if let Err(error) = &admitted {
+        server.warehouse.audit.refused(&actor, None, error).await;
+    }
+    admitted
+}
+
+/// Lets a client in that may be. `None`: it has gone.
+async fn admit<'server>(
+    server: &'server Server,
+    link: &mut Link,
+    Start { user, database, options }: Start,
+    (peer, is_encrypted): (SocketAddr, bool),
+) -> Result<Option<Opened<'server>>> {
     let seat = server
         .seats
         .try_acquire()

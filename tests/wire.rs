@@ -11,6 +11,8 @@ mod client;
 mod copy;
 #[path = "wire/copy_out.rs"]
 mod copy_out;
+#[path = "wire/corpus.rs"]
+mod corpus;
 #[path = "wire/cursors.rs"]
 mod cursors;
 #[path = "wire/entrance.rs"]
@@ -25,6 +27,8 @@ mod features;
 mod flight;
 #[path = "wire/full_disk.rs"]
 mod full_disk;
+#[path = "wire/fuzz.rs"]
+mod fuzz;
 #[path = "wire/hostile.rs"]
 mod hostile;
 #[path = "wire/http.rs"]
@@ -41,6 +45,8 @@ mod limits;
 mod login;
 #[path = "wire/queries.rs"]
 mod queries;
+#[path = "it/random.rs"]
+mod random;
 #[path = "wire/rights.rs"]
 mod rights;
 #[path = "clients/server.rs"]
@@ -322,7 +328,13 @@ async fn three_million_rows_need_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_break_nothing() {
+    let server = server_with("memory_limit = '256MiB'");
+    fuzz::strangers_break_nothing(&server, target(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_idle_and_the_slow_hold_little() {
-    let server = server_with("max_connections = 300\nmemory_limit = '256MiB'");
+    let server = server_with("max_connections = 1100\nmemory_limit = '256MiB'");
     limits::the_idle_and_the_slow_hold_little(target(&server), || server.memory_kb()).await;
 }

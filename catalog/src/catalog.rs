@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::id::{ObjectId, Version};
 use crate::ledger::Ledger;
 use crate::object::{Dataset, Object};
+use crate::record::Records;
 use crate::sequences::Sequences;
 use crate::snapshot::{Applied, Snapshot};
 use crate::store::{Number, Order, Store, Table};
@@ -24,6 +25,7 @@ pub struct Catalog {
     writer: Mutex<()>,
     ledger: Ledger,
     sequences: Sequences,
+    records: Records,
 }
 
 impl Catalog {
@@ -43,7 +45,9 @@ impl Catalog {
         let made = versions.filter_map(|version| Some((version.job?, version))).collect();
         let ledger = Ledger::open(Arc::clone(&store), &made)?;
         let sequences = Sequences::new(Arc::clone(&store));
-        Ok(Catalog { store, current: RwLock::new(Arc::new(snapshot)), writer: Mutex::new(()), ledger, sequences })
+        let records = Records::open(Arc::clone(&store), Records::KEPT)?;
+        let (current, writer) = (RwLock::new(Arc::new(snapshot)), Mutex::new(()));
+        Ok(Catalog { store, current, writer, ledger, sequences, records })
     }
 
     /// The latest committed version. Never waits for a commit.
@@ -94,6 +98,11 @@ impl Catalog {
     /// The numbers of sequences.
     pub fn sequences(&self) -> &Sequences {
         &self.sequences
+    }
+
+    /// Refusals and changes of rows.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// The jobs and what they have materialized.

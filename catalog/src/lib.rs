@@ -15,6 +15,7 @@ mod id;
 mod ledger;
 mod migrate;
 pub mod object;
+mod record;
 mod sequences;
 mod snapshot;
 mod store;
@@ -39,5 +40,6 @@ pub use object::{
     SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Sink, SinkTarget, Source,
     SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
+pub use record::{Record, RecordKind, Records};
 pub use sequences::Sequences;
 pub use snapshot::Snapshot;

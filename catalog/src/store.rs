@@ -33,11 +33,21 @@ pub(crate) enum Table {
     Folded,
     /// storage id of a sequence → up to where its numbers may have been given
     Sequences,
+    /// kind, number → a refusal, or a change of rows
+    Records,
 }
 
 impl Table {
-    const ALL: [Table; 7] =
-        [Table::Objects, Table::Log, Table::Jobs, Table::Attempts, Table::Ranges, Table::Folded, Table::Sequences];
+    const ALL: [Table; 8] = [
+        Table::Objects,
+        Table::Log,
+        Table::Jobs,
+        Table::Attempts,
+        Table::Ranges,
+        Table::Folded,
+        Table::Sequences,
+        Table::Records,
+    ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(match self {
@@ -48,6 +58,7 @@ impl Table {
             Table::Ranges => "ranges",
             Table::Folded => "folded",
             Table::Sequences => "sequences",
+            Table::Records => "records",
         })
     }
 }

@@ -15,6 +15,7 @@ use tonic::metadata::MetadataMap;
 use super::FlightLimits;
 use super::results::Results;
 use crate::access::{HostRules, Knock, Method, check_password, random_bytes};
+use crate::audit::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Login, Prepared, Session};
 use crate::warehouse::Warehouse;
@@ -149,6 +150,23 @@ impl Sessions {
             STANDARD_NO_PAD.decode(basic.trim_end_matches('=')).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let (user, password) = decoded.as_deref().and_then(|text| text.split_once(':')).ok_or_else(nobody)?;
         let database = database(headers).unwrap_or(user).to_owned();
+        let actor = Actor { role: user.to_owned(), database: database.clone(), client: peer.ip().to_string() };
+        let session = self.admit((user, password), database, peer).await;
+        if let Err(error) = &session {
+            self.warehouse.audit.refused(&actor, None, error).await;
+        }
+        let session = session?;
+        self.open().insert(key, Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// A session of who may begin one.
+    async fn admit(
+        &self,
+        (user, password): (&str, &str),
+        database: String,
+        peer: SocketAddr,
+    ) -> Result<Arc<FlightSession>> {
         let Entrance { rules, is_encrypted } = &self.entrance;
         let knock = Knock { user, database: &database, peer, is_encrypted: *is_encrypted };
         let method = rules.as_ref().map_or(Ok(Method::Scram), |rules| rules.method(&knock))?;
@@ -165,15 +183,13 @@ impl Sessions {
         let login = Login { user, database, options: Vec::new(), process_id, peer, ended: closed.clone() };
         let session = Session::start(Arc::clone(&self.warehouse), login).await?;
         session.rest();
-        let session = Arc::new(FlightSession {
+        Ok(Arc::new(FlightSession {
             session: tokio::sync::Mutex::new(session),
             results: Results::default(),
             state: Mutex::default(),
             closed,
             last_used: Mutex::new(Instant::now()),
-        });
-        self.open().insert(key, Arc::clone(&session));
-        Ok(session)
+        }))
     }
 
     /// Ends the session of a request.

@@ -23,10 +23,7 @@ pub fn role_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<String> {
         header.to_str().ok().and_then(key_of).ok_or_else(|| {
             refused("the header Authorization has no API key").with_hint("write it as Tecton-key <key>")
         })?;
-    role_of_api_key(snapshot, key).ok_or_else(|| {
-        tracing::info!("refused a request over HTTP: its API key is not known");
-        refused("the API key is not known, or was revoked")
-    })
+    role_of_api_key(snapshot, key).ok_or_else(|| refused("the API key is not known, or was revoked"))
 }
 
 /// What stands behind the scheme.

@@ -24,9 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::read_body;
 use super::caller;
+use super::listener::Peer;
 use super::names::{relation_named, workspace_named};
 use super::refusal::{Answered, json_response};
 use crate::access::{Asker, PUBLIC_SCHEMA};
+use crate::audit::Actor;
 use crate::engine::{AskedRow, Moment, NameScope};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Door, Outcome};
@@ -70,19 +72,29 @@ impl FeatureServer {
         }
     }
 
-    pub async fn serve(&self, call: Call, headers: &HeaderMap, body: Body) -> HttpResponse {
-        self.answered(call, headers, body).await.unwrap_or_else(IntoResponse::into_response)
+    pub async fn serve(&self, call: Call, peer: Peer, headers: &HeaderMap, body: Body) -> HttpResponse {
+        let mut actor = Actor { client: peer.0.ip().to_string(), ..Actor::default() };
+        match self.answered(call, headers, body, &mut actor).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                self.warehouse.audit.refused(&actor, Some("feature server"), &refusal.error).await;
+                refusal.into_response()
+            }
+        }
     }
 
-    async fn answered(&self, call: Call, headers: &HeaderMap, body: Body) -> Answered<HttpResponse> {
+    /// `actor` becomes who asks, as far as it is known.
+    async fn answered(&self, call: Call, headers: &HeaderMap, body: Body, actor: &mut Actor) -> Answered<HttpResponse> {
         let watch = Stopwatch::start();
         let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| {
             Error::new(Kind::TooManyConnections, "too many requests are being answered").with_hint("ask again later")
         })?;
         let snapshot = self.warehouse.catalog.snapshot();
         let role = caller::role_of(&snapshot, headers)?;
+        actor.role.clone_from(&role);
         let body = read_body(body).await?;
         let params = Params::read(call, &body)?;
+        actor.database = params.workspace()?.to_owned();
         let bound = self.service(&snapshot, params.workspace()?, params.service()?).await?;
         caller::check_read(&snapshot, &role, &bound.object, bound.columns.iter().map(String::as_str))?;
         let answered = match call {

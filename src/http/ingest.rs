@@ -18,8 +18,10 @@ use tokio::sync::Semaphore;
 
 use super::body::read_body;
 use super::caller;
+use super::listener::Peer;
 use super::names::{relation_named, workspace_named};
 use super::refusal::{Answered, Refusal};
+use crate::audit::Actor;
 use crate::error::{Error, Kind};
 use crate::metrics;
 use crate::session::{IngestCall, LeftOut, Push, Target};
@@ -42,23 +44,33 @@ impl IngestServer {
         IngestServer { warehouse, seats: Semaphore::new(MOST_REQUESTS) }
     }
 
-    pub async fn serve(&self, headers: &HeaderMap, body: Body) -> HttpResponse {
+    pub async fn serve(&self, peer: Peer, headers: &HeaderMap, body: Body) -> HttpResponse {
         let watch = Stopwatch::start();
-        let answer = self.answered(headers, body).await.map_or_else(refused, Outcome::into_response);
+        let mut actor = Actor { client: peer.0.ip().to_string(), ..Actor::default() };
+        let answer = match self.answered(headers, body, &mut actor).await {
+            Ok(outcome) => outcome.into_response(),
+            Err(refusal) => {
+                self.warehouse.audit.refused(&actor, Some("ingest server"), &refusal.error).await;
+                refused(refusal)
+            }
+        };
         let outcome = if answer.status().is_success() { metrics::Outcome::Answered } else { metrics::Outcome::Failed };
         metrics::ingested_http(watch.elapsed(), outcome);
         answer
     }
 
-    async fn answered(&self, headers: &HeaderMap, body: Body) -> Answered<Outcome> {
+    /// `actor` becomes who asks, as far as it is known.
+    async fn answered(&self, headers: &HeaderMap, body: Body, actor: &mut Actor) -> Answered<Outcome> {
         let _seat = self.seats.try_acquire().map_err(|_| {
             Error::new(Kind::TooManyConnections, "too many ingest requests are being answered")
                 .with_hint("send it again later")
         })?;
         let snapshot = self.warehouse.catalog.snapshot();
         let role = caller::role_of(&snapshot, headers)?;
+        actor.role.clone_from(&role);
         let body = read_body(body).await?;
         let request = Request::read(&body)?;
+        actor.database = request.workspace()?.to_owned();
         drop(body);
         let warehouse = Arc::clone(&self.warehouse);
         // on the threads for queries, as a statement

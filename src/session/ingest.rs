@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::transaction::Transaction;
 use crate::access::{Asker, PUBLIC_SCHEMA};
+use crate::audit::Actor;
 use crate::engine::FromSource;
 use crate::error::{Error, Result};
 use crate::ingest::ViewCount;
@@ -91,7 +92,7 @@ impl IngestCall {
         let commit = async move {
             let mut transaction = Transaction::default();
             transaction.add(&scope.snapshot, Vec::new(), writes, text)?;
-            transaction.commit(&warehouse, &role).await.map(drop)
+            transaction.commit(&warehouse, Actor { role, ..Actor::default() }).await.map(drop)
         };
         let task = tokio::spawn(commit.boxed());
         task.await.map_err(|error| Error::internal("a task that writes rows died").with_source(error))?

@@ -1,8 +1,10 @@
 //! The session's transaction: changes of the catalog and rows of tables, kept until COMMIT makes all of them or none.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, Change, Object, ObjectId, Snapshot, Table, Version};
@@ -10,11 +12,12 @@ use granary_sql::Statement;
 use sqlparser::ast;
 
 use super::listening::Wish;
+use crate::audit::Actor;
 use crate::engine::{MadeOfCall, Staged, TableWrite, rows_in_order, stream_of_table, table_id};
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::metrics;
-use crate::offline::{BatchStream, Layout, Places, ReadVersions, Write, WriteKind};
+use crate::offline::{BatchStream, Layout, Places, ReadVersions, RowNumbers, Write, WriteKind};
 use crate::statement::{Isolation, after_commit, object_of_rows, schema_of};
 use crate::warehouse::{LockHolder, Warehouse};
 
@@ -263,18 +266,18 @@ impl Transaction {
     /// staged are copied.
     ///
     /// Gives the session's temporary objects, if it may have changed them.
-    pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, role: &str) -> Result<Option<Temporary>> {
+    pub async fn commit(&mut self, warehouse: &Arc<Warehouse>, actor: Actor) -> Result<Option<Temporary>> {
         if self.gathered.base.is_none() {
             self.rollback();
             return Ok(None);
         }
         if self.is_of_few_events() {
-            return std::mem::take(self).commit_all(warehouse, role).await;
+            return std::mem::take(self).commit_all(warehouse, &actor).await;
         }
-        let (transaction, warehouse, role) = (std::mem::take(self), Arc::clone(warehouse), role.to_owned());
+        let (transaction, warehouse) = (std::mem::take(self), Arc::clone(warehouse));
         let engine = Arc::clone(&warehouse.engine);
         // writing takes its time, apart from the threads that listen to clients; on the heap: it has a large state
-        engine.work(Box::pin(async move { transaction.commit_all(&warehouse, &role).await })).await?
+        engine.work(Box::pin(async move { transaction.commit_all(&warehouse, &actor).await })).await?
     }
 
     /// Whether to commit it is no long work.
@@ -285,7 +288,7 @@ impl Transaction {
         self.gathered.changes.is_empty() && self.gathered.writes.iter().all(is_of_few)
     }
 
-    async fn commit_all(self, warehouse: &Arc<Warehouse>, role: &str) -> Result<Option<Temporary>> {
+    async fn commit_all(self, warehouse: &Arc<Warehouse>, actor: &Actor) -> Result<Option<Temporary>> {
         // others wait until all is done
         let Transaction { gathered, locks: _locks, .. } = self;
         let Gathered { base, working, seen, changes, writes, texts, wishes: _ } = gathered;
@@ -310,18 +313,31 @@ impl Transaction {
         let changes: Vec<Change> = changes.into_iter().filter(|change| !change.id().is_temporary()).collect();
         let is_change = !changes.is_empty();
         if is_change {
-            let author =
-                Author { role: role.to_owned(), at_us: warehouse.clock.now_us(), statement: texts.join(";\n") };
+            let (role, at_us, statement) = (actor.role.clone(), warehouse.clock.now_us(), texts.join(";\n"));
+            let author = Author { role, at_us, statement };
             after = warehouse.catalog.commit(base, &author, changes)?;
         }
         kept.iter().for_each(|table| table.keep());
-        let mut stored = Vec::new();
+        let (mut stored, mut changed, mut failed) = (Vec::new(), Vec::new(), None);
         for write in existing {
             let own = object_of_rows(&working, &write.table).filter(|object| object.id().is_temporary());
             let snapshot = if own.is_some() { &working } else { &after };
-            let name = object_of_rows(snapshot, &write.table).map(|object| object.name().to_owned());
-            append(warehouse, snapshot, write).await.map_err(|error| stored_before(error, &stored))?;
+            let object = object_of_rows(snapshot, &write.table);
+            let name = object.map(|object| object.name().to_owned());
+            let audited = object.filter(|object| own.is_none() && matches!(object, Object::Table(_)));
+            let relation = audited.map(|object| (object.kind().as_str().to_owned(), object.name().to_owned()));
+            match append(warehouse, snapshot, write).await {
+                Ok(rows) => changed.extend(relation.zip(rows)),
+                Err(error) => {
+                    failed = Some(stored_before(error, &stored));
+                    break;
+                }
+            }
             stored.extend(name);
+        }
+        warehouse.audit.changed(actor, &texts.join(";\n"), changed).await;
+        if let Some(error) = failed {
+            return Err(error);
         }
         if is_change {
             after_commit(warehouse, &before, &after).await?;
@@ -358,10 +374,13 @@ fn stored_before(error: Error, stored: &[String]) -> Error {
     error.with_detail(detail)
 }
 
+/// How many rows have come to an ordinary table, and gone from it; `None` of other relations, which have logs of their own.
+type RowCounts = Option<(u64, u64)>;
+
 /// Appends the write's rows, in one step. Errors: `SerializationFailure` if the table is gone.
-async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: TableWrite) -> Result<()> {
+async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: TableWrite) -> Result<RowCounts> {
     let schema = match object_of_rows(snapshot, &write.table) {
-        Some(Object::FeatureTable(table)) => return materialize::append(warehouse, table, write).await,
+        Some(Object::FeatureTable(table)) => return materialize::append(warehouse, table, write).await.map(|()| None),
         Some(Object::Stream(stream)) => {
             let schema = schema_of(&stream.columns);
             let _staged = write.staged.clone();
@@ -371,7 +390,7 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: Tabl
             if let Some(workspace) = stream.header.home.workspace().and_then(|id| snapshot.get(id)) {
                 metrics::ingested(workspace.name(), &stream.header.name, stored, 0);
             }
-            return Ok(());
+            return Ok(None);
         }
         Some(Object::Table(table)) => schema_of(&table.columns),
         _ => {
@@ -388,9 +407,15 @@ async fn append(warehouse: &Arc<Warehouse>, snapshot: &Snapshot, mut write: Tabl
         let version = warehouse.offline.table(staged.table()).await?;
         version.iter().flat_map(|version| &version.files).for_each(|file| drop(removed.remove(&file.path)));
     }
-    let rows = rows_of(warehouse, write, schema).await?;
+    let gone = removed.values().map(RowNumbers::count).sum();
+    let come = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&come);
+    let count = move |rows: &RecordBatch| {
+        counter.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+    };
+    let rows = rows_of(warehouse, write, schema).await?.inspect_ok(count).boxed();
     warehouse.offline.write(&table, Write::new(WriteKind::Append, rows).without(removed)).await?;
-    Ok(())
+    Ok(Some((come.load(Ordering::Relaxed), gone)))
 }
 
 /// The write's rows, the staged ones first.

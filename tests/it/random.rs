@@ -1,4 +1,5 @@
 //! A small seeded generator, so that a failing case can be run again by its number.
+#![allow(dead_code)]
 
 pub struct Random(u64);
 
@@ -13,6 +14,10 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        (self.next() >> 40) as u8
     }
 
     /// From 0 to `n - 1`.

@@ -101,7 +101,7 @@ pub async fn three_million_rows_need_little_memory(target: Target, memory_kb: im
 /// A server that lets many in: those that say nothing, and those that do not read what they asked for, hold little, and
 /// others are answered meanwhile.
 pub async fn the_idle_and_the_slow_hold_little(target: Target, memory_kb: impl Fn() -> u64) {
-    const IDLE: usize = 200;
+    const IDLE: usize = 1_000;
     const SLOW: usize = 10;
     let mut other = Client::login(&target).await;
     other.query("SELECT 1").await;

@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_tables";
+const NEWEST: &str = "format_1_records";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -67,6 +67,27 @@ fn write(path: &Path) -> Snapshot {
         ledger.start_attempt(id, 20).unwrap();
         ledger.finish(id, outcome, 21).unwrap();
     }
+    let (role, database, client) = ("ada".to_owned(), "granary".to_owned(), "127.0.0.1".to_owned());
+    let refused = Record {
+        kind: RecordKind::Refused,
+        at_us: 40,
+        statement: None,
+        relation: None,
+        error: Some(("28P01".to_owned(), "password authentication failed".to_owned())),
+        rows: None,
+        role,
+        database,
+        client,
+    };
+    let changed = Record {
+        kind: RecordKind::Changed,
+        statement: Some("DELETE FROM orders".to_owned()),
+        relation: Some(("table".to_owned(), "orders".to_owned())),
+        error: None,
+        rows: Some((0, 3)),
+        ..refused.clone()
+    };
+    catalog.records().add(vec![refused, changed]).unwrap();
     job(100, 200);
     ledger.start_attempt(job(200, 300), 30).unwrap();
     Snapshot::clone(&catalog.snapshot())
@@ -259,7 +280,8 @@ fn constrained(id: ObjectId, sequence: ObjectId, read: ObjectId) -> Table {
         sequence: Some(sequence),
         identity: Some(Identity::Always),
     };
-    let number = Column { default: Some(default), ..Column::new("id", DataType::Int64, false) };
+    let (declared, comment) = (Some("int8".to_owned()), Some("a number".to_owned()));
+    let number = Column { default: Some(default), declared, comment, ..Column::new("id", DataType::Int64, false) };
     let mut table = Table::new(header(id, PUBLIC, "orders"), vec![number], 9);
     let columns = vec!["id".to_owned()];
     let kinds = [
@@ -412,6 +434,9 @@ fn list(catalog: &Catalog) -> String {
         for attempt in ledger.attempts(job.id).unwrap() {
             writeln!(text, "  {attempt:?}").unwrap();
         }
+    }
+    for record in catalog.records().all().unwrap() {
+        writeln!(text, "{record:?}").unwrap();
     }
     for store in StoreKind::ALL {
         writeln!(text, "{store} {:?}", ledger.ranges(SPEND, store)).unwrap();

@@ -11,7 +11,11 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
     ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
-    ("audit_log", "version int8!,at timestamptz!,role text!,action text!,kind text!,name text!,statement text"),
+    (
+        "audit_log",
+        "version int8,at timestamptz!,role text!,action text!,kind text,name text,statement text,client text,\
+         sqlstate text,message text,rows_added int8,rows_removed int8",
+    ),
     (
         "dataset_inputs",
         "schema name!,dataset name!,version int8!,object_schema text!,object text!,kind text!,revision int8!,\

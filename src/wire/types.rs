@@ -293,8 +293,9 @@ impl Column {
         let metadata = field.metadata();
         let shown = match metadata.get(TYPE_KEY) {
             None => ShownType::of_data_type(field.data_type())?,
-            Some(name) => ShownType::of_name(name)
-                .ok_or_else(|| Error::internal(format!("column \"{}\" is of no known type {name}", field.name())))?,
+            Some(name) => {
+                ShownType::of_name(name).ok_or_else(|| Error::not_supported(format!("a column of type {name}")))?
+            }
         };
         let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
         Ok(Column {

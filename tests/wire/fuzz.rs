@@ -89,8 +89,10 @@ impl Heard {
         if self.hangs {
             return Some("no answer".to_owned());
         }
-        let own = self.replies.iter().find(|reply| reply.tag == b'E' && reply.field('C').as_deref() == Some("XX000"));
-        own.map(|reply| reply.field('M').unwrap_or_default())
+        let own = self.replies.iter().filter(|reply| reply.field('C').as_deref() == Some("XX000"));
+        let mut messages = own.map(|reply| reply.field('M').unwrap_or_default());
+        // PostgreSQL says this, too, and with the same SQLSTATE
+        messages.find(|message| !message.starts_with("unsupported jsonb version number"))
     }
 }
 

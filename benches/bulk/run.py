@@ -6,6 +6,7 @@ It needs PostgreSQL's programs, and of Python psycopg, adbc-driver-postgresql, a
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -76,15 +77,18 @@ class Granary:
 
 
 def drained(url, sql):
-    """Seconds to read all of a COPY; what it gives is thrown away."""
-    with psycopg.connect(url) as connection:
+    """Seconds to read all of a COPY, and its rows; what it gives is thrown away."""
+    with contextlib.closing(psycopg.connect(url)) as connection:
         pgconn = connection.pgconn
         start = time.perf_counter()
         result = pgconn.exec_(sql.encode())
         assert result.status == psycopg.pq.ExecStatus.COPY_OUT, result.error_message
         while pgconn.get_copy_data(0)[0] > 0:
             pass
-        return time.perf_counter() - start
+        done = pgconn.get_result()
+        seconds = time.perf_counter() - start
+        assert done.status == psycopg.pq.ExecStatus.COMMAND_OK, done.error_message
+        return seconds, done.command_tuples
 
 
 def pulled(connection, sql):
@@ -128,7 +132,9 @@ def main():
             for form in ["binary", "text"]:
                 sql = f"COPY pulled TO STDOUT (FORMAT {form})"
                 for name, url in [("PostgreSQL", postgres.url), ("Granary", granary.url)]:
-                    times.setdefault((f"COPY, {form}", name), []).append(drained(url, sql))
+                    seconds, rows = drained(url, sql)
+                    assert rows == given.rows, rows
+                    times.setdefault((f"COPY, {form}", name), []).append(seconds)
             for name, connection in adbc.items():
                 seconds, rows = pulled(connection, "SELECT * FROM pulled")
                 assert rows == given.rows, rows

@@ -2,7 +2,7 @@
 //!
 //! Nothing is noted when a state is taken; who changes a table leaves the version before for those that hold a state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{OfflineStore, OfflineTable};
@@ -13,11 +13,23 @@ use crate::error::Result;
 pub struct ReadVersions {
     /// of tables that have changed since
     before: Mutex<HashMap<String, Arc<OfflineTable>>>,
+    /// what was read in this state
+    read: Mutex<HashSet<String>>,
 }
 
 impl ReadVersions {
     fn of(&self, id: &str) -> Option<Arc<OfflineTable>> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The stored tables that were read in this state.
+    pub fn read(&self) -> Vec<String> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Whether a table has changed since.
+    pub fn has_changed(&self, id: &str) -> bool {
+        self.of(id).is_some()
     }
 }
 
@@ -50,6 +62,7 @@ impl OfflineStore {
 
     /// As [`OfflineStore::table`], in a state that was taken before.
     pub async fn table_in(&self, id: &str, versions: &ReadVersions) -> Result<Option<Arc<OfflineTable>>> {
+        versions.read.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         let newest = self.table(id).await?;
         let readers = self.readers.0.lock().unwrap_or_else(PoisonError::into_inner);
         // under the lock of who changes: either it has left the version before, or what is newest is that of the state

@@ -47,7 +47,8 @@ impl Session {
     /// The open transaction sees what its setting says.
     pub(super) fn apply_isolation(&mut self) -> Result<()> {
         let isolation = match self.settings.get("transaction_isolation")?.to_lowercase().as_str() {
-            "repeatable read" | "serializable" => Isolation::Snapshot,
+            "repeatable read" => Isolation::Snapshot,
+            "serializable" => Isolation::Serializable,
             "read committed" | "read uncommitted" => Isolation::ReadCommitted,
             other => {
                 let message = format!("invalid value for parameter \"transaction_isolation\": \"{other}\"");

@@ -19,7 +19,7 @@ use crate::materialize;
 use crate::metrics;
 use crate::offline::{BatchStream, Layout, Places, ReadVersions, RowNumbers, Write, WriteKind};
 use crate::statement::{Isolation, after_commit, object_of_rows, schema_of};
-use crate::warehouse::{LockHolder, Warehouse};
+use crate::warehouse::{LockHolder, LockMode, Warehouse};
 
 /// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
 const FEW_BYTES: usize = 64 << 10;
@@ -186,7 +186,7 @@ impl Transaction {
 
     /// Before each statement of a transaction. One with a snapshot takes it with its first.
     pub fn begin_statement(&mut self, warehouse: &Warehouse, temporary: &[Arc<Object>]) {
-        if self.isolation == Isolation::Snapshot && self.read_versions.is_none() && self.is_explicit() {
+        if self.isolation != Isolation::ReadCommitted && self.read_versions.is_none() && self.is_explicit() {
             let snapshot = warehouse.catalog.snapshot();
             self.read_versions = Some(warehouse.offline.read_versions());
             self.gathered.base.get_or_insert(snapshot.version());
@@ -288,7 +288,35 @@ impl Transaction {
         self.gathered.changes.is_empty() && self.gathered.writes.iter().all(is_of_few)
     }
 
+    /// Refuses the commit of a serializable transaction if others have changed a table that it has read, or are about to.
+    /// From here on they wait. So each such transaction is as if it had happened at its commit.
+    fn check_serializable(&self, warehouse: &Warehouse) -> Result<()> {
+        let Some(versions) = self.read_versions.as_ref().filter(|_| self.isolation == Isolation::Serializable) else {
+            return Ok(());
+        };
+        let Gathered { working: Some(working), changes, writes, .. } = &self.gathered else { return Ok(()) };
+        if changes.is_empty() && writes.is_empty() {
+            return Ok(());
+        }
+        let locks = self.locks(warehouse);
+        for stored in versions.read() {
+            let Some(object) = object_of_rows(working, &stored).filter(|object| !object.id().is_temporary()) else {
+                continue;
+            };
+            let is_ours = locks.lock_at_once(object.id(), object.name(), LockMode::Alter).is_ok();
+            if !is_ours || versions.has_changed(&stored) {
+                let message = "could not serialize access due to read/write dependencies among transactions";
+                let detail = format!("Another transaction writes to \"{}\", which this one has read.", object.name());
+                return Err(Error::new(Kind::SerializationFailure, message)
+                    .with_detail(detail)
+                    .with_hint("The transaction might succeed if retried."));
+            }
+        }
+        Ok(())
+    }
+
     async fn commit_all(self, warehouse: &Arc<Warehouse>, actor: &Actor) -> Result<Option<Temporary>> {
+        self.check_serializable(warehouse)?;
         // others wait until all is done
         let Transaction { gathered, locks: _locks, .. } = self;
         let Gathered { base, working, seen, changes, writes, texts, wishes: _ } = gathered;

@@ -74,7 +74,7 @@ impl Removing {
 
 /// Refuses to take rows away that another transaction has changed since this one's snapshot.
 pub async fn check_current(context: &StatementContext, write: &TableWrite) -> Result<()> {
-    if context.isolation != Isolation::Snapshot || write.removed.is_empty() {
+    if context.isolation == Isolation::ReadCommitted || write.removed.is_empty() {
         return Ok(());
     }
     let newest = context.warehouse.offline.table(&write.table).await?;

@@ -33,6 +33,8 @@ pub enum Isolation {
     ReadCommitted,
     /// what was committed when its first statement began
     Snapshot,
+    /// the same, and it commits only if that is still so of all that it has read
+    Serializable,
 }
 
 /// One statement's surroundings. Made by the session, for one statement.

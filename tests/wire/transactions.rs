@@ -32,6 +32,41 @@ pub async fn settings_are_reported(target: Target) {
     assert_eq!(client.take(1).await, ["Z I"]);
 }
 
+/// Each reads what the other writes: one after the other, one of them would have seen it.
+pub async fn serializable_transactions_are_as_one_after_the_other(target: Target) {
+    let (mut one, mut two) = (Client::login(&target).await, Client::login(&target).await);
+    for sql in ["CREATE TABLE on_call (name text, here bool)", "INSERT INTO on_call VALUES ('a', true), ('b', true)"] {
+        one.query(sql).await;
+    }
+    let here = "SELECT count(*) FROM on_call WHERE here";
+    for client in [&mut one, &mut two] {
+        client.query("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+        assert_eq!(client.query(here).await, ["T", "D 2", "C SELECT 1", "Z T"]);
+    }
+    assert_eq!(one.query("INSERT INTO on_call VALUES ('c', true)").await, ["C INSERT 0 1", "Z T"]);
+    assert_eq!(two.query("INSERT INTO on_call VALUES ('d', true)").await, ["C INSERT 0 1", "Z T"]);
+    assert_eq!(one.query("COMMIT").await, ["E 40001", "Z I"]);
+    assert_eq!(two.query("COMMIT").await, ["C COMMIT", "Z I"]);
+    // who has read before another's commit, and writes elsewhere
+    one.query("CREATE TABLE noted (n int)").await;
+    one.query("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+    one.query(here).await;
+    two.query("UPDATE on_call SET here = false WHERE name = 'a'").await;
+    assert_eq!(one.query("INSERT INTO noted VALUES (3)").await, ["C INSERT 0 1", "Z T"]);
+    assert_eq!(one.query("COMMIT").await, ["E 40001", "Z I"]);
+    // who only reads is never refused, nor is who has read what nobody changes
+    one.query("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+    assert_eq!(one.query(here).await, ["T", "D 2", "C SELECT 1", "Z T"]);
+    two.query("UPDATE on_call SET here = false WHERE name = 'b'").await;
+    assert_eq!(one.query(here).await, ["T", "D 2", "C SELECT 1", "Z T"]);
+    assert_eq!(one.query("COMMIT").await, ["C COMMIT", "Z I"]);
+    one.query("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+    assert_eq!(one.query(here).await, ["T", "D 1", "C SELECT 1", "Z T"]);
+    one.query("INSERT INTO noted VALUES (1)").await;
+    assert_eq!(one.query("COMMIT").await, ["C COMMIT", "Z I"]);
+    assert_eq!(one.query("SELECT * FROM noted").await, ["T", "D 1", "C SELECT 1", "Z I"]);
+}
+
 pub async fn notifications_come_at_the_commit(target: Target) {
     let (mut listener, mut sender) = (Client::login(&target).await, Client::login(&target).await);
     assert_eq!(listener.query("LISTEN news").await, ["C LISTEN", "Z I"]);

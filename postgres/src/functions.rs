@@ -30,7 +30,7 @@ use crate::world::World;
 
 /// A function whose arguments are of these types; None if it is not carried out here.
 pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type) -> Option<Function> {
-    world
+    let function = world
         .function(proc)
         .or_else(|| math::function(proc))
         .or_else(|| number_format::function(proc))
@@ -44,7 +44,8 @@ pub fn scalar(world: &dyn World, proc: &Proc, arguments: &[Type], result: &Type)
         .or_else(|| json::function(proc, arguments))
         .or_else(|| paths::function(proc))
         .or_else(|| system::function(proc, arguments))
-        .or_else(|| by_name(world, proc, arguments, result))
+        .or_else(|| by_name(world, proc, arguments, result))?;
+    Some(Function { source: proc.source, ..function })
 }
 
 /// An operator between operands of these types.
@@ -53,7 +54,8 @@ pub fn operator(world: &dyn World, operator: &Operator, arguments: &[Type]) -> O
         return comparison.function(&arguments[0], &arguments[1]);
     }
     let proc = proc_of(operator.function)?;
-    math::operator(operator).or_else(|| scalar(world, proc, arguments, &Type::of(operator.result)))
+    let function = math::operator(operator).or_else(|| scalar(world, proc, arguments, &Type::of(operator.result)))?;
+    Some(Function { source: proc.source, ..function })
 }
 
 /// What carries out operators, casts and comparisons when it is called by its own name, such as `int4pl(1, 2)`.

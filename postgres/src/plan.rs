@@ -12,6 +12,8 @@ use crate::value::{Row, Value};
 #[derive(Clone)]
 pub struct Function {
     pub name: &'static str,
+    /// what PostgreSQL calls it that carries it out, which tells it from all others; empty of what has no such name
+    pub source: &'static str,
     pub call: Arc<dyn Fn(&Context<'_>, &[Value]) -> Result<Value> + Send + Sync>,
 }
 
@@ -20,13 +22,13 @@ impl Function {
         name: &'static str,
         call: impl Fn(&Context<'_>, &[Value]) -> Result<Value> + Send + Sync + 'static,
     ) -> Self {
-        Function { name, call: Arc::new(call) }
+        Function { name, source: "", call: Arc::new(call) }
     }
 }
 
 impl fmt::Debug for Function {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name)
+        write!(formatter, "{} {}", self.name, self.source)
     }
 }
 
@@ -171,7 +173,7 @@ impl Expr {
 
     /// Whether two expressions of one SELECT say the same.
     pub fn is_same(&self, other: &Expr) -> bool {
-        format!("{:?}", self.kind) == format!("{:?}", other.kind)
+        self.data_type == other.data_type && format!("{:?}", self.kind) == format!("{:?}", other.kind)
     }
 
     /// The expressions that it is made of.

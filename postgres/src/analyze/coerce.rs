@@ -160,6 +160,7 @@ fn fit(expr: Expr, target: &Type, context: Context) -> Expr {
     let (fitted_type, explicit) =
         (Type::with_modifier(resolve::base_type(target.oid), target.modifier), context == Context::Explicit);
     let function = Function {
+        source: "",
         name: "fit",
         call: Arc::new(move |_, values| casts::fitted(values[0].clone(), &fitted_type, explicit)),
     };

@@ -110,7 +110,7 @@ static SETTINGS: &[Setting] = &[
     setting("quote_all_identifiers", "off", Check::Only("off"), false, "names are quoted where they have to be"),
     setting("random_page_cost", "4", Check::Any, false, "plans are not chosen by such costs"),
     setting("restrict_nonsystem_relation_kind", "", Check::Any, false, "what pg_dump wants to be kept from"),
-    setting("row_security", "on", Check::Bool, false, "there are no policies yet"),
+    setting("row_security", "on", Check::Bool, false, "whether policies leave out rows; off: a query that they would change is an error"),
     setting("scram_iterations", "4096", Check::Fixed, true, "iterations of new password verifiers"),
     setting("search_path", "\"$user\", public", Check::Any, true, "schemas of names without one"),
     setting("server_encoding", "UTF8", Check::Fixed, true, "encoding of texts"),

@@ -115,6 +115,8 @@ pub struct QueryPlanner {
     depth: usize,
     /// tables whose policies are being planned
     policing: Vec<ObjectId>,
+    /// whether the rows are read FOR UPDATE or SHARE, and so have to be such as the asker might change
+    locks_rows: bool,
 }
 
 /// A relation that is in no catalog.
@@ -159,6 +161,7 @@ impl QueryPlanner {
             seen_events: Arc::default(),
             depth: 0,
             policing: Vec::new(),
+            locks_rows: false,
         }
     }
 
@@ -285,6 +288,13 @@ impl QueryPlanner {
         declared: &[u32],
         text: &str,
     ) -> Result<LabeledPlan> {
+        if let ast::Statement::Query(query) = &statement
+            && !query.locks.is_empty()
+            && !self.locks_rows
+        {
+            let locking = QueryPlanner { locks_rows: true, ..self.clone() };
+            return Box::pin(locking.plan_labeled(statement, declared, text)).await;
+        }
         if let ast::Statement::Query(query) = &statement
             && let Some(settled) = Box::pin(self.settled(query, declared, (text, Purpose::Answer))).await?
         {

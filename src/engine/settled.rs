@@ -290,10 +290,12 @@ impl QueryPlanner {
         }
         let Some(object) = self.scope.relation(reference).ok().flatten().cloned() else { return Ok(None) };
         let source: Arc<dyn TableSource> = match object.as_ref() {
-            Object::View(view) => match Box::pin(self.nested_view(view)?.settled_text(&view.query, Purpose::Answer)).await? {
-                Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
-                None => provider_as_source(self.provider(&object).await?),
-            },
+            Object::View(view) => {
+                match Box::pin(self.nested_view(view)?.settled_text(&view.query, Purpose::Answer)).await? {
+                    Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
+                    None => provider_as_source(self.provider(&object).await?),
+                }
+            }
             _ => provider_as_source(self.provider(&object).await?),
         };
         let own = names::columns(&self.scope.snapshot, &object);

@@ -6,8 +6,8 @@ use granary_sql::statement::{CommentOn, CommentTarget};
 
 use super::alter::{reword_comment, reword_feature};
 use super::context::StatementContext;
-use super::{function, policy};
 use super::workspace::kind_of;
+use super::{function, policy};
 use crate::engine::is_system_schema;
 use crate::error::{Error, Kind, Result};
 

@@ -18,7 +18,9 @@ use super::context::{StatementContext, Writing};
 use super::execute::{BatchStream, Parameters, Response, answer};
 use super::select;
 use super::table::{self, COPY, Call, CallStream, Defaults, LeftOut, Target};
-use crate::engine::{ExportRequest, Passed, Passing, cast_batches, export, output_schema, parameter_types, table_reference};
+use crate::engine::{
+    ExportRequest, Passed, Passing, cast_batches, export, output_schema, parameter_types, table_reference,
+};
 use crate::error::{Error, Kind, Result};
 use options::FormatOptions;
 

@@ -8,8 +8,8 @@ use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
 use super::follow::users_of_sequence;
-use super::{function, policy};
 use super::workspace::kind_of;
+use super::{function, policy};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
 

@@ -17,9 +17,9 @@ use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
-    feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy, realtime_view, refresh, replay,
-    rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view, with,
-    workspace,
+    feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy, realtime_view, refresh,
+    replay, rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view,
+    with, workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,

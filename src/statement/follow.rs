@@ -88,11 +88,7 @@ pub fn names_in(
     edited_names(context.scope.clone(), text, renamed)
 }
 
-fn edited_names(
-    scope: NameScope,
-    text: &str,
-    renamed: &dyn Fn(&Object) -> Option<String>,
-) -> Result<Option<String>> {
+fn edited_names(scope: NameScope, text: &str, renamed: &dyn Fn(&Object) -> Option<String>) -> Result<Option<String>> {
     let parsed = granary_sql::parse(text)?;
     let Some(granary_sql::Statement::Query(query)) = parsed.first().map(|parsed| &parsed.statement) else {
         return Err(Error::internal("a stored query is none").with_detail(text));

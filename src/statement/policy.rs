@@ -4,7 +4,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use granary_catalog::{Change, Object, ObjectId, ObjectKind, Policy, PolicyCommand, PolicyExpression, Role, Snapshot, Table};
+use granary_catalog::{
+    Change, Object, ObjectId, ObjectKind, Policy, PolicyCommand, PolicyExpression, Role, Snapshot, Table,
+};
 use granary_sql::name::fold;
 use sqlparser::ast::{self, Ident, ObjectName};
 
@@ -174,9 +176,7 @@ fn check_new(table: &Table, name: &str) -> Result<()> {
 
 /// The roles that TO names; none for PUBLIC.
 fn roles(context: &mut StatementContext, owners: &[ast::Owner]) -> Result<Vec<ObjectId>> {
-    let is_public = |owner: &ast::Owner| {
-        matches!(owner, ast::Owner::Ident(ident) if ident.quote_style.is_none() && fold(ident) == "public")
-    };
+    let is_public = |owner: &ast::Owner| matches!(owner, ast::Owner::Ident(ident) if ident.quote_style.is_none() && fold(ident) == "public");
     if owners.iter().any(is_public) {
         if owners.len() > 1 {
             let message = "ignoring specified roles other than PUBLIC";
@@ -228,12 +228,7 @@ pub fn readers(snapshot: &Snapshot, id: ObjectId) -> Vec<(String, String)> {
 }
 
 /// A column goes, and policies of its table with it, if those that name it may go.
-pub fn column_dropped(
-    context: &mut StatementContext,
-    table: &mut Table,
-    column: &str,
-    cascades: bool,
-) -> Result<()> {
+pub fn column_dropped(context: &mut StatementContext, table: &mut Table, column: &str, cascades: bool) -> Result<()> {
     let name = table.header.name.clone();
     for policy in table.policies.iter().filter(|policy| policy.names_column(column)) {
         let of = format!("policy {} on table {name}", policy.name);
@@ -285,11 +280,7 @@ pub fn column_renamed(table: &mut Table, from: &str, to: &str) -> Result<()> {
 }
 
 /// Policies of other tables that read columns of a table which it will not have: they keep it from changing, or go.
-pub fn check_readers(
-    context: &mut StatementContext,
-    (before, after): (&Table, &Table),
-    cascades: bool,
-) -> Result<()> {
+pub fn check_readers(context: &mut StatementContext, (before, after): (&Table, &Table), cascades: bool) -> Result<()> {
     let id = before.header.id;
     let kept = |name: &String| {
         let of = |table: &Table| table.columns.iter().find(|column| column.name == *name).cloned();
@@ -388,13 +379,12 @@ fn is_called(expr: &ast::Expr, names: &[&str]) -> bool {
 }
 
 /// Tables whose policies read one of some relations, with their expressions under other names for these.
-pub fn reworded(
-    context: &StatementContext,
-    renamed: &dyn Fn(&Object) -> Option<String>,
-) -> Result<Vec<Change>> {
+pub fn reworded(context: &StatementContext, renamed: &dyn Fn(&Object) -> Option<String>) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
-    let tables: Vec<&Table> = context.snapshot().all::<Table>();
-    for table in tables.into_iter().filter(|table| !table.policies.is_empty()) {
+    // names mean relations of this workspace
+    let own = |table: &&Table| table.header.home.workspace() == Some(context.scope.workspace);
+    let tables = context.snapshot().all::<Table>().into_iter().filter(own);
+    for table in tables.filter(|table| !table.policies.is_empty()) {
         let mut new = table.clone();
         for expression in new.policies.iter_mut().flat_map(Policy::expressions_mut) {
             let query = format!("SELECT {}", expression.text);
@@ -430,8 +420,7 @@ pub fn check_action(object: &Arc<Object>, action: &str) -> Result<()> {
         other => return check_policed(other).map(|_| ()),
     };
     let message = format!("ALTER action {action} cannot be performed on relation \"{}\"", object.name());
-    Err(Error::new(Kind::WrongObjectType, message)
-        .with_detail(format!("This operation is not supported for {kinds}.")))
+    Err(Error::new(Kind::WrongObjectType, message).with_detail(format!("This operation is not supported for {kinds}.")))
 }
 
 /// Refuses to make relations of features of rows that policies hide from their owner: they are for whoever may read the
@@ -455,8 +444,9 @@ pub fn check_made(context: &StatementContext, object: &Object) -> Result<()> {
                 if table.row_security.enabled && !crate::access::bypasses_policies(snapshot, &owner, table) {
                     let (kind, name) = (object.kind().as_str(), &table.header.name);
                     let message = format!("a {kind} over table \"{name}\", which has row-level security");
-                    return Err(Error::not_supported(message)
-                        .with_hint("a role for whom its policies do not hold can make it"));
+                    return Err(
+                        Error::not_supported(message).with_hint("a role for whom its policies do not hold can make it")
+                    );
                 }
             }
             Object::View(view) if view.security_invoker => {

@@ -23,8 +23,8 @@ use super::context::{StatementContext, Writing};
 use super::execute::{Parameters, Response};
 use super::{policy, select};
 use crate::engine::{
-    BoundView, LogicalPlan, Passed, Passing, Staged, TableWrite, bind_parameters, cast_batches, events_table, insert_input,
-    is_system_schema, run, storage_of_table, stream_of_table, table_id, view_of_table,
+    BoundView, LogicalPlan, Passed, Passing, Staged, TableWrite, bind_parameters, cast_batches, events_table,
+    insert_input, is_system_schema, run, storage_of_table, stream_of_table, table_id, view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;

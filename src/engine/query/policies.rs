@@ -89,7 +89,11 @@ impl QueryPlanner {
     /// The rows of an ordinary table that the asker may see.
     pub(super) async fn readable_rows(&self, table: &Table) -> Result<Arc<dyn TableProvider>> {
         let rows = self.all_rows(table).await?;
-        self.policed_rows(table, rows, &[PolicyCommand::Select]).await
+        let commands: &[PolicyCommand] = match self.locks_rows {
+            true => &[PolicyCommand::Select, PolicyCommand::Update],
+            false => &[PolicyCommand::Select],
+        };
+        self.policed_rows(table, rows, commands).await
     }
 
     /// All rows of an ordinary table, for who keeps it.
@@ -197,6 +201,7 @@ impl QueryPlanner {
         planner.scope.search_path = Vec::new();
         planner.scope.meant = Vec::new();
         planner.policing.push(table.header.id);
+        planner.locks_rows = false;
         planner
     }
 
@@ -404,6 +409,14 @@ impl VisitorMut for InFull<'_> {
                 let message = format!("there is no parameter {name}");
                 ControlFlow::Break(Error::new(Kind::UndefinedParameter, message))
             }
+            ast::Expr::Function(function) => match self.planner.scope.function(&function.name) {
+                Ok(None) => ControlFlow::Continue(()),
+                Ok(Some(object)) => {
+                    let what = format!("function {}, which is a user's, in a policy", object.name());
+                    ControlFlow::Break(Error::not_supported(what))
+                }
+                Err(error) => ControlFlow::Break(error),
+            },
             // whatever columns there will be
             ast::Expr::Exists { subquery, .. } => {
                 if let ast::SetExpr::Select(select) = subquery.body.as_mut()
@@ -447,7 +460,8 @@ impl RowChecks {
         let schema = Arc::new(Schema::new(self.table.columns.iter().map(nullable).collect::<Vec<_>>()));
         let rows = RecordBatch::try_new(Arc::clone(&schema), rows.columns().to_vec())?;
         let planner = self.planner.policing(&self.table, memory_table(schema, vec![rows.clone()])?);
-        let passes = |check: &RowCheck| Ok(ast::Expr::IsTrue(Box::new(ast::Expr::Nested(Box::new(any_of(&check.condition)?)))));
+        let passes =
+            |check: &RowCheck| Ok(ast::Expr::IsTrue(Box::new(ast::Expr::Nested(Box::new(any_of(&check.condition)?)))));
         let query = query_over(&self.table, self.checks.iter().map(passes).collect::<Result<_>>()?, None)?;
         let expressions = self.checks.iter().flat_map(|check| &check.condition);
         let plan = planner.policed_plan(&self.table, &query, expressions).await?;

@@ -17,8 +17,8 @@ use super::{
     writable,
 };
 use crate::engine::{
-    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, Passed, Passing, PlacedRows, bind_parameters, cast_batches,
-    insert_input, memory_table, run,
+    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, Passed, Passing, PlacedRows, bind_parameters,
+    cast_batches, insert_input, memory_table, run,
 };
 use crate::error::{Error, Kind, Result};
 use crate::statement::changing::{Changed, Removing, Seen, parse_query};
@@ -263,8 +263,7 @@ async fn check_met(
     (rows, excluded): (PlacedRows, Vec<RecordBatch>),
 ) -> Result<()> {
     let Some(table) = &changed.target.table else { return Ok(()) };
-    let passing = [PolicyCommand::Update, PolicyCommand::Select]
-        .map(|command| Passing { command, what: Passed::Met });
+    let passing = [PolicyCommand::Update, PolicyCommand::Select].map(|command| Passing { command, what: Passed::Met });
     let Some(checks) = context.planner().row_checks(table, &passing)? else { return Ok(()) };
     let all = ast::DoUpdate { assignments: Vec::new(), selection: None };
     let plan = plan_update(context, (changed, &all), (rows, excluded), &Parameters::default()).await?;

@@ -1,8 +1,6 @@
 //! Schemas, relations, columns, types, comments.
 
-use granary_catalog::{
-    Column, Identity, Object, Policy, PolicyCommand, PolicyExpression, RowSecurity, Schema, Table,
-};
+use granary_catalog::{Column, Identity, Object, Policy, PolicyCommand, PolicyExpression, RowSecurity, Schema, Table};
 
 use super::super::rows::{Rows, row};
 use super::super::views::view_text;

@@ -13,7 +13,7 @@ mod verifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use granary_catalog::{Grant, Object, ObjectId, ObjectKind, PredefinedRole, Privilege, Role, Snapshot};
+use granary_catalog::{Grant, Object, ObjectId, ObjectKind, PredefinedRole, Privilege, Role, Snapshot, Table};
 
 use crate::error::{Error, Kind, Result};
 
@@ -33,6 +33,11 @@ pub enum Asker {
     /// on what it reads.
     Server,
     Role(Arc<str>),
+    /// What a view stands on: its owner's rights count, as far as policies let the owner see rows.
+    Owner(Arc<str>),
+    /// What is computed for whoever may read it, of all rows that there are: its owner must be somebody for whom no
+    /// policies hold.
+    Maker(Arc<str>),
 }
 
 impl Asker {
@@ -43,7 +48,9 @@ impl Asker {
     /// What the asker may do in this snapshot.
     pub fn access<'a>(&'a self, snapshot: &'a Snapshot) -> Access<'a> {
         match self {
-            Asker::Server => Access { snapshot, role: "", roles: BTreeSet::new(), is_unlimited: true },
+            Asker::Server | Asker::Owner(_) | Asker::Maker(_) => {
+                Access { snapshot, role: "", roles: BTreeSet::new(), is_unlimited: true }
+            }
             Asker::Role(name) => {
                 let own = snapshot.role(name);
                 Access {
@@ -367,6 +374,17 @@ fn workspace_of(object: &Object) -> Option<ObjectId> {
         Object::Workspace(workspace) => Some(workspace.header.id),
         other => other.home().workspace(),
     }
+}
+
+/// Whether the policies of a table do not hold for a role. One that was dropped is bound by them.
+pub fn bypasses_policies(snapshot: &Snapshot, role: &str, table: &Table) -> bool {
+    let Some(role) = snapshot.role(role) else { return false };
+    if role.superuser || role.bypass_rls {
+        return true;
+    }
+    let owner = snapshot.role(&table.header.owner);
+    let owns = owner.is_some_and(|owner| memberships(snapshot, role).contains(&owner.header.id));
+    owns && !table.row_security.forced
 }
 
 /// The role and all roles that it is a member of, directly or not.

@@ -25,6 +25,7 @@ mod index;
 mod lock;
 mod materialized_view;
 mod optimize;
+mod policy;
 mod realtime_view;
 mod refresh;
 mod replay;

@@ -176,6 +176,7 @@ async fn flight_clients_are_served() {
     flight::statements_are_prepared(address, &target).await;
     flight::transactions_are_all_or_nothing(address, &target).await;
     flight::tables_are_made_of_rows(address, &target).await;
+    flight::policies_hold(address, &target).await;
     flight::sessions_are_seen_and_ended(address, &target).await;
 }
 

@@ -36,9 +36,10 @@ pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,
     DatasetVersion, Definition, Entity, Feature, FeatureDefinition, FeatureService, FeatureTable, FeatureView,
     FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace,
-    Object, ObjectKind, OnCommit, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, Schema,
-    SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Sink, SinkTarget, Source,
-    SourceDefinition, Stream, StreamIngest, Table, Trigger, View, ViewKind, Volatility, Window, Workspace,
+    Object, ObjectKind, OnCommit, Policy, PolicyCommand, PolicyExpression, PolicyRead, PredefinedRole, Privilege,
+    Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText, Secret, Sequence, SequenceState,
+    SeriesWindows, ServiceMember, Sink, SinkTarget, Source, SourceDefinition, Stream, StreamIngest, Table, Trigger,
+    View, ViewKind, Volatility, Window, Workspace,
 };
 pub use record::{Record, RecordKind, Records};
 pub use sequences::Sequences;

@@ -7,6 +7,7 @@ mod distinct;
 mod labels;
 mod lengths;
 mod origins;
+mod policies;
 mod provider;
 mod scope;
 mod system_time;
@@ -26,7 +27,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
-use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind};
+use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind, View};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
@@ -52,6 +53,8 @@ use system_time::{ReadAt, Timed};
 pub use dataset_version::dataset_call;
 pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
+pub(in crate::engine) use policies::QueryReads;
+pub use policies::{Passed, Passing, RowChecks, row_security_active, shown_expression};
 pub use scope::NameScope;
 pub use system_time::as_of_column;
 pub use table_function::called_view;
@@ -110,6 +113,10 @@ pub struct QueryPlanner {
     /// what the statement has found of the events of streams: every mention of one has the same
     pub(in crate::engine) seen_events: Arc<SeenEvents>,
     depth: usize,
+    /// tables whose policies are being planned
+    policing: Vec<ObjectId>,
+    /// whether the rows are read FOR UPDATE or SHARE, and so have to be such as the asker might change
+    locks_rows: bool,
 }
 
 /// A relation that is in no catalog.
@@ -153,6 +160,8 @@ impl QueryPlanner {
             tails,
             seen_events: Arc::default(),
             depth: 0,
+            policing: Vec::new(),
+            locks_rows: false,
         }
     }
 
@@ -225,8 +234,27 @@ impl QueryPlanner {
         self.engine.state(self.now_us)
     }
 
-    /// The planner of what stands below: one level deeper.
+    /// The planner of what stands below: one level deeper, and in nobody's name.
     pub(in crate::engine) fn nested(&self) -> Result<QueryPlanner> {
+        self.nested_for(Asker::Server)
+    }
+
+    /// The planner of a view's query.
+    pub(in crate::engine) fn nested_view(&self, view: &View) -> Result<QueryPlanner> {
+        let owner = || view.header.owner.as_str().into();
+        self.nested_for(match &self.scope.asker {
+            asker if view.security_invoker => asker.clone(),
+            Asker::Role(_) | Asker::Owner(_) => Asker::Owner(owner()),
+            Asker::Server | Asker::Maker(_) => Asker::Maker(owner()),
+        })
+    }
+
+    /// The planner of a query whose rows are kept, or served, for others.
+    pub(in crate::engine) fn nested_maker(&self, owner: &str) -> Result<QueryPlanner> {
+        self.nested_for(Asker::Maker(owner.into()))
+    }
+
+    fn nested_for(&self, asker: Asker) -> Result<QueryPlanner> {
         if self.depth >= NESTING_LIMIT {
             return Err(Error::new(
                 Kind::StatementTooComplex,
@@ -236,7 +264,7 @@ impl QueryPlanner {
         let mut nested = self.clone();
         nested.depth += 1;
         // The right on what stands above was checked; what it reads was, when it was defined.
-        nested.scope.asker = Asker::Server;
+        nested.scope.asker = asker;
         Ok(nested)
     }
 
@@ -260,6 +288,13 @@ impl QueryPlanner {
         declared: &[u32],
         text: &str,
     ) -> Result<LabeledPlan> {
+        if let ast::Statement::Query(query) = &statement
+            && !query.locks.is_empty()
+            && !self.locks_rows
+        {
+            let locking = QueryPlanner { locks_rows: true, ..self.clone() };
+            return Box::pin(locking.plan_labeled(statement, declared, text)).await;
+        }
         if let ast::Statement::Query(query) = &statement
             && let Some(settled) = Box::pin(self.settled(query, declared, (text, Purpose::Answer))).await?
         {
@@ -563,10 +598,10 @@ impl QueryPlanner {
                 Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
                     .with_hint("Use the REFRESH MATERIALIZED VIEW command."))
             }
-            Object::Table(table) => tables::stored::table(self, table).await,
+            Object::Table(table) => self.readable_rows(table).await,
             Object::Dataset(dataset) => tables::stored::dataset(self, &dataset.newest).await,
             Object::View(view) => {
-                let nested = self.nested()?;
+                let nested = self.nested_view(view)?;
                 let plan = match Box::pin(nested.plan_query_text(&view.query)).await {
                     // what only PostgreSQL has
                     Err(error) => match Box::pin(nested.settled_text(&view.query, Purpose::Store)).await? {
@@ -582,9 +617,9 @@ impl QueryPlanner {
         }
     }
 
-    /// Plans the query of a source, one level deeper.
-    pub(super) async fn plan_nested(&self, sql: &str) -> Result<LogicalPlan> {
-        Box::pin(self.nested()?.plan_query_text(sql)).await
+    /// Plans a stored query of an owner's, whose rows are for others, one level deeper.
+    pub(super) async fn plan_nested(&self, sql: &str, owner: &str) -> Result<LogicalPlan> {
+        Box::pin(self.nested_maker(owner)?.plan_query_text(sql)).await
     }
 }
 

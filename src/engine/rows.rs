@@ -13,6 +13,7 @@ use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, when};
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
+use granary_catalog::ObjectId;
 use sqlparser::ast;
 
 use super::functions::bucket_expr;
@@ -38,8 +39,12 @@ pub enum RowsRequest {
 }
 
 /// The plan of a view's own query, before any feature.
-pub async fn query_plan(planner: &QueryPlanner, sql: &str) -> Result<LogicalPlan> {
-    let plan = planner.plan_nested(sql).await?;
+pub async fn query_plan(planner: &QueryPlanner, view: &BoundView, sql: &str) -> Result<LogicalPlan> {
+    let object = planner.scope.snapshot.get(ObjectId(view.id));
+    let plan = match object.map(|object| object.header().owner.clone()) {
+        Some(owner) => planner.plan_nested(sql, &owner).await?,
+        None => Box::pin(planner.nested()?.plan_query_text(sql)).await?,
+    };
     check_names(&plan)?;
     Ok(plan)
 }
@@ -149,7 +154,7 @@ pub(super) async fn query_in_range(
         RowsRequest::Range { start_us, end_us } => Some((start_us, end_us)),
     };
     let planner = planner.clone().with_source_range(range.filter(|_| !view.unfiltered));
-    let base = query_plan(&planner, query).await?;
+    let base = query_plan(&planner, view, query).await?;
     let time = time_of(view);
     let has_time = time.clone().is_not_null();
     let filter = match range {

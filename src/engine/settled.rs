@@ -29,7 +29,7 @@ use sqlparser::ast::{self, ObjectNamePart, Visit, Visitor};
 
 use super::catalog_query::converted;
 use super::catalog_query::world::CatalogWorld;
-use super::query::{Labels, QueryPlanner, is_built_in, table_reference};
+use super::query::{Labels, QueryPlanner, QueryReads, is_built_in, table_reference};
 use super::tables::system::{self, names};
 use crate::access::Readable;
 use crate::error::Result;
@@ -129,6 +129,56 @@ impl QueryPlanner {
         let wanted: Vec<Option<DataType>> = columns.iter().map(|column| column.kept_as.clone()).collect();
         let finish = |lower: &Lower<'_>, plan, columns| lower.stored(plan, columns, &analyzed.query, &wanted);
         self.plan_of(&world, &analyzed, text, &finish).await.map(Some)
+    }
+
+    /// A query of the statement's own making, if `check` has nothing against what it reads. Its columns are called `0`, `1`, …
+    pub(super) async fn settled_under(
+        &self,
+        query: &ast::Query,
+        check: &(dyn Fn(&QueryReads) -> Result<()> + Sync),
+    ) -> Result<Option<LogicalPlan>> {
+        let Some((world, analyzed)) = self.analyzed_under(query, "").await? else { return Ok(None) };
+        check(&self.reads_of(&analyzed.query))?;
+        let wanted = vec![None; analyzed.query.columns.len()];
+        let finish = |lower: &Lower<'_>, plan, columns| lower.stored(plan, columns, &analyzed.query, &wanted);
+        self.plan_of(&world, &analyzed, "", &finish).await.map(Some)
+    }
+
+    /// What such a query reads.
+    pub(super) async fn settled_reads(&self, query: &ast::Query, text: &str) -> Result<Option<QueryReads>> {
+        let analyzed = self.analyzed_under(query, text).await?;
+        Ok(analyzed.map(|(_, analyzed)| self.reads_of(&analyzed.query)))
+    }
+
+    async fn analyzed_under(&self, query: &ast::Query, text: &str) -> Result<Option<(Arc<SettledWorld>, Analyzed)>> {
+        let Some((world, limited)) = self.settled_world(query).await? else { return Ok(None) };
+        let ast::SetExpr::Select(select) = query.body.as_ref() else { return Ok(None) };
+        let columns = vec![Assigned::as_it_is(); select.projection.len()];
+        let (names, types): (Vec<String>, Vec<Type>) =
+            columns.into_iter().map(|column| (column.name, column.data_type)).unzip();
+        let analyzed = granary_postgres::analyze_rows(query, (&names, &types), &[], world.as_ref() as &dyn World)
+            .map_err(|error| converted(error, text))?;
+        self.check_limited(&analyzed, &limited)?;
+        Ok(Some((world, analyzed)))
+    }
+
+    /// The columns that a query reads, of relations of the catalog and of one that it was given.
+    fn reads_of(&self, query: &Query) -> QueryReads {
+        let mut reads = QueryReads::default();
+        query.walk(&mut |query| {
+            let Body::Select(select) = &query.body else { return };
+            let Some(from) = &select.from else { return };
+            from.scans(&mut |scan| {
+                let Source::Relation(relation) = &scan.source else { return };
+                let columns = scan.slots.iter().map(|(column, _)| relation.columns[*column].name.clone());
+                if relation.oid >= FIRST_UNKNOWN {
+                    reads.own.extend(columns);
+                } else if let Some(object) = names::object_of(&self.scope.snapshot, i64::from(relation.oid)) {
+                    reads.others.entry(object.id()).or_default().extend(columns);
+                }
+            });
+        });
+        reads
     }
 
     fn check_limited(&self, analyzed: &Analyzed, limited: &[(Arc<Object>, u32)]) -> Result<()> {
@@ -240,10 +290,12 @@ impl QueryPlanner {
         }
         let Some(object) = self.scope.relation(reference).ok().flatten().cloned() else { return Ok(None) };
         let source: Arc<dyn TableSource> = match object.as_ref() {
-            Object::View(view) => match Box::pin(self.nested()?.settled_text(&view.query, Purpose::Answer)).await? {
-                Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
-                None => provider_as_source(self.provider(&object).await?),
-            },
+            Object::View(view) => {
+                match Box::pin(self.nested_view(view)?.settled_text(&view.query, Purpose::Answer)).await? {
+                    Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
+                    None => provider_as_source(self.provider(&object).await?),
+                }
+            }
             _ => provider_as_source(self.provider(&object).await?),
         };
         let own = names::columns(&self.scope.snapshot, &object);

@@ -76,7 +76,9 @@ impl IngestCall {
     pub async fn take(&mut self, push: Push) -> Result<u64> {
         let Push { target, rows, numbers, left_out } = push;
         let rows = futures::stream::iter([Ok(CallRows { rows, numbers })]).boxed();
-        let call = Call { left_out: Some(left_out), ..Call::plain(rows) };
+        // policies are for tables alone, and these are none
+        assert!(target.table.is_none(), "rows are pushed to streams and feature tables");
+        let call = Call { left_out: Some(left_out), ..Call::plain(rows, Vec::new()) };
         gather(&mut self.context, &target, call, &CancellationToken::new()).await
     }
 

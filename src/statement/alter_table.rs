@@ -16,7 +16,7 @@ use super::changing::parse_query;
 use super::context::StatementContext;
 use super::execute::Parameters;
 use super::table::{self, Declared};
-use super::{alter, follow, select, sequence, types};
+use super::{alter, follow, policy, select, sequence, types};
 use crate::engine::{GivenRelation, max_length, table_reference};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
@@ -44,6 +44,9 @@ pub async fn alter(context: &mut StatementContext, alter: &ast::AlterTable, canc
             [name] => rename(context, &object, name),
             _ => Err(Error::new(Kind::Syntax, format!("\"{to}\" is not a new name"))),
         };
+    }
+    if let Some(action) = alter.operations.iter().find_map(policy::row_security_action) {
+        policy::check_action(&object, action)?;
     }
     if object.kind() == ObjectKind::Dataset {
         // which says that its rows never change
@@ -124,6 +127,7 @@ impl Altered {
                 self.check_new(&to)?;
                 let from = std::mem::replace(&mut self.table.columns[place].name, to.clone());
                 self.rename_in_constraints(&from, &to)?;
+                policy::column_renamed(&mut self.table, &from, &to)?;
                 self.is_rewritten = true;
                 Ok(())
             }
@@ -143,6 +147,22 @@ impl Altered {
                     Some(known) => known.name = fold(new_name),
                     None => return Err(self.no_constraint(&name)),
                 }
+                Ok(())
+            }
+            AlterTableOperation::EnableRowLevelSecurity => {
+                self.table.row_security.enabled = true;
+                Ok(())
+            }
+            AlterTableOperation::DisableRowLevelSecurity => {
+                self.table.row_security.enabled = false;
+                Ok(())
+            }
+            AlterTableOperation::ForceRowLevelSecurity => {
+                self.table.row_security.forced = true;
+                Ok(())
+            }
+            AlterTableOperation::NoForceRowLevelSecurity => {
+                self.table.row_security.forced = false;
                 Ok(())
             }
             AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(owner) } => {
@@ -228,6 +248,8 @@ impl Altered {
             }
             Err(error) => return Err(error),
         };
+        let dropped = self.table.columns[place].name.clone();
+        policy::column_dropped(context, &mut self.table, &dropped, self.cascades)?;
         let column = self.table.columns.remove(place);
         self.values.remove(place);
         self.table.constraints.retain(|known| match &known.kind {
@@ -291,6 +313,7 @@ impl Altered {
             AlterColumnOperation::DropDefault => self.table.columns[place].default = None,
             AlterColumnOperation::SetDataType { data_type, using, .. } => {
                 let new = types::data_type(data_type)?;
+                policy::check_retyped(&self.table, &self.table.columns[place].name)?;
                 let column = &mut self.table.columns[place];
                 let (old, max) = (column.data_type.clone(), max_length(data_type));
                 if using.is_none() && !casts_by_itself(&old, &new) {
@@ -363,14 +386,15 @@ impl Altered {
         }
         let changes = std::mem::take(&mut self.changes);
         follow::check_readers(context, object, &changes, self.cascades).await?;
+        policy::check_readers(context, (&self.before, &self.table), self.cascades)?;
         context.changes.extend(changes);
         if self.is_rewritten {
-            self.rewrite(context, object, cancel).await?;
+            self.rewrite(context, cancel).await?;
         }
         Ok(())
     }
 
-    async fn rewrite(&self, context: &mut StatementContext, object: &Object, cancel: &CancellationToken) -> Result<()> {
+    async fn rewrite(&self, context: &mut StatementContext, cancel: &CancellationToken) -> Result<()> {
         let name = format!("{}@before", self.before.header.name);
         let mut query = parse_query(&format!("SELECT 1 FROM {} AS {}", quote(&name), quote(&self.before.header.name)))?;
         if let ast::SetExpr::Select(select) = query.body.as_mut() {
@@ -380,7 +404,8 @@ impl Altered {
             };
             select.projection = self.values.iter().zip(&self.table.columns).map(item).collect();
         }
-        let rows = context.planner().provider(object).await?;
+        // whoever may alter the table, no row of it is lost
+        let rows = context.planner().all_rows(&self.before).await?;
         let before = GivenRelation { name, rows, columns: self.before.columns.clone() };
         let columns = (0, self.table.columns.as_slice());
         let plan = select::plan_change(context, query, &Parameters::default(), columns, vec![before]).await?;
@@ -457,6 +482,9 @@ pub fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Resu
     let schema = context.snapshot().schema_of(object).map(|schema| schema.header.name.clone()).unwrap_or_default();
     let reworded = follow::relation_renamed(context, object, (&schema, to))?;
     context.changes.push(Change::Rename { id: object.id(), to: to.to_owned() });
+    if let Some(table) = object.downcast::<Table>().filter(|table| !table.policies.is_empty()) {
+        context.changes.push(Change::put(policy::table_renamed(table, to)?));
+    }
     context.changes.extend(reworded);
     Ok(())
 }

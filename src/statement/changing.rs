@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
-use granary_catalog::Column;
+use granary_catalog::{Column, PolicyCommand};
 use granary_sql::name::quote;
 use sqlparser::ast;
 
@@ -146,6 +146,19 @@ impl Changed {
     pub fn placed(&self, rows: &PlacedRows) -> GivenRelation {
         let (name, columns) = (self.planned_name(), self.target.columns.clone());
         GivenRelation { name, rows: Arc::new(rows.clone()), columns }
+    }
+
+    /// The same as far as policies let a statement of these commands see them.
+    pub async fn policed(
+        &self,
+        context: &StatementContext,
+        rows: &PlacedRows,
+        commands: &[PolicyCommand],
+    ) -> Result<GivenRelation> {
+        let placed = self.placed(rows);
+        let Some(table) = &self.target.table else { return Ok(placed) };
+        let rows = context.planner().policed_rows(table, placed.rows, commands).await?;
+        Ok(GivenRelation { rows, ..placed })
     }
 
     /// `SELECT places, columns FROM target, others WHERE condition`: the rows that a statement is about.

@@ -6,8 +6,8 @@ use granary_sql::statement::{CommentOn, CommentTarget};
 
 use super::alter::{reword_comment, reword_feature};
 use super::context::StatementContext;
-use super::function;
 use super::workspace::kind_of;
+use super::{function, policy};
 use crate::engine::is_system_schema;
 use crate::error::{Error, Kind, Result};
 
@@ -30,6 +30,9 @@ pub fn comment(context: &mut StatementContext, comment: &CommentOn) -> Result<()
             set(context, kind, name, comment.comment.clone())
         }
         CommentTarget::Column { relation, column } => column_comment(context, relation, column, &comment.comment),
+        CommentTarget::OnRelation { kind: "POLICY", name, relation } => {
+            policy::comment(context, (name, relation), comment.comment.as_ref())
+        }
         CommentTarget::OnRelation { .. } => Err(Error::not_supported("this COMMENT ON")),
     }
 }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use granary_catalog::{FileFormat, Object};
+use granary_catalog::{FileFormat, Object, PolicyCommand};
 use granary_sql::name::fold;
 use granary_sql::statement::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 use sqlparser::ast;
@@ -18,7 +18,9 @@ use super::context::{StatementContext, Writing};
 use super::execute::{BatchStream, Parameters, Response, answer};
 use super::select;
 use super::table::{self, COPY, Call, CallStream, Defaults, LeftOut, Target};
-use crate::engine::{ExportRequest, cast_batches, export, output_schema, parameter_types, table_reference};
+use crate::engine::{
+    ExportRequest, Passed, Passing, cast_batches, export, output_schema, parameter_types, table_reference,
+};
 use crate::error::{Error, Kind, Result};
 use options::FormatOptions;
 
@@ -189,6 +191,7 @@ fn copy_from(context: &StatementContext, copy: &Copy) -> Result<CopyIn> {
         return Err(Error::internal("a COPY FROM has a query"));
     };
     let into = table::writable(context, name, COPY)?;
+    check_unpoliced(context, &into)?;
     let hint = "send the rows: COPY … FROM STDIN, or \\copy in psql; or read files as a SOURCE";
     match &copy.target {
         CopyTarget::Client => {}
@@ -229,6 +232,15 @@ fn copy_from(context: &StatementContext, copy: &Copy) -> Result<CopyIn> {
     Ok(CopyIn { target: into, text, columns: places, format, null_fields, left_out, is_dry_run })
 }
 
+/// As in PostgreSQL, rows that are copied are not looked at one by one.
+fn check_unpoliced(context: &StatementContext, into: &Target) -> Result<()> {
+    if into.table.as_ref().is_some_and(|table| context.planner().is_policed(table)) {
+        return Err(Error::new(Kind::FeatureNotSupported, "COPY FROM not supported with row-level security")
+            .with_hint("Use INSERT statements instead."));
+    }
+    Ok(())
+}
+
 fn place_of(context: &StatementContext, into: &Target, name: &ast::Ident) -> Result<usize> {
     let column = fold(name);
     into.columns.iter().position(|known| known.name == column).ok_or_else(|| {
@@ -253,8 +265,10 @@ pub async fn copy_rows(
     rows: CallStream,
     cancel: &CancellationToken,
 ) -> Result<u64> {
+    check_unpoliced(context, &copy.target)?;
     table::lock_written(context, &copy.target).await?;
     let rows = Defaults::of(context, &copy.target, |place| !copy.columns.contains(&place))?.put_into(rows);
-    let call = Call { left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run, ..Call::plain(rows) };
+    let passing = vec![Passing { command: PolicyCommand::Insert, what: Passed::Check }];
+    let call = Call { left_out: copy.left_out.clone(), is_dry_run: copy.is_dry_run, ..Call::plain(rows, passing) };
     table::gather(context, &copy.target, call, cancel).await
 }

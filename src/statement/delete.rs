@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
-use granary_catalog::Column;
+use granary_catalog::{Column, PolicyCommand};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +12,9 @@ use super::changing::{Changed, Removing, Seen, check_current};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
 use super::returning::{Returned, Returning};
-use super::select;
 use super::table::{self, DELETE};
-use super::update::{as_planned, columns_from, joined_columns, shown};
+use super::update::{as_planned, columns_from, commands, joined_columns, shown};
+use super::{policy, select};
 use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, TableWrite, bind_parameters, run};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
@@ -78,7 +78,11 @@ pub async fn plan(context: &StatementContext, delete: &ast::Delete, parameters: 
     let mut query = changed.query(items, others, delete.selection.as_ref())?;
     query.with.clone_from(&context.with);
     let rows = PlacedRows::of(&context.planner(), &changed.target.stored, &changed.target.nullable_schema()).await?;
-    let relations = vec![changed.placed(&rows)];
+    let looks = !others.is_empty()
+        || delete.selection.as_ref().is_some_and(policy::names_columns)
+        || delete.returning.iter().flatten().any(policy::returns_columns);
+    let commands = commands(PolicyCommand::Delete, looks);
+    let relations = vec![changed.policed(context, &rows, &commands).await?];
     let own: &[Column] = if returning.is_some() { &changed.target.columns } else { &[] };
     let plan = select::plan_change(context, query, parameters, (2, own), relations).await?;
     let others = as_planned(joined, &plan, own.len() + 2);

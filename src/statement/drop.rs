@@ -8,8 +8,8 @@ use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
 use super::follow::users_of_sequence;
-use super::function;
 use super::workspace::kind_of;
+use super::{function, policy};
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
 
@@ -125,8 +125,20 @@ fn drop_found(
             if context.snapshot().apply(&context.changes)?.get(object.id()).is_none() {
                 return Ok(());
             }
+            let readers = policy::readers(context.snapshot(), object.id());
+            if let (Some((policy, table)), false) = (readers.first(), cascade) {
+                let what = format!("{} {}", object.kind().as_str(), object.name());
+                let message = format!("cannot drop {what} because other objects depend on it");
+                return Err(Error::new(Kind::DependentObjectsStillExist, message)
+                    .with_detail(format!("policy {policy} on table {table} depends on {what}"))
+                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            }
             if cascade {
                 notice_cascade(context, &object);
+                for (policy, table) in readers {
+                    let message = format!("drop cascades to policy {policy} on table {table}");
+                    context.notices.push(Error::new(Kind::SuccessfulCompletion, message));
+                }
             }
             context.changes.push(Change::Drop { id: object.id(), cascade: cascade || is_empty || is_of_own });
         }

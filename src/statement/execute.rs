@@ -17,9 +17,9 @@ use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
-    feature_view, forget, function, grant, index, lock, materialized_view, optimize, realtime_view, refresh, replay,
-    rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view, with,
-    workspace,
+    feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy, realtime_view, refresh,
+    replay, rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view,
+    with, workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
@@ -398,6 +398,18 @@ async fn postgres(
         ast::Statement::AlterTable(alter) => {
             Box::pin(alter_table::alter(context, alter, cancel)).await?;
             Ok(Response::done(alter_tag(text)))
+        }
+        ast::Statement::CreatePolicy(create) => {
+            Box::pin(policy::create(context, create)).await?;
+            Ok(Response::done("CREATE POLICY"))
+        }
+        ast::Statement::AlterPolicy(alter) => {
+            Box::pin(policy::alter(context, alter)).await?;
+            Ok(Response::done("ALTER POLICY"))
+        }
+        ast::Statement::DropPolicy(drop) => {
+            policy::drop(context, drop).await?;
+            Ok(Response::done("DROP POLICY"))
         }
         ast::Statement::AlterSchema(alter) => {
             alter_table::alter_schema(context, alter)?;

@@ -9,6 +9,7 @@ use sqlparser::ast::{self, Spanned, Visit, Visitor};
 use sqlparser::tokenizer::Location;
 
 use super::context::StatementContext;
+use super::policy;
 use crate::engine::{NameScope, table_reference};
 use crate::error::{Error, Kind, Result};
 
@@ -74,11 +75,24 @@ fn with_names(
     text: &str,
     renamed: &dyn Fn(&Object) -> Option<String>,
 ) -> Result<Option<String>> {
+    let scope = NameScope { meant: object.depends_on(), ..context.scope.clone() };
+    edited_names(scope, text, renamed)
+}
+
+/// The same of a query that says relations in full.
+pub fn names_in(
+    context: &StatementContext,
+    text: &str,
+    renamed: &dyn Fn(&Object) -> Option<String>,
+) -> Result<Option<String>> {
+    edited_names(context.scope.clone(), text, renamed)
+}
+
+fn edited_names(scope: NameScope, text: &str, renamed: &dyn Fn(&Object) -> Option<String>) -> Result<Option<String>> {
     let parsed = granary_sql::parse(text)?;
     let Some(granary_sql::Statement::Query(query)) = parsed.first().map(|parsed| &parsed.statement) else {
         return Err(Error::internal("a stored query is none").with_detail(text));
     };
-    let scope = NameScope { meant: object.depends_on(), ..context.scope.clone() };
     let mut names = Names { text, scope, renamed, edits: Vec::new() };
     if let ControlFlow::Break(error) = query.ast.visit(&mut names) {
         return Err(error);
@@ -112,16 +126,22 @@ pub fn relation_renamed(
     let readers = context.snapshot().dependents(object.id());
     let id = object.id();
     let new = format!("{}.{}", quote(schema), quote(to));
-    reworded(context, readers, &|found| (found.id() == id).then(|| new.clone()))
+    let renamed = |found: &Object| (found.id() == id).then(|| new.clone());
+    let mut changes = reworded(context, readers, &renamed)?;
+    changes.extend(policy::reworded(context, &renamed)?);
+    Ok(changes)
 }
 
 /// The readers of all objects of a schema follow them.
 pub fn schema_renamed(context: &StatementContext, schema: &Object, to: &str) -> Result<Vec<Change>> {
     let snapshot = context.snapshot();
     let readers = snapshot.objects().filter(|object| object.query().is_some()).collect();
-    reworded(context, readers, &|found| {
+    let renamed = |found: &Object| {
         (found.home().schema() == Some(schema.id())).then(|| format!("{}.{}", quote(to), quote(found.name())))
-    })
+    };
+    let mut changes = reworded(context, readers, &renamed)?;
+    changes.extend(policy::reworded(context, &renamed)?);
+    Ok(changes)
 }
 
 /// An expression over columns, one of which has another name.
@@ -190,7 +210,7 @@ async fn columns_of(
 ) -> Result<Vec<(String, arrow::datatypes::DataType)>> {
     let mut planner = context.planner();
     planner.scope.snapshot = Arc::clone(snapshot);
-    planner.scope.asker = crate::access::Asker::Server;
+    planner.scope.asker = crate::access::Asker::Owner(reader.header().owner.as_str().into());
     planner.scope.meant = reader.depends_on();
     let plan = planner.plan_query_text(reader.query().unwrap_or_default()).await?;
     let columns = plan.schema().fields().iter();

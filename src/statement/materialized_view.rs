@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{NewObject, StatementContext};
 use super::table::{self, Declared};
 use super::view;
+use crate::access::Asker;
 use crate::engine::Purpose;
 use crate::error::{Error, Kind, Result};
 use crate::warehouse::LockMode;
@@ -68,7 +69,9 @@ pub async fn refresh(
     }
     context.lock(own, LockMode::Alter).await?;
     let mut planner = context.planner();
-    planner.scope.asker = crate::access::Asker::Server;
+    // with its owner's rights, whose name only the owner itself has
+    let owner = own.header.owner.as_str().into();
+    planner.scope.asker = if own.header.owner == context.role { Asker::Owner(owner) } else { Asker::Maker(owner) };
     planner.scope.meant.clone_from(&materialized.depends_on);
     let plan = match planner.settled_text(&materialized.query, Purpose::Store).await? {
         Some(plan) => plan,

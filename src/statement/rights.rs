@@ -105,6 +105,19 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
 /// Refuses what a statement has left to be done: giving objects to strangers, and letting others read what its author
 /// may not read. (What a query reads was checked when it was planned.)
 pub fn check_changes(context: &StatementContext, statement: &Statement) -> Result<()> {
+    for change in &context.changes {
+        match change {
+            Change::Put(object) => super::policy::check_made(context, object)?,
+            Change::SetOwner { id, owner } => {
+                if let Some(object) = context.snapshot().get(*id) {
+                    let mut object = Object::clone(object);
+                    object.header_mut().owner.clone_from(owner);
+                    super::policy::check_made(context, &object)?;
+                }
+            }
+            _ => {}
+        }
+    }
     let access = context.scope.access();
     if access.is_unlimited() {
         return Ok(());
@@ -386,6 +399,9 @@ impl Check<'_> {
                 _ => names.iter().try_for_each(|name| self.manage_relation(name)),
             },
             ast::Statement::AlterTable(alter) => self.manage_relation(&alter.name),
+            ast::Statement::CreatePolicy(create) => self.manage_relation(&create.table_name),
+            ast::Statement::AlterPolicy(alter) => self.manage_relation(&alter.table_name),
+            ast::Statement::DropPolicy(drop) => self.manage_relation(&drop.table_name),
             ast::Statement::Truncate(truncate) => {
                 truncate.table_names.iter().try_for_each(|table| self.manage_relation(&table.name))
             }

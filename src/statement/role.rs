@@ -149,6 +149,7 @@ fn what_needs(context: &StatementContext, role: &Role) -> Vec<String> {
         if object.header().grants_to(role.header.id) {
             lines.push(format!("privileges for {kind} {name}"));
         }
+        lines.extend(super::policy::targets(object, role));
     }
     lines
 }
@@ -207,6 +208,16 @@ fn named(context: &StatementContext, ident: &Ident) -> Result<Named> {
         let error = Error::new(Kind::UndefinedObject, format!("role \"{name}\" does not exist"));
         context.at_ident(ident, error)
     })
+}
+
+/// The role of that name, which must be none of those that are always there.
+pub fn id_of(context: &StatementContext, ident: &Ident) -> Result<ObjectId> {
+    match named(context, ident)? {
+        Named::Role(id) => Ok(id),
+        Named::Server(_) | Named::Workspace(_) => {
+            Err(Error::not_supported(format!("a policy for the predefined role \"{}\"", fold(ident))))
+        }
+    }
 }
 
 fn predefined(name: &str) -> Option<Named> {
@@ -345,12 +356,12 @@ fn set(context: &mut StatementContext, role: &mut Role, option: &ast::RoleOption
     match option {
         RoleOption::SuperUser(superuser) => role.superuser = *superuser,
         RoleOption::Login(login) => role.login = *login,
+        RoleOption::BypassRLS(bypass_rls) => role.bypass_rls = *bypass_rls,
         RoleOption::Password(ast::Password::NullPassword) => role.scram_verifier = None,
         RoleOption::Password(ast::Password::Password(expr)) => role.scram_verifier = verifier(context, expr)?,
         RoleOption::CreateDB(false)
         | RoleOption::CreateRole(false)
         | RoleOption::Replication(false)
-        | RoleOption::BypassRLS(false)
         | RoleOption::Inherit(true) => {}
         RoleOption::ConnectionLimit(limit) if unlimited(limit, "-1") => {}
         RoleOption::ValidUntil(until) if unlimited(until, "infinity") => {}
@@ -392,7 +403,8 @@ fn statement_of(role: &Role) -> String {
     let name = canonical(&Ident::with_quote('"', &role.header.name));
     let superuser = if role.superuser { " SUPERUSER" } else { "" };
     let login = if role.login { " LOGIN" } else { "" };
-    format!("CREATE ROLE {name}{superuser}{login}")
+    let bypass_rls = if role.bypass_rls { " BYPASSRLS" } else { "" };
+    format!("CREATE ROLE {name}{superuser}{login}{bypass_rls}")
 }
 
 fn role_name(context: &StatementContext, name: &ObjectName) -> Result<String> {

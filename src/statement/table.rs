@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Column, FeatureTable, Object, ObjectKind, Snapshot, Stream, Table};
+use granary_catalog::{Column, FeatureTable, Object, ObjectKind, PolicyCommand, Snapshot, Stream, Table};
 use granary_sql::Statement;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::changing::{Removing, Seen, check_current};
 use super::context::{StatementContext, Writing};
 use super::execute::{Parameters, Response};
-use super::select;
+use super::{policy, select};
 use crate::engine::{
-    BoundView, LogicalPlan, Staged, TableWrite, bind_parameters, cast_batches, events_table, insert_input,
-    is_system_schema, run, storage_of_table, stream_of_table, table_id, view_of_table,
+    BoundView, LogicalPlan, Passed, Passing, Staged, TableWrite, bind_parameters, cast_batches, events_table,
+    insert_input, is_system_schema, run, storage_of_table, stream_of_table, table_id, view_of_table,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ingest::check_pushed;
@@ -198,18 +198,20 @@ const HELD_EVENT_BYTES: usize = 64 << 20;
 async fn fill(
     context: &mut StatementContext,
     target: &Target,
-    (plan, writing): (LogicalPlan, Writing),
+    (plan, passing, writing): (LogicalPlan, Vec<Passing>, Writing),
     cancel: &CancellationToken,
 ) -> Result<u64> {
     let state = context.planner().state();
     let rows = run(&state, &cast_batches(plan, &target.schema())?).await?;
-    let call = Call::new(numbered(rows.map_err(Error::from).boxed()), writing);
+    let call = Call::new(numbered(rows.map_err(Error::from).boxed()), passing, writing);
     gather(context, target, call, cancel).await
 }
 
 /// Rows on their way into a target.
 pub struct Call {
     pub rows: CallStream,
+    /// what policies of the target ask of them; nothing of rows that policies have seen, or that nobody sends
+    pub passing: Vec<Passing>,
     /// rows of the target that go when these come
     pub removing: Option<Arc<Removing>>,
     /// keeps them as they are stored, for who is to see them
@@ -222,12 +224,13 @@ pub struct Call {
 
 impl Call {
     /// Rows that are kept, all or none.
-    pub fn plain(rows: CallStream) -> Call {
-        Call { rows, removing: None, seen: None, left_out: None, is_dry_run: false }
+    pub fn plain(rows: CallStream, passing: Vec<Passing>) -> Call {
+        Call { rows, passing, removing: None, seen: None, left_out: None, is_dry_run: false }
     }
 
-    pub fn new(rows: CallStream, writing: Writing) -> Call {
-        Call { left_out: writing.leaves_out.then(Arc::default), is_dry_run: writing.is_dry_run, ..Call::plain(rows) }
+    pub fn new(rows: CallStream, passing: Vec<Passing>, writing: Writing) -> Call {
+        let left_out = writing.leaves_out.then(Arc::default);
+        Call { left_out, is_dry_run: writing.is_dry_run, ..Call::plain(rows, passing) }
     }
 }
 
@@ -238,8 +241,8 @@ pub async fn gather(
     call: Call,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let Call { rows, removing, seen, left_out, is_dry_run } = call;
-    let checks = Arc::new(Checks::new(context, target, left_out)?);
+    let Call { rows, passing, removing, seen, left_out, is_dry_run } = call;
+    let checks = Arc::new(Checks::new(context, target, left_out, &passing)?);
     let mut rows = checks.applied_to(rows);
     if let Some(seen) = seen {
         rows = rows.and_then(move |batch| futures::future::ready(seen.add(batch))).boxed();
@@ -375,7 +378,7 @@ pub async fn insert(
             let writing = context.writing;
             let (target, plan) = plan_insert(context, insert, parameters).await?;
             let plan = insert_input(bind_parameters(plan, &parameters.values)?)?;
-            fill(context, &target, (plan, writing), cancel).await?
+            fill(context, &target, (plan, inserted_passing(insert), writing), cancel).await?
         }
     };
     Ok(Response::done(format!("INSERT 0 {n_rows}")))
@@ -426,7 +429,23 @@ pub async fn insert_constant(
 ) -> Result<u64> {
     let writing = context.writing;
     let rows = futures::stream::once(async move { Ok(rows) }).boxed();
-    gather(context, &target, Call::new(numbered(rows), writing), cancel).await
+    // without RETURNING and conflicts
+    let passing = vec![Passing { command: PolicyCommand::Insert, what: Passed::Check }];
+    gather(context, &target, Call::new(numbered(rows), passing, writing), cancel).await
+}
+
+/// What policies ask of the rows of an INSERT.
+pub fn inserted_passing(insert: &ast::Insert) -> Vec<Passing> {
+    let check = Passing { command: PolicyCommand::Insert, what: Passed::Check };
+    let seen = Passing { command: PolicyCommand::Select, what: Passed::Seen };
+    let looks = match &insert.on {
+        Some(ast::OnInsert::OnConflict(conflict)) => conflict.conflict_target.is_some(),
+        other => other.is_some(),
+    };
+    match looks || insert.returning.iter().flatten().any(policy::returns_columns) {
+        true => vec![check, seen],
+        false => vec![check],
+    }
 }
 
 /// What an INSERT writes to, and its rows, if it needs no planner.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
+use granary_catalog::PolicyCommand;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +13,9 @@ use super::changing::{Changed, Removing, Seen};
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
 use super::returning::{Returned, Returning};
-use super::select;
 use super::table::{self, Call, CallRows};
-use crate::engine::{LogicalPlan, OtherColumns, PlacedRows, bind_parameters, cast_batches, run};
+use super::{policy, select};
+use crate::engine::{LogicalPlan, OtherColumns, Passed, Passing, PlacedRows, bind_parameters, cast_batches, run};
 use crate::error::{Error, Result};
 use crate::warehouse::LockMode;
 
@@ -93,11 +94,32 @@ pub async fn plan(context: &StatementContext, update: &ast::Update, parameters: 
     let mut query = changed.query(items, others, update.selection.as_ref())?;
     query.with.clone_from(&context.with);
     let rows = PlacedRows::of(&context.planner(), &changed.target.stored, &changed.target.nullable_schema()).await?;
-    let relations = vec![changed.placed(&rows)];
+    let commands = commands(PolicyCommand::Update, looks(update));
+    let relations = vec![changed.policed(context, &rows, &commands).await?];
     let plan = select::plan_change(context, query, &parameters, (2, columns), relations).await?;
     let others = as_planned(joined, &plan, columns.len() + 2);
     let returning = Returning::of(&changed, update.returning.as_ref())?;
     Ok(PlannedUpdate { changed, rows, plan, others, returning })
+}
+
+/// Whether an UPDATE looks at the rows that it changes, beyond finding them.
+fn looks(update: &ast::Update) -> bool {
+    update.from.is_some()
+        || update.selection.as_ref().is_some_and(policy::names_columns)
+        || update.assignments.iter().any(|assignment| policy::names_columns(&assignment.value))
+        || update.returning.iter().flatten().any(policy::returns_columns)
+}
+
+/// The commands whose policies say which rows a statement changes: who looks at rows needs to see them, too.
+pub fn commands(own: PolicyCommand, looks: bool) -> Vec<PolicyCommand> {
+    std::iter::once(own).chain(looks.then_some(PolicyCommand::Select)).collect()
+}
+
+/// What policies ask of the rows that an UPDATE leaves.
+pub fn updated_passing(looks: bool) -> Vec<Passing> {
+    let check = Passing { command: PolicyCommand::Update, what: Passed::Check };
+    let seen = Passing { command: PolicyCommand::Select, what: Passed::Seen };
+    std::iter::once(check).chain(looks.then_some(seen)).collect()
 }
 
 /// The columns of what a table is joined with.
@@ -167,7 +189,8 @@ pub async fn update(
     });
     let numbered = new.map_ok(|rows| CallRows { numbers: (1..=rows.num_rows() as u64).collect(), rows }).boxed();
     let seen = keeps.then(Arc::<Seen>::default);
-    let call = Call { removing: Some(removing), seen: seen.clone(), ..Call::plain(numbered) };
+    let passing = updated_passing(looks(update));
+    let call = Call { removing: Some(removing), seen: seen.clone(), ..Call::plain(numbered, passing) };
     let n_rows = table::gather(context, target, call, cancel).await?;
     let (Some(returning), Some(seen)) = (returning, seen) else {
         return Ok(Response::done(format!("UPDATE {n_rows}")));

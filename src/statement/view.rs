@@ -13,6 +13,7 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateView, st
     if data_clause(statement).is_some() {
         return Err(Error::new(Kind::Syntax, "syntax error at or near \"WITH\""));
     }
+    let security_invoker = security_invoker(&create.options)?;
     let typed = query_text(statement, &create.query);
     let (planned, text) = plan_named(context, (&create.query, &typed), &create.columns).await?;
     let reads_temporary = planned.depends_on.iter().any(|id| id.is_temporary());
@@ -34,7 +35,10 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateView, st
         if_not_exists: create.if_not_exists,
         options: &granary_sql::Options::default(),
         comment: None,
-        statement: format!("CREATE VIEW {} AS {text}", create.name),
+        statement: match security_invoker {
+            true => format!("CREATE VIEW {} WITH (security_invoker = true) AS {text}", create.name),
+            false => format!("CREATE VIEW {} AS {text}", create.name),
+        },
     };
     let header = if is_temporary { context.new_temporary_header(new)? } else { context.new_header(new)? };
     if let Some(header) = header {
@@ -43,9 +47,36 @@ pub async fn create(context: &mut StatementContext, create: &ast::CreateView, st
             query: text,
             columns: planned.columns,
             depends_on: planned.depends_on,
+            security_invoker,
         }));
     }
     Ok(())
+}
+
+/// Whether `WITH (security_invoker)` is said.
+fn security_invoker(options: &ast::CreateTableOptions) -> Result<bool> {
+    let (ast::CreateTableOptions::With(options) | ast::CreateTableOptions::Options(options)) = options else {
+        return Ok(false);
+    };
+    let mut said = false;
+    for option in options {
+        let value = match option {
+            ast::SqlOption::Ident(name) if name.value.eq_ignore_ascii_case("security_invoker") => "true".to_owned(),
+            ast::SqlOption::KeyValue { key, value } if key.value.eq_ignore_ascii_case("security_invoker") => {
+                value.to_string().trim_matches('\'').to_lowercase()
+            }
+            _ => continue,
+        };
+        said = match value.as_str() {
+            "true" | "on" | "yes" | "1" | "t" | "y" => true,
+            "false" | "off" | "no" | "0" | "f" | "n" => false,
+            _ => {
+                let message = format!("invalid value for boolean option \"security_invoker\": {value}");
+                return Err(Error::new(Kind::InvalidParameterValue, message));
+            }
+        };
+    }
+    Ok(said)
 }
 
 /// A query whose first columns have these names, and its text.

@@ -187,6 +187,40 @@ pub async fn tables_are_made_of_rows(address: &str, target: &Target) {
     }
 }
 
+pub async fn policies_hold(address: &str, target: &Target) {
+    let mut owner = login(address, target).await;
+    for sql in [
+        "CREATE USER flight_ann PASSWORD 'x'",
+        "CREATE TABLE flight_policed (a bigint, b text)",
+        "INSERT INTO flight_policed VALUES (1, 'flight_ann'), (2, 'other')",
+        "CREATE POLICY own ON flight_policed USING (b = current_user)",
+        "ALTER TABLE flight_policed ENABLE ROW LEVEL SECURITY",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON flight_policed TO flight_ann",
+    ] {
+        owner.execute(sql.to_owned(), None).await.expect(sql);
+    }
+    let mut ann = connect(address).await;
+    ann.set_header("database", &target.database);
+    ann.handshake("flight_ann", "x").await.expect("the login");
+    assert_eq!(number(&mut ann, "SELECT count(*) FROM flight_policed").await, 1);
+    assert_eq!(number(&mut ann, "SELECT max(1 / (a - 2)) FROM flight_policed").await, -1);
+    let sql = "SELECT count(*) FROM flight_policed WHERE a > $1 AND b <> $2";
+    let mut select = ann.prepare(sql.to_owned(), None).await.expect("prepares");
+    select.set_parameters(parameters(&[0], &["x"])).expect("fits");
+    let info = select.execute().await.expect("runs");
+    assert_eq!(fetched(&mut ann, info).await.expect("rows")[0].column(0).as_primitive::<Int64Type>().values(), &[1]);
+    refused(ann.execute_update("INSERT INTO flight_policed VALUES (3, 'other')".to_owned(), None).await, "42501");
+    let mut insert =
+        ann.prepare("INSERT INTO flight_policed VALUES ($1, $2)".to_owned(), None).await.expect("prepares");
+    insert.set_parameters(parameters(&[3], &["other"])).expect("fits");
+    refused(insert.execute_update().await, "42501");
+    let ingest = command("flight_policed", TableNotExistOption::Fail, TableExistsOption::Append);
+    let batch = futures::stream::iter([Ok(parameters(&[3], &["flight_ann"]))]);
+    refused(ann.execute_ingest(ingest, batch).await, "0A000");
+    assert_eq!(ann.execute_update("DELETE FROM flight_policed".to_owned(), None).await.expect("deletes"), 1);
+    assert_eq!(number(&mut owner, "SELECT count(*) FROM flight_policed").await, 1);
+}
+
 pub async fn sessions_are_seen_and_ended(address: &str, target: &Target) {
     let mut client = login(address, target).await;
     let process_id = number(&mut client, "SELECT pg_backend_pid()::int8").await;

@@ -11,6 +11,9 @@ pub struct Role {
     pub header: Header,
     pub superuser: bool,
     pub login: bool,
+    /// Row policies do not hold for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bypass_rls: bool,
     #[serde(default)]
     pub scram_verifier: Option<SealedText>,
     /// Dropping one of these roles ends the membership; it does not drop this role.
@@ -64,6 +67,7 @@ impl Role {
             header,
             superuser: false,
             login: false,
+            bypass_rls: false,
             scram_verifier: None,
             member_of: Vec::new(),
             admin_of: Vec::new(),

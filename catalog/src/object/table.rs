@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Reference, Wanted, each};
-use super::{Column, Header};
+use super::{Column, Header, Policy, RowSecurity};
 use crate::id::ObjectId;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,11 @@ pub struct Table {
     pub materialized: Option<Materialized>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_commit: Option<OnCommit>,
+    #[serde(default, skip_serializing_if = "RowSecurity::is_off")]
+    pub row_security: RowSecurity,
+    /// By name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Policy>,
 }
 
 /// What all rows of a table have to fulfil.
@@ -74,8 +79,17 @@ pub enum OnCommit {
 
 impl Table {
     pub fn new(header: Header, columns: Vec<Column>, storage_id: u64) -> Table {
-        let (constraints, indexes) = (Vec::new(), Vec::new());
-        Table { header, columns, storage_id, constraints, indexes, materialized: None, on_commit: None }
+        Table {
+            header,
+            columns,
+            storage_id,
+            constraints: Vec::new(),
+            indexes: Vec::new(),
+            materialized: None,
+            on_commit: None,
+            row_security: RowSecurity::default(),
+            policies: Vec::new(),
+        }
     }
 
     /// The sets of columns in which no two rows are the same, each with its name.
@@ -100,7 +114,8 @@ impl Table {
     pub(crate) fn remap(&mut self, map: &mut dyn FnMut(&mut ObjectId)) {
         let defaults = self.columns.iter_mut().filter_map(|column| column.default.as_mut());
         defaults.filter_map(|default| default.sequence.as_mut()).for_each(&mut *map);
-        self.materialized.iter_mut().flat_map(|materialized| &mut materialized.depends_on).for_each(map);
+        self.materialized.iter_mut().flat_map(|materialized| &mut materialized.depends_on).for_each(&mut *map);
+        self.policies.iter_mut().for_each(|policy| policy.remap(map));
     }
 }
 
@@ -120,6 +135,9 @@ pub struct View {
     pub query: String,
     pub columns: Vec<Column>,
     pub depends_on: Vec<ObjectId>,
+    /// Whoever reads it needs the rights, and not its owner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub security_invoker: bool,
 }
 
 impl View {

@@ -82,7 +82,13 @@ fn referring() -> Vec<Object> {
         features: Vec::new(),
         depends_on: vec![ObjectId(4)],
     };
-    let view = View { header: header(), query: "query".to_owned(), columns: Vec::new(), depends_on: vec![ObjectId(4)] };
+    let view = View {
+        header: header(),
+        query: "query".to_owned(),
+        columns: Vec::new(),
+        depends_on: vec![ObjectId(4)],
+        security_invoker: false,
+    };
     let key = ApiKey {
         header: Header::new(ObjectId(3), Home::Server, "name", "owner"),
         role: ObjectId(4),

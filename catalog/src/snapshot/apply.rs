@@ -10,7 +10,7 @@ use crate::collection::Collection;
 use crate::dependency;
 use crate::error::Error;
 use crate::id::ObjectId;
-use crate::object::{Definition, Grant, Header, Home, Object, ObjectKind, Role, Schema, Workspace};
+use crate::object::{Definition, Grant, Header, Home, Object, ObjectKind, Policy, Role, Schema, Table, Workspace};
 
 /// A new snapshot and what was done to get there.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ impl Draft {
         check_home(&self.snapshot.objects, object, existing.as_deref())?;
         check_references(&self.snapshot.objects, object)?;
         check_grantees(&self.snapshot.objects, object.header().grants.as_deref())?;
+        check_policies(&self.snapshot.objects, object)?;
         let version = self.snapshot.version;
         let mut object = object.clone();
         let Some(existing) = existing else {
@@ -171,7 +172,8 @@ impl Draft {
             return Err(needed(&object, &dependents));
         }
         // Dependents go first, so that every step of the record makes sense by itself.
-        let victims: Vec<Arc<Object>> = dependents.into_iter().rev().chain([object]).collect();
+        let victims: Vec<Arc<Object>> = dependents.into_iter().rev().chain([Arc::clone(&object)]).collect();
+        self.end_policies(&object, &victims, cascade)?;
         if let Some(kept) = victims.iter().find(|victim| victim.header().prevent_destroy) {
             return Err(Error::PreventDestroy { object: kept.full_name() });
         }
@@ -185,12 +187,35 @@ impl Draft {
         Ok(())
     }
 
+    /// Policies of other tables that read what goes keep it from going, or go with it.
+    fn end_policies(&mut self, object: &Object, victims: &[Arc<Object>], cascade: bool) -> Result<(), Error> {
+        let is_victim = |id: ObjectId| victims.iter().any(|victim| victim.id() == id);
+        let loses = |policy: &Policy| victims.iter().any(|victim| policy.reads(victim.id()));
+        let tables = self.snapshot.objects.iter().filter_map(|object| object.downcast::<Table>());
+        let losing = tables.filter(|table| !is_victim(table.header.id) && table.policies.iter().any(loses));
+        let losing: Vec<Table> = losing.cloned().collect();
+        if !cascade && !losing.is_empty() {
+            let tables: Vec<Arc<Object>> = losing.into_iter().map(|table| Arc::new(table.into())).collect();
+            return Err(needed(object, &tables));
+        }
+        for mut table in losing {
+            table.policies.retain(|policy| !loses(policy));
+            self.replace(table.into())?;
+        }
+        Ok(())
+    }
+
     /// A role that owns something or was granted a right is not dropped, whatever the cascade; memberships in it end.
     fn end_role(&mut self, role: &Object) -> Result<(), Error> {
         let objects = &self.snapshot.objects;
         let owned = owned_by(objects, role.name()).into_iter().filter(|&id| id != role.id());
         let granted = objects.iter().filter(|object| object.header().grants_to(role.id())).map(|object| object.id());
-        let needing: BTreeSet<ObjectId> = owned.chain(granted).collect();
+        let has_policy = |object: &&Arc<Object>| {
+            let table = object.downcast::<Table>();
+            table.is_some_and(|table| table.policies.iter().any(|policy| policy.roles.contains(&role.id())))
+        };
+        let of_policies = objects.iter().filter(has_policy).map(|object| object.id());
+        let needing: BTreeSet<ObjectId> = owned.chain(granted).chain(of_policies).collect();
         let needing: Vec<Arc<Object>> = needing.into_iter().filter_map(|id| objects.get(id)).cloned().collect();
         if !needing.is_empty() {
             return Err(needed(role, &needing));
@@ -280,6 +305,20 @@ fn check_grantees(objects: &Collection, grants: Option<&[Grant]>) -> Result<(), 
     let grantees = grants.unwrap_or_default().iter().filter_map(|grant| grant.grantee);
     for role in grantees {
         require_as::<Role>(objects, role)?;
+    }
+    Ok(())
+}
+
+/// What policies name exists.
+fn check_policies(objects: &Collection, object: &Object) -> Result<(), Error> {
+    let Some(table) = object.downcast::<Table>() else { return Ok(()) };
+    for policy in &table.policies {
+        for role in &policy.roles {
+            require_as::<Role>(objects, *role)?;
+        }
+        for read in policy.expressions().flat_map(|expression| &expression.reads) {
+            objects.get(read.relation).ok_or(Error::UndefinedObject { id: read.relation })?;
+        }
     }
     Ok(())
 }

@@ -76,6 +76,7 @@ pub fn view(id: ObjectId, home: Home, name: &str, depends_on: &[ObjectId]) -> Vi
         query: format!("SELECT {name}"),
         columns: Vec::new(),
         depends_on: depends_on.to_vec(),
+        security_invoker: false,
     }
 }
 

@@ -247,3 +247,42 @@ fn what_is_granted_to_a_role_keeps_it_alive_and_leaves_definitions_alone() {
     assert!(matches!(gone.apply(&[grants]), Err(Error::UndefinedObject { id: NEXT })));
     assert_eq!(before.apply(&diff(&before, &after)).unwrap().get(SPEND).unwrap().header().grants, header.grants);
 }
+
+/// `labels`, of which the policy of `orders` reads a column.
+fn with_policy() -> (Snapshot, ObjectId, ObjectId) {
+    let (labels, orders) = (NEXT, NEXT.after(1));
+    let column = |name: &str| vec![Column::new(name, arrow_schema::DataType::Int64, true)];
+    let read = PolicyRead { relation: labels, columns: vec!["l".to_owned()] };
+    let expression = PolicyExpression { text: "…".to_owned(), columns: vec!["o".to_owned()], reads: vec![read] };
+    let mut table = Table::new(header(orders, PUBLIC, "orders"), column("o"), 2);
+    table.policies = vec![Policy {
+        name: "own".to_owned(),
+        permissive: true,
+        command: PolicyCommand::All,
+        roles: vec![ROLE],
+        using: Some(expression),
+        check: None,
+        comment: None,
+    }];
+    let labels_table = Table::new(header(labels, PUBLIC, "labels"), column("l"), 1);
+    (shop_snapshot().apply(&[Change::put(labels_table), Change::put(table)]).unwrap(), labels, orders)
+}
+
+#[test]
+fn what_a_policy_reads_is_kept_or_takes_the_policy_along() {
+    let (snapshot, labels, orders) = with_policy();
+    let refused = snapshot.apply(&[Change::Drop { id: labels, cascade: false }]).expect_err("it is read");
+    assert_eq!(refused.to_string(), "table \"labels\" is needed by table \"orders\"");
+    let after = snapshot.apply(&[Change::Drop { id: labels, cascade: true }]).unwrap();
+    assert!(after.get_as::<Table>(orders).unwrap().policies.is_empty());
+}
+
+#[test]
+fn a_role_that_a_policy_is_for_is_kept() {
+    let (snapshot, _, orders) = with_policy();
+    let refused = snapshot.apply(&[Change::Drop { id: ROLE, cascade: true }]).expect_err("a policy names it");
+    assert!(refused.to_string().contains("table \"orders\""), "{refused}");
+    let mut table = snapshot.get_as::<Table>(orders).unwrap().clone();
+    table.policies[0].roles = vec![NEXT.after(9)];
+    assert!(matches!(snapshot.apply(&[Change::put(table)]), Err(Error::UndefinedObject { .. })));
+}

@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_records";
+const NEWEST: &str = "format_1_policies";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -219,6 +219,7 @@ fn everything_else() -> Vec<Change> {
         .into(),
         Role {
             superuser: true,
+            bypass_rls: true,
             scram_verifier: Some(SealedText::new("SCRAM-SHA-256$4096:…")),
             member_of: vec![ROLE],
             ..role(ids[15], "grace")
@@ -291,10 +292,26 @@ fn constrained(id: ObjectId, sequence: ObjectId, read: ObjectId) -> Table {
     ];
     table.constraints = kinds.into_iter().map(|kind| Constraint { name: format!("{kind:?}"), kind }).collect();
     let definition = "USING btree (id)".to_owned();
-    table.indexes = vec![Index { name: "orders_ix".to_owned(), columns, unique: true, definition }];
+    let of_index = columns.clone();
+    table.indexes = vec![Index { name: "orders_ix".to_owned(), columns: of_index, unique: true, definition }];
     table.materialized =
         Some(Materialized { query: "SELECT 1 AS id".to_owned(), depends_on: vec![read], is_populated: true });
     table.on_commit = Some(OnCommit::DeleteRows);
+    table.row_security = RowSecurity { enabled: true, forced: true };
+    let expression = PolicyExpression {
+        text: "id IN (SELECT x.label FROM public.labels AS x)".to_owned(),
+        columns,
+        reads: vec![PolicyRead { relation: read, columns: vec!["label".to_owned()] }],
+    };
+    table.policies = vec![Policy {
+        name: "own".to_owned(),
+        permissive: false,
+        command: PolicyCommand::Update,
+        roles: vec![ROLE],
+        using: Some(expression.clone()),
+        check: Some(expression),
+        comment: Some("about own".to_owned()),
+    }];
     table
 }
 

@@ -18,7 +18,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
-use granary_catalog::{Role, Schema};
+use granary_catalog::{Role, Schema, Table};
 use sqlparser::ast::{self, Visit, Visitor};
 use tokio_util::sync::CancellationToken;
 
@@ -150,8 +150,13 @@ functions! {
         | "pg_conversion_is_visible" | "pg_statistics_obj_is_visible" | "pg_try_advisory_lock"
         | "pg_advisory_unlock" => |_, _| Ok(Some(Value::Bool(true)));
         "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" | "pg_column_is_updatable"
-        | "row_security_active"
         | "pg_is_wal_replay_paused" => |_, _| Ok(Some(Value::Bool(false)));
+        "row_security_active" => |context, a| {
+            let Some(oid) = oid(context, a, 0) else { return Ok(None) };
+            let table = object_of(&context.scope.snapshot, oid).and_then(|object| object.downcast::<Table>());
+            let is_active = table.is_some_and(|table| crate::engine::query::row_security_active(&context.scope, table));
+            Ok(Some(Value::Bool(is_active)))
+        };
         "pg_cancel_backend" => |context, a| signal(context, a, Signal::Cancel);
         "pg_terminate_backend" => |context, a| signal(context, a, Signal::Terminate);
         "pg_table_is_visible" => |context, a| Ok(int(a, 0).map(|oid| Value::Bool(is_visible(context, oid))));

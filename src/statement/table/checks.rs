@@ -14,7 +14,7 @@ use granary_catalog::{ConstraintKind, Snapshot};
 
 use super::unique::row_text;
 use super::{Target, parse_expression};
-use crate::engine::{MadeOfCall, RowExpression, as_declared};
+use crate::engine::{MadeOfCall, Passing, RowChecks, RowExpression, as_declared};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{Ingest, Refused, ViewCount};
 use crate::metrics;
@@ -116,11 +116,26 @@ pub struct Checks {
     made: Mutex<MadeOfCall>,
     /// of the table, by name
     conditions: Vec<(String, RowExpression)>,
+    /// what policies ask of the rows
+    policies: Option<RowChecks>,
+    /// whether errors tell nothing of them
+    hides_rows: bool,
 }
 
 impl Checks {
-    pub fn new(context: &StatementContext, target: &Target, left_out: Option<Arc<LeftOut>>) -> Result<Checks> {
+    pub fn new(
+        context: &StatementContext,
+        target: &Target,
+        left_out: Option<Arc<LeftOut>>,
+        passing: &[Passing],
+    ) -> Result<Checks> {
+        let policies = match &target.table {
+            Some(table) if !passing.is_empty() => context.planner().row_checks(table, passing)?,
+            _ => None,
+        };
         Ok(Checks {
+            policies,
+            hides_rows: hides_rows(context, target),
             target: target.clone(),
             ingest: Arc::clone(&context.warehouse.ingest),
             snapshot: Arc::clone(context.snapshot()),
@@ -230,8 +245,9 @@ impl Checks {
             let Some(row) = (0..holds.len()).find(|row| holds.is_valid(*row) && !holds.value(*row)) else { continue };
             let table = &self.target.name;
             let message = format!("new row for relation \"{table}\" violates check constraint \"{name}\"");
-            let detail = format!("Failing row contains ({}).", row_text(&self.target.columns, rows, row));
-            return Err(Error::new(Kind::CheckViolation, message).with_detail(detail).of_constraint(table, name));
+            let error = Error::new(Kind::CheckViolation, message).of_constraint(table, name);
+            let detail = || format!("Failing row contains ({}).", row_text(&self.target.columns, rows, row));
+            return Err(if self.hides_rows { error } else { error.with_detail(detail()) });
         }
         Ok(())
     }
@@ -245,7 +261,12 @@ impl Checks {
 
     async fn kept(&self, rows: &RecordBatch) -> Result<RecordBatch, Refused> {
         let target = &self.target;
-        check_nulls(target, rows)?;
+        if let Some(policies) = &self.policies {
+            // as they would be stored, and before anything is told of them
+            let rows = fit_declared(target, fit_lengths(target, rows.clone())?)?;
+            policies.check(&rows).await?;
+        }
+        check_nulls(target, rows, self.hides_rows)?;
         check_keys(target, rows)?;
         let rows = fit_declared(target, fit_lengths(target, rows.clone())?)?;
         self.check_conditions(&rows)?;
@@ -324,7 +345,12 @@ fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
         .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
 
-fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
+/// Whether policies hold for the session, so that errors must not tell of rows.
+pub fn hides_rows(context: &StatementContext, target: &Target) -> bool {
+    target.table.as_ref().is_some_and(|table| context.planner().is_policed(table))
+}
+
+fn check_nulls(table: &Target, batch: &RecordBatch, hides_rows: bool) -> Result<()> {
     let has_null =
         |(column, values): &(&granary_catalog::Column, &ArrayRef)| !column.nullable && values.null_count() > 0;
     match table.columns.iter().zip(batch.columns()).find(has_null) {
@@ -332,7 +358,7 @@ fn check_nulls(table: &Target, batch: &RecordBatch) -> Result<()> {
             let error = table.null_in(column);
             let row = (0..batch.num_rows()).find(|row| values.is_null(*row)).unwrap_or(0);
             let detail = || format!("Failing row contains ({}).", row_text(&table.columns, batch, row));
-            Err(if table.table.is_some() { error.with_detail(detail()) } else { error })
+            Err(if table.table.is_some() && !hides_rows { error.with_detail(detail()) } else { error })
         }
         None => Ok(()),
     }

@@ -7,14 +7,18 @@ use arrow::array::{Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
+use granary_catalog::PolicyCommand;
 use granary_sql::name::{fold, quote};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, ExistingKeys, INSERT, Target, UniqueKey, constant_insert, gather, numbered, plan_insert, writable};
+use super::{
+    Call, ExistingKeys, INSERT, Target, UniqueKey, constant_insert, gather, inserted_passing, numbered, plan_insert,
+    writable,
+};
 use crate::engine::{
-    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, PlacedRows, bind_parameters, cast_batches,
-    insert_input, memory_table, run,
+    GivenRelation, LogicalPlan, OtherColumns, PLACE_FILE, PLACE_ROW, Passed, Passing, PlacedRows, bind_parameters,
+    cast_batches, insert_input, memory_table, run,
 };
 use crate::error::{Error, Kind, Result};
 use crate::statement::changing::{Changed, Removing, Seen, parse_query};
@@ -22,7 +26,7 @@ use crate::statement::context::StatementContext;
 use crate::statement::execute::{Parameters, Response, RowsTag};
 use crate::statement::returning::{Returned, Returning};
 use crate::statement::select;
-use crate::statement::update::stored_types;
+use crate::statement::update::{stored_types, updated_passing};
 
 /// Rows that are looked at before they are written.
 const MOST_BYTES: usize = 1 << 30;
@@ -132,12 +136,16 @@ pub async fn insert(
         }
     };
     let seen = returning.is_some().then(Arc::<Seen>::default);
-    let mut call = Call { seen: seen.clone(), ..Call::plain(numbered(rows)) };
-    if let Some(conflict) = on_conflict(insert)? {
-        let target = changed.target.clone();
-        let proposed = proposed(context, &target, call.rows).await?;
-        (call.rows, call.removing) = resolve(context, (&changed, conflict), proposed, parameters).await?;
-    }
+    let passing = inserted_passing(insert);
+    let call = match on_conflict(insert)? {
+        None => Call { seen: seen.clone(), ..Call::plain(numbered(rows), passing) },
+        Some(conflict) => {
+            let proposed = proposed(context, &changed.target, numbered(rows), &passing).await?;
+            let (rows, removing) = resolve(context, (&changed, conflict), proposed, parameters).await?;
+            // each has passed what its command asks
+            Call { seen: seen.clone(), removing, ..Call::plain(rows, Vec::new()) }
+        }
+    };
     let n_rows = gather(context, &changed.target, call, cancel).await?;
     let (Some(returning), Some(seen)) = (returning, seen) else {
         return Ok(Response::done(format!("INSERT 0 {n_rows}")));
@@ -148,8 +156,13 @@ pub async fn insert(
 }
 
 /// All rows that are to be inserted, checked.
-async fn proposed(context: &StatementContext, target: &Target, rows: super::CallStream) -> Result<Vec<RecordBatch>> {
-    let checks = Arc::new(super::Checks::new(context, target, None)?);
+async fn proposed(
+    context: &StatementContext,
+    target: &Target,
+    rows: super::CallStream,
+    passing: &[Passing],
+) -> Result<Vec<RecordBatch>> {
+    let checks = Arc::new(super::Checks::new(context, target, None, passing)?);
     let mut rows = checks.applied_to(rows);
     let (mut batches, mut bytes) = (Vec::new(), 0);
     while let Some(batch) = rows.try_next().await? {
@@ -224,6 +237,7 @@ async fn resolve(
     let origins: HashSet<i32> = met.iter().filter_map(|met| i32::try_from(met.place.0).ok()).collect();
     let rows = known.rows().only(|origin| origins.contains(&origin));
     let excluded = excluded(&proposed, &met)?;
+    check_met(context, changed, (rows.clone(), excluded.clone())).await?;
     let plan = plan_update(context, (changed, update), (rows.clone(), excluded), parameters).await?;
     let plan = bind_parameters(plan, &parameters.values)?;
     let schema = stored_types(&plan, changed.target.nullable_schema());
@@ -237,7 +251,29 @@ async fn resolve(
         };
         futures::future::ready(rows())
     });
+    let checks = Arc::new(super::Checks::new(context, &changed.target, None, &updated_passing(true))?);
+    let updated = checks.applied_to(numbered(updated.boxed()));
     Ok((numbered(new.chain(updated).boxed()), Some(removing)))
+}
+
+/// Refuses to meet rows that policies hide, whatever becomes of them: before a condition of the statement sees them.
+async fn check_met(
+    context: &StatementContext,
+    changed: &Changed,
+    (rows, excluded): (PlacedRows, Vec<RecordBatch>),
+) -> Result<()> {
+    let Some(table) = &changed.target.table else { return Ok(()) };
+    let passing = [PolicyCommand::Update, PolicyCommand::Select].map(|command| Passing { command, what: Passed::Met });
+    let Some(checks) = context.planner().row_checks(table, &passing)? else { return Ok(()) };
+    let all = ast::DoUpdate { assignments: Vec::new(), selection: None };
+    let plan = plan_update(context, (changed, &all), (rows, excluded), &Parameters::default()).await?;
+    let schema = stored_types(&plan, changed.target.nullable_schema());
+    let mut met = run(&context.planner().state(), &cast_batches(plan, &schema)?).await?;
+    while let Some(batch) = met.try_next().await.map_err(Error::from)? {
+        let columns = (2..batch.num_columns()).collect::<Vec<_>>();
+        checks.check(&batch.project(&columns)?).await?;
+    }
+    Ok(())
 }
 
 /// The rows that were not inserted, each with the place of the one that was there.

@@ -83,7 +83,7 @@ pub async fn fill_table(
     plan: LogicalPlan,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    fill(context, &Target::of_table(table), (plan, Writing::default()), cancel).await
+    fill(context, &Target::of_table(table), (plan, Vec::new(), Writing::default()), cancel).await
 }
 
 /// Leaves a new table in the context; `None` if there is one already and that is fine.

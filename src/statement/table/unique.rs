@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use granary_catalog::{Column, Table};
 
 use super::Target;
+use super::checks::hides_rows;
 use crate::engine::{KeyIndex, PlacedRows, TableWrite, keys_of, rows_in_order, run_table};
 use crate::error::{Error, Kind, Result};
 use crate::offline::{Places, RowNumbers};
@@ -127,6 +128,7 @@ pub async fn check(context: &StatementContext, target: &Target, write: &TableWri
                 let Some(found) = found else { continue };
                 if !seen.insert(found) || existing.has_other(found, (&write.removed, &write.removed_held)) {
                     let error = key.violation(&target.name, &target.columns, (rows, row));
+                    let error = if hides_rows(context, target) { error.without_detail() } else { error };
                     return Err(error.in_schema(target.schema_name(context.snapshot())));
                 }
             }

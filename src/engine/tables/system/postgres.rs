@@ -36,6 +36,7 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_description") => catalog::pg_description,
         ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
         ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
+        ("pg_catalog", "pg_policy") => catalog::pg_policy,
         ("pg_catalog", "pg_proc") => functions::pg_proc,
         ("information_schema", "routines") => functions::routines,
         ("pg_catalog", "pg_namespace") => catalog::pg_namespace,

@@ -33,6 +33,7 @@ views! {
     "pg_catalog"."pg_group",
     "pg_catalog"."pg_indexes",
     "pg_catalog"."pg_matviews",
+    "pg_catalog"."pg_policies",
     "pg_catalog"."pg_roles",
     "pg_catalog"."pg_sequences",
     "pg_catalog"."pg_shadow",

@@ -1,12 +1,13 @@
 //! Schemas, relations, columns, types, comments.
 
-use granary_catalog::{Column, Identity, Object, Schema, Table};
+use granary_catalog::{Column, Identity, Object, Policy, PolicyCommand, PolicyExpression, RowSecurity, Schema, Table};
 
 use super::super::rows::{Rows, row};
 use super::super::views::view_text;
 use super::names::{self, column_type, columns, oid_of, relation_kind};
 use super::{GRANARY_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, relations, system_schema_oid};
 use super::{acl, keys};
+use crate::engine::query::shown_expression;
 use crate::error::Result;
 
 /// The access method of a table, "heap".
@@ -15,6 +16,8 @@ const HEAP: i64 = 2;
 const CLASS_OF_RELATIONS: i64 = 1259;
 const CLASS_OF_SCHEMAS: i64 = 2615;
 const CLASS_OF_FUNCTIONS: i64 = 1255;
+/// `pg_policy`
+const CLASS_OF_POLICIES: i64 = 3256;
 
 impl SystemContext {
     /// The workspace's relations with their kinds.
@@ -94,8 +97,51 @@ pub fn pg_class(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             reltype: keys::row_type(object),
             relnatts: columns(&context.scope.snapshot, object).len(),
             relispopulated: is_populated,
+            relrowsecurity: row_security(object).enabled,
+            relforcerowsecurity: row_security(object).forced,
+            reloptions: matches!(object, Object::View(view) if view.security_invoker)
+                .then(|| vec!["security_invoker=true".to_owned()]),
             relreplident: if matches!(kind, "r" | "m") { "d" } else { "n" },
             relacl: acl::of(&context.scope.snapshot, object),
+        );
+    }
+    Ok(())
+}
+
+fn row_security(object: &Object) -> RowSecurity {
+    object.downcast::<Table>().map_or_else(RowSecurity::default, |table| table.row_security)
+}
+
+/// Each policy with its OID and its table.
+fn policies(context: &SystemContext) -> impl Iterator<Item = (i64, &Object, &Policy)> {
+    context.relations().flat_map(|(object, _)| {
+        let policies = object.downcast::<Table>().map_or(&[][..], |table| &table.policies);
+        policies.iter().map(move |policy| (keys::derived_oid(object, "policy", &policy.name), object, policy))
+    })
+}
+
+pub fn pg_policy(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for (oid, table, policy) in policies(context) {
+        let roles = match policy.roles.as_slice() {
+            [] => vec![0],
+            roles => roles.iter().map(|role| oid_of(*role)).collect(),
+        };
+        let shown = |expression: &PolicyExpression| shown_expression(&expression.text);
+        row!(rows,
+            oid: oid,
+            polname: &policy.name,
+            polrelid: oid_of(table.id()),
+            polcmd: match policy.command {
+                PolicyCommand::All => "*",
+                PolicyCommand::Select => "r",
+                PolicyCommand::Insert => "a",
+                PolicyCommand::Update => "w",
+                PolicyCommand::Delete => "d",
+            },
+            polpermissive: policy.permissive,
+            polroles: roles,
+            polqual: policy.using.as_ref().map(shown),
+            polwithcheck: policy.check.as_ref().map(shown),
         );
     }
     Ok(())
@@ -197,6 +243,10 @@ pub fn pg_description(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             _ => CLASS_OF_RELATIONS,
         };
         row!(rows, objoid: oid_of(object.id()), classoid: class, objsubid: 0, description: comment);
+    }
+    for (oid, _, policy) in policies(context) {
+        let Some(comment) = &policy.comment else { continue };
+        row!(rows, objoid: oid, classoid: CLASS_OF_POLICIES, objsubid: 0, description: comment);
     }
     for (object, _) in context.relations() {
         for (index, column) in columns(&context.scope.snapshot, object).iter().enumerate() {

@@ -21,7 +21,7 @@ const REWRITE: i64 = 2618;
 const BTREE: i64 = 403;
 
 /// What has an OID without being an object: it is made of the object's and its own name, so that it stays the same.
-fn derived_oid(object: &Object, kind: &str, name: &str) -> i64 {
+pub fn derived_oid(object: &Object, kind: &str, name: &str) -> i64 {
     let mut hasher = twox_hash::XxHash64::with_seed(0);
     (object.id().0, kind, name).hash(&mut hasher);
     // above those of objects

@@ -42,7 +42,7 @@ pub fn pg_authid(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             rolcreatedb: role.superuser,
             rolcanlogin: role.login,
             rolreplication: role.superuser,
-            rolbypassrls: role.superuser,
+            rolbypassrls: role.superuser || role.bypass_rls,
             rolconnlimit: -1,
         );
     }

@@ -272,7 +272,9 @@ impl Tokens<'_> {
         said.extend(row);
         said.push(Token::RParen);
         said.extend(name);
-        self.replace(at + 1, at + 1, said);
+        // they end where the word does, so that the text around them stays what it is
+        let span = self.tokens[at].span;
+        self.tokens.splice(at + 1..at + 1, said.into_iter().map(|token| TokenWithSpan { token, span }));
     }
 
     /// Tables have no others below them: `ONLY t`, `ONLY (t)`.

@@ -53,7 +53,7 @@ pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
 pub use freshness::{Freshness, samples};
-pub use functions::sequence::SessionSequences;
+pub use functions::sequence::{SessionSequences, sequence_named, with_sequence_name};
 pub use functions::session::parse_name;
 pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
@@ -68,7 +68,7 @@ pub use plans::{
 pub use point_in_time::RowGroups;
 pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
-    called_view, dataset_call, is_built_in, max_length, table_reference, type_label,
+    called_view, dataset_call, is_built_in, is_of_texts, max_length, table_reference, type_label,
 };
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,

@@ -365,6 +365,9 @@ impl Session {
             Statement::Close(close) => return self.close_named(close),
             Statement::Prepare(statement) => return self.prepare_named(statement).await,
             Statement::Execute(statement) => return self.execute_named(statement, &cancel).await,
+            Statement::Explain(explain) if let Statement::Execute(statement) = &explain.statement.statement => {
+                return self.explain_named(explain, statement, &cancel).await;
+            }
             _ => {}
         }
         if let Some(response) = self.execute_own(&parsed.statement).await? {

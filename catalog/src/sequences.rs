@@ -20,8 +20,9 @@ pub struct Sequences {
 #[derive(Debug, Clone, Copy)]
 struct Counter {
     state: SequenceState,
-    /// how many more numbers the file covers
+    /// how many more numbers the file covers, at this distance
     covered: u32,
+    increment: i64,
 }
 
 impl Sequence {
@@ -59,7 +60,7 @@ impl Sequences {
             return Ok(*counter);
         }
         let stored = self.store.get(Table::Sequences, &[sequence.storage_id])?;
-        Ok(Counter { state: stored.unwrap_or_else(|| sequence.initial()), covered: 0 })
+        Ok(Counter { state: stored.unwrap_or_else(|| sequence.initial()), covered: 0, increment: sequence.increment })
     }
 
     fn put(&self, sequence: &Sequence, state: SequenceState) -> Result<(), Error> {
@@ -73,13 +74,13 @@ impl Sequences {
         let mut counters = self.counters();
         let mut counter = self.counter(&counters, sequence)?;
         let Some(state) = sequence.after(counter.state) else { return Ok(None) };
-        if counter.covered == 0 {
+        if counter.covered == 0 || counter.increment != sequence.increment {
             let (mut ahead, mut covered) = (state, 0);
             while let (true, Some(next)) = (covered < AHEAD && !sequence.cycle, sequence.after(ahead)) {
                 (ahead, covered) = (next, covered + 1);
             }
             self.put(sequence, ahead)?;
-            counter.covered = covered;
+            (counter.covered, counter.increment) = (covered, sequence.increment);
         } else {
             counter.covered -= 1;
         }
@@ -97,7 +98,7 @@ impl Sequences {
     pub fn set(&self, sequence: &Sequence, state: SequenceState) -> Result<(), Error> {
         let mut counters = self.counters();
         self.put(sequence, state)?;
-        counters.insert(sequence.storage_id, Counter { state, covered: 0 });
+        counters.insert(sequence.storage_id, Counter { state, covered: 0, increment: sequence.increment });
         Ok(())
     }
 }

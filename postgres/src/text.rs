@@ -104,6 +104,8 @@ pub fn parse(text: &str, data_type: &Type, clock: Clock) -> Result<Value> {
         }
         t::VOID => Value::text(""),
         t::BIT | t::VARBIT => crate::functions::bits::parse(text)?,
+        // records have no input, but none of them has
+        t::RECORD_ARRAY if trimmed == "{}" => Value::array(Vec::new()),
         _ => match data_type.element() {
             Some(element) => parse_array(text, &element, clock)?,
             None if matches!(data_type.row().map(|row| row.kind), Some('d')) => Value::text(text),

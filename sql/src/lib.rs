@@ -45,7 +45,7 @@ pub use name::QualifiedName;
 pub use object_kind::ObjectKind;
 pub use option::{OptionEntry, OptionValue, Options};
 pub use parser::{Parsed, parse};
-pub use postgres::{ALL_FIELDS, SET_SCHEMA, overrides_identity};
+pub use postgres::{ALL_FIELDS, SET_SCHEMA, identity_sequence, overrides_identity};
 pub use secrets::without_secrets;
 pub use signature::Signature;
 pub use source::position_of;

@@ -115,6 +115,9 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
     {
         return statement::alter::parse(cursor, kind).map(Statement::Alter);
     }
+    if cursor.sees(&["alter", "sequence"]) {
+        return statement::alter_sequence::parse(cursor).map(Statement::AlterSequence);
+    }
     if cursor.sees(&["show", "create"])
         && let Some(kind) = ObjectKind::see(cursor, 2)
     {

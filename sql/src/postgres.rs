@@ -16,6 +16,8 @@ use crate::source::is_word;
 use crate::statement::Statement;
 use crate::text::SqlText;
 
+pub use sequence_options::identity_sequence;
+
 /// The words that such a statement begins with. sqlparser reads those of other databases too;
 /// they must stay syntax errors, as they are in PostgreSQL.
 pub(crate) const HEADS: [&str; 33] = [
@@ -55,11 +57,10 @@ pub(crate) const HEADS: [&str; 33] = [
 ];
 
 /// What PostgreSQL has, and neither sqlparser nor this warehouse.
-const UNSUPPORTED: [&[&str]; 22] = [
+const UNSUPPORTED: [&[&str]; 21] = [
     &["alter", "default", "privileges"],
     &["alter", "foreign"],
     &["alter", "publication"],
-    &["alter", "sequence"],
     &["alter", "subscription"],
     &["alter", "system"],
     &["commit", "prepared"],
@@ -192,6 +193,7 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         tokens[solid[2]].token = word("TABLE", Keyword::TABLE);
         tokens.remove(solid[1]);
     } else if sees(tokens, 0, "alter") && sees(tokens, 1, "table") {
+        sequence_options::drop_name(tokens, &solid);
         sequence_options::reorder_identity(tokens);
         let solid: Vec<usize> =
             (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
@@ -201,6 +203,15 @@ pub(crate) fn adapt(tokens: &mut Vec<TokenWithSpan>) {
             |nth| sees(tokens, nth, "rename") || sees(tokens, nth, "owner") || (sees(tokens, nth, "alter"));
         if (3..solid.len()).any(is_of_tables) {
             tokens[solid[1]].token = word("TABLE", Keyword::TABLE);
+        }
+    } else if sees(tokens, 0, "alter") && sees(tokens, 1, "sequence") {
+        let is_of_tables = |nth| {
+            let is_set = sees(tokens, nth, "set") && sees(tokens, nth + 1, "schema");
+            is_set || sees(tokens, nth, "rename") || sees(tokens, nth, "owner")
+        };
+        if (3..solid.len()).any(is_of_tables) {
+            tokens[solid[1]].token = word("TABLE", Keyword::TABLE);
+            adapt_set_schema(tokens, &solid);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One statement of the language, whichever grammar it comes from. Each of our own is a file in `statement/`.
 
 pub mod alter;
+pub mod alter_sequence;
 pub mod comment_on;
 pub mod copy;
 pub mod create_api_key;
@@ -37,6 +38,7 @@ use sqlparser::ast;
 use crate::text::SqlText;
 
 pub use alter::{Alter, AlterAction};
+pub use alter_sequence::{AlterSequence, SequenceChange};
 pub use comment_on::{CommentOn, CommentTarget};
 pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 pub use create_api_key::CreateApiKey;
@@ -91,6 +93,7 @@ pub enum Statement {
     RetryJob(RetryJob),
     Drop(Drop),
     Alter(Alter),
+    AlterSequence(AlterSequence),
     CommentOn(CommentOn),
     Copy(Copy),
     Declare(Declare),
@@ -135,6 +138,7 @@ impl Display for Statement {
             Statement::RetryJob(statement) => statement.fmt(formatter),
             Statement::Drop(statement) => statement.fmt(formatter),
             Statement::Alter(statement) => statement.fmt(formatter),
+            Statement::AlterSequence(statement) => statement.fmt(formatter),
             Statement::CommentOn(statement) => statement.fmt(formatter),
             Statement::Copy(statement) => statement.fmt(formatter),
             Statement::Declare(statement) => statement.fmt(formatter),

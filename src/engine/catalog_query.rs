@@ -7,7 +7,7 @@ pub(in crate::engine) mod world;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use granary_postgres::datetime::{Clock, Zone};
 use granary_postgres::functions::casts;
@@ -50,9 +50,21 @@ pub fn check_printed(printed: &str, oid: u32, zone: Zone) -> Result<()> {
     }
 }
 
-/// Texts as a type of PostgreSQL prints them. Errors: 22P02 for the first that is none of it.
-pub fn as_declared(texts: &StringArray, declared: &str) -> Result<StringArray> {
-    let Some(row) = t::type_named(declared).filter(|row| !matches!(row.oid, t::VARCHAR | t::TEXT)) else {
+/// Texts, or arrays of them, as a type of PostgreSQL prints them. Errors: 22P02 for the first that is none of it.
+pub fn as_declared(values: &ArrayRef, declared: &str) -> Result<ArrayRef> {
+    if let Some(texts) = values.as_string_opt::<i32>() {
+        return Ok(Arc::new(texts_as_declared(texts, declared)?));
+    }
+    let lists = values.as_list_opt::<i32>();
+    let (Some(lists), Some(item)) = (lists, declared.strip_prefix('_')) else { return Ok(Arc::clone(values)) };
+    let DataType::List(field) = lists.data_type() else { return Ok(Arc::clone(values)) };
+    let items = as_declared(lists.values(), item)?;
+    let lists = ListArray::try_new(Arc::clone(field), lists.offsets().clone(), items, lists.nulls().cloned());
+    Ok(Arc::new(lists.map_err(|error| Error::internal("an array of texts").with_source(error))?))
+}
+
+fn texts_as_declared(texts: &StringArray, declared: &str) -> Result<StringArray> {
+    let Some(row) = t::type_named(declared).filter(|row| !matches!(row.oid, t::VARCHAR | t::BPCHAR | t::TEXT)) else {
         return Ok(texts.clone());
     };
     let data_type = Type::of(row.oid);

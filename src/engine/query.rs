@@ -600,6 +600,7 @@ impl QueryPlanner {
             }
             Object::Table(table) => self.readable_rows(table).await,
             Object::Dataset(dataset) => tables::stored::dataset(self, &dataset.newest).await,
+            Object::Sequence(sequence) => tables::sequence::table(&self.system_context().catalog, sequence),
             Object::View(view) => {
                 let nested = self.nested_view(view)?;
                 let plan = match Box::pin(nested.plan_query_text(&view.query)).await {
@@ -674,13 +675,21 @@ fn unquoted(reference: &TableReference) -> String {
         .join(".")
 }
 
+/// A text, or an array of them: Arrow says nothing of what they are.
+pub fn is_of_texts(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => *item.data_type() == DataType::Utf8,
+        data_type => *data_type == DataType::Utf8,
+    }
+}
+
 /// What the wire tells of a relation's column.
 fn told((relation, place, column): (ObjectId, usize, granary_catalog::Column)) -> Vec<(&'static str, String)> {
     let mut told = vec![
         ("pg.table_oid", tables::system::names::oid_of(relation).to_string()),
         ("pg.column", (place + 1).to_string()),
     ];
-    if let Some(declared) = column.declared.filter(|_| column.data_type == DataType::Utf8) {
+    if let Some(declared) = column.declared.filter(|_| is_of_texts(&column.data_type)) {
         told.push(("pg.type", declared));
         if let Some(length) = column.max_length {
             told.push(("pg.modifier", (length + 4).to_string()));

@@ -6,6 +6,7 @@ pub mod figures;
 pub mod files;
 pub mod pending;
 pub mod reading;
+pub mod sequence;
 pub mod sinks;
 pub mod sources;
 pub mod stored;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use granary_sql::Statement;
 use granary_sql::name::fold;
-use granary_sql::statement::{Execute, Prepare};
+use granary_sql::statement::{Execute, Explain, Prepare};
+use granary_sql::{Parsed, Statement};
 use tokio_util::sync::CancellationToken;
 
-use super::{DeclaredTypes, Description, NamedChange, Prepared, Session, parameters};
+use super::{DeclaredTypes, Description, NamedChange, Parameter, Prepared, Session, parameters};
 use crate::engine::{constant_values, type_number};
 use crate::error::{Error, Kind, Result};
 use crate::statement::Response;
@@ -69,6 +69,35 @@ impl Session {
     }
 
     async fn execute_with(&mut self, statement: &Execute, cancel: &CancellationToken) -> Result<Response> {
+        let (prepared, values) = self.with_arguments(statement).await?;
+        self.execute(&prepared, values, cancel).await
+    }
+
+    /// EXPLAIN EXECUTE.
+    pub(super) fn explain_named<'a>(
+        &'a mut self,
+        explain: &'a Explain,
+        statement: &'a Execute,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Response>> {
+        async move {
+            let (prepared, values) = self.with_arguments(statement).await?;
+            let Some(inner) = prepared.0.parsed.as_deref().cloned() else {
+                return Err(Error::not_supported("EXPLAIN of nothing"));
+            };
+            let text = Arc::clone(&prepared.0.text);
+            let (inner_text, offset) = (inner.text.clone(), inner.offset);
+            let explained = Statement::Explain(Explain { statement: Box::new(inner), ..explain.clone() });
+            let parsed = Parsed { statement: explained, text: inner_text, offset };
+            let shown = Arc::clone(&prepared.0.shown);
+            let explained = self.describe_statement((text, shown), Some(parsed), &DeclaredTypes::none()).await?;
+            self.execute(&explained, values, cancel).await
+        }
+        .boxed()
+    }
+
+    /// What is to be executed, and the values of its parameters.
+    async fn with_arguments(&mut self, statement: &Execute) -> Result<(Prepared, Vec<Parameter>)> {
         let name = fold(&statement.name);
         let prepared = self.prepared.get(&name).cloned().ok_or_else(|| missing(&name))?;
         let types = &prepared.description().parameters;
@@ -92,7 +121,7 @@ impl Session {
             let constants = self.warehouse.engine.work(Box::pin(constants)).await??;
             values.extend(types.iter().cloned().zip(constants));
         }
-        self.execute(&prepared, values, cancel).await
+        Ok((prepared, values))
     }
 
     pub(super) fn deallocate(&mut self, name: &str) -> Result<()> {

@@ -62,10 +62,14 @@ pub async fn alter(context: &mut StatementContext, alter: &ast::AlterTable, canc
     }
     lock(context, &object).await?;
     let mut altered = Altered::new(table);
+    let snapshot = Arc::clone(context.snapshot());
     for operation in &alter.operations {
         altered.apply(context, operation)?;
     }
-    altered.finish(context, &object, cancel).await
+    altered.finish(context, &object, cancel).await?;
+    // new sequences were seen while rows were written; the changes are made on what was there before
+    context.scope.snapshot = snapshot;
+    Ok(())
 }
 
 async fn lock(context: &mut StatementContext, object: &Arc<Object>) -> Result<()> {
@@ -326,7 +330,7 @@ impl Altered {
                 }
                 column.data_type = new;
                 column.max_length = max;
-                column.declared = types::declared(data_type);
+                column.declared = types::declared_in_table(data_type);
                 let value = using.clone().unwrap_or_else(|| self.values[place].clone());
                 self.values[place] = cast(value, data_type);
                 self.is_rewritten = true;

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use granary_catalog::{Object, ObjectId, Snapshot};
+use granary_sql::statement::CopySource;
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -264,6 +265,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateWorkspace(create) => workspace::create(context, create),
         Statement::Drop(statement) => drop::drop(context, statement),
         Statement::Alter(statement) => alter::alter(context, statement).await,
+        Statement::AlterSequence(statement) => sequence::alter(context, statement),
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
         Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
@@ -281,10 +283,15 @@ pub fn writing_word(statement: &Statement) -> Option<String> {
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { .. }) => {
             Some("REFRESH MATERIALIZED VIEW".to_owned())
         }
-        Statement::Utility(_) => None,
+        Statement::Utility(_) | Statement::Declare(_) | Statement::Fetch(_) | Statement::Close(_) => None,
+        Statement::Copy(copy) => match &copy.source {
+            CopySource::Relation { .. } => copy.is_from.then(|| "COPY FROM".to_owned()),
+            CopySource::Query(query) => {
+                Some(writing_query(&query.ast)).filter(|word| *word != "SELECT").map(str::to_owned)
+            }
+        },
         Statement::Postgres(statement) => match statement.ast.as_ref() {
-            ast::Statement::Copy { to: true, .. } | ast::Statement::Lock(_) => None,
-            ast::Statement::Copy { .. } => Some("COPY FROM".to_owned()),
+            ast::Statement::Lock(_) => None,
             ast::Statement::Query(query) => Some(writing_query(query).to_owned()),
             ast::Statement::Insert(_) => Some("INSERT".to_owned()),
             ast::Statement::Update(_) => Some("UPDATE".to_owned()),
@@ -349,6 +356,7 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateWorkspace(_) => format!("CREATE {}", kind(granary_sql::ObjectKind::Workspace)),
         Statement::Drop(drop) => format!("DROP {}", kind(drop.kind)),
         Statement::Alter(alter) => format!("ALTER {}", kind(alter.kind)),
+        Statement::AlterSequence(_) => "ALTER SEQUENCE".to_owned(),
         Statement::CommentOn(_) => "COMMENT".to_owned(),
         Statement::GrantRole(_) => "GRANT ROLE".to_owned(),
         Statement::RevokeRole(_) => "REVOKE ROLE".to_owned(),

@@ -7,10 +7,11 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use granary_sql::Statement;
 use granary_sql::statement::{Explain, ExplainFormat};
+use sqlparser::ast;
 
 use super::context::StatementContext;
 use super::execute::{Parameters, Response, RowsTag};
-use super::select;
+use super::{select, table};
 use crate::engine::{ExplainOptions, Serving, Shape, bind_parameters};
 use crate::error::{Error, Kind, Result};
 use crate::time::Stopwatch;
@@ -29,10 +30,14 @@ pub fn explain_schema(explain: &Explain) -> SchemaRef {
 }
 
 pub async fn explain(context: &StatementContext, explain: &Explain, parameters: &Parameters) -> Result<Response> {
-    let Statement::Query(query) = &explain.statement.statement else {
-        return Err(Error::not_supported("EXPLAIN of a statement other than a query"));
-    };
     let options = options(explain)?;
+    let query = match &explain.statement.statement {
+        Statement::Query(query) => query,
+        Statement::Postgres(statement) if !explain.analyze => {
+            return answer(explain, changing(context, &statement.ast, options)?);
+        }
+        _ => return Err(Error::not_supported("EXPLAIN of such a statement")),
+    };
     let planning = Stopwatch::start();
     if let Some(lines) = lookup(context, query.ast.as_ref(), parameters, options, planning).await? {
         return answer(explain, lines);
@@ -43,10 +48,40 @@ pub async fn explain(context: &StatementContext, explain: &Explain, parameters: 
     answer(explain, lines)
 }
 
+/// What changes rows is one step on top of a query that is planned when it is carried out.
+fn changing(context: &StatementContext, statement: &ast::Statement, options: ExplainOptions) -> Result<Vec<String>> {
+    let named = |factor: &ast::TableFactor| match factor {
+        ast::TableFactor::Table { name, .. } => Some(name.clone()),
+        _ => None,
+    };
+    let (operation, name) = match statement {
+        ast::Statement::Insert(ast::Insert { table: ast::TableObject::TableName(name), .. }) => {
+            ("Insert", Some(name.clone()))
+        }
+        ast::Statement::Update(update) => ("Update", named(&update.table.relation)),
+        ast::Statement::Delete(delete) => {
+            let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
+            ("Delete", from.first().and_then(|from| named(&from.relation)))
+        }
+        _ => ("", None),
+    };
+    let Some(name) = name else { return Err(Error::not_supported("EXPLAIN of such a statement")) };
+    let target = table::writable(context, &name, "EXPLAIN a change of")?;
+    Ok(match options.json {
+        true => {
+            let node =
+                serde_json::json!({ "Node Type": "ModifyTable", "Operation": operation, "Relation Name": target.name });
+            let plan = serde_json::json!([{ "Plan": node }]);
+            vec![serde_json::to_string_pretty(&plan).unwrap_or_default()]
+        }
+        false => vec![format!("{operation} on {}", target.name)],
+    })
+}
+
 /// A query that is answered without a plan. None: it needs one.
 async fn lookup(
     context: &StatementContext,
-    query: &sqlparser::ast::Query,
+    query: &ast::Query,
     parameters: &Parameters,
     options: ExplainOptions,
     planning: Stopwatch,

@@ -14,6 +14,11 @@ pub async fn lock(context: &mut StatementContext, lock: &ast::Lock) -> Result<()
         _ => Some(LockMode::Alter),
     };
     for named in &lock.tables {
+        let is_system = crate::engine::table_reference(&named.name)
+            .is_some_and(|reference| crate::engine::is_system_schema(reference.schema()));
+        if is_system && mode.is_none() {
+            continue;
+        }
         let target = table::writable(context, &named.name, "LOCK")?;
         let (Some(mode), Some(own)) = (mode, &target.table) else { continue };
         if lock.nowait {

@@ -79,6 +79,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             check.api_keys(std::slice::from_ref(&alter.name))
         }
         Statement::Alter(alter) => check.manage(kind_of(alter.kind), &alter.name),
+        Statement::AlterSequence(alter) => check.manage(ObjectKind::Sequence, &alter.name),
         Statement::CommentOn(comment) => check.comment(&comment.target),
         Statement::Copy(copy) => check.copy(copy),
         Statement::Postgres(statement) => check.postgres(&statement.ast),
@@ -355,9 +356,10 @@ impl Check<'_> {
                     None => Ok(()),
                 },
             },
-            ast::Statement::Lock(lock) => {
-                lock.tables.iter().try_for_each(|table| self.write(&table.name, Privilege::Update, &[]))
-            }
+            ast::Statement::Lock(lock) => lock.tables.iter().try_for_each(|table| match lock.lock_mode {
+                Some(ast::LockTableMode::AccessShare) => self.read(&table.name, true),
+                _ => self.write(&table.name, Privilege::Update, &[]),
+            }),
             ast::Statement::CreateSchema { .. } => match self.context.snapshot().get(self.context.scope.workspace) {
                 Some(workspace) => self.access.check_create(workspace),
                 None => Ok(()),

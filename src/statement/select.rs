@@ -12,7 +12,7 @@ use super::context::StatementContext;
 use super::execute::Parameters;
 use crate::engine::{
     GivenRelation, LabeledPlan, Labels, LogicalPlan, OtherColumns, Purpose, QueryPlanner, called_view, dataset_call,
-    is_system_schema, qualified_columns, table_reference,
+    is_of_texts, is_system_schema, qualified_columns, table_reference,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -60,12 +60,12 @@ pub async fn plan_relation(context: &StatementContext, query: &QueryText) -> Res
         let own = Column::new(field.name(), field.data_type().clone(), true);
         let said = |key: &str| field.metadata().get(key);
         let is_declared = match field.data_type() {
-            DataType::Utf8 => true,
+            texts if is_of_texts(texts) => true,
             decimal => decimal.is_decimal() && said("pg.modifier").is_some_and(|modifier| modifier == "-1"),
         };
-        let declared = said("pg.type").filter(|_| is_declared).cloned();
+        let declared = said("pg.type").filter(|name| is_declared && *name != "_text").cloned();
         let length = said("pg.modifier").and_then(|modifier| modifier.parse::<u64>().ok()?.checked_sub(4));
-        let max_length = length.filter(|_| declared.as_deref() == Some("varchar"));
+        let max_length = length.filter(|_| matches!(declared.as_deref(), Some("varchar" | "bpchar")));
         Column { declared, max_length, ..own }
     };
     let columns = plan.schema().fields().iter().map(column).collect();

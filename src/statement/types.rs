@@ -72,7 +72,7 @@ pub fn data_type(sql: &ast::DataType) -> Result<DataType> {
 /// Types without words of their own in the grammar whose values are kept as texts.
 const PRINTED: [&str; 4] = ["name", "inet", "cidr", "timetz"];
 
-/// PostgreSQL's name of a type whose values are kept as texts.
+/// PostgreSQL's name of a type whose values are kept as texts, or as arrays of them.
 pub fn declared(sql: &ast::DataType) -> Option<String> {
     use ast::DataType as Sql;
     let name = match sql {
@@ -83,9 +83,22 @@ pub fn declared(sql: &ast::DataType) -> Option<String> {
         Sql::Interval { .. } => "interval",
         Sql::Time(_, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz) => "timetz",
         Sql::Custom(name, _) => PRINTED.into_iter().find(|own| is_named(name, own))?,
+        Sql::Array(
+            ast::ArrayElemTypeDef::SquareBracket(item, _)
+            | ast::ArrayElemTypeDef::AngleBracket(item)
+            | ast::ArrayElemTypeDef::Parenthesis(item),
+        ) => return declared(item).map(|item| format!("_{item}")),
         _ => return None,
     };
     Some(name.to_owned())
+}
+
+/// The same of a table's column: a `char(n)`, whose blanks are not kept, is one there.
+pub fn declared_in_table(sql: &ast::DataType) -> Option<String> {
+    match sql {
+        ast::DataType::Char(_) | ast::DataType::Character(_) => Some("bpchar".to_owned()),
+        _ => declared(sql),
+    }
 }
 
 /// The type of a column whose numbers come from a sequence of its own.

@@ -168,6 +168,21 @@ fn node_pg_answers_as_of_postgresql() {
     });
 }
 
+/// A crate of its own, which cargo builds beside the other clients.
+#[test]
+fn sqlx_answers_as_of_postgresql() {
+    let (_pair, places) = filled("sqlx");
+    let target = tools().join("sqlx");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path", &script("sqlx/Cargo.toml"), "--target-dir"]);
+    super::run(cargo.arg(&target));
+    same("sqlx", &places, || {
+        let mut client = Command::new(target.join("debug/granary-matrix-sqlx"));
+        client.arg(script(""));
+        client
+    });
+}
+
 #[test]
 fn pgjdbc_answers_as_of_postgresql() {
     let (_pair, places) = filled("pgjdbc");

@@ -29,6 +29,13 @@ pub const ASSIGN: &str = "assign subscript";
 /// `VARIADIC a` among arguments: a call with it.
 pub const VARIADIC: &str = "variadic argument";
 
+/// The relation, and its column, that a `SELECT` of nothing reads.
+const ONE_ROW: &str = "one row";
+
+/// What may stand behind the columns of a SELECT, besides FROM.
+const BEHIND_COLUMNS: [&str; 12] =
+    ["where", "group", "having", "window", "union", "intersect", "except", "order", "limit", "offset", "fetch", "for"];
+
 /// Functions of the grammar that may stand in FROM; from the twelfth on without parentheses.
 const IN_FROM: [&str; 22] = [
     "coalesce",
@@ -74,6 +81,7 @@ pub fn adapt(tokens: &mut Vec<TokenWithSpan>) {
         .iter()
         .any(|word| tokens.first().is_some_and(|first| is_word(&first.token, word)));
     let mut tokens = Tokens { tokens };
+    tokens.each_word("select", Tokens::adapt_nothing);
     if has_only {
         tokens.each_word("only", Tokens::drop_only);
     }
@@ -249,6 +257,24 @@ impl Tokens<'_> {
             }
             _ => {}
         }
+    }
+
+    /// `SELECT` of nothing, which sqlparser reads before FROM alone, is one of one row.
+    fn adapt_nothing(&mut self, at: usize) {
+        let next = self.next(at);
+        let is_end = next.is_none_or(|next| matches!(self.tokens[next].token, Token::RParen | Token::SemiColon));
+        if !is_end && !BEHIND_COLUMNS.iter().any(|word| self.is(next, word)) {
+            return;
+        }
+        let row = [plain("VALUES", Keyword::VALUES), Token::LParen, plain("NULL", Keyword::NULL), Token::RParen];
+        let name = [plain("AS", Keyword::AS), quoted(ONE_ROW), Token::LParen, quoted(ONE_ROW), Token::RParen];
+        let mut said = vec![plain("FROM", Keyword::FROM), Token::LParen];
+        said.extend(row);
+        said.push(Token::RParen);
+        said.extend(name);
+        // they end where the word does, so that the text around them stays what it is
+        let span = self.tokens[at].span;
+        self.tokens.splice(at + 1..at + 1, said.into_iter().map(|token| TokenWithSpan { token, span }));
     }
 
     /// Tables have no others below them: `ONLY t`, `ONLY (t)`.

@@ -1,6 +1,8 @@
 //! Options of a sequence come in any order; sqlparser reads them in one.
 
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::ast::ObjectName;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
 
 use crate::source::is_word;
 
@@ -61,4 +63,45 @@ pub fn reorder_identity(tokens: &mut Vec<TokenWithSpan>) {
         }
         at += 1;
     }
+}
+
+/// The name in `ADD GENERATED … AS IDENTITY (SEQUENCE NAME s)` of an ALTER TABLE: sqlparser does not keep it.
+pub fn identity_sequence(text: &str) -> Option<ObjectName> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().ok()?;
+    let solid: Vec<Token> = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    let nth = name_place(&solid.iter().collect::<Vec<_>>())?;
+    let mut parts = Vec::new();
+    let mut at = nth + 2;
+    while let Some(Token::Word(word)) = solid.get(at) {
+        parts.push(crate::name::canonical(&word.to_ident(Span::empty())));
+        if solid.get(at + 1) != Some(&Token::Period) {
+            break;
+        }
+        at += 2;
+    }
+    Some(ObjectName::from(parts))
+}
+
+/// Where such a name is said.
+fn name_place(solid: &[&Token]) -> Option<usize> {
+    let words = |nth: usize| is_word(solid[nth], "sequence") && is_word(solid[nth + 1], "name");
+    let is_in_options = |nth: usize| {
+        let open = solid[..nth].iter().rposition(|token| **token == Token::LParen);
+        open.is_some_and(|open| open > 0 && is_word(solid[open - 1], "identity"))
+    };
+    (1..solid.len().saturating_sub(2)).find(|nth| words(*nth) && is_in_options(*nth))
+}
+
+/// Takes the name out of the options.
+pub fn drop_name(tokens: &mut Vec<TokenWithSpan>, solid: &[usize]) {
+    let all: Vec<&Token> = solid.iter().map(|at| &tokens[*at].token).collect();
+    let Some(nth) = name_place(&all) else { return };
+    let mut last = nth + 2;
+    while all.get(last + 1) == Some(&&Token::Period) && last + 2 < all.len() {
+        last += 2;
+    }
+    // all the options may be the name
+    let is_all = all[nth - 1] == &Token::LParen && all.get(last + 1) == Some(&&Token::RParen);
+    let (first, last) = if is_all { (nth - 1, last + 1) } else { (nth, last) };
+    tokens.drain(solid[first]..=solid[last]);
 }

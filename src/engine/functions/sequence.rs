@@ -1,9 +1,11 @@
 //! nextval, currval, lastval and setval. What a session was given last is its own; the numbers are everybody's.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use granary_catalog::{Object, Sequence, SequenceState};
+use sqlparser::ast;
 
 use super::session::{Arguments, int, parse_name, string};
 use crate::engine::tables::system::SystemContext;
@@ -99,4 +101,48 @@ pub fn set(context: &SystemContext, arguments: Arguments<'_>) -> Result<Option<V
         context.facts.sequences.given().values.insert(sequence.storage_id, value);
     }
     Ok(Some(Value::Int(value)))
+}
+
+/// The argument of a call of nextval that is written out, `'s'` or `'s'::regclass`: a name.
+fn written_out(expr: &ast::Expr) -> Option<&str> {
+    let ast::Expr::Function(function) = expr else { return None };
+    let name = function.name.to_string();
+    if !name.trim_start_matches("pg_catalog.").eq_ignore_ascii_case("nextval") {
+        return None;
+    }
+    let ast::FunctionArguments::List(list) = &function.args else { return None };
+    let Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))) = list.args.first() else { return None };
+    let mut argument = argument;
+    while let ast::Expr::Cast { expr, .. } | ast::Expr::Nested(expr) = argument {
+        argument = expr;
+    }
+    match argument {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+/// The name of the sequence that an expression takes numbers of.
+pub fn sequence_named(expr: &ast::Expr) -> Option<String> {
+    let mut name = None;
+    let _ = ast::visit_expressions(expr, |expr| {
+        name = written_out(expr).map(str::to_owned).or(name.take());
+        ControlFlow::<()>::Continue(())
+    });
+    name
+}
+
+/// The same expression with another name in such calls.
+pub fn with_sequence_name(mut expr: ast::Expr, name: &str) -> ast::Expr {
+    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+        if written_out(expr).is_some()
+            && let ast::Expr::Function(function) = expr
+            && let ast::FunctionArguments::List(list) = &mut function.args
+        {
+            let literal = ast::Value::SingleQuotedString(name.to_owned()).with_empty_span();
+            list.args[0] = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Value(literal)));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    expr
 }

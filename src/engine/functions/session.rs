@@ -18,7 +18,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
-use granary_catalog::{Role, Schema, Table};
+use granary_catalog::{Object, Role, Schema, Table};
 use sqlparser::ast::{self, Visit, Visitor};
 use tokio_util::sync::CancellationToken;
 
@@ -75,10 +75,14 @@ functions! {
         "pg_get_viewdef" => |context, a| {
             let object = oid(context, a, 0).and_then(|oid| object_of(&context.scope.snapshot, oid));
             // psql prints what follows the last newline of the definition too, so there is none
-            Ok(object.and_then(|object| object.query()).and_then(|query| text(&format!(" {};", query.trim()))))
+            let query = object.and_then(|object| Some((object, object.query()?)));
+            let query = query.map(|(object, query)| view_query(context, object, query));
+            Ok(query.and_then(|query| text(&format!(" {};", query.trim()))))
         };
         "pg_get_constraintdef" => |context, a| {
-            Ok(int(a, 0).and_then(|oid| system::constraint_definition(context, oid)).and_then(|definition| text(&definition)))
+            let is_pretty = matches!(a.get(1), Some(Some(Value::Bool(true))));
+            let found = int(a, 0).and_then(|oid| system::constraint_definition(context, oid, is_pretty));
+            Ok(found.and_then(|definition| text(&definition)))
         };
         "pg_get_indexdef" => |context, a| {
             let found = int(a, 0).and_then(|oid| system::index_definition(context, oid, int(a, 1)));
@@ -537,6 +541,37 @@ fn class_name(context: &SystemContext, arguments: Arguments<'_>) -> Option<Value
     }
     let schema = context.scope.snapshot.schema_of(object)?;
     text(&format!("{}.{name}", quote_ident(&schema.header.name)))
+}
+
+/// The query of a view as it was typed; if a relation that it names is found by its schema alone, with the schema.
+fn view_query(context: &SystemContext, view: &Object, query: &str) -> String {
+    let snapshot = &context.scope.snapshot;
+    let read = view.depends_on().into_iter().filter_map(|id| snapshot.get(id));
+    let hidden: Vec<(&str, &str)> = read
+        .filter(|object| !is_visible(context, oid_of(object.id())))
+        .filter_map(|object| Some((object.name(), snapshot.schema_of(object)?.header.name.as_str())))
+        .collect();
+    let parsed = granary_sql::parse(query).ok().filter(|_| !hidden.is_empty()).and_then(|mut parsed| parsed.pop());
+    let Some(granary_sql::Statement::Query(mut parsed)) = parsed.map(|parsed| parsed.statement) else {
+        return query.to_owned();
+    };
+    let mut terms = HashSet::new();
+    parsed.ast.with.iter().flat_map(|with| &with.cte_tables).for_each(|term| {
+        terms.insert(granary_sql::name::fold(&term.alias.name));
+    });
+    let mut is_other = false;
+    let _ = ast::visit_relations_mut(&mut parsed.ast, |name| {
+        if let [name_alone] = granary_sql::name::parts(name).as_slice()
+            && !terms.contains(name_alone)
+            && let Some((_, schema)) = hidden.iter().find(|(hidden, _)| hidden == name_alone)
+        {
+            let schema = granary_sql::name::canonical(&ast::Ident::with_quote('"', *schema));
+            name.0.insert(0, ast::ObjectNamePart::Identifier(schema));
+            is_other = true;
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if is_other { parsed.ast.to_string() } else { query.to_owned() }
 }
 
 fn is_visible(context: &SystemContext, oid: i64) -> bool {

@@ -47,6 +47,12 @@ pub fn is_text(oid: u32) -> bool {
     matches!(oid, t::TEXT | t::VARCHAR | t::NAME | t::BPCHAR | t::CHAR | t::UNKNOWN | t::JSON)
 }
 
+/// The length of a `char(n)`, whose values are kept without the blanks behind them.
+pub fn padded_length(data_type: &Type) -> Option<usize> {
+    let length = data_type.modifier.checked_sub(4).and_then(|length| usize::try_from(length).ok());
+    length.filter(|length| data_type.oid == t::BPCHAR && *length > 0)
+}
+
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::new("XX000", format!("an array: {error}"))
 }
@@ -98,7 +104,9 @@ pub fn values(array: &ArrayRef, data_type: &Type) -> Result<Vec<Pg>> {
         string if string.is_string() => {
             let array = as_type(&DataType::Utf8)?;
             let array = array.as_string::<i32>();
+            let length = padded_length(data_type).unwrap_or(0);
             given(&mut |row| match array.value(row) {
+                text if length > 0 => Ok(Pg::text(format!("{text:<length$}"))),
                 text if is_text(oid) => Ok(Pg::text(text)),
                 text => text::parse(text, data_type, UTC),
             })

@@ -14,6 +14,7 @@ use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Column, JoinType, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionState;
+use datafusion::functions::unicode::expr_fn::rpad;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use granary_postgres::plan::{self, Body, Distinct, ExprKind, From, FromCall, OuterJoin, Output, Query, Scan, Select};
 use granary_postgres::plan::{SetOperator, Source};
@@ -23,6 +24,7 @@ use granary_postgres::{Context, Value as Pg, World};
 use super::world::SettledWorld;
 use super::{Purpose, carry};
 use crate::engine::catalog_query::arrays;
+use crate::engine::query::is_of_texts;
 use crate::engine::tables::system::SystemContext;
 use crate::error::Error;
 
@@ -437,7 +439,15 @@ impl<'a> Lower<'a> {
                 (_, Expr::Column(own)) => self.name(&own.name),
                 _ => self.name("value"),
             };
-            exprs.push(expr.clone().alias(&name));
+            let length = match &scan.source {
+                Source::Relation(relation) => carry::padded_length(&relation.columns[*column].data_type),
+                _ => None,
+            };
+            let expr = match length.and_then(|length| i64::try_from(length).ok()) {
+                Some(length) => rpad(vec![expr.clone(), lit(length)]),
+                None => expr.clone(),
+            };
+            exprs.push(expr.alias(&name));
             self.scope_mut().slots.insert(*slot, Lowered::of_column(name, data_type.clone()));
         }
         if exprs.is_empty() {
@@ -554,7 +564,10 @@ impl Lower<'_> {
         check_carriers(&plan, &columns)?;
         let mut exprs = Vec::with_capacity(columns.len());
         for (index, (column, output)) in columns.into_iter().zip(&query.columns).enumerate() {
-            let is_any = column.data_type == carry::ANY_NUMERIC;
+            let is_any = match &column.data_type {
+                DataType::List(item) => *item.data_type() == carry::ANY_NUMERIC,
+                data_type => *data_type == carry::ANY_NUMERIC,
+            };
             let wanted = match purpose {
                 // a number of digits that is known is kept
                 Purpose::Store if column.data_type.is_decimal() && output.data_type.modifier < 0 => {
@@ -571,7 +584,7 @@ impl Lower<'_> {
             if wanted.is_string() && output.data_type.oid == t::INTERVAL {
                 metadata.insert("pg.type".to_owned(), "interval".to_owned());
             }
-            if !wanted.is_string() && !wanted.is_integer() && !wanted.is_decimal() {
+            if !is_of_texts(&wanted) && !wanted.is_string() && !wanted.is_integer() && !wanted.is_decimal() {
                 metadata.clear();
             } else if wanted.is_decimal() {
                 metadata.insert("pg.modifier".to_owned(), output.data_type.modifier.to_string());

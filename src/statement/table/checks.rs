@@ -316,27 +316,38 @@ fn fit_declared(target: &Target, batch: RecordBatch) -> Result<RecordBatch> {
     }
     let mut columns = batch.columns().to_vec();
     for (column, array) in target.columns.iter().zip(&mut columns) {
-        let (Some(declared), Some(texts)) = (&column.declared, array.as_string_opt::<i32>()) else { continue };
-        *array = Arc::new(as_declared(texts, declared)?);
+        let Some(declared) = &column.declared else { continue };
+        *array = as_declared(array, declared)?;
     }
     RecordBatch::try_new(batch.schema(), columns).map_err(|error| Error::internal("rows of texts").with_source(error))
 }
 
-/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut.
+/// Refuses texts that are too long for their columns. Blanks at the end do not count: they are cut, and of a `char(n)`
+/// none is kept.
 fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
     for (column, array) in table.columns.iter().zip(&mut columns) {
         let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
+        let is_padded = column.declared.as_deref() == Some(PADDED);
         let end_of = |text: &str| usize::try_from(max_length).ok().and_then(|end| text.char_indices().nth(end));
-        let is_long = |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some());
-        if !texts.iter().any(is_long) {
+        let is_other =
+            |text: Option<&str>| text.is_some_and(|text| end_of(text).is_some() || is_padded && text.ends_with(' '));
+        if !texts.iter().any(is_other) {
             continue;
         }
-        let fit = |text: Option<&str>| match text.and_then(|text| Some((text, end_of(text)?.0))) {
-            None => Ok(text.map(str::to_owned)),
-            Some((text, end)) if text[end..].bytes().all(|byte| byte == b' ') => Ok(Some(text[..end].to_owned())),
-            Some(_) => {
-                Err(Error::new(Kind::StringTooLong, format!("value too long for type character varying({max_length})")))
+        let fit = |text: Option<&str>| {
+            let Some(text) = text else { return Ok(None) };
+            let trimmed = text.trim_end_matches(' ');
+            match end_of(text) {
+                None if is_padded => Ok(Some(trimmed.to_owned())),
+                None => Ok(Some(text.to_owned())),
+                Some((end, _)) if trimmed.len() <= end => {
+                    Ok(Some(if is_padded { trimmed.to_owned() } else { text[..end].to_owned() }))
+                }
+                Some(_) => {
+                    let name = if is_padded { "character" } else { "character varying" };
+                    Err(Error::new(Kind::StringTooLong, format!("value too long for type {name}({max_length})")))
+                }
             }
         };
         *array = Arc::new(texts.iter().map(fit).collect::<Result<StringArray>>()?);
@@ -344,6 +355,9 @@ fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new(batch.schema(), columns)
         .map_err(|error| Error::internal("rows cut to length").with_source(error))
 }
+
+/// PostgreSQL's name of `char(n)`.
+const PADDED: &str = "bpchar";
 
 /// Whether policies hold for the session, so that errors must not tell of rows.
 pub fn hides_rows(context: &StatementContext, target: &Target) -> bool {

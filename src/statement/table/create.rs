@@ -13,7 +13,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::{Target, fill, new_storage_id, parse_expression};
-use crate::engine::{LogicalPlan, RowExpression, max_length};
+use crate::engine::{LogicalPlan, RowExpression, max_length, sequence_named, with_sequence_name};
 use crate::error::{Error, Kind, Result};
 use crate::row::{normalize_type, type_name};
 use crate::statement::context::{NewObject, StatementContext, Writing};
@@ -248,7 +248,7 @@ pub fn declared_column(context: &StatementContext, declared: &mut Declared, colu
         Some(data_type) => data_type.clone(),
         None => types::data_type(&column.data_type).map_err(placed)?,
     };
-    let declared_as = types::declared(&column.data_type);
+    let declared_as = types::declared_in_table(&column.data_type);
     let max_length = max_length(&column.data_type);
     let mut new = Column { max_length, declared: declared_as, ..Column::new(&name, data_type, true) };
     if serial.is_some() {
@@ -320,7 +320,13 @@ pub fn default(context: &StatementContext, column: &Column, expr: &ast::Expr) ->
     let nothing = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     let planner = context.planner();
     let text = expr.to_string();
-    let data_type = RowExpression::type_of(&planner, expr.clone(), (&column.name, &nothing))?;
+    let sequence = sequence::named_by(context, expr)?;
+    // a name is a sequence's without saying so
+    let plain = match sequence_named(expr) {
+        Some(name) => with_sequence_name(expr.clone(), &name),
+        None => expr.clone(),
+    };
+    let data_type = RowExpression::type_of(&planner, plain, (&column.name, &nothing))?;
     let is_literal = matches!(expr, ast::Expr::Value(_));
     let suits =
         is_literal || data_type == column.data_type || arrow::compute::can_cast_types(&data_type, &column.data_type);
@@ -341,7 +347,6 @@ pub fn default(context: &StatementContext, column: &Column, expr: &ast::Expr) ->
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
         value.values(&arrow::array::RecordBatch::try_new_with_options(nothing, Vec::new(), &options)?)?;
     }
-    let sequence = sequence::named_by(context, expr)?;
     Ok(ColumnDefault { text, sequence, identity: None })
 }
 

@@ -10,7 +10,7 @@ use granary_sql::name::quote;
 use sqlparser::ast;
 
 use super::{CallRows, CallStream, Target};
-use crate::engine::{Labels, RowExpression};
+use crate::engine::{Labels, RowExpression, with_sequence_name};
 use crate::error::{Error, Kind, Result};
 use crate::statement::changing::{is_default, parse_query};
 use crate::statement::context::StatementContext;
@@ -41,7 +41,7 @@ pub fn default_expression(snapshot: &Snapshot, column: &Column) -> Result<ast::E
         Some(sequence) => {
             let schema = snapshot.schema_of(sequence).map_or("public", |schema| schema.header.name.as_str());
             let name = format!("{}.{}", quote(schema), quote(sequence.name()));
-            parse_expression(&format!("nextval('{}')", name.replace('\'', "''")))
+            Ok(with_sequence_name(parse_expression(&default.text)?, &name))
         }
         None => parse_expression(&default.text),
     }

@@ -4,6 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 use granary_catalog::{Column, Object, ObjectId, Snapshot, Table};
 
 use crate::engine::relation::Interface;
+use crate::engine::tables::sequence;
 
 /// OIDs from here on are of the catalog's objects; PostgreSQL too starts users' objects here.
 const FIRST_OBJECT_OID: i64 = 16_384;
@@ -11,6 +12,12 @@ const FIRST_OBJECT_OID: i64 = 16_384;
 pub const PG_CATALOG_OID: i64 = 11;
 pub const INFORMATION_SCHEMA_OID: i64 = 13_207;
 pub const GRANARY_OID: i64 = 14_401;
+/// Of the extension whose members are what PostgreSQL has no statements for.
+pub const EXTENSION_OID: i64 = 14_402;
+
+const TEXT_ARRAY: i64 = 1009;
+const BPCHAR: i64 = 1042;
+const VARCHAR: i64 = 1043;
 
 /// PostgreSQL's own roles, with its OIDs. Of those that read and write files of the server one can be a member.
 pub const PREDEFINED_ROLES: [(i64, &str); 12] = [
@@ -74,6 +81,7 @@ pub fn columns(snapshot: &Snapshot, object: &Object) -> Vec<Column> {
         Object::View(view) => view.columns.clone(),
         Object::Dataset(dataset) => dataset.newest.columns.clone(),
         Object::FeatureTable(table) => table.columns.clone(),
+        Object::Sequence(_) => sequence::columns(),
         Object::FeatureView(_) | Object::RealtimeView(_) | Object::FeatureService(_) => {
             Interface::of(snapshot, object).map(Interface::into_columns).unwrap_or_default()
         }
@@ -87,8 +95,11 @@ pub fn column_type(column: &Column) -> (i64, i64) {
     match (type_of(&column.data_type), column.max_length) {
         // a query's number of digits is nobody's declaration
         ((1700, _), _) if declared == Some(1700) => (1700, -1),
-        ((25, _), None) if declared.is_some() => (declared.unwrap_or(25), -1),
-        ((25, _), Some(length)) => (1043, i64::try_from(length).unwrap_or(0) + 4),
+        ((25 | TEXT_ARRAY, _), None) if declared.is_some() => (declared.unwrap_or(25), -1),
+        ((25, _), Some(length)) => {
+            let is_padded = declared == Some(BPCHAR);
+            (if is_padded { BPCHAR } else { VARCHAR }, i64::try_from(length).unwrap_or(0) + 4)
+        }
         (own, _) => own,
     }
 }

@@ -2,6 +2,7 @@
 
 mod acl;
 mod catalog;
+mod extension;
 mod functions;
 mod keys;
 mod server;
@@ -34,6 +35,8 @@ fn filler(relation: &Relation) -> Option<Fill> {
         ("pg_catalog", "pg_class") => catalog::pg_class,
         ("pg_catalog", "pg_database") => server::pg_database,
         ("pg_catalog", "pg_description") => catalog::pg_description,
+        ("pg_catalog", "pg_extension") => extension::pg_extension,
+        ("pg_catalog", "pg_init_privs") => server::pg_init_privs,
         ("pg_catalog", "pg_foreign_server") => server::pg_foreign_server,
         ("pg_catalog", "pg_foreign_table") => catalog::pg_foreign_table,
         ("pg_catalog", "pg_policy") => catalog::pg_policy,

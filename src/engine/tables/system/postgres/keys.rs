@@ -3,12 +3,14 @@
 
 use std::hash::{Hash, Hasher};
 
-use granary_catalog::{Column, ConstraintKind, Object, Sequence, Table};
+use granary_catalog::{Column, ColumnDefault, ConstraintKind, Object, Sequence, Table};
 use granary_postgres::text::quote_identifier;
+use granary_sql::name::quote_literal;
 
 use super::super::rows::{Rows, row};
-use super::SystemContext;
 use super::names::{columns, oid_of, relation_kind, type_of};
+use super::{SystemContext, extension};
+use crate::engine::functions::session;
 use crate::error::Result;
 
 /// `pg_class`, `pg_attrdef`, `pg_constraint` and `pg_rewrite`, by which dependencies name what depends.
@@ -77,8 +79,10 @@ impl Key<'_> {
         )
     }
 
-    fn constraint_definition(&self) -> Option<String> {
+    /// With parentheses around all of it, unless it is to be read by people.
+    fn constraint_definition(&self, is_pretty: bool) -> Option<String> {
         Some(match (self.contype?, self.check) {
+            ("c", Some(check)) if is_pretty => format!("CHECK ({check})"),
             ("c", Some(check)) => format!("CHECK (({check}))"),
             ("p", _) => format!("PRIMARY KEY ({})", self.columns.join(", ")),
             _ => format!("UNIQUE ({})", self.columns.join(", ")),
@@ -335,9 +339,24 @@ fn defaults(context: &SystemContext) -> impl Iterator<Item = (&Object, i64, &Col
 pub fn pg_attrdef(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for (object, number, column) in defaults(context) {
         let Some(default) = column.default.as_ref().filter(|default| default.identity.is_none()) else { continue };
-        row!(rows, oid: derived_oid(object, "default", &column.name), adrelid: oid_of(object.id()), adnum: number, adbin: &default.text);
+        row!(rows,
+            oid: derived_oid(object, "default", &column.name),
+            adrelid: oid_of(object.id()),
+            adnum: number,
+            adbin: default_text(context, default),
+        );
     }
     Ok(())
+}
+
+/// The text of a default. One that is the next number of a sequence names it as it is called now.
+fn default_text(context: &SystemContext, default: &ColumnDefault) -> String {
+    let is_next_number = default.text.starts_with("nextval('") && default.text.ends_with(')');
+    let name = default.sequence.filter(|_| is_next_number).and_then(|id| session::class_name_of(context, oid_of(id)));
+    match name {
+        Some(name) => format!("nextval({}::regclass)", quote_literal(&name)),
+        None => default.text.clone(),
+    }
 }
 
 pub fn pg_sequence(context: &SystemContext, rows: &mut Rows) -> Result<()> {
@@ -374,6 +393,7 @@ pub fn pg_rewrite(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 fn views(context: &SystemContext) -> impl Iterator<Item = &Object> {
     context
         .relations()
+        .filter(|(_, kind)| matches!(*kind, "v" | "m" | "f"))
         .map(|(object, _)| object)
         .filter(|object| object.query().is_some() || !object.depends_on().is_empty())
 }
@@ -395,6 +415,9 @@ pub fn pg_depend(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         if default.identity.is_none() {
             let own = derived_oid(object, "default", &column.name);
             row!(rows, classid: ATTRDEF, objid: own, refclassid: CLASS, refobjid: relation, refobjsubid: number, deptype: "a");
+            if let Some(sequence) = default.sequence {
+                row!(rows, classid: ATTRDEF, objid: own, refclassid: CLASS, refobjid: oid_of(sequence), deptype: "n");
+            }
         }
     }
     for sequence in context.objects().filter_map(Object::downcast::<Sequence>) {
@@ -424,12 +447,14 @@ pub fn pg_depend(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             row!(rows, classid: CLASS, objid: key.index_oid(), refclassid: CONSTRAINT, refobjid: key.constraint_oid(), deptype: "i");
         }
     }
+    extension::members(context, rows);
     Ok(())
 }
 
 /// `pg_get_constraintdef`.
-pub fn constraint_definition(context: &SystemContext, oid: i64) -> Option<String> {
-    all_keys(context).find(|key| key.contype.is_some() && key.constraint_oid() == oid)?.constraint_definition()
+pub fn constraint_definition(context: &SystemContext, oid: i64, is_pretty: bool) -> Option<String> {
+    let key = all_keys(context).find(|key| key.contype.is_some() && key.constraint_oid() == oid)?;
+    key.constraint_definition(is_pretty)
 }
 
 /// `pg_get_indexdef`, of one column if one is named.

@@ -1,6 +1,7 @@
 //! What belongs to the server: databases, roles, settings, the session.
 
 use granary_catalog::{Role, Workspace};
+use granary_postgres::builtin;
 
 use super::super::rows::{Rows, row};
 use super::names::{self, PREDEFINED_ROLES, oid_of};
@@ -162,6 +163,22 @@ pub fn pg_tablespace(_: &SystemContext, rows: &mut Rows) -> Result<()> {
 
 /// Sources and streams are foreign tables, and psql wants to know of which server.
 pub const FOREIGN_SERVER: i64 = 14_600;
+
+/// The rights that functions have from the beginning.
+pub fn pg_init_privs(_: &SystemContext, rows: &mut Rows) -> Result<()> {
+    const CLASS_OF_FUNCTIONS: i64 = 1255;
+    let functions = builtin::table("pg_proc");
+    let places = functions.and_then(|table| Some((table.column("oid")?, table.column("proacl")?)));
+    let (Some(functions), Some((number, rights))) = (functions, places) else { return Ok(()) };
+    for line in functions.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let items = fields[rights].strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let (Some(items), Ok(number)) = (items, fields[number].parse::<i64>()) else { continue };
+        let items: Vec<String> = items.split(',').map(str::to_owned).collect();
+        row!(rows, objoid: number, classoid: CLASS_OF_FUNCTIONS, objsubid: 0, privtype: "i", initprivs: items);
+    }
+    Ok(())
+}
 
 pub fn pg_foreign_server(_: &SystemContext, rows: &mut Rows) -> Result<()> {
     let owner = names::FIRST_ROLE_OID;

@@ -87,11 +87,11 @@ impl Zone {
     /// The UTC time of a local one. Where clocks were set back, the later of the two; in a gap, as if the old offset went on.
     pub fn to_utc(self, local_us: i64) -> i64 {
         match self {
-            Zone::Fixed(offset) => local_us - i64::from(offset) * SECOND_US,
+            Zone::Fixed(offset) => local_us.saturating_sub(i64::from(offset) * SECOND_US),
             Zone::Named(_) => {
-                let guess = |offset: i32| local_us - i64::from(offset) * SECOND_US;
-                let before = self.offset_at(guess(0) - DAY_US);
-                let after = self.offset_at(guess(0) + DAY_US);
+                let guess = |offset: i32| local_us.saturating_sub(i64::from(offset) * SECOND_US);
+                let before = self.offset_at(guess(0).saturating_sub(DAY_US));
+                let after = self.offset_at(guess(0).saturating_add(DAY_US));
                 let fits = |offset: i32| self.offset_at(guess(offset)) == offset;
                 if fits(after) { guess(after) } else { guess(before) }
             }
@@ -238,8 +238,8 @@ pub fn add_interval(time_us: i64, interval: Interval, zone: Option<Zone>) -> Res
             .and_then(|start| start.checked_add(local.rem_euclid(DAY_US)))
             .ok_or_else(out_of_range)?;
     }
-    let days = i64::from(interval.days) * DAY_US;
-    local = local.checked_add(days).ok_or_else(out_of_range)?;
+    let days = i64::from(interval.days).checked_mul(DAY_US);
+    local = days.and_then(|days| local.checked_add(days)).ok_or_else(out_of_range)?;
     let utc = zone.map_or(local, |zone| zone.to_utc(local));
     utc.checked_add(interval.microseconds).filter(|time| is_in_range(*time)).ok_or_else(out_of_range)
 }

@@ -7,6 +7,7 @@
 mod aggregate;
 mod call;
 mod carry;
+mod columns;
 mod interpreted;
 mod lists;
 mod lower;

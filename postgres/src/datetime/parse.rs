@@ -391,6 +391,6 @@ pub fn parse_time(text: &str, is_zoned: bool, clock: Clock) -> Result<(i64, i32)
     };
     let zone = read.zone.unwrap_or(clock.zone);
     // a place has its offset of that day, or of today
-    let at = read.days().map_or(clock.now_us, |days| zone.to_utc(days * DAY_US + time));
+    let at = read.days().map_or(clock.now_us, |days| zone.to_utc(days.saturating_mul(DAY_US).saturating_add(time)));
     Ok((time, zone.offset_at(at)))
 }

@@ -21,7 +21,8 @@ pub fn moment(value: &Value, is_utc: bool, to_utc: bool, clock: Clock) -> i64 {
     let local = match value {
         Value::Date(i32::MAX) => return i64::MAX,
         Value::Date(i32::MIN) => return i64::MIN,
-        Value::Date(days) => i64::from(*days) * DAY_US,
+        // what is no timestamp is behind all of them, and before infinity
+        Value::Date(days) => i64::from(*days).saturating_mul(DAY_US).clamp(i64::MIN + 1, i64::MAX - 1),
         Value::Timestamp(time) => *time,
         _ => 0,
     };
@@ -49,7 +50,7 @@ fn time(value: &Value) -> i64 {
 }
 
 fn negated(interval: Interval) -> Result<Interval> {
-    let wrong = || Error::new("22008", "interval out of range");
+    let wrong = interval_out_of_range;
     Ok(Interval {
         months: interval.months.checked_neg().ok_or_else(wrong)?,
         days: interval.days.checked_neg().ok_or_else(wrong)?,
@@ -58,7 +59,7 @@ fn negated(interval: Interval) -> Result<Interval> {
 }
 
 fn sum(left: Interval, right: Interval) -> Result<Value> {
-    let wrong = || Error::new("22008", "interval out of range");
+    let wrong = interval_out_of_range;
     Ok(Value::Interval(Interval {
         months: left.months.checked_add(right.months).ok_or_else(wrong)?,
         days: left.days.checked_add(right.days).ok_or_else(wrong)?,
@@ -87,7 +88,7 @@ pub fn between(low: Interval, high: Interval, part: f64) -> Result<Value> {
 
 /// Parts of a month become days of 30 to one, those of a day microseconds.
 fn combined(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Value> {
-    let wrong = || Error::new("22008", "interval out of range");
+    let wrong = interval_out_of_range;
     // to whole microseconds
     let rounded = |number: f64| (number * 1e6).round_ties_even() / 1e6;
     let (months, days) = (scale(f64::from(interval.months)), scale(f64::from(interval.days)));
@@ -143,7 +144,7 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             if [left, right].iter().any(|time| *time == i64::MAX || *time == i64::MIN) {
                 return Err(Error::new("22008", "cannot subtract infinite timestamps"));
             }
-            let between = left.checked_sub(right).ok_or_else(|| Error::new("22008", "interval out of range"))?;
+            let between = left.checked_sub(right).ok_or_else(interval_out_of_range)?;
             let days = between / DAY_US;
             Ok(Value::Interval(Interval {
                 months: 0,
@@ -347,7 +348,8 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         "make_date" => Function::new("make_date", |_, values| {
             let (year, month, day) = (int(&values[0]), int(&values[1]), int(&values[2]));
             checked_date(year, month, day).map(Value::Date).ok_or_else(|| {
-                Error::new("22008", format!("date field value out of range: {year}-{month:02}-{day:02}"))
+                let what = if year.abs() > 5_874_897 { "date" } else { "date field value" };
+                Error::new("22008", format!("{what} out of range: {year}-{month:02}-{day:02}"))
             })
         }),
         "make_time" => Function::new("make_time", |_, values| {
@@ -360,7 +362,11 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                 let days = checked_date(year, month, day).ok_or_else(|| {
                     Error::new("22008", format!("date field value out of range: {year}-{month:02}-{day:02}"))
                 })?;
-                let local = i64::from(days) * DAY_US + of_day(int(&values[3]), int(&values[4]), float(&values[5]))?;
+                let local = i64::from(days).saturating_mul(DAY_US).saturating_add(of_day(
+                    int(&values[3]),
+                    int(&values[4]),
+                    float(&values[5]),
+                )?);
                 let zone = match values.get(6).map(text) {
                     None => context.clock.zone,
                     // an offset counts to the east here
@@ -369,13 +375,20 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                     })?,
                     Some(name) => zone_named(name)?,
                 };
-                Ok(Value::Timestamp(if is_zoned { zone.to_utc(local) } else { local }))
+                let at = if is_zoned { zone.to_utc(local) } else { local };
+                if !datetime::is_in_range(local) || !datetime::is_in_range(at) {
+                    let (hour, minute, second) = (int(&values[3]), int(&values[4]), float(&values[5]));
+                    let message =
+                        format!("timestamp out of range: {year}-{month:02}-{day:02} {hour}:{minute:02}:{second:02}");
+                    return Err(Error::new("22008", message));
+                }
+                Ok(Value::Timestamp(at))
             })
         }
         "make_interval" => Function::new("make_interval", |_, values| {
             let number = |index: usize| values.get(index).map_or(0, int);
             let seconds = values.get(6).map_or(0.0, float);
-            let wrong = || Error::new("22008", "interval out of range");
+            let wrong = interval_out_of_range;
             let months = number(0)
                 .checked_mul(12)
                 .and_then(|months| months.checked_add(number(1)))
@@ -391,13 +404,13 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             }))
         }),
         "interval_justify_days" => {
-            Function::new("justify_days", |_, values| Ok(Value::Interval(justify_days(interval(&values[0])))))
+            Function::new("justify_days", |_, values| justify_days(interval(&values[0])).map(Value::Interval))
         }
         "interval_justify_hours" => {
-            Function::new("justify_hours", |_, values| Ok(Value::Interval(justify_hours(interval(&values[0])))))
+            Function::new("justify_hours", |_, values| justify_hours(interval(&values[0])).map(Value::Interval))
         }
         "interval_justify_interval" => {
-            Function::new("justify_interval", |_, values| Ok(Value::Interval(justify(interval(&values[0])))))
+            Function::new("justify_interval", |_, values| justify(interval(&values[0])).map(Value::Interval))
         }
         "timestamp_bin" | "timestamptz_bin" => Function::new("date_bin", |_, values| {
             let stride = interval(&values[0]);
@@ -407,7 +420,9 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
                     "timestamps cannot be binned into intervals containing months or years",
                 ));
             }
-            let stride = i64::from(stride.days) * DAY_US + stride.microseconds;
+            let days = i64::from(stride.days).checked_mul(DAY_US);
+            let stride =
+                days.and_then(|days| days.checked_add(stride.microseconds)).ok_or_else(interval_out_of_range)?;
             if stride <= 0 {
                 return Err(Error::new("22008", "stride must be greater than zero"));
             }
@@ -418,7 +433,8 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
             if origin == i64::MAX || origin == i64::MIN {
                 return Err(Error::new("22008", "origin out of range"));
             }
-            Ok(Value::Timestamp(origin + (at - origin).div_euclid(stride) * stride))
+            let since = at.checked_sub(origin).ok_or_else(interval_out_of_range)?;
+            Ok(Value::Timestamp(at - since.rem_euclid(stride)))
         }),
         "date_finite" | "timestamp_finite" => Function::new("isfinite", |_, values| {
             Ok(Value::Bool(!matches!(
@@ -495,36 +511,42 @@ fn of_day(hours: i64, minutes: i64, seconds: f64) -> Result<i64> {
     Ok(hours * HOUR_US + minutes * MINUTE_US + us as i64)
 }
 
-fn justify_days(interval: Interval) -> Interval {
+fn interval_out_of_range() -> Error {
+    Error::new("22008", "interval out of range")
+}
+
+fn justify_days(interval: Interval) -> Result<Interval> {
     let Interval { mut months, mut days, microseconds } = interval;
-    months += days / 30;
+    months = months.checked_add(days / 30).ok_or_else(interval_out_of_range)?;
     days %= 30;
     if months > 0 && days < 0 {
         (months, days) = (months - 1, days + 30);
     } else if months < 0 && days > 0 {
         (months, days) = (months + 1, days - 30);
     }
-    Interval { months, days, microseconds }
+    Ok(Interval { months, days, microseconds })
 }
 
-fn justify_hours(interval: Interval) -> Interval {
+fn justify_hours(interval: Interval) -> Result<Interval> {
     let Interval { months, mut days, mut microseconds } = interval;
-    days += i32::try_from(microseconds / DAY_US).unwrap_or(0);
+    let more = i32::try_from(microseconds / DAY_US).unwrap_or(0);
+    days = days.checked_add(more).ok_or_else(interval_out_of_range)?;
     microseconds %= DAY_US;
     if days > 0 && microseconds < 0 {
         (days, microseconds) = (days - 1, microseconds + DAY_US);
     } else if days < 0 && microseconds > 0 {
         (days, microseconds) = (days + 1, microseconds - DAY_US);
     }
-    Interval { months, days, microseconds }
+    Ok(Interval { months, days, microseconds })
 }
 
 /// All parts of one sign.
-fn justify(interval: Interval) -> Interval {
+fn justify(interval: Interval) -> Result<Interval> {
     let Interval { mut months, mut days, mut microseconds } = interval;
-    days += i32::try_from(microseconds / DAY_US).unwrap_or(0);
+    let more = i32::try_from(microseconds / DAY_US).unwrap_or(0);
+    days = days.checked_add(more).ok_or_else(interval_out_of_range)?;
     microseconds %= DAY_US;
-    months += days / 30;
+    months = months.checked_add(days / 30).ok_or_else(interval_out_of_range)?;
     days %= 30;
     if months > 0 && (days < 0 || (days == 0 && microseconds < 0)) {
         (months, days) = (months - 1, days + 30);
@@ -536,7 +558,7 @@ fn justify(interval: Interval) -> Interval {
     } else if days < 0 && microseconds > 0 {
         (days, microseconds) = (days + 1, microseconds - DAY_US);
     }
-    Interval { months, days, microseconds }
+    Ok(Interval { months, days, microseconds })
 }
 
 /// A zone as `AT TIME ZONE` takes it: an offset alone has the sign of POSIX, which counts to the west. Errors: 22023.

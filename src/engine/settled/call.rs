@@ -1,5 +1,5 @@
 //! An expression that DataFusion has no equal of, as one function over the columns that it names: its rows are evaluated
-//! one by one, as PostgreSQL would.
+//! one by one, as PostgreSQL would, unless `columns` can do it for all at once.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 use granary_postgres::{Context, Type, Value as Pg, World, plan};
 
-use super::carry;
+use super::{carry, columns};
 use crate::engine::catalog_query::converted;
 use crate::engine::into_datafusion;
 
@@ -101,6 +101,12 @@ impl ScalarUDFImpl for Evaluation {
         let is_scalar = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)))
             && self.signature.volatility != Volatility::Volatile;
         let n_rows = if is_scalar { 1 } else { arguments.number_rows };
+        if !is_scalar
+            && let Some(array) = columns::evaluate(&self.expr, &arguments.args, n_rows)
+            && array.data_type() == self.result.data_type()
+        {
+            return Ok(ColumnarValue::Array(array));
+        }
         let columns = arguments
             .args
             .iter()

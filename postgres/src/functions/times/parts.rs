@@ -3,7 +3,7 @@
 use granary_sql::timestamp::{civil_from_days, days_from_civil};
 
 use super::moment;
-use crate::datetime::{Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Zone};
+use crate::datetime::{self, Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Zone};
 use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::types::{self as t, Type};
@@ -97,7 +97,9 @@ pub fn truncated(at: i64, unit: &str, zone: Option<Zone>) -> Result<i64> {
     };
     // shorter than a day, the offset stays what it is
     let is_short = matches!(unit, "microseconds" | "milliseconds" | "second" | "minute" | "hour");
-    Ok(if is_short { at - (local - truncated) } else { zone.to_utc(truncated) })
+    let truncated = if is_short { at - (local - truncated) } else { zone.to_utc(truncated) };
+    // the earliest year begins before the earliest time
+    datetime::is_in_range(truncated).then_some(truncated).ok_or_else(|| Error::new("22008", "timestamp out of range"))
 }
 
 pub fn truncated_interval(interval: Interval, unit: &str) -> Result<Interval> {

@@ -68,7 +68,7 @@ pub use plans::{
 pub use point_in_time::RowGroups;
 pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
-    called_view, dataset_call, is_built_in, is_of_texts, max_length, table_reference, type_label,
+    called_view, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,

@@ -49,6 +49,7 @@ use self::views::Compiled;
 use crate::access::Asker;
 use crate::engine::{
     BoundView, Doing, MadeOfCall, NameScope, QueryPlanner, ReadStores, event_rows, events_table, offset_of_arrival,
+    schemas_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
@@ -412,7 +413,7 @@ fn planner(stores: &ReadStores, snapshot: &Arc<Snapshot>, stream: &Stream, now_u
     let workspace = stream.header.home.workspace();
     let workspace = workspace.ok_or_else(|| Error::internal("a stream is in no workspace"))?;
     // the only relation that a view's query over events may name is the stream, unless the view joins
-    let search_path = schemas(snapshot, [stream.header.id]);
+    let search_path = schemas_of(snapshot, [stream.header.id]);
     let (snapshot, asker) = (Arc::clone(snapshot), Asker::Server);
     let scope = NameScope { snapshot, workspace, search_path, process_id: 0, meant: Vec::new(), asker };
     Ok(QueryPlanner::new(stores.clone(), scope, now_us))
@@ -434,21 +435,9 @@ fn planner_of_view(
             waiting.extend(object.depends_on());
         }
     }
-    planner.scope.search_path = schemas(snapshot, std::iter::once(stream.header.id).chain(meant.iter().copied()));
+    planner.scope.search_path = schemas_of(snapshot, std::iter::once(stream.header.id).chain(meant.iter().copied()));
     planner.scope.meant = meant;
     Ok(planner)
-}
-
-/// The names of the schemas that objects are in, each once.
-fn schemas(snapshot: &Snapshot, objects: impl IntoIterator<Item = ObjectId>) -> Vec<String> {
-    let schema_of = |id: ObjectId| snapshot.get(snapshot.get(id)?.home().schema()?);
-    let mut names: Vec<String> = Vec::new();
-    for schema in objects.into_iter().filter_map(schema_of) {
-        if !names.iter().any(|known| known == schema.name()) {
-            names.push(schema.name().to_owned());
-        }
-    }
-    names
 }
 
 /// How many rows of a batch make up a good part of an entry.

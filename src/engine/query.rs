@@ -55,7 +55,7 @@ pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
 pub(in crate::engine) use policies::QueryReads;
 pub use policies::{Passed, Passing, RowChecks, row_security_active, shown_expression};
-pub use scope::NameScope;
+pub use scope::{NameScope, schemas_of};
 pub use system_time::as_of_column;
 pub use table_function::called_view;
 pub use user_function::is_built_in;
@@ -242,16 +242,14 @@ impl QueryPlanner {
     /// The planner of a view's query.
     pub(in crate::engine) fn nested_view(&self, view: &View) -> Result<QueryPlanner> {
         let owner = || view.header.owner.as_str().into();
-        self.nested_for(match &self.scope.asker {
+        let asker = match &self.scope.asker {
             asker if view.security_invoker => asker.clone(),
             Asker::Role(_) | Asker::Owner(_) => Asker::Owner(owner()),
             Asker::Server | Asker::Maker(_) => Asker::Maker(owner()),
-        })
-    }
-
-    /// The planner of a query whose rows are kept, or served, for others.
-    pub(in crate::engine) fn nested_maker(&self, owner: &str) -> Result<QueryPlanner> {
-        self.nested_for(Asker::Maker(owner.into()))
+        };
+        let mut nested = self.nested_for(asker)?;
+        nested.scope.mean(view.depends_on.clone());
+        Ok(nested)
     }
 
     fn nested_for(&self, asker: Asker) -> Result<QueryPlanner> {
@@ -618,9 +616,12 @@ impl QueryPlanner {
         }
     }
 
-    /// Plans a stored query of an owner's, whose rows are for others, one level deeper.
-    pub(super) async fn plan_nested(&self, sql: &str, owner: &str) -> Result<LogicalPlan> {
-        Box::pin(self.nested_maker(owner)?.plan_query_text(sql)).await
+    /// Plans the stored query of an object of this owner, whose rows are for others, one level deeper. `read` is what its
+    /// names mean.
+    pub(super) async fn plan_nested(&self, sql: &str, owner: &str, read: Vec<ObjectId>) -> Result<LogicalPlan> {
+        let mut nested = self.nested_for(Asker::Maker(owner.into()))?;
+        nested.scope.mean(read);
+        Box::pin(nested.plan_query_text(sql)).await
     }
 }
 

@@ -40,9 +40,8 @@ pub enum RowsRequest {
 
 /// The plan of a view's own query, before any feature.
 pub async fn query_plan(planner: &QueryPlanner, view: &BoundView, sql: &str) -> Result<LogicalPlan> {
-    let object = planner.scope.snapshot.get(ObjectId(view.id));
-    let plan = match object.map(|object| object.header().owner.clone()) {
-        Some(owner) => planner.plan_nested(sql, &owner).await?,
+    let plan = match planner.scope.snapshot.get(ObjectId(view.id)) {
+        Some(object) => planner.plan_nested(sql, &object.header().owner, object.depends_on()).await?,
         None => Box::pin(planner.nested()?.plan_query_text(sql)).await?,
     };
     check_names(&plan)?;

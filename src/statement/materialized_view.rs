@@ -72,7 +72,7 @@ pub async fn refresh(
     // with its owner's rights, whose name only the owner itself has
     let owner = own.header.owner.as_str().into();
     planner.scope.asker = if own.header.owner == context.role { Asker::Owner(owner) } else { Asker::Maker(owner) };
-    planner.scope.meant.clone_from(&materialized.depends_on);
+    planner.scope.mean(materialized.depends_on.clone());
     let plan = match planner.settled_text(&materialized.query, Purpose::Store).await? {
         Some(plan) => plan,
         None => planner.plan_query_text(&materialized.query).await?,

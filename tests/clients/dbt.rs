@@ -44,7 +44,12 @@ fn a_dbt_project_declares_features_once() {
             .expect("dbt starts");
         assert!(output.status.success(), "dbt {arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     };
-    let history = || shown(&server, "SELECT version, action, kind, name FROM granary.audit_log ORDER BY 1, 2, 3, 4");
+    // seeds are loaded again, into the same tables
+    let history = || {
+        let sql = "SELECT version, action, kind, name FROM granary.audit_log \
+                   WHERE action <> 'changed rows' ORDER BY 1, 2, 3, 4";
+        shown(&server, sql)
+    };
     dbt(&["deps"]);
     dbt(&["build"]);
     let once = history();

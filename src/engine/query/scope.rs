@@ -26,6 +26,13 @@ pub struct NameScope {
 }
 
 impl NameScope {
+    /// From here on names without a schema mean one of these, wherever it is now; only others what they mean to the session.
+    pub fn mean(&mut self, objects: Vec<ObjectId>) {
+        let mut path = schemas_of(&self.snapshot, objects.iter().copied());
+        path.extend(std::mem::take(&mut self.search_path));
+        (self.search_path, self.meant) = (path, objects);
+    }
+
     /// What the asker may do.
     pub fn access(&self) -> Access<'_> {
         self.asker.access(&self.snapshot)
@@ -121,4 +128,16 @@ impl NameScope {
     pub fn is_live(&self) -> bool {
         self.snapshot.is_live(Some(self.workspace))
     }
+}
+
+/// The names of the schemas in which objects are, each once.
+pub fn schemas_of(snapshot: &Snapshot, objects: impl IntoIterator<Item = ObjectId>) -> Vec<String> {
+    let schema_of = |id: ObjectId| snapshot.get(snapshot.get(id)?.home().schema()?);
+    let mut names: Vec<String> = Vec::new();
+    for schema in objects.into_iter().filter_map(schema_of) {
+        if !names.iter().any(|known| known == schema.name()) {
+            names.push(schema.name().to_owned());
+        }
+    }
+    names
 }

@@ -7,8 +7,8 @@ use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, Float64Array, Int32Array,
     PrimitiveArray, StringArray, StringBuilder,
 };
-use datafusion::arrow::compute::{cast, unary};
 use datafusion::arrow::compute::kernels::concat_elements::concat_elements_utf8;
+use datafusion::arrow::compute::{cast, unary};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::logical_expr::ColumnarValue;
 use granary_postgres::Value as Pg;
@@ -136,8 +136,7 @@ fn floats(
     may_be_zero: impl Fn(f64, f64) -> bool,
 ) -> Option<ArrayRef> {
     let (left, right) = (as_float8(left)?, as_float8(right)?);
-    let made: Float64Array =
-        datafusion::arrow::compute::binary(&left, &right, &operation).ok()?;
+    let made: Float64Array = datafusion::arrow::compute::binary(&left, &right, &operation).ok()?;
     let rows = left.values().iter().zip(right.values()).zip(made.values());
     let is_wrong = |left: f64, right: f64, made: f64| {
         made.is_infinite() && left.is_finite() && right.is_finite() || made == 0.0 && !may_be_zero(left, right)
@@ -160,7 +159,7 @@ fn lengths(texts: &StringArray) -> Option<Int32Array> {
 /// From the n-th character on, counted from 1, so many.
 fn parts_of(texts: &StringArray, from: i64, length: Option<i64>) -> StringArray {
     let end = length.map_or(i64::MAX, |length| from.saturating_add(length));
-    let skip = usize::try_from((from - 1).max(0)).unwrap_or(usize::MAX);
+    let skip = usize::try_from(from.saturating_sub(1).max(0)).unwrap_or(usize::MAX);
     let take = usize::try_from(end.saturating_sub(from.max(1)).max(0)).unwrap_or(usize::MAX);
     let mut parts = StringBuilder::with_capacity(texts.len(), texts.value_data().len());
     for text in texts {
@@ -259,6 +258,7 @@ mod tests {
         assert_eq!(parts(-1, Some(3)), ["g", "NULL", "x"]);
         assert_eq!(parts(6, None), ["ist", "NULL", ""]);
         assert_eq!(parts(i64::MIN, Some(i64::MAX)), ["", "NULL", ""]);
+        assert_eq!(parts(i64::MAX, Some(i64::MAX)), ["", "NULL", ""]);
         assert_eq!(lengths(&texts).unwrap().value(0), 8);
     }
 }

@@ -56,7 +56,8 @@ async fn source_plan(planner: &QueryPlanner, source: &Source) -> Result<LogicalP
         }
         SourceDefinition::Query { sql } => {
             // Its own sources are read whole: only the query's own time says what belongs to a job's range.
-            planner.clone().with_source_range(None).plan_nested(sql, &source.header.owner).await
+            let read = source.depends_on.clone();
+            planner.clone().with_source_range(None).plan_nested(sql, &source.header.owner, read).await
         }
         SourceDefinition::Postgres { .. } => Err(Error::not_supported("reading a source FROM POSTGRES")),
     }

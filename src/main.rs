@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use granary::priority::STACK_BYTES;
+
 /// The system's gives memory back and takes it anew so often that threads wait for each other.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -19,7 +21,8 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .init();
     // for listeners and HTTP; queries, and clients of the Postgres port, have threads of their own
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("granary: no threads to run on: {error}");

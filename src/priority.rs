@@ -8,6 +8,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Kind, Result};
 
+/// Of each thread that reads or carries out what clients send: how deep that may be nested is limited by counting, and
+/// this is enough for it in any build. The system gives the memory only as it is used.
+pub const STACK_BYTES: usize = 32 << 20;
+
 /// Threads of a runtime of their own, which end with it.
 pub struct Threads {
     /// taken when it ends
@@ -19,8 +23,13 @@ impl Threads {
     /// `begin` is what each of them does first: it may take a lower priority.
     pub fn new(name: &str, count: usize, begin: fn()) -> Result<Threads> {
         let mut builder = Builder::new_multi_thread();
-        let runtime =
-            builder.worker_threads(count.max(1)).thread_name(name).on_thread_start(begin).enable_all().build();
+        let runtime = builder
+            .worker_threads(count.max(1))
+            .thread_stack_size(STACK_BYTES)
+            .thread_name(name)
+            .on_thread_start(begin)
+            .enable_all()
+            .build();
         let runtime = runtime
             .map_err(|error| Error::new(Kind::IoError, format!("no threads \"{name}\": {error}")).with_source(error))?;
         Ok(Threads { handle: runtime.handle().clone(), runtime: Some(runtime) })

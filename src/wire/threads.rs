@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
+use crate::priority::STACK_BYTES;
 
 /// See the module. They end when it is dropped, and what still runs on them.
 pub struct ClientThreads {
@@ -27,7 +28,8 @@ impl ClientThreads {
             threads.handles.push(runtime.handle().clone());
             let end = end.clone();
             let run = move || runtime.block_on(end.cancelled());
-            thread::Builder::new().name(format!("granary-client-{number}")).spawn(run).map_err(no_thread)?;
+            let thread = thread::Builder::new().name(format!("granary-client-{number}")).stack_size(STACK_BYTES);
+            thread.spawn(run).map_err(no_thread)?;
         }
         Ok(threads)
     }

@@ -2,7 +2,8 @@
 //! the server neither dies nor answers with an error of its own making (XX000), and goes on answering others.
 //!
 //! Some hundred inputs are a test; `GRANARY_FUZZ_MINUTES=60` goes on for an hour, `GRANARY_FUZZ_SEED` begins elsewhere.
-//! What was found is in the folder that the failure names, as bytes that can be sent again.
+//! What was found is in the folder that the failure names, as bytes that can be sent again; what was sent last is there, too,
+//! in case that the server is dead.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -141,6 +142,8 @@ async fn until_end(mut client: Client) -> Heard {
 }
 
 struct Fuzz {
+    /// what was sent last, for who finds the server dead
+    last: PathBuf,
     corpus: Corpus,
     random: Random,
     ground: Ground,
@@ -187,6 +190,7 @@ impl Fuzz {
         };
         let is_extended = self.random.chance(40);
         self.said.push(sql.clone());
+        std::fs::write(&self.last, &sql).expect("writes");
         match is_extended {
             true => {
                 client
@@ -211,6 +215,7 @@ impl Fuzz {
             true => self.ground.login().await,
             false => Client::open(&self.ground.target).await,
         };
+        std::fs::write(&self.last, &bytes).expect("writes");
         client.raw(&[bytes.as_slice(), &message(b'X', b"")].concat()).await;
         let finding = until_end(client).await.finding();
         (bytes, finding)
@@ -371,15 +376,22 @@ pub async fn strangers_break_nothing(server: &Server, target: Target) {
     let seed = number("GRANARY_FUZZ_SEED").unwrap_or(1);
     let until = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(0));
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+    std::fs::create_dir_all(&folder).expect("a folder");
     let ground = Ground::new(target.clone(), 0).await;
-    let mut fuzz = Fuzz { corpus: Corpus::read(), random: Random::new(seed), ground, client: None, said: Vec::new() };
+    let mut fuzz = Fuzz {
+        last: folder.join(format!("{seed}-last")),
+        corpus: Corpus::read(),
+        random: Random::new(seed),
+        ground,
+        client: None,
+        said: Vec::new(),
+    };
     let mut other = Client::login(&target).await;
     let (mut found, mut done) = (String::new(), 0_u64);
     while if minutes.is_some() { Instant::now() < until } else { done < ROUNDS } {
         for way in WAYS {
             let (input, finding) = fuzz.once(way).await;
             let Some(finding) = finding else { continue };
-            std::fs::create_dir_all(&folder).expect("a folder");
             let file = folder.join(format!("{seed}-{done}-{way:?}"));
             std::fs::write(&file, input).expect("writes");
             writeln!(found, "{way:?}: {finding}: {}", file.display()).expect("a text takes all");

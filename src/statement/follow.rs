@@ -75,7 +75,8 @@ fn with_names(
     text: &str,
     renamed: &dyn Fn(&Object) -> Option<String>,
 ) -> Result<Option<String>> {
-    let scope = NameScope { meant: object.depends_on(), ..context.scope.clone() };
+    let mut scope = context.scope.clone();
+    scope.mean(object.depends_on());
     edited_names(scope, text, renamed)
 }
 
@@ -211,7 +212,7 @@ async fn columns_of(
     let mut planner = context.planner();
     planner.scope.snapshot = Arc::clone(snapshot);
     planner.scope.asker = crate::access::Asker::Owner(reader.header().owner.as_str().into());
-    planner.scope.meant = reader.depends_on();
+    planner.scope.mean(reader.depends_on());
     let plan = planner.plan_query_text(reader.query().unwrap_or_default()).await?;
     let columns = plan.schema().fields().iter();
     Ok(columns.map(|field| (field.name().clone(), field.data_type().clone())).collect())

@@ -45,6 +45,14 @@ impl Asker {
         Asker::Role(name.into())
     }
 
+    /// The role in whose name something is asked; None of the server.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Asker::Server => None,
+            Asker::Role(name) | Asker::Owner(name) | Asker::Maker(name) => Some(name),
+        }
+    }
+
     /// What the asker may do in this snapshot.
     pub fn access<'a>(&'a self, snapshot: &'a Snapshot) -> Access<'a> {
         match self {

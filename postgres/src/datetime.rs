@@ -219,12 +219,25 @@ pub fn format_timestamp(time_us: i64, zone: Option<Zone>) -> String {
     format!("{date} {}{offset}{era}", format_time(local.rem_euclid(DAY_US)))
 }
 
+/// Errors: 22008 for what is no timestamp.
+pub fn in_range(time_us: i64) -> Result<i64> {
+    is_in_range(time_us).then_some(time_us).ok_or_else(timestamp_out_of_range)
+}
+
+fn timestamp_out_of_range() -> Error {
+    Error::new("22008", "timestamp out of range")
+}
+
+pub fn interval_out_of_range() -> Error {
+    Error::new("22008", "interval out of range")
+}
+
 /// A time moved by an interval: months first, by the calendar, then days, then the rest. Errors: 22008.
 pub fn add_interval(time_us: i64, interval: Interval, zone: Option<Zone>) -> Result<i64> {
     if time_us == i64::MAX || time_us == i64::MIN {
         return Ok(time_us);
     }
-    let out_of_range = || Error::new("22008", "timestamp out of range");
+    let out_of_range = timestamp_out_of_range;
     let zone = zone.filter(|_| interval.months != 0 || interval.days != 0);
     let mut local = zone.map_or(time_us, |zone| zone.to_local(time_us));
     if interval.months != 0 {
@@ -241,7 +254,7 @@ pub fn add_interval(time_us: i64, interval: Interval, zone: Option<Zone>) -> Res
     let days = i64::from(interval.days).checked_mul(DAY_US);
     local = days.and_then(|days| local.checked_add(days)).ok_or_else(out_of_range)?;
     let utc = zone.map_or(local, |zone| zone.to_utc(local));
-    utc.checked_add(interval.microseconds).filter(|time| is_in_range(*time)).ok_or_else(out_of_range)
+    in_range(utc.checked_add(interval.microseconds).ok_or_else(out_of_range)?)
 }
 
 /// PostgreSQL's `age`: years, months, days and the rest between two local times.

@@ -54,8 +54,10 @@ pub fn operator(world: &dyn World, operator: &Operator, arguments: &[Type]) -> O
         return comparison.function(&arguments[0], &arguments[1]);
     }
     let proc = proc_of(operator.function)?;
-    let function = math::operator(operator).or_else(|| scalar(world, proc, arguments, &Type::of(operator.result)))?;
-    Some(Function { source: proc.source, ..function })
+    match math::operator(operator) {
+        Some(function) => Some(Function { source: proc.source, ..function }),
+        None => scalar(world, proc, arguments, &Type::of(operator.result)),
+    }
 }
 
 /// What carries out operators, casts and comparisons when it is called by its own name, such as `int4pl(1, 2)`.

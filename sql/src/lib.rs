@@ -43,7 +43,7 @@ pub use feature::{AggregateCall, Arguments, FeatureItem};
 pub use interval::Interval;
 pub use name::QualifiedName;
 pub use object_kind::ObjectKind;
-pub use option::{OptionEntry, OptionValue, Options};
+pub use option::{OptionEntry, OptionValue, Options, boolean};
 pub use parser::{Parsed, parse};
 pub use postgres::{ALL_FIELDS, SET_SCHEMA, identity_sequence, overrides_identity};
 pub use secrets::without_secrets;

@@ -88,6 +88,15 @@ pub struct Options {
     pub entries: Vec<OptionEntry>,
 }
 
+/// What a word says as a boolean, in any case.
+pub fn boolean(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" | "t" | "y" | "1" => Some(true),
+        "false" | "off" | "no" | "f" | "n" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 impl Options {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -104,11 +113,7 @@ impl Options {
                 OptionValue::Ident(word) | OptionValue::String(word) | OptionValue::Number(word) => word,
                 _ => return Err(wanted("a boolean", "true")),
             };
-            match word.to_ascii_lowercase().as_str() {
-                "true" | "on" | "yes" | "t" | "y" | "1" => Ok(true),
-                "false" | "off" | "no" | "f" | "n" | "0" => Ok(false),
-                _ => Err(wanted("a boolean", "true")),
-            }
+            boolean(word).ok_or_else(|| wanted("a boolean", "true"))
         })
     }
 

@@ -363,7 +363,9 @@ impl Transaction {
             }
             stored.extend(name);
         }
-        warehouse.audit.changed(actor, &texts.join(";\n"), changed).await;
+        if !changed.is_empty() {
+            warehouse.audit.changed(actor, &texts.join(";\n"), changed).await;
+        }
         if let Some(error) = failed {
             return Err(error);
         }

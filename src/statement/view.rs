@@ -67,14 +67,10 @@ fn security_invoker(options: &ast::CreateTableOptions) -> Result<bool> {
             }
             _ => continue,
         };
-        said = match value.as_str() {
-            "true" | "on" | "yes" | "1" | "t" | "y" => true,
-            "false" | "off" | "no" | "0" | "f" | "n" => false,
-            _ => {
-                let message = format!("invalid value for boolean option \"security_invoker\": {value}");
-                return Err(Error::new(Kind::InvalidParameterValue, message));
-            }
-        };
+        said = granary_sql::boolean(&value).ok_or_else(|| {
+            let message = format!("invalid value for boolean option \"security_invoker\": {value}");
+            Error::new(Kind::InvalidParameterValue, message)
+        })?;
     }
     Ok(said)
 }

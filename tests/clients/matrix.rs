@@ -10,6 +10,8 @@ use super::postgres::Cluster;
 use super::server::{PASSWORD, Server, USER};
 use super::tools;
 
+#[path = "matrix/lists.rs"]
+mod lists;
 #[path = "matrix/tokio.rs"]
 mod tokio;
 

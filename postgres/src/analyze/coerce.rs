@@ -1,7 +1,5 @@
 //! Conversions: constants and parameters of no type get one, other values become of another.
 
-use std::sync::Arc;
-
 use super::Analyzer;
 use crate::error::{Error, Result};
 use crate::functions::casts;
@@ -159,10 +157,6 @@ fn fit(expr: Expr, target: &Type, context: Context) -> Expr {
     }
     let (fitted_type, explicit) =
         (Type::with_modifier(resolve::base_type(target.oid), target.modifier), context == Context::Explicit);
-    let function = Function {
-        source: "",
-        name: "fit",
-        call: Arc::new(move |_, values| casts::fitted(values[0].clone(), &fitted_type, explicit)),
-    };
+    let function = Function::new("fit", move |_, values| casts::fitted(values[0].clone(), &fitted_type, explicit));
     Expr::call(function, vec![expr], target.clone())
 }

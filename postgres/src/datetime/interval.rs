@@ -209,7 +209,7 @@ impl Parts {
             months: months.map_err(|_| {
                 // years that a field holds, and months that it does not
                 if i32::try_from(self.months / 12).is_ok() {
-                    Error::new("22008", "interval out of range")
+                    super::interval_out_of_range()
                 } else {
                     out_of_range(text)
                 }

@@ -263,7 +263,7 @@ fn sum(rows: &[Row], first: u32, result: u32) -> Result<Value> {
 }
 
 fn interval_sum<'v>(values: impl Iterator<Item = &'v Value>) -> Result<Interval> {
-    let wrong = || Error::new("22008", "interval out of range");
+    let wrong = crate::datetime::interval_out_of_range;
     let mut total = Interval::default();
     for value in values {
         let Value::Interval(interval) = value else { continue };

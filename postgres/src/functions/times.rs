@@ -7,7 +7,7 @@ mod read;
 use granary_sql::timestamp::{civil_from_days, days_from_civil};
 
 use super::{float, int, text, whole, wrong_argument};
-use crate::datetime::{self, Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Zone};
+use crate::datetime::{self, Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Zone, interval_out_of_range};
 use crate::error::{Error, Result};
 use crate::plan::Function;
 use crate::resolve::Proc;
@@ -471,9 +471,8 @@ pub fn function(proc: &Proc, arguments: &[Type]) -> Option<Function> {
         }),
         "to_timestamp" => Function::new("to_timestamp", |context, values| {
             let read = read::read(text(&values[0]), text(&values[1]))?;
-            let local = read.days.checked_mul(DAY_US).and_then(|start| start.checked_add(read.of_day));
-            let local = local.filter(|local| datetime::is_in_range(*local));
-            let local = local.ok_or_else(|| Error::new("22008", "timestamp out of range"))?;
+            let local = read.days.saturating_mul(DAY_US).saturating_add(read.of_day);
+            let local = datetime::in_range(local)?;
             let zone = read.offset.map_or(context.clock.zone, Zone::Fixed);
             Ok(Value::Timestamp(zone.to_utc(local)))
         }),
@@ -509,10 +508,6 @@ fn of_day(hours: i64, minutes: i64, seconds: f64) -> Result<i64> {
         return Err(Error::new("22008", format!("time field value out of range: {hours}:{minutes:02}:{seconds:02}")));
     }
     Ok(hours * HOUR_US + minutes * MINUTE_US + us as i64)
-}
-
-fn interval_out_of_range() -> Error {
-    Error::new("22008", "interval out of range")
 }
 
 fn justify_days(interval: Interval) -> Result<Interval> {

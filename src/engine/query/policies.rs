@@ -159,10 +159,7 @@ impl QueryPlanner {
             Error::not_supported(message).with_hint("a role for whom its policies do not hold can own what reads it")
         };
         let snapshot = &self.scope.snapshot;
-        let role = match &self.scope.asker {
-            Asker::Role(role) | Asker::Owner(role) | Asker::Maker(role) => role,
-            Asker::Server => return Err(for_others()),
-        };
+        let role = self.scope.asker.name().ok_or_else(for_others)?;
         if bypasses_policies(snapshot, role, table) {
             return Ok(None);
         }
@@ -494,11 +491,8 @@ impl RowChecks {
 
 /// Whether policies of a table hold for who asks.
 pub fn row_security_active(scope: &NameScope, table: &Table) -> bool {
-    let role = match &scope.asker {
-        Asker::Role(role) | Asker::Owner(role) | Asker::Maker(role) => role,
-        Asker::Server => return false,
-    };
-    table.row_security.enabled && !bypasses_policies(&scope.snapshot, role, table)
+    let holds = |role| table.row_security.enabled && !bypasses_policies(&scope.snapshot, role, table);
+    scope.asker.name().is_some_and(holds)
 }
 
 /// The rows that are left, as a relation that nothing gets behind: it takes no conditions, and tells no statistics.

@@ -29,7 +29,8 @@ impl NameScope {
     /// From here on names without a schema mean one of these, wherever it is now; only others what they mean to the session.
     pub fn mean(&mut self, objects: Vec<ObjectId>) {
         let mut path = schemas_of(&self.snapshot, objects.iter().copied());
-        path.extend(std::mem::take(&mut self.search_path));
+        self.search_path.retain(|schema| !path.contains(schema));
+        path.append(&mut self.search_path);
         (self.search_path, self.meant) = (path, objects);
     }
 

@@ -9,7 +9,7 @@ use futures::{SinkExt, StreamExt, TryStreamExt};
 use tokio_postgres::types::{FromSql, Kind, ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, IsolationLevel, NoTls, SimpleQueryMessage};
 
-use super::{PASSWORD, Place, USER, filled, same_answers, script};
+use super::{PASSWORD, Place, USER, filled, lists, same_answers, script};
 
 /// A value as it came over the wire, whatever its type.
 #[derive(Debug)]
@@ -40,11 +40,6 @@ impl ToSql for Raw {
     }
 
     tokio_postgres::types::to_sql_checked!();
-}
-
-fn lines(name: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(script(name)).expect("a list");
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 fn state(error: &Error) -> String {
@@ -80,7 +75,7 @@ async fn answers(place: &Place) -> String {
     let mut said = String::new();
     values(&client, &mut said).await;
     statements(&mut client, &mut said).await.expect("no topic ends the others");
-    for statement in lines("errors.txt").iter().filter(|statement| !statement.starts_with("COPY ws")) {
+    for statement in lists::lines(script("errors.txt")).iter().filter(|statement| !statement.starts_with("COPY ws")) {
         let told = client.batch_execute(statement).await.map_or_else(|error| state(&error), |()| "none".to_owned());
         let _ = writeln!(said, "## error {statement}\n{told}");
     }
@@ -96,11 +91,7 @@ async fn answers(place: &Place) -> String {
 }
 
 async fn values(client: &Client, said: &mut String) {
-    let values: Vec<(String, String)> = lines("types.txt")
-        .iter()
-        .map(|line| line.split_once(" |").expect("type | literal"))
-        .map(|(name, literal)| (name.to_owned(), literal.strip_prefix(' ').unwrap_or(literal).to_owned()))
-        .collect();
+    let values = lists::values(script("types.txt"));
     let mut types: Vec<&String> = values.iter().map(|(name, _)| name).collect();
     types.dedup();
     let columns: Vec<String> = types.iter().enumerate().map(|(place, name)| format!("c{place} {name}")).collect();

@@ -99,7 +99,7 @@ pub fn truncated(at: i64, unit: &str, zone: Option<Zone>) -> Result<i64> {
     let is_short = matches!(unit, "microseconds" | "milliseconds" | "second" | "minute" | "hour");
     let truncated = if is_short { at - (local - truncated) } else { zone.to_utc(truncated) };
     // the earliest year begins before the earliest time
-    datetime::is_in_range(truncated).then_some(truncated).ok_or_else(|| Error::new("22008", "timestamp out of range"))
+    datetime::in_range(truncated)
 }
 
 pub fn truncated_interval(interval: Interval, unit: &str) -> Result<Interval> {

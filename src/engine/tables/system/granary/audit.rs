@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use granary_catalog::{Change, HistoryFilter, JobFilter, ObjectId, ObjectKind, Privilege};
+use granary_catalog::{Change, HistoryFilter, ObjectId, ObjectKind, Privilege};
 
 use super::{Rows, SystemContext, row};
 use crate::access::Asker;
@@ -46,8 +46,7 @@ fn commits(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 }
 
 fn jobs(context: &SystemContext, rows: &mut Rows) -> Result<()> {
-    let filter = JobFilter { workspace: Some(context.scope.workspace), ..JobFilter::default() };
-    for job in context.catalog.ledger().list(&filter)? {
+    for job in super::jobs::jobs_of(context)? {
         let work = &job.request.work;
         row!(rows,
             at: job.created_at_us(),

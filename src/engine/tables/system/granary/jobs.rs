@@ -6,7 +6,7 @@ use super::{Rows, SystemContext, row};
 use crate::error::Result;
 
 /// Newest first.
-fn jobs_of(context: &SystemContext) -> Result<Vec<Job>> {
+pub fn jobs_of(context: &SystemContext) -> Result<Vec<Job>> {
     let filter = JobFilter { workspace: Some(context.scope.workspace), ..JobFilter::default() };
     Ok(context.catalog.ledger().list(&filter)?)
 }

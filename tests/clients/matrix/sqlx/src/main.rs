@@ -1,6 +1,9 @@
 //! sqlx against one server, by PGHOST and its like: what it decodes and encodes, describes, pools, copies and hears.
 //! Its argument is the folder with the lists of values and errors.
 
+#[path = "../../lists.rs"]
+mod lists;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -16,10 +19,9 @@ use sqlx::{
 
 type Said = Result<(), Error>;
 
-fn lines(name: &str) -> Vec<String> {
+fn list(name: &str) -> String {
     let folder = std::env::args().nth(1).expect("the folder of the lists");
-    let text = std::fs::read_to_string(format!("{folder}/{name}")).expect("a list");
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    format!("{folder}/{name}")
 }
 
 fn state(error: &Error) -> String {
@@ -102,11 +104,7 @@ async fn value(pool: &PgPool, name: &str, column: &str, number: i32) -> String {
 }
 
 async fn values(pool: &PgPool) -> Said {
-    let values: Vec<(String, String)> = lines("types.txt")
-        .iter()
-        .map(|line| line.split_once(" |").expect("type | literal"))
-        .map(|(name, literal)| (name.to_owned(), literal.strip_prefix(' ').unwrap_or(literal).to_owned()))
-        .collect();
+    let values = lists::values(list("types.txt"));
     let mut types: Vec<&String> = values.iter().map(|(name, _)| name).collect();
     types.dedup();
     let columns: Vec<String> = types.iter().enumerate().map(|(place, name)| format!("c{place} {name}")).collect();
@@ -311,7 +309,7 @@ async fn copies(pool: &PgPool) -> Said {
 
 async fn errors(pool: &PgPool) -> Said {
     let mut connection = pool.acquire().await?;
-    for statement in lines("errors.txt").iter().filter(|statement| !statement.starts_with("COPY ws")) {
+    for statement in lists::lines(list("errors.txt")).iter().filter(|statement| !statement.starts_with("COPY ws")) {
         let result = sqlx::raw_sql(own(statement.clone())).execute(&mut *connection).await;
         println!("## error {statement}\n{}", result.map_or_else(|error| state(&error), |_| "none".to_owned()));
     }

@@ -156,6 +156,7 @@ scenarios! {
         a_failed_transaction_refuses,
         settings_are_reported,
         serializable_transactions_are_as_one_after_the_other,
+        tables_are_swapped_beside_each_other,
         notifications_come_at_the_commit,
         who_does_not_read_is_not_notified_for_ever,
         errors_say_what_they_are_about;

@@ -64,18 +64,23 @@ impl Catalog {
     ///
     /// Changes without an effect make no version.
     pub fn commit(&self, base: Version, author: &Author, changes: Vec<Change>) -> Result<Arc<Snapshot>, Error> {
+        self.commit_step(base, author, changes).map(|step| step.after)
+    }
+
+    /// The same, with what there was just before it: between the two lie these changes and no others.
+    pub fn commit_step(&self, base: Version, author: &Author, changes: Vec<Change>) -> Result<Step, Error> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.snapshot();
-        let changes = self.rebase(base, &current, changes)?;
-        let applied = current.apply_recorded(&changes)?;
+        let before = self.snapshot();
+        let changes = self.rebase(base, &before, changes)?;
+        let applied = before.apply_recorded(&changes)?;
         if applied.effects.is_empty() {
-            return Ok(current);
+            return Ok(Step { after: Arc::clone(&before), before });
         }
-        refuse_unseen_drops(base, &current, &applied)?;
+        refuse_unseen_drops(base, &before, &applied)?;
         self.write(author, &changes, &applied)?;
-        let snapshot = Arc::new(applied.snapshot);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        Ok(snapshot)
+        let after = Arc::new(applied.snapshot);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        Ok(Step { before, after })
     }
 
     /// Commits, newest first.
@@ -167,6 +172,13 @@ impl Catalog {
         batch.set(Number::NextObject, entry.next_id.0);
         batch.commit()
     }
+}
+
+/// The snapshots on both sides of a commit.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub before: Arc<Snapshot>,
+    pub after: Arc<Snapshot>,
 }
 
 /// The one field of an [`Entry`] that a rebase needs: an entry may hold thousands of objects.

@@ -23,7 +23,7 @@ mod store;
 mod testing;
 
 pub use audit::{Action, Effect, Entry, HistoryFilter};
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Step};
 pub use change::{Author, Change};
 pub use diff::diff;
 pub use error::{Error, ObjectName};

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Change, Object, ObjectId, Snapshot, Table, Version};
+use granary_catalog::{Author, Change, Object, ObjectId, Snapshot, Step, Table, Version};
 use granary_sql::Statement;
 use sqlparser::ast;
 
@@ -321,9 +321,9 @@ impl Transaction {
         let Transaction { gathered, locks: _locks, .. } = self;
         let Gathered { base, working, seen, changes, writes, texts, wishes: _ } = gathered;
         let Some(base) = base else { return Ok(None) };
-        let before = warehouse.catalog.snapshot();
+        let current = warehouse.catalog.snapshot();
         let temporary = working.as_ref().map(|working| working.temporary());
-        let working = working.or(seen).unwrap_or_else(|| Arc::clone(&before));
+        let working = working.or(seen).unwrap_or_else(|| Arc::clone(&current));
         let made: HashSet<String> = changes.iter().filter_map(table_made).collect();
         // A table that the transaction has dropped needs no rows.
         let writes = Arc::unwrap_or_clone(writes).into_iter();
@@ -337,19 +337,19 @@ impl Transaction {
             kept.push(own.unwrap_or_else(|| Arc::new(Staged::new(&warehouse.offline, write.table.clone()))));
             append(warehouse, &working, write).await?;
         }
-        let mut after = Arc::clone(&before);
+        let mut step = Step { before: Arc::clone(&current), after: current };
         let changes: Vec<Change> = changes.into_iter().filter(|change| !change.id().is_temporary()).collect();
         let is_change = !changes.is_empty();
         if is_change {
             let (role, at_us, statement) = (actor.role.clone(), warehouse.clock.now_us(), texts.join(";\n"));
             let author = Author { role, at_us, statement };
-            after = warehouse.catalog.commit(base, &author, changes)?;
+            step = warehouse.catalog.commit_step(base, &author, changes)?;
         }
         kept.iter().for_each(|table| table.keep());
         let (mut stored, mut changed, mut failed) = (Vec::new(), Vec::new(), None);
         for write in existing {
             let own = object_of_rows(&working, &write.table).filter(|object| object.id().is_temporary());
-            let snapshot = if own.is_some() { &working } else { &after };
+            let snapshot = if own.is_some() { &working } else { &step.after };
             let object = object_of_rows(snapshot, &write.table);
             let name = object.map(|object| object.name().to_owned());
             let audited = object.filter(|object| own.is_none() && matches!(object, Object::Table(_)));
@@ -370,7 +370,7 @@ impl Transaction {
             return Err(error);
         }
         if is_change {
-            after_commit(warehouse, &before, &after).await?;
+            after_commit(warehouse, &step.before, &step.after).await?;
         }
         Ok(temporary)
     }

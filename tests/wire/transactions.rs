@@ -67,6 +67,33 @@ pub async fn serializable_transactions_are_as_one_after_the_other(target: Target
     assert_eq!(one.query("SELECT * FROM noted").await, ["T", "D 1", "C SELECT 1", "Z I"]);
 }
 
+/// Each makes, fills, swaps and drops tables of its own, as dbt's threads do: none is in another's way.
+pub async fn tables_are_swapped_beside_each_other(target: Target) {
+    let one = |number: usize| {
+        let target = target.clone();
+        async move {
+            let mut client = Client::login(&target).await;
+            let (live, next, old) = (format!("swap_{number}"), format!("next_{number}"), format!("old_{number}"));
+            client.query(&format!("CREATE TABLE {live} AS SELECT 0 AS n")).await;
+            for round in 1..=20 {
+                for (sql, tag) in [
+                    ("BEGIN".to_owned(), "C BEGIN"),
+                    (format!("CREATE TABLE {next} AS SELECT {round} AS n"), "C SELECT 1"),
+                    (format!("ALTER TABLE {live} RENAME TO {old}"), "C ALTER TABLE"),
+                    (format!("ALTER TABLE {next} RENAME TO {live}"), "C ALTER TABLE"),
+                    (format!("DROP TABLE {old}"), "C DROP TABLE"),
+                    ("COMMIT".to_owned(), "C COMMIT"),
+                ] {
+                    assert_eq!(client.query(&sql).await.first().map(String::as_str), Some(tag), "{sql}");
+                }
+                let row = client.query(&format!("SELECT * FROM {live}")).await;
+                assert_eq!(row, ["T".to_owned(), format!("D {round}"), "C SELECT 1".to_owned(), "Z I".to_owned()]);
+            }
+        }
+    };
+    futures::future::join_all((0..6).map(one)).await;
+}
+
 pub async fn notifications_come_at_the_commit(target: Target) {
     let (mut listener, mut sender) = (Client::login(&target).await, Client::login(&target).await);
     assert_eq!(listener.query("LISTEN news").await, ["C LISTEN", "Z I"]);

@@ -37,6 +37,8 @@ for number, command in enumerate(COMMANDS):
         done = dbt(*command.split())
         for result in sorted(done.result or [], key=lambda result: result.node.unique_id):
             print(result.node.unique_id, result.status, result.failures, result.adapter_response.get("_message"))
+            if result.status == "error":
+                print(result.message)
         print(done.success)
 
 with topic("docs generate"):

@@ -9,6 +9,7 @@ mod array_text;
 mod catalog_query;
 mod context;
 mod error;
+mod estimate;
 mod event_program;
 mod event_rows;
 mod expiry;
@@ -20,6 +21,7 @@ mod guarded;
 mod joined_rows;
 mod leading_edge;
 mod literals;
+mod made_up;
 mod memory;
 mod named_keys;
 mod plans;
@@ -45,6 +47,7 @@ pub use catalog_query::{
 };
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
+pub use estimate::estimated_rows;
 pub use event_program::EventProgram;
 pub use event_rows::{
     EventForm, event_form, event_rows, event_rows_between, offset_of_arrival, rows_of_events, stream_of,
@@ -59,6 +62,7 @@ pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
 pub use leading_edge::{Edge, Moment, served_from_us};
+pub use made_up::{MadeUp, own_columns};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
@@ -71,8 +75,8 @@ pub use query::{
     called_view, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
 pub use relation::{
-    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
-    view_of_table,
+    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange, is_of_joined_view,
+    time_type, view_of_table,
 };
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;

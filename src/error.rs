@@ -514,9 +514,12 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
     let (kind, what) = match existing.kind {
         ObjectKind::Workspace => (Kind::DuplicateDatabase, "database"),
         ObjectKind::Schema => (Kind::DuplicateSchema, "schema"),
-        ObjectKind::Entity | ObjectKind::Role | ObjectKind::Secret | ObjectKind::ApiKey | ObjectKind::Sink => {
-            (Kind::DuplicateObject, existing.kind.as_str())
-        }
+        ObjectKind::Entity
+        | ObjectKind::Role
+        | ObjectKind::Secret
+        | ObjectKind::ApiKey
+        | ObjectKind::Sink
+        | ObjectKind::Test => (Kind::DuplicateObject, existing.kind.as_str()),
         ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream

@@ -248,6 +248,7 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
         Change::put(Workspace {
             header: header(workspace, Home::Server, FIRST_NAME).with_statement("CREATE WORKSPACE granary LIVE"),
             live: true,
+            applied_plan: None,
         }),
         Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
         Change::put(Role {

@@ -564,6 +564,7 @@ impl Session {
             view_counts: Vec::new(),
             facts: self.facts(),
             with: None,
+            redefined: Arc::default(),
             given: Vec::new(),
         }
     }

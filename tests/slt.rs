@@ -49,6 +49,7 @@ aspects![
     online,
     postgres,
     refresh,
+    repository,
     rights,
     services,
     sessions,

@@ -15,6 +15,7 @@ mod id;
 mod ledger;
 mod migrate;
 pub mod object;
+mod plans;
 mod record;
 mod sequences;
 mod snapshot;
@@ -27,7 +28,7 @@ pub use catalog::{Catalog, Step};
 pub use change::{Author, Change};
 pub use diff::diff;
 pub use error::{Error, ObjectName};
-pub use id::{JobId, ObjectId, Version};
+pub use id::{JobId, ObjectId, PlanId, Version};
 pub use ledger::{
     DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobState,
     JobWork, Ledger, NewJob, Outcome, RefreshWork, StoreKind,
@@ -38,9 +39,10 @@ pub use object::{
     FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace,
     Object, ObjectKind, OnCommit, Policy, PolicyCommand, PolicyExpression, PolicyRead, PredefinedRole, Privilege,
     Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText, Secret, Sequence, SequenceState,
-    SeriesWindows, ServiceMember, Sink, SinkTarget, Source, SourceDefinition, Stream, StreamIngest, Table, Trigger,
-    View, ViewKind, Volatility, Window, Workspace,
+    SeriesWindows, ServiceMember, Sink, SinkTarget, Source, SourceDefinition, Stream, StreamIngest, Table, Test,
+    Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
+pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedChange, Plans};
 pub use record::{Record, RecordKind, Records};
 pub use sequences::Sequences;
 pub use snapshot::Snapshot;

@@ -25,6 +25,7 @@ mod sink;
 mod source;
 mod stream;
 mod table;
+mod test;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -55,6 +56,7 @@ pub use sink::{Sink, SinkTarget};
 pub use source::{FileFormat, Source, SourceDefinition};
 pub use stream::{Backfill, Stream, StreamIngest};
 pub use table::{Constraint, ConstraintKind, Index, Materialized, OnCommit, Table, View};
+pub use test::Test;
 pub use window::{Reach, RelativeSpan, SeriesWindows, Window};
 pub use workspace::{Schema, Workspace};
 
@@ -159,6 +161,7 @@ objects! {
     Function => "function",
     Sink => "sink",
     Sequence => "sequence",
+    Test => "test",
 }
 
 impl fmt::Display for ObjectKind {
@@ -188,7 +191,8 @@ impl ObjectKind {
             | ObjectKind::Secret
             | ObjectKind::ApiKey
             | ObjectKind::Function
-            | ObjectKind::Sink => false,
+            | ObjectKind::Sink
+            | ObjectKind::Test => false,
         }
     }
 
@@ -203,6 +207,7 @@ impl ObjectKind {
             (ObjectKind::Entity, Home::Schema { schema, .. }) => Some(NameSpace::Entities(schema)),
             (ObjectKind::Function, Home::Schema { schema, .. }) => Some(NameSpace::Functions(schema)),
             (ObjectKind::Sink, Home::Schema { schema, .. }) => Some(NameSpace::Sinks(schema)),
+            (ObjectKind::Test, Home::Schema { schema, .. }) => Some(NameSpace::Tests(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -276,7 +281,8 @@ impl Object {
             | Object::Entity(_)
             | Object::Dataset(_)
             | Object::Role(_)
-            | Object::Secret(_) => Vec::new(),
+            | Object::Secret(_)
+            | Object::Test(_) => Vec::new(),
         }
     }
 
@@ -301,7 +307,7 @@ impl Object {
             Object::Sink(object) => object.remap(map),
             Object::Table(object) => object.remap(map),
             Object::Sequence(object) => object.remap(map),
-            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) => {}
+            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) | Object::Test(_) => {}
         }
     }
 

@@ -35,10 +35,12 @@ pub(crate) enum Table {
     Sequences,
     /// kind, number → a refusal, or a change of rows
     Records,
+    /// plan id → plan
+    Plans,
 }
 
 impl Table {
-    const ALL: [Table; 8] = [
+    const ALL: [Table; 9] = [
         Table::Objects,
         Table::Log,
         Table::Jobs,
@@ -47,6 +49,7 @@ impl Table {
         Table::Folded,
         Table::Sequences,
         Table::Records,
+        Table::Plans,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -59,6 +62,7 @@ impl Table {
             Table::Folded => "folded",
             Table::Sequences => "sequences",
             Table::Records => "records",
+            Table::Plans => "plans",
         })
     }
 }
@@ -71,6 +75,8 @@ pub(crate) enum Number {
     Version,
     NextObject,
     NextJob,
+    /// Not there before the first plan.
+    NextPlan,
 }
 
 impl Number {
@@ -81,6 +87,7 @@ impl Number {
             Number::Version => "version",
             Number::NextObject => "next object",
             Number::NextJob => "next job",
+            Number::NextPlan => "next plan",
         }
     }
 }

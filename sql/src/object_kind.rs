@@ -19,10 +19,11 @@ pub enum ObjectKind {
     Secret,
     ApiKey,
     Function,
+    Test,
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 13] = [
+    pub const ALL: [ObjectKind; 14] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
@@ -36,6 +37,7 @@ impl ObjectKind {
         ObjectKind::Secret,
         ObjectKind::ApiKey,
         ObjectKind::Function,
+        ObjectKind::Test,
     ];
 
     /// In lower case, as in an error: `feature view`.
@@ -54,6 +56,7 @@ impl ObjectKind {
             ObjectKind::Secret => "secret",
             ObjectKind::ApiKey => "api key",
             ObjectKind::Function => "function",
+            ObjectKind::Test => "test",
         }
     }
 

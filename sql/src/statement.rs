@@ -16,6 +16,7 @@ pub mod create_secret;
 pub mod create_sink;
 pub mod create_source;
 pub mod create_stream;
+pub mod create_test;
 pub mod create_workspace;
 pub mod drop;
 pub mod explain;
@@ -53,6 +54,7 @@ pub use create_secret::CreateSecret;
 pub use create_sink::{CreateSink, SinkTarget};
 pub use create_source::{CreateSource, FileFormat, SourceOrigin};
 pub use create_stream::{CreateStream, StreamOrigin};
+pub use create_test::{CreateTest, Expected, GivenRows};
 pub use create_workspace::{CreateWorkspace, WorkspaceMode};
 pub use drop::Drop;
 pub use explain::{Explain, ExplainFormat};
@@ -84,6 +86,7 @@ pub enum Statement {
     CreateSecret(CreateSecret),
     CreateApiKey(CreateApiKey),
     CreateFunction(CreateFunction),
+    CreateTest(CreateTest),
     Refresh(Refresh),
     Replay(Replay),
     Optimize(Optimize),
@@ -129,6 +132,7 @@ impl Display for Statement {
             Statement::CreateSecret(statement) => statement.fmt(formatter),
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
             Statement::CreateFunction(statement) => statement.fmt(formatter),
+            Statement::CreateTest(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
             Statement::Replay(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),

@@ -31,6 +31,7 @@ use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind, View};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
+use super::made_up::MadeUp;
 use super::plans::output_schema;
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
 use super::rows::check_distinct;
@@ -117,6 +118,8 @@ pub struct QueryPlanner {
     policing: Vec<ObjectId>,
     /// whether the rows are read FOR UPDATE or SHARE, and so have to be such as the asker might change
     locks_rows: bool,
+    /// in a test: the rows of relations
+    made_up: Option<Arc<MadeUp>>,
 }
 
 /// A relation that is in no catalog.
@@ -162,6 +165,7 @@ impl QueryPlanner {
             depth: 0,
             policing: Vec::new(),
             locks_rows: false,
+            made_up: None,
         }
     }
 
@@ -227,6 +231,22 @@ impl QueryPlanner {
     pub fn with_source_range(mut self, range: Option<(i64, i64)>) -> Self {
         self.source_range = range;
         self
+    }
+
+    /// Relations have these rows, and no others.
+    pub fn with_made_up(mut self, rows: Arc<MadeUp>) -> Self {
+        self.made_up = Some(rows);
+        self
+    }
+
+    /// What a relation has in a test; `None` outside of one, and of a relation that stands on others.
+    pub(in crate::engine) fn made_up(&self, object: &Object) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.made_up.as_ref().map_or(Ok(None), |rows| rows.rows(object))
+    }
+
+    /// Whether a test runs.
+    pub(in crate::engine) fn is_made_up(&self) -> bool {
+        self.made_up.is_some()
     }
 
     /// The state that this planner's plans run in.
@@ -588,6 +608,9 @@ impl QueryPlanner {
 
     /// An ordinary relation: a source, a stream, a table, a view.
     pub async fn provider(&self, object: &Object) -> Result<Arc<dyn TableProvider>> {
+        if let Some(rows) = self.made_up(object)? {
+            return Ok(rows);
+        }
         match object {
             Object::Source(source) => tables::sources::source_table(self, source).await,
             Object::Stream(stream) => tables::sources::stream_table(self, stream).await,

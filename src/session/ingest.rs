@@ -58,6 +58,7 @@ impl IngestCall {
                 view_counts: Vec::new(),
                 facts: Arc::default(),
                 with: None,
+                redefined: Arc::default(),
                 given: Vec::new(),
             },
         }

@@ -6,7 +6,7 @@ use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
     Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream,
+    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest,
     CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
@@ -218,6 +218,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         Statement::CreateApiKey(create) => Some(&mut create.options),
         Statement::CreateFunction(create) => Some(&mut create.options),
+        Statement::CreateTest(create) => Some(&mut create.options),
         _ => None,
     }
 }
@@ -244,6 +245,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
             | Statement::CreateApiKey(CreateApiKey { comment: own, .. })
             | Statement::CreateFunction(CreateFunction { comment: own, .. })
+            | Statement::CreateTest(CreateTest { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -316,6 +318,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateRealtimeFeatureView(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
         Statement::CreateFunction(create) => create.name = name,
+        Statement::CreateTest(create) => create.name = name,
         Statement::CreateApiKey(create) => {
             create.name = name.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
         }

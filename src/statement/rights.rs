@@ -56,6 +56,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::CreateFeatureService(create) => {
             check.create(ObjectKind::FeatureService, &create.name, create.or_replace)
         }
+        Statement::CreateTest(create) => check.create(ObjectKind::Test, &create.name, create.or_replace),
         Statement::CreateFunction(create) => check.create(ObjectKind::Function, &create.name, create.or_replace),
         Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name, create.or_replace),
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),

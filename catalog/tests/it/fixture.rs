@@ -39,7 +39,7 @@ pub fn header(id: ObjectId, home: Home, name: &str) -> Header {
 }
 
 pub fn workspace(id: ObjectId, name: &str) -> Workspace {
-    Workspace { header: header(id, Home::Server, name), live: true }
+    Workspace { header: header(id, Home::Server, name), live: true, applied_plan: None }
 }
 
 pub fn schema(id: ObjectId, workspace: ObjectId, name: &str) -> Schema {

@@ -39,6 +39,30 @@ fn write(path: &Path) -> Snapshot {
     ];
     catalog.commit(Version(2), &author("edits"), edits).unwrap();
 
+    let plan = NewPlan {
+        workspace: WORKSPACE,
+        author: author("SELECT granary.plan(…)"),
+        message: Some("more".to_owned()),
+        files: vec![PlanFile { path: "a/b.sql".to_owned(), text: "CREATE …".to_owned() }],
+        has_secrets: false,
+        suppress_recreates: true,
+        base: vec![(SPEND, Version(2))],
+        changes: vec![PlannedChange {
+            action: PlanAction::AddFeatures,
+            kind: "feature view".to_owned(),
+            schema: "public".to_owned(),
+            name: "user_spend".to_owned(),
+            renamed_from: Some("spend".to_owned()),
+            properties: vec![ChangedProperty { name: "ttl".to_owned(), old: None, new: Some("'1 day'".to_owned()) }],
+            reason: Some("spend_30d comes".to_owned()),
+            jobs: Some("1 backfill".to_owned()),
+            estimated_rows: Some(12),
+            warnings: vec!["slow".to_owned()],
+            file: Some("a/b.sql".to_owned()),
+        }],
+    };
+    catalog.plans().add(plan).unwrap();
+
     let ledger = catalog.ledger();
     let job = |start_us, end_us| {
         let request = NewJob {
@@ -94,9 +118,9 @@ fn write(path: &Path) -> Snapshot {
 }
 
 fn everything_else() -> Vec<Change> {
-    let ids: Vec<ObjectId> = (0..22).map(|n| NEXT.after(n)).collect();
+    let ids: Vec<ObjectId> = (0..23).map(|n| NEXT.after(n)).collect();
     let objects: Vec<Object> = vec![
-        Workspace { live: false, ..workspace(ids[0], "dev") }.into(),
+        Workspace { live: false, applied_plan: Some(PlanId(7)), ..workspace(ids[0], "dev") }.into(),
         Secret { header: header(ids[1], Home::Workspace(WORKSPACE), "crm_dsn"), value: SealedText::new("c2VhbGVk") }
             .into(),
         Source {
@@ -258,6 +282,7 @@ fn everything_else() -> Vec<Change> {
         }
         .into(),
         constrained(ids[20], ids[21], ids[12]).into(),
+        Test { header: header(ids[22], PUBLIC, "spends") }.into(),
         Sequence {
             header: header(ids[21], PUBLIC, "orders_id_seq"),
             storage_id: 10,
@@ -454,6 +479,9 @@ fn list(catalog: &Catalog) -> String {
     }
     for record in catalog.records().all().unwrap() {
         writeln!(text, "{record:?}").unwrap();
+    }
+    for plan in catalog.plans().list(WORKSPACE).unwrap() {
+        writeln!(text, "{plan:?}").unwrap();
     }
     for store in StoreKind::ALL {
         writeln!(text, "{store} {:?}", ledger.ranges(SPEND, store)).unwrap();

@@ -7,6 +7,7 @@ mod definitions;
 mod features;
 mod jobs;
 mod metrics;
+mod plans;
 mod streams;
 
 use granary_catalog::{Header, Object};
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match rows.relation.name {
         "api_keys" => access::api_keys(context, rows),
+        "applies" => plans::applies(context, rows),
         "audit_log" => audit::audit_log(context, rows),
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
@@ -33,6 +35,9 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "jobs" => jobs::jobs(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
+        "plan_changes" => plans::plan_changes(context, rows),
+        "plan_files" => plans::plan_files(context, rows),
+        "plans" => plans::plans(context, rows),
         "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
@@ -46,6 +51,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "stream_partitions" => streams::stream_partitions(context, rows),
         "streams" => streams::streams(context, rows),
         "tables" => definitions::tables(context, rows),
+        "tests" => plans::tests(context, rows),
         "views" => definitions::views(context, rows),
         other => Err(Error::internal(format!("granary.{other} is listed but not filled"))),
     }

@@ -11,6 +11,7 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
     ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
+    ("applies", "version int8!,plan int8!,applied_at timestamptz!,role text!,message text,changes int8!"),
     (
         "audit_log",
         "version int8,at timestamptz!,role text!,action text!,kind text,name text,statement text,client text,\
@@ -92,6 +93,17 @@ const GRANARY: &[(&str, &str)] = &[
          last_error text,last_error_at timestamptz,owner text!,description text",
     ),
     (
+        "plan_changes",
+        "plan int8!,action text!,kind text!,schema text!,name text!,renamed_from text,changes text!,reason text,jobs text,\
+         estimated_rows int8,warnings _text!,file text",
+    ),
+    ("plan_files", "plan int8!,path text!,text text!"),
+    (
+        "plans",
+        "plan int8!,created_at timestamptz!,role text!,message text,changes int8!,applied_at timestamptz,\
+         applied_version int8",
+    ),
+    (
         "sources",
         "schema name!,name name!,type text!,format text,paths _text,query text,timestamp text,data_delay interval!,\
          columns int4!,owner text!,description text",
@@ -105,11 +117,12 @@ const GRANARY: &[(&str, &str)] = &[
          last_error_at timestamptz,events_per_second float8!,newest_event timestamptz,newest_arrival timestamptz",
     ),
     ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
+    ("tests", "schema name!,name name!,owner text!,description text,statement text!"),
     ("views", "schema name!,name name!,query text!,owner text!,description text"),
 ];
 
 /// Relations and functions of schema `granary` that a later release has.
-pub const LATER: [&str; 8] = ["apply", "consistency", "drift", "lineage", "plan", "plans", "quality", "request_log"];
+pub const LATER: [&str; 5] = ["consistency", "drift", "lineage", "quality", "request_log"];
 
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;

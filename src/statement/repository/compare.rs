@@ -84,9 +84,9 @@ fn changed(
     if properties.is_empty() && renamed_from.is_none() {
         return Ok(None);
     }
-    let (mut action, mut reason) = match (properties.is_empty(), &renamed_from) {
-        (true, Some(_)) => (PlanAction::Rename, None),
-        _ => (PlanAction::Update, None),
+    let (mut action, mut reason) = match &renamed_from {
+        Some(_) => (PlanAction::Rename, None),
+        None => (PlanAction::Update, None),
     };
     if context.scope.is_live() {
         match (old, new) {

@@ -11,7 +11,7 @@ use super::testing::Tested;
 use crate::engine::{GivenRelation, memory_table};
 use crate::error::{Error, Result};
 
-/// Columns and their types; `jsonb` is kept as text.
+/// Columns and their types; `json` is kept as text.
 const PLAN: [(&str, &str); 13] = [
     ("plan", "int8"),
     ("action", "text"),
@@ -19,11 +19,11 @@ const PLAN: [(&str, &str); 13] = [
     ("schema", "text"),
     ("name", "text"),
     ("renamed_from", "text"),
-    ("changes", "jsonb"),
+    ("changes", "json"),
     ("reason", "text"),
     ("jobs", "text"),
     ("estimated_rows", "int8"),
-    ("warnings", "jsonb"),
+    ("warnings", "json"),
     ("file", "text"),
     ("message", "text"),
 ];
@@ -38,7 +38,7 @@ fn columns(list: &[(&str, &str)]) -> Vec<Column> {
             "bool" => DataType::Boolean,
             _ => DataType::Utf8,
         };
-        let declared = (*type_name == "jsonb").then(|| "jsonb".to_owned());
+        let declared = (*type_name == "json").then(|| "json".to_owned());
         Column { declared, ..Column::new(*name, data_type, true) }
     };
     list.iter().map(column).collect()

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::planning::{Wishes, plan};
 use super::texts::{File, Texts};
 use super::{rows, testing};
+use crate::engine::{rows_with_lists, with_lists};
 use crate::error::{Error, Kind, Result};
 use crate::statement::context::StatementContext;
 use crate::statement::execute::{Parameters, answer};
@@ -266,6 +267,7 @@ impl Asked {
         let batches: Vec<RecordBatch> = rows.try_collect().await?;
         let row = batches.iter().find(|batch| batch.num_rows() == 1);
         let row = row.ok_or_else(|| Error::internal("arguments that are not one row"))?;
+        let row = rows_with_lists(row, &with_lists(&row.schema()))?;
         let (mut texts, mut paths) = (None, None);
         for ((name, _), array) in given.iter().zip(row.columns()) {
             if array.is_null(0) {

@@ -15,7 +15,7 @@ use granary_sql::statement::{CreateTest, Expected, GivenRows};
 use granary_sql::timestamp::parse_timestamp;
 
 use super::texts::Texts;
-use crate::engine::{FromSource, MadeUp, QueryPlanner, own_columns, run, table_reference};
+use crate::engine::{FromSource, MadeUp, QueryPlanner, own_columns, rows_with_lists, run, table_reference, with_lists};
 use crate::error::{Error, Kind, Result};
 use crate::statement::context::StatementContext;
 
@@ -161,7 +161,8 @@ async fn rows(planner: &QueryPlanner, sql: &str) -> Result<RecordBatch> {
     while let Some(batch) = found.try_next().await.map_err(Error::from)? {
         batches.push(batch);
     }
-    concat_batches(&schema, &batches).map_err(Error::from)
+    let found = concat_batches(&schema, &batches).map_err(Error::from)?;
+    rows_with_lists(&found, &with_lists(&schema))
 }
 
 /// The rows as texts that are the same if the rows are: floats up to their twelfth digit.

@@ -9,6 +9,7 @@ CREATE TEST spend_counts_seven_days
   RETURNS (VALUES (2, 3.5));
 
 CREATE TEST nobody_has_spent_nothing
-  EXPECT (SELECT purchases_7d, spend_7d FROM recommendations FOR SYSTEM_TIME AS OF '2024-02-08'
+  EXPECT (SELECT customer_spend__purchases_7d, customer_spend__spend_7d
+          FROM recommendations FOR SYSTEM_TIME AS OF '2024-02-08'
           WHERE customer_id = 'nobody')
   RETURNS (VALUES (0, NULL));

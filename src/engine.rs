@@ -8,6 +8,7 @@ mod arithmetic;
 mod array_text;
 mod catalog_query;
 mod context;
+mod drift;
 mod error;
 mod estimate;
 mod event_program;
@@ -21,11 +22,13 @@ mod guarded;
 mod joined_rows;
 mod leading_edge;
 mod literals;
+mod logged;
 mod made_up;
 mod memory;
 mod named_keys;
 mod plans;
 mod point_in_time;
+mod profiled;
 mod query;
 mod relation;
 mod returned;
@@ -62,6 +65,7 @@ pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
 pub use leading_edge::{Edge, Moment, served_from_us};
+pub use logged::{log_differences, log_differences_schema, log_target};
 pub use made_up::{MadeUp, own_columns};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;
@@ -70,9 +74,10 @@ pub use plans::{
     parameter_oids, parameter_types, run, versions_read,
 };
 pub use point_in_time::RowGroups;
+pub use profiled::{inspected, profiled_columns};
 pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
-    called_view, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
+    called_relations, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange, is_of_joined_view,
@@ -109,4 +114,5 @@ pub use verify::{Verification, differences_schema};
 pub use written::WrittenRows;
 
 pub use datafusion::datasource::TableProvider;
+pub use datafusion::execution::SendableRecordBatchStream;
 pub use datafusion::logical_expr::LogicalPlan;

@@ -519,7 +519,8 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
         | ObjectKind::Secret
         | ObjectKind::ApiKey
         | ObjectKind::Sink
-        | ObjectKind::Test => (Kind::DuplicateObject, existing.kind.as_str()),
+        | ObjectKind::Test
+        | ObjectKind::Expectation => (Kind::DuplicateObject, existing.kind.as_str()),
         ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream

@@ -147,6 +147,7 @@ impl Server {
         let sweep = store.spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let expiry = store.spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = store.spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
+        let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -158,6 +159,7 @@ impl Server {
         sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;
         stopped.cancel();
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
+        logging.await.map_err(|error| Error::internal("what logs requests died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
         if let Some(http) = http {
@@ -202,6 +204,28 @@ async fn flush(warehouse: Arc<Warehouse>, stopped: CancellationToken) {
         warehouse.ingest.flush().await;
         if let Err(error) = warehouse.ingest.shorten().await {
             tracing::warn!(%error, "an ingest log could not be shortened");
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// So often served feature vectors go into the offline store, if they are not many before: each time is a commit a service.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Brings feature vectors that were served into the logs of their services, and a last time at the end.
+async fn log_requests(warehouse: Arc<Warehouse>, stopped: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let is_last = tokio::select! {
+            () = stopped.cancelled() => true,
+            _ = ticks.tick() => false,
+            () = warehouse.requests.wants_flush.notified() => false,
+        };
+        if let Err(error) = warehouse.requests.flush(&warehouse.offline).await {
+            tracing::warn!(%error, "served feature vectors could not be logged");
         }
         if is_last {
             return;

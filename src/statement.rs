@@ -13,6 +13,7 @@ mod delete;
 mod drop;
 mod entity;
 mod execute;
+mod expectation;
 mod explain;
 mod feature_service;
 mod feature_table;

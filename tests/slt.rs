@@ -48,6 +48,7 @@ aspects![
     functions,
     online,
     postgres,
+    quality,
     refresh,
     repository,
     rights,

@@ -47,6 +47,8 @@ mod login;
 mod queries;
 #[path = "it/random.rs"]
 mod random;
+#[path = "wire/request_log.rs"]
+mod request_log;
 #[path = "wire/rights.rs"]
 mod rights;
 #[path = "clients/server.rs"]

@@ -35,12 +35,12 @@ pub use ledger::{
 };
 pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,
-    DatasetVersion, Definition, Entity, Feature, FeatureDefinition, FeatureService, FeatureTable, FeatureView,
-    FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace,
-    Object, ObjectKind, OnCommit, Policy, PolicyCommand, PolicyExpression, PolicyRead, PredefinedRole, Privilege,
-    Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText, Secret, Sequence, SequenceState,
-    SeriesWindows, ServiceMember, Sink, SinkTarget, Source, SourceDefinition, Stream, StreamIngest, Table, Test,
-    Trigger, View, ViewKind, Volatility, Window, Workspace,
+    DatasetVersion, Definition, Entity, Expectation, Feature, FeatureDefinition, FeatureService, FeatureTable,
+    FeatureView, FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge,
+    Materialized, NameSpace, Object, ObjectKind, OnCommit, OnFailure, Policy, PolicyCommand, PolicyExpression,
+    PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText,
+    Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Severity, Sink, SinkTarget, Source,
+    SourceDefinition, Stream, StreamIngest, Table, Test, Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
 pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedChange, Plans};
 pub use record::{Record, RecordKind, Records};

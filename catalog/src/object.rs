@@ -7,6 +7,7 @@ mod column;
 mod dataset;
 mod entity;
 mod exact_float;
+mod expectation;
 mod feature;
 mod feature_service;
 mod feature_table;
@@ -39,6 +40,7 @@ pub use aggregate::AggregateFunction;
 pub use column::{Column, ColumnDefault, Identity};
 pub use dataset::{Dataset, DatasetInput, DatasetVersion};
 pub use entity::Entity;
+pub use expectation::{Expectation, OnFailure, Severity};
 pub use feature::{Feature, FeatureDefinition};
 pub use feature_service::{FeatureService, ServiceMember};
 pub use feature_table::FeatureTable;
@@ -162,6 +164,7 @@ objects! {
     Sink => "sink",
     Sequence => "sequence",
     Test => "test",
+    Expectation => "expectation",
 }
 
 impl fmt::Display for ObjectKind {
@@ -192,7 +195,8 @@ impl ObjectKind {
             | ObjectKind::ApiKey
             | ObjectKind::Function
             | ObjectKind::Sink
-            | ObjectKind::Test => false,
+            | ObjectKind::Test
+            | ObjectKind::Expectation => false,
         }
     }
 
@@ -208,6 +212,7 @@ impl ObjectKind {
             (ObjectKind::Function, Home::Schema { schema, .. }) => Some(NameSpace::Functions(schema)),
             (ObjectKind::Sink, Home::Schema { schema, .. }) => Some(NameSpace::Sinks(schema)),
             (ObjectKind::Test, Home::Schema { schema, .. }) => Some(NameSpace::Tests(schema)),
+            (ObjectKind::Expectation, Home::Schema { schema, .. }) => Some(NameSpace::Expectations(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -276,6 +281,7 @@ impl Object {
             Object::Sink(object) => object.references(),
             Object::Table(object) => object.references(),
             Object::Sequence(object) => object.references(),
+            Object::Expectation(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
@@ -307,6 +313,7 @@ impl Object {
             Object::Sink(object) => object.remap(map),
             Object::Table(object) => object.remap(map),
             Object::Sequence(object) => object.remap(map),
+            Object::Expectation(object) => object.remap(map),
             Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) | Object::Test(_) => {}
         }
     }

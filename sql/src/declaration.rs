@@ -10,9 +10,9 @@ use sqlparser::ast::{self, Expr, ObjectName, Query, Value, VisitMut, VisitorMut}
 use crate::name::{fold, quote_literal};
 use crate::option::{Options, join};
 use crate::statement::{
-    CreateEntity, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateFunction,
-    CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest, Expected, FunctionBody, SinkTarget,
-    SourceOrigin, Statement, StreamOrigin, Volatility,
+    CreateEntity, CreateExpectation, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateFunction,
+    CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest, Expected, FunctionBody, OnFailure,
+    Severity, SinkTarget, SourceOrigin, Statement, StreamOrigin, Volatility,
 };
 use crate::text::SqlText;
 
@@ -30,6 +30,7 @@ pub enum DeclaredKind {
     RealtimeFeatureView,
     FeatureService,
     Sink,
+    Expectation,
     Test,
 }
 
@@ -48,6 +49,7 @@ impl DeclaredKind {
             DeclaredKind::RealtimeFeatureView => "realtime feature view",
             DeclaredKind::FeatureService => "feature service",
             DeclaredKind::Sink => "sink",
+            DeclaredKind::Expectation => "expectation",
             DeclaredKind::Test => "test",
         }
     }
@@ -66,6 +68,7 @@ impl DeclaredKind {
             | DeclaredKind::Entity
             | DeclaredKind::Function
             | DeclaredKind::Sink
+            | DeclaredKind::Expectation
             | DeclaredKind::Test => false,
         }
     }
@@ -108,6 +111,7 @@ pub fn declared(statement: &Statement) -> Option<(DeclaredKind, &ObjectName)> {
         Statement::CreateSource(create) => (DeclaredKind::Source, &create.name),
         Statement::CreateStream(create) => (DeclaredKind::Stream, &create.name),
         Statement::CreateSink(create) => (DeclaredKind::Sink, &create.name),
+        Statement::CreateExpectation(create) => (DeclaredKind::Expectation, &create.name),
         Statement::CreateFeatureView(create) => (DeclaredKind::FeatureView, &create.name),
         Statement::CreateFeatureTable(create) => (DeclaredKind::FeatureTable, &create.name),
         Statement::CreateRealtimeFeatureView(create) => (DeclaredKind::RealtimeFeatureView, &create.name),
@@ -158,6 +162,7 @@ fn modes(statement: &mut Statement) -> Option<(&mut bool, &mut bool)> {
         | Statement::CreateSource(CreateSource { or_replace, if_not_exists, .. })
         | Statement::CreateStream(CreateStream { or_replace, if_not_exists, .. })
         | Statement::CreateSink(CreateSink { or_replace, if_not_exists, .. })
+        | Statement::CreateExpectation(CreateExpectation { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureView(CreateFeatureView { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { or_replace, if_not_exists, .. })
@@ -175,6 +180,7 @@ pub fn say_comment(statement: &mut Statement, text: Option<String>) -> bool {
         | Statement::CreateSource(CreateSource { comment, .. })
         | Statement::CreateStream(CreateStream { comment, .. })
         | Statement::CreateSink(CreateSink { comment, .. })
+        | Statement::CreateExpectation(CreateExpectation { comment, .. })
         | Statement::CreateFeatureView(CreateFeatureView { comment, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { comment, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment, .. })
@@ -195,6 +201,7 @@ pub fn rename(statement: &mut Statement, to: ObjectName) {
         | Statement::CreateSource(CreateSource { name, .. })
         | Statement::CreateStream(CreateStream { name, .. })
         | Statement::CreateSink(CreateSink { name, .. })
+        | Statement::CreateExpectation(CreateExpectation { name, .. })
         | Statement::CreateFeatureView(CreateFeatureView { name, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { name, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { name, .. })
@@ -216,6 +223,8 @@ pub fn visit_names(statement: &mut Statement, visit: &mut dyn FnMut(NameUse, &mu
             }
         }
         Statement::CreateSink(create) => visit(NameUse::Relation, &mut create.view),
+        // the figures of its condition are no functions of users
+        Statement::CreateExpectation(create) => visit(NameUse::Relation, &mut create.view),
         Statement::CreateFeatureView(create) => {
             create.entities.iter_mut().for_each(|name| visit(NameUse::Entity, name));
             in_query(&mut create.query, visit);
@@ -381,6 +390,13 @@ pub fn properties(statement: &Statement) -> Vec<Property> {
                     SinkTarget::Channel(name) => format!("CHANNEL {name}"),
                 },
             );
+            list.common(&create.options, create.comment.as_ref());
+        }
+        Statement::CreateExpectation(create) => {
+            list.add("on", &create.view);
+            list.add("check", &create.check.text);
+            list.optional("severity", create.severity.map(Severity::words));
+            list.optional("on failure", create.on_failure.map(OnFailure::words));
             list.common(&create.options, create.comment.as_ref());
         }
         Statement::CreateFeatureView(create) => {

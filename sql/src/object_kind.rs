@@ -20,10 +20,11 @@ pub enum ObjectKind {
     ApiKey,
     Function,
     Test,
+    Expectation,
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 14] = [
+    pub const ALL: [ObjectKind; 15] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
@@ -38,6 +39,7 @@ impl ObjectKind {
         ObjectKind::ApiKey,
         ObjectKind::Function,
         ObjectKind::Test,
+        ObjectKind::Expectation,
     ];
 
     /// In lower case, as in an error: `feature view`.
@@ -57,6 +59,7 @@ impl ObjectKind {
             ObjectKind::ApiKey => "api key",
             ObjectKind::Function => "function",
             ObjectKind::Test => "test",
+            ObjectKind::Expectation => "expectation",
         }
     }
 

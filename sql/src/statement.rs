@@ -7,6 +7,7 @@ pub mod copy;
 pub mod create_api_key;
 pub mod create_dataset;
 pub mod create_entity;
+pub mod create_expectation;
 pub mod create_feature_service;
 pub mod create_feature_table;
 pub mod create_feature_view;
@@ -45,6 +46,7 @@ pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 pub use create_api_key::CreateApiKey;
 pub use create_dataset::CreateDataset;
 pub use create_entity::CreateEntity;
+pub use create_expectation::{CreateExpectation, OnFailure, Severity};
 pub use create_feature_service::{CreateFeatureService, KeyRename, ServiceMember};
 pub use create_feature_table::CreateFeatureTable;
 pub use create_feature_view::CreateFeatureView;
@@ -77,6 +79,7 @@ pub enum Statement {
     CreateSource(CreateSource),
     CreateStream(CreateStream),
     CreateSink(CreateSink),
+    CreateExpectation(CreateExpectation),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -123,6 +126,7 @@ impl Display for Statement {
             Statement::CreateSource(statement) => statement.fmt(formatter),
             Statement::CreateStream(statement) => statement.fmt(formatter),
             Statement::CreateSink(statement) => statement.fmt(formatter),
+            Statement::CreateExpectation(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),

@@ -39,8 +39,10 @@ use super::settled::{Purpose, Settled};
 use super::{Engine, functions, tables};
 use crate::access::{Asker, Readable};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::MonitorStore;
 use crate::offline::{OfflineStore, ReadVersions};
 use crate::online::OnlineStore;
+use crate::request_log::RequestLog;
 use crate::row::{Value, type_name};
 
 use columns_read::columns_read;
@@ -58,7 +60,7 @@ pub(in crate::engine) use policies::QueryReads;
 pub use policies::{Passed, Passing, RowChecks, row_security_active, shown_expression};
 pub use scope::{NameScope, schemas_of};
 pub use system_time::as_of_column;
-pub use table_function::called_view;
+pub use table_function::called_relations;
 pub use user_function::is_built_in;
 
 /// How deep views may stand on views, sources on sources.
@@ -90,6 +92,8 @@ pub struct QueryPlanner {
     pub catalog: Arc<Catalog>,
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
+    pub monitor: Arc<MonitorStore>,
+    pub requests: Arc<RequestLog>,
     pub scope: NameScope,
     /// wall time of the statement, microseconds
     pub now_us: i64,
@@ -138,17 +142,21 @@ pub struct ReadStores {
     pub catalog: Arc<Catalog>,
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
+    pub monitor: Arc<MonitorStore>,
+    pub requests: Arc<RequestLog>,
     pub tails: Arc<EventTails>,
 }
 
 impl QueryPlanner {
     pub fn new(stores: ReadStores, scope: NameScope, now_us: i64) -> Self {
-        let ReadStores { engine, catalog, offline, online, tails } = stores;
+        let ReadStores { engine, catalog, offline, online, monitor, requests, tails } = stores;
         QueryPlanner {
             engine,
             catalog,
             offline,
             online,
+            monitor,
+            requests,
             scope,
             now_us,
             from_source: FromSource::Unset,
@@ -205,6 +213,7 @@ impl QueryPlanner {
         SystemContext {
             scope: self.scope.clone(),
             catalog: Arc::clone(&self.catalog),
+            monitor: Arc::clone(&self.monitor),
             facts: Arc::clone(&self.facts),
             tails: Arc::clone(&self.tails),
             now_us: self.now_us,

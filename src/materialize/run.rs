@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{cancelled, run_job};
 use super::online::{Mode, Useful, write_rows};
+use super::quality::Watch;
 use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::engine::{
@@ -99,11 +100,13 @@ async fn write_offline(
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
-    let rows = query_rows(planner, view, range).await?;
+    let watch = Watch::of(warehouse, planner, work, job);
+    let rows = Watch::over(watch.as_ref(), query_rows(planner, view, range).await?);
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
+    let batches = Watch::gate(watch, batches);
     let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
     let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
     let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest,
-    CreateWorkspace,
+    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService,
+    CreateFeatureTable, CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource,
+    CreateStream, CreateTest, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
@@ -210,6 +210,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateSource(create) => Some(&mut create.options),
         Statement::CreateStream(create) => Some(&mut create.options),
         Statement::CreateSink(create) => Some(&mut create.options),
+        Statement::CreateExpectation(create) => Some(&mut create.options),
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
@@ -238,6 +239,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateSource(CreateSource { comment: own, .. })
             | Statement::CreateStream(CreateStream { comment: own, .. })
             | Statement::CreateSink(CreateSink { comment: own, .. })
+            | Statement::CreateExpectation(CreateExpectation { comment: own, .. })
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
@@ -286,7 +288,8 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .dependents(object.id())
         .into_iter()
         .filter(|dependent| {
-            dependent.kind().is_relation() || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink)
+            dependent.kind().is_relation()
+                || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink | ObjectKind::Expectation)
         })
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();
@@ -311,6 +314,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateSource(create) => create.name = name,
         Statement::CreateStream(create) => create.name = name,
         Statement::CreateSink(create) => create.name = name,
+        Statement::CreateExpectation(create) => create.name = name,
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,

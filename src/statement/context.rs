@@ -199,6 +199,7 @@ impl StatementContext {
             ObjectKind::Function => NameSpace::Functions(schema),
             ObjectKind::Sink => NameSpace::Sinks(schema),
             ObjectKind::Test => NameSpace::Tests(schema),
+            ObjectKind::Expectation => NameSpace::Expectations(schema),
             _ => NameSpace::Relations(schema),
         };
         self.snapshot().find(space, name)
@@ -351,7 +352,7 @@ impl StatementContext {
             Some(_) if request.if_not_exists => {
                 let kind = match request.kind {
                     ObjectKind::Function => Kind::DuplicateFunction,
-                    ObjectKind::Sink | ObjectKind::Test => Kind::DuplicateObject,
+                    ObjectKind::Sink | ObjectKind::Test | ObjectKind::Expectation => Kind::DuplicateObject,
                     _ => Kind::DuplicateTable,
                 };
                 let what = match request.kind {

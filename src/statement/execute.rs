@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
-    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
-    feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy, realtime_view, refresh,
-    replay, repository, rights, role, select, sequence, show, sink, source, stream, table, test, truncate, update,
-    vacuum, verify, view, with, workspace,
+    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
+    feature_table, feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy,
+    realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
+    test, truncate, update, vacuum, verify, view, with, workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, StorageChange, ValueRows, bind_parameters, output_schema, run,
@@ -259,6 +259,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateSource(create) => source::create(context, create).await,
         Statement::CreateStream(create) => stream::create(context, create),
         Statement::CreateSink(create) => sink::create(context, create),
+        Statement::CreateExpectation(create) => expectation::create(context, create),
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
         Statement::CreateFeatureService(create) => feature_service::create(context, create),
@@ -353,6 +354,7 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
         Statement::CreateSink(_) => "CREATE SINK".to_owned(),
         Statement::CreateTest(_) => "CREATE TEST".to_owned(),
+        Statement::CreateExpectation(_) => "CREATE EXPECTATION".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
         Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),

@@ -33,7 +33,7 @@ use aggregate::function;
 use times::Times;
 use window::window;
 
-pub const OPTIONS: [&str; 15] = [
+pub const OPTIONS: [&str; 16] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -49,6 +49,7 @@ pub const OPTIONS: [&str; 15] = [
     "leading_edge",
     "known_at",
     "cache",
+    "quality",
 ];
 
 /// How many files a period of a view is cut into, unless it says so itself.
@@ -110,6 +111,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         cache_us: cache_age(options)?,
         known_at: known_at(&create.options, &query)?,
         joins: false,
+        quality: options.bool("quality")?.unwrap_or(true),
         depends_on: query.depends_on.clone(),
     };
     view.joins = joins(context, &view).await?;

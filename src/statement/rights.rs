@@ -46,6 +46,11 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             check.access.check_server_files(PredefinedRole::ReadServerFiles, "write to Kafka")?;
             check.create(ObjectKind::Sink, &create.name, create.or_replace)
         }
+        Statement::CreateExpectation(create) => {
+            check.create(ObjectKind::Expectation, &create.name, create.or_replace)?;
+            // it may keep the view's runs from being served
+            check.manage(ObjectKind::FeatureView, &create.view)
+        }
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)

@@ -61,6 +61,7 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Source => ObjectKind::Source,
         Sql::Stream => ObjectKind::Stream,
         Sql::Sink => ObjectKind::Sink,
+        Sql::Expectation => ObjectKind::Expectation,
         Sql::FeatureView => ObjectKind::FeatureView,
         Sql::FeatureTable => ObjectKind::FeatureTable,
         Sql::RealtimeFeatureView => ObjectKind::RealtimeView,

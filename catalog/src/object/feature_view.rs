@@ -57,7 +57,14 @@ pub struct FeatureView {
     /// What the query makes of an event hangs on other relations, too: its rows are stored as the event comes.
     #[serde(default)]
     pub joins: bool,
+    /// Whether runs are profiled.
+    #[serde(default = "yes")]
+    pub quality: bool,
     pub depends_on: Vec<ObjectId>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

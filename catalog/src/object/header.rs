@@ -141,4 +141,6 @@ pub enum NameSpace {
     Sinks(ObjectId),
     /// The tests of one schema.
     Tests(ObjectId),
+    /// The expectations of one schema.
+    Expectations(ObjectId),
 }

@@ -65,6 +65,7 @@ fn referring() -> Vec<Object> {
         cache_us: None,
         known_at: None,
         joins: false,
+        quality: true,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };
@@ -98,10 +99,18 @@ fn referring() -> Vec<Object> {
     };
     let target = SinkTarget::Kafka { options: Vec::new(), secrets: Vec::new() };
     let sink = Sink { header: header(), view: ObjectId(4), stream: ObjectId(5), target, from_offset: 0 };
+    let expectation = Expectation {
+        header: header(),
+        view: ObjectId(4),
+        check: "rows() > 0".to_owned(),
+        severity: Severity::Error,
+        on_failure: OnFailure::Hold,
+    };
     vec![
         source.into(),
         stream.into(),
         sink.into(),
+        expectation.into(),
         feature_table.into(),
         feature_view.into(),
         service.into(),

@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_policies";
+const NEWEST: &str = "format_1_quality";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -118,7 +118,7 @@ fn write(path: &Path) -> Snapshot {
 }
 
 fn everything_else() -> Vec<Change> {
-    let ids: Vec<ObjectId> = (0..23).map(|n| NEXT.after(n)).collect();
+    let ids: Vec<ObjectId> = (0..24).map(|n| NEXT.after(n)).collect();
     let objects: Vec<Object> = vec![
         Workspace { live: false, applied_plan: Some(PlanId(7)), ..workspace(ids[0], "dev") }.into(),
         Secret { header: header(ids[1], Home::Workspace(WORKSPACE), "crm_dsn"), value: SealedText::new("c2VhbGVk") }
@@ -293,6 +293,14 @@ fn everything_else() -> Vec<Change> {
             start: 1,
             cycle: false,
             owned_by: Some((ids[20], "id".to_owned())),
+        }
+        .into(),
+        Expectation {
+            header: header(ids[23], PUBLIC, "few_nulls"),
+            view: ids[8],
+            check: "null_share(amount) < 0.01".to_owned(),
+            severity: Severity::Error,
+            on_failure: OnFailure::Hold,
         }
         .into(),
     ];

@@ -26,6 +26,7 @@ use crate::engine::expiry::Expiry;
 use crate::engine::functions::sequence::SessionSequences;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::MonitorStore;
 use crate::row::Value;
 
 pub use layout::{LATER, Relation, relation};
@@ -94,6 +95,7 @@ impl Default for SessionFacts {
 pub struct SystemContext {
     pub scope: NameScope,
     pub catalog: Arc<Catalog>,
+    pub monitor: Arc<MonitorStore>,
     pub facts: Arc<SessionFacts>,
     pub tails: Arc<EventTails>,
     pub now_us: i64,

@@ -76,6 +76,7 @@ pub fn kind_of(kind: DeclaredKind) -> ObjectKind {
         DeclaredKind::RealtimeFeatureView => ObjectKind::RealtimeView,
         DeclaredKind::FeatureService => ObjectKind::FeatureService,
         DeclaredKind::Sink => ObjectKind::Sink,
+        DeclaredKind::Expectation => ObjectKind::Expectation,
         DeclaredKind::Test => ObjectKind::Test,
     }
 }
@@ -101,6 +102,7 @@ fn is_managed(kind: ObjectKind) -> bool {
         | ObjectKind::RealtimeView
         | ObjectKind::Function
         | ObjectKind::Sink
+        | ObjectKind::Expectation
         | ObjectKind::Test => true,
         ObjectKind::Workspace
         | ObjectKind::Schema

@@ -199,6 +199,7 @@ fn declared_kind(kind: granary_sql::ObjectKind) -> Option<DeclaredKind> {
         Sql::FeatureService => DeclaredKind::FeatureService,
         Sql::Function => DeclaredKind::Function,
         Sql::Test => DeclaredKind::Test,
+        Sql::Expectation => DeclaredKind::Expectation,
         Sql::Workspace | Sql::Dataset | Sql::Secret | Sql::ApiKey => return None,
     })
 }

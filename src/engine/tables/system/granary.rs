@@ -8,6 +8,7 @@ mod features;
 mod jobs;
 mod metrics;
 mod plans;
+mod quality;
 mod streams;
 
 use granary_catalog::{Header, Object};
@@ -24,7 +25,10 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
         "dead_letters" => streams::dead_letters(context, rows),
+        "drift_of_runs" => quality::drift_of_runs(context, rows),
         "entities" => definitions::entities(context, rows),
+        "expectation_results" => quality::expectation_results(context, rows),
+        "expectations" => quality::expectations(context, rows),
         "expiry" => features::expiry(context, rows),
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),
@@ -38,6 +42,8 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "plan_changes" => plans::plan_changes(context, rows),
         "plan_files" => plans::plan_files(context, rows),
         "plans" => plans::plans(context, rows),
+        "quality" => quality::quality(context, rows),
+        "quality_of_runs" => quality::quality_of_runs(context, rows),
         "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {

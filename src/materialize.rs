@@ -9,10 +9,13 @@
 
 mod expire;
 mod feature_table;
+mod fill;
 mod forget;
 mod job;
+mod join_groups;
 mod online;
 mod range;
+mod reach_back;
 mod run;
 mod spans;
 
@@ -20,5 +23,7 @@ pub use expire::expire;
 pub use feature_table::{after_change, append, catch_up};
 pub use forget::{Forgetting, forget};
 pub use job::{cancelled, run_job};
+pub use join_groups::{Joining, join_groups};
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
+pub use reach_back::reach_back;
 pub use run::{Materialization, register, run};

@@ -65,6 +65,7 @@ fn referring() -> Vec<Object> {
         cache_us: None,
         known_at: None,
         joins: false,
+        storage: None,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };

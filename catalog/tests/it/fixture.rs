@@ -121,6 +121,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         cache_us: None,
         known_at: None,
         joins: false,
+        storage: None,
         depends_on: vec![SOURCE],
     }
 }

@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, Interval, Job, JobWork, NewJob, ObjectId, RefreshWork};
 use tokio_util::sync::CancellationToken;
 
+use super::fill::{completes, fills};
 use super::job::{cancelled, run_job};
 use super::online::{Mode, Useful, write_rows};
 use super::quality::Watch;
@@ -33,6 +34,7 @@ pub struct Materialization {
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
 pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
+    let numbers = work.view.group_numbers();
     Ok(warehouse.catalog.ledger().create_job(NewJob {
         work: JobWork::Refresh(RefreshWork {
             view: ObjectId(work.view.id),
@@ -41,6 +43,7 @@ pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
             online: work.online,
             offline: work.offline,
             overwrite: work.overwrite,
+            groups: if numbers == [0] { Vec::new() } else { numbers },
         }),
         workspace: work.workspace,
         author: work.author.clone(),
@@ -71,45 +74,56 @@ async fn write_both(
     job: &Job,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let range = Interval::new(work.range.start_us, work.range.end_us);
-    warehouse.catalog.ledger().unfold(ObjectId(work.view.id), range)?;
+    let ledger = warehouse.catalog.ledger();
+    let fills = fills(ledger, work);
+    for (fill, part) in fills.iter().flat_map(|fill| fill.parts.iter().map(move |part| (fill, part))) {
+        ledger.unfold(fill.view.group_id(), *part)?;
+    }
     if let Some(stream) = stream_of(planner, &work.view) {
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
-    let rows = write_offline(warehouse, planner, work, job, cancel).await?;
-    warehouse.catalog.ledger().progress(job.id, rows, rows)?;
-    warehouse.vacuum(&work.view.offline_table()).await;
-    write_spans(warehouse, planner, &work.view, job, range, cancel).await?;
+    let mut rows = 0;
+    for fill in &fills {
+        for (number, part) in fill.parts.iter().enumerate() {
+            let watch = Watch::of(warehouse, planner, work, job)?;
+            rows += write_offline(warehouse, planner, &fill.view, (job, number, *part), watch, cancel).await?;
+            ledger.progress(job.id, rows, rows)?;
+        }
+        warehouse.vacuum(&fill.view.offline_table()).await;
+        for part in &fill.parts {
+            write_spans(warehouse, planner, &fill.view, job, *part, cancel).await?;
+        }
+    }
     if work.online {
-        write_online(warehouse, planner, work, job).await?;
+        write_online(warehouse, planner, work, job, completes(&fills, work)).await?;
     }
     Ok(())
 }
 
-/// One commit of the view's offline table: the range's rows, instead of whatever was there.
+/// One commit of an offline table: the rows of a part of the job's range, instead of whatever was there.
 async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
-    work: &Materialization,
-    job: &Job,
+    view: &Arc<BoundView>,
+    (job, number, part): (&Job, usize, Interval),
+    watch: Option<Watch>,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let view = &work.view;
     let layout = view.stored_layout();
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
-    let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
-    let watch = Watch::of(warehouse, planner, work, job);
+    let range = RowsRequest::Range { start_us: part.start_us, end_us: part.end_us };
     let rows = Watch::over(watch.as_ref(), query_rows(planner, view, range).await?);
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
     let batches = Watch::gate(watch, batches);
-    let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
+    let kind = WriteKind::ReplaceRange { start_us: part.start_us, end_us: part.end_us };
     let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
-    let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());
+    let transaction = if number == 0 { "granary-job".to_owned() } else { format!("granary-job-{number}") };
+    let write = Write::new(kind, batches).with_transaction(&transaction, version).with_cancel(cancel.clone());
     Ok(warehouse.offline.write(&table, write).await?.rows_written)
 }
 
@@ -122,19 +136,21 @@ pub fn keyed(view: &BoundView, layout: RowLayout) -> Layout {
     }
 }
 
-/// Reads the range back from the offline table, so that both stores hold the same, and writes it online.
+/// Reads the range back from the offline tables, so that both stores hold the same, and writes it online. `completes`:
+/// rows that are there already are to have more values.
 async fn write_online(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     work: &Materialization,
     job: &Job,
+    completes: bool,
 ) -> Result<()> {
     let view = &work.view;
     let now_us = warehouse.clock.now_us();
     let useful = Useful { from_us: useful_from_us(view, warehouse.served_from_us(view, now_us)), now_us };
     let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
-    if work.overwrite || was_tried_before(warehouse, work, job)? {
+    if work.overwrite || completes || was_tried_before(warehouse, work, job)? {
         if !view.is_kept_as_items() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
             range = (i64::MIN, i64::MAX);

@@ -66,6 +66,7 @@ fn referring() -> Vec<Object> {
         known_at: None,
         joins: false,
         quality: true,
+        storage: None,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };

@@ -62,6 +62,7 @@ fn comment(id: ObjectId, generation: u64) -> Change {
 fn job(end_us: i64) -> NewJob {
     NewJob {
         work: JobWork::Refresh(RefreshWork {
+            groups: Vec::new(),
             view: SPEND,
             view_name: "user_spend".to_owned(),
             range: Interval::new(end_us - 1, end_us),

@@ -122,6 +122,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         known_at: None,
         joins: false,
         quality: true,
+        storage: None,
         depends_on: vec![SOURCE],
     }
 }

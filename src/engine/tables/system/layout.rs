@@ -90,7 +90,10 @@ const GRANARY: &[(&str, &str)] = &[
          finished_at timestamptz,rows_read int8!,rows_written int8!,error_sqlstate text,error_message text,\
          attempts int4!,role text!,statement text,dataset text,dataset_version int8",
     ),
-    ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
+    (
+        "materialized_ranges",
+        "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!,features _text!",
+    ),
     (
         "metrics",
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\

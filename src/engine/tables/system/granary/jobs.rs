@@ -1,8 +1,9 @@
 //! Jobs, their attempts, and what is materialized because of them.
 
-use granary_catalog::{Job, JobFilter, Object, StoreKind};
+use granary_catalog::{GroupId, Job, JobFilter, Object, StoreKind};
 
 use super::{Rows, SystemContext, row};
+use crate::engine::relation::BoundView;
 use crate::error::Result;
 
 /// Newest first.
@@ -67,16 +68,24 @@ pub fn job_attempts(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 
 pub fn materialized_ranges(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
-        let (Object::FeatureView(_) | Object::FeatureTable(_)) = object else { continue };
-        for store in StoreKind::ALL {
-            for range in context.catalog.ledger().ranges(object.id(), store).iter() {
-                row!(rows,
-                    schema: context.schema_of(object.header()),
-                    view: object.name(),
-                    store: store.as_str(),
-                    start: bounded(range.start_us),
-                    end: range.end_us,
-                );
+        let Object::FeatureView(view) = object else { continue };
+        let bound = BoundView::of_feature_view(view)?;
+        for group in bound.group_numbers() {
+            let of_group = |place: usize| bound.groups_of_feature(place).contains(&group);
+            let features = view.features.iter().enumerate().filter(|(place, _)| of_group(*place));
+            let features: Vec<String> = features.map(|(_, feature)| feature.name.clone()).collect();
+            let id = GroupId::new(object.id(), group);
+            for store in StoreKind::ALL {
+                for range in context.catalog.ledger().ranges(id, store).iter() {
+                    row!(rows,
+                        schema: context.schema_of(object.header()),
+                        view: object.name(),
+                        store: store.as_str(),
+                        start: bounded(range.start_us),
+                        end: range.end_us,
+                        features: features.clone(),
+                    );
+                }
             }
         }
     }

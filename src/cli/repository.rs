@@ -131,6 +131,15 @@ impl Workspace {
         serde_json::from_str(&text).map_err(|error| Error::internal("an answer is not JSON").with_source(error))
     }
 
+    /// The rows of a statement whose columns are texts.
+    async fn texts(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Vec<Option<String>>>> {
+        let rows = self.client.query(sql, parameters).await.map_err(|error| told(&error))?;
+        let texts = |row: &tokio_postgres::Row| {
+            (0..row.len()).map(|place| row.try_get(place).map_err(|error| told(&error))).collect()
+        };
+        rows.iter().map(texts).collect()
+    }
+
     /// The rows of a call of `granary.plan` or `granary.apply`, and the number of their plan.
     async fn rows(&self, call: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<(Option<i64>, Vec<Row>, Value)> {
         let sql = format!("SELECT json_agg(p)::text FROM {call} AS p");
@@ -322,31 +331,30 @@ pub async fn test(arguments: TestArguments) -> Result<u8> {
 /// Shows what was applied, the newest first.
 pub async fn log(arguments: LogArguments) -> Result<()> {
     let workspace = Workspace::connect(&arguments.server).await?;
-    let sql = "SELECT json_agg(a)::text FROM (SELECT plan, applied_at::text AS applied_at, role, message, changes, version \
-               FROM granary.applies ORDER BY version DESC LIMIT $1::bigint) AS a";
-    let found = workspace.json(sql, &[&arguments.limit]).await?;
-    let applies = found.as_array().cloned().unwrap_or_default();
+    let sql = "SELECT plan::text, applied_at::text, role, message, changes::text, version::text FROM granary.applies \
+               ORDER BY version DESC LIMIT $1::bigint";
+    let applies = workspace.texts(sql, &[&arguments.limit]).await?;
     if arguments.server.json {
-        return print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&json!({ "applies": applies })).unwrap_or_default()
-        ));
+        let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<u64>().ok());
+        let shown = applies.iter().map(|apply| {
+            json!({
+                "plan": number(&apply[0]), "applied_at": apply[1], "role": apply[2], "message": apply[3],
+                "changes": number(&apply[4]), "version": number(&apply[5]),
+            })
+        });
+        let shown = json!({ "applies": Value::from_iter(shown) });
+        return print(&format!("{}\n", serde_json::to_string_pretty(&shown).unwrap_or_default()));
     }
     if applies.is_empty() {
         return print(&format!("Nothing was applied to workspace {} yet.\n", workspace.name));
     }
     for apply in &applies {
-        let text = |name: &str| apply[name].as_str().unwrap_or_default().to_owned();
-        let message = text("message");
-        print(&format!(
-            "plan {}  {}  {}  {} object{}\n{}",
-            apply["plan"],
-            text("applied_at"),
-            text("role"),
-            apply["changes"],
-            if apply["changes"] == json!(1) { "" } else { "s" },
-            if message.is_empty() { String::new() } else { format!("    {message}\n") },
-        ))?;
+        let text = |place: usize| apply[place].as_deref().unwrap_or_default();
+        let plural = if text(4) == "1" { "" } else { "s" };
+        print(&format!("plan {}  {}  {}  {} object{plural}\n", text(0), text(1), text(2), text(4)))?;
+        if let Some(message) = &apply[3] {
+            print(&format!("    {message}\n"))?;
+        }
     }
     Ok(())
 }
@@ -359,10 +367,9 @@ pub async fn restore(arguments: RestoreArguments) -> Result<()> {
         return Err(Error::new(Kind::ObjectInUse, message).with_hint("name a new folder"));
     }
     let workspace = Workspace::connect(&arguments.server).await?;
-    let sql = "SELECT json_agg(f)::text FROM granary.plan_files AS f WHERE plan = coalesce($1::bigint, \
-               (SELECT plan FROM granary.applies ORDER BY version DESC LIMIT 1))";
-    let found = workspace.json(sql, &[&arguments.plan]).await?;
-    let files = found.as_array().cloned().unwrap_or_default();
+    let sql = "SELECT path, text FROM granary.plan_files WHERE plan = coalesce($1::bigint, \
+               (SELECT plan FROM granary.applies ORDER BY version DESC LIMIT 1)) ORDER BY path";
+    let files = workspace.texts(sql, &[&arguments.plan]).await?;
     if files.is_empty() {
         let message = match arguments.plan {
             Some(plan) => format!("plan {plan} of workspace {} has no files", workspace.name),
@@ -371,9 +378,9 @@ pub async fn restore(arguments: RestoreArguments) -> Result<()> {
         return Err(Error::new(Kind::UndefinedObject, message).with_hint("granary log shows what was applied"));
     }
     for (number, file) in files.iter().enumerate() {
-        let path = file["path"].as_str().filter(|path| !path.is_empty());
-        let path = path.map_or_else(|| format!("definitions_{}.sql", number + 1), str::to_owned);
-        write(folder, &path, file["text"].as_str().unwrap_or_default())?;
+        let path = file[0].clone().filter(|path| !path.is_empty());
+        let path = path.unwrap_or_else(|| format!("definitions_{}.sql", number + 1));
+        write(folder, &path, file[1].as_deref().unwrap_or_default())?;
         print(&format!("{path}\n"))?;
     }
     Ok(())

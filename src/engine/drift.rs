@@ -18,6 +18,7 @@ use granary_sql::timestamp::format_timestamp;
 use super::error::into_datafusion;
 use super::plans::run;
 use super::query::QueryPlanner;
+use super::relation::BoundView;
 use super::relation::Interface;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::{Class, ColumnProfile, Piece, Profiled, Profiler, RowsProfile, drift};
@@ -164,8 +165,10 @@ fn period(planner: &QueryPlanner, view: &FeatureView, period: Interval) -> Resul
             format!("REFRESH FEATURE VIEW {} FROM '{from}' TO '{to}'{overwrite}", granary_sql::name::quote(name)),
         )
     };
-    if let Err(gap) = ledger.covers(view.header.id, StoreKind::Offline, period) {
-        let (stretch, hint) = refresh(Interval::new(gap.start_us, gap.end_us), "");
+    // of all groups of columns: the first may be gone since others took its place
+    let groups = BoundView::of_feature_view(view)?.group_numbers();
+    if let Some(gap) = ledger.ranges_of_all(view.header.id, &groups, StoreKind::Offline).first_gap(&period) {
+        let (stretch, hint) = refresh(gap, "");
         let message = format!("feature view \"{name}\" is not materialized {stretch}");
         return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message).with_hint(hint));
     }

@@ -1,6 +1,6 @@
 //! What follows of a plan: jobs, about how many rows they read, and what its reader should know before.
 
-use granary_catalog::{FeatureView, ObjectId, PlanAction, Snapshot, StoreKind, Trigger};
+use granary_catalog::{FeatureView, GroupId, IntervalSet, ObjectId, PlanAction, Snapshot, StoreKind, Trigger};
 use granary_sql::timestamp::format_timestamp;
 
 use super::compare::Compared;
@@ -62,7 +62,10 @@ fn lost(context: &StatementContext, id: ObjectId, action: PlanAction, kind: &str
         return Some(format!("the rows that users have written to it {again}"));
     }
     let ledger = context.warehouse.catalog.ledger();
-    let ranges = StoreKind::ALL.map(|store| ledger.ranges(id, store));
-    let until = ranges.iter().flat_map(|ranges| ranges.iter()).map(|range| range.end_us).max()?;
+    let view = context.snapshot().get_as::<FeatureView>(id)?;
+    let groups = BoundView::of_feature_view(view).ok()?.group_numbers();
+    let stored = groups.iter().flat_map(|group| StoreKind::ALL.map(|store| (GroupId::new(id, *group), store)));
+    let ranges: Vec<IntervalSet> = stored.map(|(group, store)| ledger.ranges(group, store)).collect();
+    let until = ranges.iter().flat_map(IntervalSet::iter).map(|range| range.end_us).max()?;
     Some(format!("its rows, materialized up to {}, {again}", format_timestamp(until)))
 }

@@ -25,6 +25,7 @@ mod named_keys;
 mod plans;
 mod point_in_time;
 mod query;
+mod readiness;
 mod relation;
 mod returned;
 mod row_expression;
@@ -70,6 +71,7 @@ pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
     called_view, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
+pub use readiness::{Readiness, Ready};
 pub use relation::{
     ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
     view_of_table,

@@ -19,6 +19,6 @@ mod spans;
 pub use expire::expire;
 pub use feature_table::{after_change, append, catch_up};
 pub use forget::{Forgetting, forget};
-pub use job::{cancelled, run_job};
+pub use job::{Wait, attempt, cancelled, log, run_job};
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
-pub use run::{Materialization, register, run};
+pub use run::{Materialization, register, run, run_again, work_of};

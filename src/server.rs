@@ -16,6 +16,7 @@ use crate::http::{self, HttpLimits};
 use crate::materialize;
 use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
+use crate::scheduler::{self, Limits};
 use crate::sinks;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub password: Option<String>,
     /// how often rows that nobody can see any more go out of the online store
     pub expiry_interval: Duration,
+    /// how many jobs run at a time
+    pub jobs: Limits,
     /// without the log-in secret, which is the data folder's
     pub limits: WireLimits,
 }
@@ -62,6 +65,7 @@ pub struct Server {
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
     expiry_interval: Duration,
+    jobs: Limits,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -107,6 +111,7 @@ impl Server {
             tls,
             http_limits,
             expiry_interval,
+            jobs: config.jobs,
             limits,
             new_password,
         })
@@ -147,6 +152,7 @@ impl Server {
         let sweep = store.spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let expiry = store.spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = store.spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
+        let scheduling = store.spawn(scheduler::run(Arc::clone(&self.warehouse), self.jobs, shutdown.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -160,6 +166,7 @@ impl Server {
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
+        scheduling.await.map_err(|error| Error::internal("the scheduler died").with_source(error))?;
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;
         }

@@ -22,6 +22,7 @@ mod forget;
 mod function;
 mod grant;
 mod index;
+mod job;
 mod lock;
 mod materialized_view;
 mod optimize;
@@ -57,7 +58,10 @@ pub use execute::{
     BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few, writing_word,
 };
 pub use explain::explain_schema;
+pub use feature_view::DEFAULT_MAX_ATTEMPTS;
 pub use forget::{forgets, plan_forget};
+pub use job::{cancel_job, retry_job};
+pub use refresh::{Submission, submit};
 pub use select::{plan_labeled, plan_query};
 pub use sink::sink_options;
 pub use stream::{COMMIT_TIME, LSN, OP, topic_options};

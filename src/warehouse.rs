@@ -1,6 +1,7 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
 mod channels;
+mod jobs;
 mod locks;
 
 use std::collections::{HashMap, HashSet};
@@ -8,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureTable, FeatureView, JobId, ObjectId, Stream};
-use tokio_util::sync::CancellationToken;
+use granary_catalog::{Catalog, FeatureTable, FeatureView, ObjectId, Stream};
 
 use crate::access::Asker;
 use crate::audit::Audit;
@@ -24,6 +24,7 @@ use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::time::Clock;
 pub use channels::{Channels, Listener, Notification};
+pub use jobs::RunningJobs;
 pub use locks::{LockHolder, LockMode, TableLocks};
 
 /// Where a warehouse lives and what it may use.
@@ -35,6 +36,8 @@ pub struct WarehouseConfig {
     pub online_shards: u32,
     pub online_cache_bytes: usize,
     pub clock: Clock,
+    /// jobs are made by themselves
+    pub schedules: bool,
 }
 
 /// Everything that an action needs.
@@ -52,8 +55,10 @@ pub struct Warehouse {
     pub audit: Audit,
     /// of tables with unique keys
     pub key_indexes: Arc<KeyIndexes>,
+    pub jobs: Arc<RunningJobs>,
+    /// jobs are made by themselves
+    pub schedules: bool,
     stores: ReadStores,
-    running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// held, by view, while its spans are folded
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// held, by feature table, while rows are written to it
@@ -116,7 +121,8 @@ impl Warehouse {
             channels: Arc::default(),
             audit,
             key_indexes: Arc::default(),
-            running_jobs: Mutex::default(),
+            jobs: Arc::default(),
+            schedules: config.schedules,
             folding: Mutex::default(),
             writing: Mutex::default(),
             n_forgotten: AtomicU64::default(),
@@ -218,30 +224,6 @@ impl Warehouse {
     /// To be locked by who changes the stored rows of a feature table: one at a time.
     pub fn writing(&self, table: u64) -> Writing {
         Arc::clone(self.writing.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
-    }
-
-    /// Notes that a job runs here, so that it can be cancelled.
-    pub fn job_started(&self, job: JobId, cancel: CancellationToken) {
-        self.jobs().insert(job, cancel);
-    }
-
-    pub fn job_ended(&self, job: JobId) {
-        self.jobs().remove(&job);
-    }
-
-    /// Asks a running job to stop; false if it does not run.
-    pub fn cancel_job(&self, job: JobId) -> bool {
-        match self.jobs().get(&job) {
-            Some(cancel) => {
-                cancel.cancel();
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
-        self.running_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

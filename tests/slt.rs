@@ -50,6 +50,7 @@ aspects![
     postgres,
     refresh,
     rights,
+    scheduler,
     services,
     sessions,
     sources,

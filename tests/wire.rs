@@ -37,6 +37,8 @@ mod http;
 mod ingest;
 #[path = "wire/jobs.rs"]
 mod jobs;
+#[path = "wire/jobs_api.rs"]
+mod jobs_api;
 #[path = "wire/large.rs"]
 mod large;
 #[path = "wire/limits.rs"]

@@ -29,8 +29,9 @@ pub use diff::diff;
 pub use error::{Error, ObjectName};
 pub use id::{JobId, ObjectId, Version};
 pub use ledger::{
-    DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobState,
-    JobWork, Ledger, NewJob, Outcome, RefreshWork, StoreKind,
+    DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobLog,
+    JobState, JobTrigger, JobWork, Ledger, LogLevel, MaintenanceTask, MaintenanceWork, NewJob, Outcome, RefreshWork,
+    StoreKind,
 };
 pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,

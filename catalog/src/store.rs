@@ -35,10 +35,14 @@ pub(crate) enum Table {
     Sequences,
     /// kind, number → a refusal, or a change of rows
     Records,
+    /// job id, attempt, number → a line of its log
+    JobLogs,
+    /// view id → ranges that jobs have not done
+    Unfinished,
 }
 
 impl Table {
-    const ALL: [Table; 8] = [
+    const ALL: [Table; 10] = [
         Table::Objects,
         Table::Log,
         Table::Jobs,
@@ -47,6 +51,8 @@ impl Table {
         Table::Folded,
         Table::Sequences,
         Table::Records,
+        Table::JobLogs,
+        Table::Unfinished,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -59,6 +65,8 @@ impl Table {
             Table::Folded => "folded",
             Table::Sequences => "sequences",
             Table::Records => "records",
+            Table::JobLogs => "job_logs",
+            Table::Unfinished => "unfinished",
         })
     }
 }

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Interval, Job, JobWork, NewJob, ObjectId, RefreshWork};
+use granary_catalog::{Author, FeatureView, Interval, Job, JobWork, LogLevel, NewJob, ObjectId, RefreshWork, Trigger};
+use granary_sql::timestamp::format_timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{cancelled, run_job};
+use super::job::{Wait, attempt, cancelled, log};
 use super::online::{Mode, Useful, write_rows};
 use super::range::ResolvedRange;
 use super::spans::write_spans;
+use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, stream_of, tile_batches,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, StreamRows, query_rows, stored_rows, stream_of,
+    tile_batches,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
+use crate::time::floor_us;
 use crate::warehouse::Warehouse;
 
 /// What one job is to do.
@@ -32,18 +36,16 @@ pub struct Materialization {
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
 pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
-    Ok(warehouse.catalog.ledger().create_job(NewJob {
-        work: JobWork::Refresh(RefreshWork {
-            view: ObjectId(work.view.id),
-            view_name: work.view.name.clone(),
-            range: Interval::new(work.range.start_us, work.range.end_us),
-            online: work.online,
-            offline: work.offline,
-            overwrite: work.overwrite,
-        }),
-        workspace: work.workspace,
-        author: work.author.clone(),
-    })?)
+    let refresh = RefreshWork {
+        view: ObjectId(work.view.id),
+        view_name: work.view.name.clone(),
+        range: Interval::new(work.range.start_us, work.range.end_us),
+        online: work.online,
+        offline: work.offline,
+        overwrite: work.overwrite,
+    };
+    let request = NewJob::new(JobWork::Refresh(refresh), work.workspace, work.author.clone());
+    Ok(warehouse.catalog.ledger().create_job(request)?)
 }
 
 /// Runs a registered job to its end. Errors: the job's own.
@@ -54,13 +56,79 @@ pub async fn run(
     job: Job,
     cancel: CancellationToken,
 ) -> Result<()> {
+    attempt_work(warehouse, planner, work, job, cancel, None).await
+}
+
+/// One attempt of a job that is tried again if it fails.
+pub async fn run_again(
+    warehouse: &Arc<Warehouse>,
+    (planner, work): (QueryPlanner, Materialization),
+    job: Job,
+    cancel: CancellationToken,
+    wait_us: Wait,
+) -> Result<()> {
+    attempt_work(warehouse, planner, work, job, cancel, Some(wait_us)).await
+}
+
+async fn attempt_work(
+    warehouse: &Arc<Warehouse>,
+    planner: QueryPlanner,
+    work: Materialization,
+    job: Job,
+    cancel: CancellationToken,
+    again: Option<Wait>,
+) -> Result<()> {
     let both = async {
         tokio::select! {
             result = write_both(warehouse, &planner, &work, &job, &cancel) => result,
             () = cancel.cancelled() => Err(cancelled()),
         }
     };
-    run_job(warehouse, &job, &cancel, both).await
+    attempt(warehouse, &job, &cancel, again, both).await
+}
+
+/// What a registered refresh is to do by what its view is now, in the server's own name. An `Err` inside says why there
+/// is nothing to be done any more.
+pub fn work_of(
+    warehouse: &Arc<Warehouse>,
+    job: &Job,
+) -> Result<std::result::Result<(QueryPlanner, Materialization), &'static str>> {
+    let Some(refresh) = job.request.work.refresh() else {
+        return Err(Error::internal(format!("job {} is no refresh", job.id)));
+    };
+    let snapshot = warehouse.catalog.snapshot();
+    let Some(view) = snapshot.get_as::<FeatureView>(refresh.view) else { return Ok(Err("the view is gone")) };
+    if view.trigger == Trigger::None {
+        return Ok(Err("the view is not materialized any more"));
+    }
+    let (online, offline) = (refresh.online && view.online, refresh.offline && view.offline);
+    if !online && !offline {
+        return Ok(Err("the view is not kept in that store any more"));
+    }
+    let bound = Arc::new(BoundView::of_feature_view(view)?);
+    let is_aligned = |at_us: i64| at_us == i64::MIN || floor_us(at_us, unit_us(&bound)) == at_us;
+    if !is_aligned(refresh.range.start_us) || !is_aligned(refresh.range.end_us) {
+        return Ok(Err("the view has other periods now"));
+    }
+    let scope = warehouse.scope(job.request.workspace, Vec::new(), Asker::Server);
+    let planner = warehouse.planner(scope, warehouse.clock.now_us());
+    let planner = if view.kind.is_stream() { planner.with_stream_rows(StreamRows::Mirror) } else { planner };
+    let work = Materialization {
+        view: bound,
+        workspace: job.request.workspace,
+        range: ResolvedRange { start_us: refresh.range.start_us, end_us: refresh.range.end_us, notice: None },
+        online,
+        offline,
+        overwrite: refresh.overwrite,
+        author: job.request.author.clone(),
+    };
+    Ok(Ok((planner, work)))
+}
+
+/// What stored rows of a view are cut at: its tiles, or its periods where it has none.
+fn unit_us(view: &BoundView) -> i64 {
+    let timing = &view.plan.timing;
+    if timing.interval_us > 0 { timing.interval_us } else { timing.schedule_us.max(1) }
 }
 
 async fn write_both(
@@ -71,6 +139,8 @@ async fn write_both(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let range = Interval::new(work.range.start_us, work.range.end_us);
+    check_is_current(warehouse, &work.view)?;
+    log(warehouse, job, LogLevel::Info, format!("source range {}", told_range(range)));
     warehouse.catalog.ledger().unfold(ObjectId(work.view.id), range)?;
     if let Some(stream) = stream_of(planner, &work.view) {
         // from here on its events are held against the rows of the mirror, which are read now
@@ -78,12 +148,34 @@ async fn write_both(
     }
     let rows = write_offline(warehouse, planner, work, job, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, rows, rows)?;
+    log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the offline store"));
     warehouse.vacuum(&work.view.offline_table()).await;
     write_spans(warehouse, planner, &work.view, job, range, cancel).await?;
     if work.online {
-        write_online(warehouse, planner, work, job).await?;
+        let rows = write_online(warehouse, planner, work).await?;
+        log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the online store"));
     }
     Ok(())
+}
+
+/// Whoever gives a view's stores up after its definition has changed waits for jobs that the ledger says are running.
+/// So one that begins after that must not write: it looks once more at what it is about.
+fn check_is_current(warehouse: &Warehouse, view: &BoundView) -> Result<()> {
+    let snapshot = warehouse.catalog.snapshot();
+    let now = snapshot.get_as::<FeatureView>(ObjectId(view.id)).map(BoundView::of_feature_view).transpose()?;
+    if now.is_some_and(|now| now.storage == view.storage) {
+        return Ok(());
+    }
+    let message = format!("feature view \"{}\" was changed or dropped meanwhile", view.name);
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, message))
+}
+
+fn told_range(range: Interval) -> String {
+    let start = match range.start_us {
+        i64::MIN => "the beginning".to_owned(),
+        start_us => format_timestamp(start_us),
+    };
+    format!("from {start} to {}", format_timestamp(range.end_us))
 }
 
 /// One commit of the view's offline table: the range's rows, instead of whatever was there.
@@ -120,27 +212,28 @@ pub fn keyed(view: &BoundView, layout: RowLayout) -> Layout {
 }
 
 /// Reads the range back from the offline table, so that both stores hold the same, and writes it online.
-async fn write_online(
-    warehouse: &Arc<Warehouse>,
-    planner: &QueryPlanner,
-    work: &Materialization,
-    job: &Job,
-) -> Result<()> {
+async fn write_online(warehouse: &Arc<Warehouse>, planner: &QueryPlanner, work: &Materialization) -> Result<u64> {
     let view = &work.view;
+    let own = Interval::new(work.range.start_us, work.range.end_us);
     let now_us = warehouse.clock.now_us();
     let useful = Useful { from_us: useful_from_us(view, warehouse.served_from_us(view, now_us)), now_us };
     let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
-    if work.overwrite || was_tried_before(warehouse, work, job)? {
+    if work.overwrite || warehouse.catalog.ledger().was_tried(ObjectId(view.id), own) {
         if !view.is_kept_as_items() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
             range = (i64::MIN, i64::MAX);
         }
         mode = Mode::Replace { start_us: range.0, end_us: range.1 };
     }
+    // One job of a view at a time: to replace newest rows is to read all of them first, which others must not add to
+    // meanwhile.
+    let writing = warehouse.writing(view.id);
+    let _one_at_a_time = writing.lock().await;
+    let mut rows = 0;
     if range.0 < range.1 {
         let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
-        write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
+        rows = write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
     }
     if work.overwrite && view.kind().is_stream() {
         warehouse.ingest.rebuild(view).await?;
@@ -153,7 +246,8 @@ async fn write_online(
         }
         online.sync()
     })
-    .await
+    .await?;
+    Ok(rows)
 }
 
 /// Runs what blocks on a thread where it may.
@@ -169,16 +263,4 @@ pub fn useful_from_us(view: &BoundView, now_us: i64) -> i64 {
         Some((start_us, _)) => start_us,
         None => i64::MIN,
     }
-}
-
-/// Whether an earlier job that did not succeed may have left rows of this range behind.
-fn was_tried_before(warehouse: &Warehouse, work: &Materialization, job: &Job) -> Result<bool> {
-    use granary_catalog::{JobFilter, JobState};
-    let filter = JobFilter { view: Some(ObjectId(work.view.id)), ..JobFilter::default() };
-    let range = Interval::new(work.range.start_us, work.range.end_us);
-    Ok(warehouse.catalog.ledger().list(&filter)?.iter().any(|earlier| {
-        earlier.id != job.id
-            && matches!(earlier.state, JobState::Failed | JobState::Cancelled)
-            && earlier.request.work.refresh().is_some_and(|earlier| earlier.range.intersection(&range).is_some())
-    }))
 }

@@ -18,9 +18,9 @@ use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
-    feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy, realtime_view, refresh,
-    replay, rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum, verify, view,
-    with, workspace,
+    feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy, realtime_view,
+    refresh, replay, rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum,
+    verify, view, with, workspace,
 };
 use crate::engine::{
     BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
@@ -221,8 +221,16 @@ async fn dispatch(
             Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::CancelJob(statement) => {
-            refresh::cancel_job(context, statement)?;
+            job::cancel(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
+        }
+        Statement::RetryJob(statement) => {
+            job::retry(context, statement)?;
+            Ok(Response::done("RETRY JOB"))
+        }
+        Statement::WaitForJob(statement) => {
+            job::wait(context, statement).await?;
+            Ok(Response::done("WAIT FOR JOB"))
         }
         Statement::CreateApiKey(create) => {
             Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
@@ -268,7 +276,6 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::AlterSequence(statement) => sequence::alter(context, statement),
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
-        Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
         Statement::GrantRole(grant) => role::grant(context, grant),
         Statement::RevokeRole(revoke) => role::revoke(context, revoke),
         Statement::Utility(utility) => Err(Error::not_supported(first_words(&utility.to_string()))),
@@ -279,7 +286,11 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
 /// What a statement that changes something is called; `None` for one that does not.
 pub fn writing_word(statement: &Statement) -> Option<String> {
     match statement {
-        Statement::Query(_) | Statement::Explain(_) | Statement::ShowCreate(_) | Statement::Verify(_) => None,
+        Statement::Query(_)
+        | Statement::Explain(_)
+        | Statement::ShowCreate(_)
+        | Statement::Verify(_)
+        | Statement::WaitForJob(_) => None,
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { .. }) => {
             Some("REFRESH MATERIALIZED VIEW".to_owned())
         }
@@ -603,11 +614,13 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
             _ => {}
         }
     }
+    warehouse.jobs.has_changed();
     warehouse.ingest.after_change(before, after).await
 }
 
 async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {
-    warehouse.catalog.ledger().forget(ObjectId(view.id))?;
+    warehouse.jobs.end_scheduled(warehouse.catalog.ledger(), ObjectId(view.id)).await;
+    warehouse.catalog.ledger().forget(ObjectId(view.id), warehouse.clock.now_us())?;
     warehouse.online.remove_view(view.id)?;
     warehouse.online.sync()?;
     for table in warehouse.offline.tables_beginning(&view.span_tables())? {

@@ -31,7 +31,7 @@ impl Server {
         let own = [OsStr::new("--data"), folder.path().as_os_str()];
         let data: &[&OsStr] = if arguments.contains(&"--data") { &[] } else { &own };
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--scheduler", "off"])
             .env("GRANARY_LOG", "error")
             .args(data)
             .args(arguments)

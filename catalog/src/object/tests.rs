@@ -65,6 +65,9 @@ fn referring() -> Vec<Object> {
         cache_us: None,
         known_at: None,
         joins: false,
+        paused: true,
+        max_backfill_interval_us: Some(7),
+        max_attempts: Some(3),
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };

@@ -121,6 +121,9 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         cache_us: None,
         known_at: None,
         joins: false,
+        paused: false,
+        max_backfill_interval_us: None,
+        max_attempts: None,
         depends_on: vec![SOURCE],
     }
 }

@@ -30,9 +30,11 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "freshness" => features::freshness(context, rows),
         "grants" => access::grants(context, rows),
         "job_attempts" => jobs::job_attempts(context, rows),
+        "job_logs" => jobs::job_logs(context, rows),
         "jobs" => jobs::jobs(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
+        "ready" => jobs::ready(context, rows),
         "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {

@@ -48,7 +48,7 @@ const GRANARY: &[(&str, &str)] = &[
          aggregation_interval interval,data_delay interval!,start timestamptz,lifetime_start timestamptz,\
          ttl interval,online bool!,offline bool!,trigger text!,owner text!,description text,\
          materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!,\
-         cache interval",
+         cache interval,paused bool!,max_backfill_interval interval,max_attempts int4",
     ),
     (
         "features",
@@ -66,12 +66,15 @@ const GRANARY: &[(&str, &str)] = &[
         "job int8!,attempt int4!,state text!,started_at timestamptz!,finished_at timestamptz,error_sqlstate text,\
          error_message text",
     ),
+    ("job_logs", "job int8!,attempt int4!,at timestamptz!,level text!,message text!"),
     (
         "jobs",
         "id int8!,kind text!,feature_view text,state text!,range_start timestamptz,range_end timestamptz,\
          online bool!,offline bool!,overwrite bool!,created_at timestamptz!,started_at timestamptz,\
          finished_at timestamptz,rows_read int8!,rows_written int8!,error_sqlstate text,error_message text,\
-         attempts int4!,role text!,statement text,dataset text,dataset_version int8",
+         attempts int4!,role text!,statement text,dataset text,dataset_version int8,trigger text!,\
+         next_attempt_at timestamptz,failures int4!,max_attempts int4!,periods_total int8,periods_done int8,\
+         estimated_rows int8,estimated_duration interval",
     ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
     (
@@ -79,6 +82,7 @@ const GRANARY: &[(&str, &str)] = &[
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
       partition int4,view text,sink text",
     ),
+    ("ready", "schema name!,name name!,kind text!,online_ready_until timestamptz,offline_ready_until timestamptz"),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",

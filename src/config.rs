@@ -51,6 +51,8 @@ pub struct Config {
     pub max_jobs: Option<usize>,
     /// of these, of one view; default: half
     pub max_jobs_per_view: Option<usize>,
+    /// how often the stores are looked at for files to merge or to remove
+    pub maintenance_interval_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     /// memory in which the online store keeps rows and pages, with a unit; default: an eighth of the machine's
@@ -89,6 +91,7 @@ impl Default for Config {
             scheduler: true,
             max_jobs: None,
             max_jobs_per_view: None,
+            maintenance_interval_seconds: 3600,
             online_shards: 4,
             online_cache: None,
             now: None,
@@ -111,6 +114,10 @@ impl Config {
             ("http_max_connections", config.http_max_connections),
             ("http_max_requests", config.http_max_requests),
             ("online_shards", config.online_shards as usize),
+            (
+                "maintenance_interval_seconds",
+                usize::try_from(config.maintenance_interval_seconds).unwrap_or(usize::MAX),
+            ),
             ("max_jobs", config.max_jobs.unwrap_or(1)),
             ("max_jobs_per_view", config.max_jobs_per_view.unwrap_or(1)),
             ("expiry_interval_seconds", usize::try_from(config.expiry_interval_seconds).unwrap_or(usize::MAX)),

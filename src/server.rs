@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub expiry_interval: Duration,
     /// how many jobs run at a time
     pub jobs: Limits,
+    /// how often the stores are looked at for what would do them good
+    pub maintenance_interval: Duration,
     /// without the log-in secret, which is the data folder's
     pub limits: WireLimits,
 }
@@ -66,6 +68,7 @@ pub struct Server {
     http_limits: HttpLimits,
     expiry_interval: Duration,
     jobs: Limits,
+    maintenance_interval: Duration,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -112,6 +115,7 @@ impl Server {
             http_limits,
             expiry_interval,
             jobs: config.jobs,
+            maintenance_interval: config.maintenance_interval,
             limits,
             new_password,
         })
@@ -153,6 +157,8 @@ impl Server {
         let expiry = store.spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = store.spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
         let scheduling = store.spawn(scheduler::run(Arc::clone(&self.warehouse), self.jobs, shutdown.clone()));
+        let keeping = scheduler::keep(Arc::clone(&self.warehouse), self.maintenance_interval, shutdown.clone());
+        let keeping = store.spawn(keeping);
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -166,6 +172,7 @@ impl Server {
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
+        keeping.await.map_err(|error| Error::internal("the maintenance died").with_source(error))?;
         scheduling.await.map_err(|error| Error::internal("the scheduler died").with_source(error))?;
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;

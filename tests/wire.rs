@@ -45,6 +45,8 @@ mod large;
 mod limits;
 #[path = "wire/login.rs"]
 mod login;
+#[path = "wire/maintenance.rs"]
+mod maintenance;
 #[path = "wire/queries.rs"]
 mod queries;
 #[path = "it/random.rs"]

@@ -182,6 +182,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         password: Some(password.to_owned()),
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         jobs: Limits { total, per_view },
+        maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),
         limits: WireLimits::default(),
     })
 }

@@ -157,6 +157,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         password: crate::config::password(),
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         jobs: Limits { total, per_view },
+        maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),
         limits: WireLimits {
             max_connections: config.max_connections,
             startup_timeout: Duration::from_secs(config.login_timeout_seconds),

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use granary_catalog::{
     Author, FeatureView, Interval, IntervalSet, Job, JobError, JobId, JobState, JobWork, NewJob, ObjectId, Outcome,
     RefreshWork, Snapshot, StoreKind, Trigger, ViewKind,
@@ -19,6 +21,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::due::{OwedJob, ScheduledView};
+use super::maintenance;
 use super::queue::{Limits, Turns, next_attempt_us, next_jobs, wait_us};
 use super::steady::SteadyTime;
 use crate::engine::BoundView;
@@ -122,29 +125,35 @@ impl Scheduler {
             return Ok(());
         }
         let cancel = CancellationToken::new();
-        let work = match &job.request.work {
-            JobWork::Refresh(_) => materialize::work_of(&warehouse, &job),
-            JobWork::Maintenance(_) | JobWork::Dataset(_) | JobWork::Forget(_) => {
-                Err(Error::not_supported(format!("a {} by the scheduler", job.request.work.kind())))
-            }
-        };
-        let work = match work {
-            Ok(Ok(work)) => work,
-            Ok(Err(why)) => return Ok(ledger.take_back(id, why, warehouse.clock.now_us())?),
-            Err(error) => {
-                ledger.start_attempt(id, warehouse.clock.now_us())?;
-                return self.fail(id, error.sqlstate(), error.message());
-            }
-        };
         let running = Arc::clone(&warehouse);
+        let attempt: BoxFuture<'static, Result<()>> = match &job.request.work {
+            JobWork::Refresh(_) => match materialize::work_of(&warehouse, &job) {
+                Ok(Ok(work)) => {
+                    async move { materialize::run_again(&running, work, job, cancel, wait_us).await }.boxed()
+                }
+                Ok(Err(why)) => return Ok(ledger.take_back(id, why, warehouse.clock.now_us())?),
+                Err(error) => return self.refuse(id, &error),
+            },
+            JobWork::Maintenance(_) => async move { maintenance::run(&running, job, cancel, wait_us).await }.boxed(),
+            JobWork::Dataset(_) | JobWork::Forget(_) => {
+                let what = format!("a {} by the scheduler", job.request.work.kind());
+                return self.refuse(id, &Error::not_supported(what));
+            }
+        };
         let attempt = async move {
-            if let Err(error) = materialize::run_again(&running, work, job, cancel, wait_us).await {
+            if let Err(error) = attempt.await {
                 tracing::warn!(job = %id, %error, "a job's attempt has not succeeded");
             }
         };
         let task = self.attempts.spawn_on(attempt, warehouse.engine.threads());
         self.running.insert(task.id(), id);
         Ok(())
+    }
+
+    /// An attempt that fails before it does anything.
+    fn refuse(&self, job: JobId, error: &Error) -> Result<()> {
+        self.warehouse.catalog.ledger().start_attempt(job, self.warehouse.clock.now_us())?;
+        self.fail(job, error.sqlstate(), error.message())
     }
 
     /// An attempt that has died is one that has failed.

@@ -7,6 +7,7 @@ use sqlparser::ast::ObjectName;
 use super::context::StatementContext;
 use crate::engine::{BoundView, table_id, table_reference};
 use crate::error::{Error, Kind, Result};
+use crate::warehouse::Warehouse;
 
 /// One of them, and its tables in the offline store: the first has its rows and need not exist yet, others those of events
 /// that a joined view has made, and spans folded from rows.
@@ -46,9 +47,14 @@ pub fn all(context: &StatementContext) -> Result<Vec<Stored>> {
 }
 
 fn stored(context: &StatementContext, object: &Object) -> Result<Option<Stored>> {
+    stored_of(&context.warehouse, object)
+}
+
+/// None of what has no stored rows.
+pub fn stored_of(warehouse: &Warehouse, object: &Object) -> Result<Option<Stored>> {
     let tables = if let Some(view) = object.downcast::<FeatureView>() {
         let view = BoundView::of_feature_view(view)?;
-        let spans = context.warehouse.offline.tables_beginning(&view.span_tables())?;
+        let spans = warehouse.offline.tables_beginning(&view.span_tables())?;
         let of_events = view.joins.then(|| view.events_table());
         std::iter::once(view.offline_table()).chain(of_events).chain(spans).collect()
     } else if let Some(table) = object.downcast::<FeatureTable>() {

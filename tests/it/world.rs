@@ -48,6 +48,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         password: Some("unused".to_owned()),
         expiry_interval: Duration::from_secs(3600),
         jobs: Limits { total: 2, per_view: 1 },
+        maintenance_interval: Duration::from_secs(3600),
         limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }
 }

@@ -79,7 +79,7 @@ pub use relation::{
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;
 pub use rows::{
-    BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
+    BUCKET, RowsRequest, argument_type, check_names, counted, has_rows_before, newest_arrival, query_plan, query_rows,
     rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};

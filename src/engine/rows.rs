@@ -4,6 +4,7 @@
 //! ordered state, whose single partition keeps the order of the files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::{TableProvider, provider_as_source, source_as_provider};
@@ -12,6 +13,7 @@ use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, when};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use granary_catalog::ObjectId;
 use sqlparser::ast;
@@ -266,6 +268,15 @@ pub async fn query_rows(
 ) -> Result<SendableRecordBatchStream> {
     let plan = sorted_rows_plan(planner, view, request).await?;
     run_ordered(planner, &plan).await
+}
+
+/// The same rows; how many have come by is added to `count`.
+pub fn counted(rows: SendableRecordBatchStream, count: Arc<AtomicU64>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let counted = rows.inspect_ok(move |batch| {
+        count.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, counted))
 }
 
 /// The view's rows, sorted by (bucket, keys, time, arrival), in the columns of `row_schema(RowLayout::Events)` and the

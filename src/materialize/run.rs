@@ -1,6 +1,7 @@
 //! The job itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Author, FeatureView, Interval, Job, JobWork, LogLevel, NewJob, ObjectId, RefreshWork, Trigger};
@@ -13,8 +14,8 @@ use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, StreamRows, query_rows, stored_rows, stream_of,
-    tile_batches,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, StreamRows, counted, query_rows, stored_rows,
+    stream_of, tile_batches,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
@@ -146,9 +147,9 @@ async fn write_both(
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
-    let rows = write_offline(warehouse, planner, work, job, cancel).await?;
-    warehouse.catalog.ledger().progress(job.id, rows, rows)?;
-    log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the offline store"));
+    let (read, rows) = write_offline(warehouse, planner, work, cancel).await?;
+    warehouse.catalog.ledger().progress(job.id, read, rows)?;
+    log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
     warehouse.vacuum(&work.view.offline_table()).await;
     write_spans(warehouse, planner, &work.view, job, range, cancel).await?;
     if work.online {
@@ -178,28 +179,30 @@ fn told_range(range: Interval) -> String {
     format!("from {start} to {}", format_timestamp(range.end_us))
 }
 
-/// One commit of the view's offline table: the range's rows, instead of whatever was there.
+/// One commit of the view's offline table: the range's rows, instead of whatever was there. Gives how many rows its query
+/// had, and how many were written.
 async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     work: &Materialization,
-    job: &Job,
     cancel: &CancellationToken,
-) -> Result<u64> {
+) -> Result<(u64, u64)> {
     let view = &work.view;
     let layout = view.stored_layout();
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
-    let rows = query_rows(planner, view, range).await?;
+    let read = Arc::new(AtomicU64::new(0));
+    let rows = counted(query_rows(planner, view, range).await?, Arc::clone(&read));
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
     let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
-    let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
-    let write = Write::new(kind, batches).with_transaction("granary-job", version).with_cancel(cancel.clone());
-    Ok(warehouse.offline.write(&table, write).await?.rows_written)
+    // written anew by each attempt: jobs end in any order, so that a version of the table tells of none of them
+    let write = Write::new(kind, batches).with_cancel(cancel.clone());
+    let written = warehouse.offline.write(&table, write).await?.rows_written;
+    Ok((read.load(Ordering::Relaxed), written))
 }
 
 /// How rows of a view lie in the offline store.

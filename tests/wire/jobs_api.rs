@@ -11,7 +11,7 @@ const NOW: &str = "2024-01-05 00:10:00";
 const SETUP: &[&str] = &[
     "CREATE ENTITY customer (user_id text)",
     "CREATE TABLE tx (user_id text, ts timestamptz, amount bigint)",
-    "INSERT INTO tx VALUES ('u1', '2024-01-01 10:00', 1), ('u1', '2024-01-03 11:00', 2)",
+    "INSERT INTO tx VALUES ('u1', '2023-12-30', 1), ('u1', '2024-01-01 10:00', 1), ('u1', '2024-01-03 11:00', 2)",
     "CREATE SOURCE transactions AS SELECT * FROM tx TIMESTAMP ts",
     "CREATE FEATURE VIEW spend ENTITY customer TIMESTAMP ts WITH (start = '2024-01-01') \
      AS SELECT user_id, ts, 10 / amount AS share FROM transactions",

@@ -18,6 +18,7 @@ mod freshness;
 mod functions;
 mod guarded;
 mod joined_rows;
+mod late;
 mod leading_edge;
 mod literals;
 mod memory;
@@ -59,6 +60,7 @@ pub use functions::session::parse_name;
 pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
+pub use late::{LateRange, LateRows, Looked};
 pub use leading_edge::{Edge, Moment, served_from_us};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;
@@ -79,8 +81,8 @@ pub use relation::{
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;
 pub use rows::{
-    BUCKET, RowsRequest, argument_type, check_names, counted, has_rows_before, newest_arrival, query_plan, query_rows,
-    rows_plan, stored_rows, stored_rows_after,
+    BUCKET, RowsRequest, argument_type, check_names, count_rows, counted, has_rows_before, newest_arrival, query_plan,
+    query_rows, rows_plan, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use settled::{Purpose, parameter_oid, rows_with_lists, with_lists};

@@ -6,6 +6,7 @@
 
 mod driver;
 mod due;
+mod late;
 mod maintenance;
 mod queue;
 mod steady;

@@ -582,6 +582,7 @@ impl Session {
             settings: Arc::new(move || settings.all()),
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
+            late: Arc::clone(&self.warehouse.late),
             sequences: Arc::clone(&self.sequences),
             zone: self.settings.zone(),
         })

@@ -14,8 +14,8 @@ use granary_catalog::{Catalog, FeatureTable, FeatureView, ObjectId, Stream};
 use crate::access::Asker;
 use crate::audit::Audit;
 use crate::engine::{
-    Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, NameScope, QueryPlanner, ReadStores, events_table,
-    is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
+    Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, LateRows, NameScope, QueryPlanner, ReadStores,
+    events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -50,6 +50,7 @@ pub struct Warehouse {
     pub clock: Clock,
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
+    pub late: Arc<LateRows>,
     pub locks: Arc<TableLocks>,
     pub channels: Arc<Channels>,
     pub audit: Audit,
@@ -117,6 +118,7 @@ impl Warehouse {
             clock: config.clock.clone(),
             activity: Arc::default(),
             expiry: Arc::default(),
+            late: Arc::default(),
             locks: Arc::default(),
             channels: Arc::default(),
             audit,

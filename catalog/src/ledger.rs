@@ -164,6 +164,15 @@ impl Ledger {
         Err(self.get(job)?.wrong_state())
     }
 
+    /// Sets how many rows the view's query has had in the range of a running refresh; kept as [`Ledger::progress`] is.
+    pub fn note_source_rows(&self, job: JobId, rows: u64) {
+        self.change(|state| {
+            if let Some(job) = state.active.get_mut(&job) {
+                job.source_rows = Some(rows);
+            }
+        });
+    }
+
     /// Ends the running attempt and puts the job back in the queue, to be tried again at `again_at_us`.
     pub fn fail_attempt(&self, job: JobId, error: JobError, at_us: i64, again_at_us: i64) -> Result<Job, Error> {
         let _writer = self.writer();
@@ -523,6 +532,7 @@ impl Job {
             attempts: 0,
             failures: 0,
             next_attempt_at_us: None,
+            source_rows: None,
         }
     }
 

@@ -149,6 +149,7 @@ async fn write_both(
     }
     let (read, rows) = write_offline(warehouse, planner, work, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, read, rows)?;
+    warehouse.catalog.ledger().note_source_rows(job.id, read);
     log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
     warehouse.vacuum(&work.view.offline_table()).await;
     write_spans(warehouse, planner, &work.view, job, range, cancel).await?;

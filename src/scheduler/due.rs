@@ -238,6 +238,7 @@ mod tests {
             attempts: 0,
             failures: 0,
             next_attempt_at_us: None,
+            source_rows: None,
         }
     }
 

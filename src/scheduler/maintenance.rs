@@ -12,6 +12,7 @@ use granary_catalog::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::late;
 use crate::error::{Error, Result};
 use crate::materialize::{self, Wait};
 use crate::statement::{DEFAULT_MAX_ATTEMPTS, merge_all, stored_of, superfluous_files};
@@ -48,6 +49,11 @@ async fn look(warehouse: &Arc<Warehouse>, told: &mut Told) {
         let is_kept = matches!(object.as_ref(), Object::FeatureView(_) | Object::FeatureTable(_));
         if !is_kept || !snapshot.is_live(object.home().workspace()) {
             continue;
+        }
+        if let Object::FeatureView(view) = object.as_ref()
+            && let Err(error) = late::look(warehouse, view).await
+        {
+            tracing::warn!(view = object.name(), %error, "whether rows came too late could not be seen");
         }
         if let Err(error) = tend(warehouse, object, told).await {
             tracing::warn!(view = object.name(), %error, "what a view has stored could not be tended");

@@ -78,7 +78,7 @@ impl JobsCall {
         if is_own || access.is_unlimited() || access.may_operate_in(known.request.workspace) {
             return Ok(());
         }
-        access.check_superuser(&format!("permission denied for job {job}"), "JOB")
+        access.check_superuser(format!("permission denied for job {job}"), "JOB")
     }
 
     fn access(&self) -> Access<'_> {

@@ -54,9 +54,12 @@ pub async fn verify(context: &StatementContext, verify: &Verify) -> Result<(Sche
     Ok((schema, differences))
 }
 
+/// The same twice: no job has begun in between.
+type Idle = (Option<JobId>, Vec<(JobId, u32)>);
+
 /// The view's last job, and how often those were begun that have not ended. Errors: `ObjectInUse` while one of them
 /// runs, since a job writes one store after the other.
-fn idle_since(context: &StatementContext, view: u64, name: &str) -> Result<(Option<JobId>, Vec<(JobId, u32)>)> {
+fn idle_since(context: &StatementContext, view: u64, name: &str) -> Result<Idle> {
     let filter = JobFilter { view: Some(ObjectId(view)), limit: 1, ..JobFilter::default() };
     let ledger = context.warehouse.catalog.ledger();
     let last = ledger.list(&filter)?.pop();

@@ -214,6 +214,9 @@ pub struct Job {
     /// Of a queued job that failed: it is not tried before.
     #[serde(default)]
     pub next_attempt_at_us: Option<i64>,
+    /// Of a refresh: how many rows the view's query had in its range.
+    #[serde(default)]
+    pub source_rows: Option<u64>,
 }
 
 impl Job {

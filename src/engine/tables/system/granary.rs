@@ -32,6 +32,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "job_attempts" => jobs::job_attempts(context, rows),
         "job_logs" => jobs::job_logs(context, rows),
         "jobs" => jobs::jobs(context, rows),
+        "late_rows" => jobs::late_rows(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
         "ready" => jobs::ready(context, rows),

@@ -76,6 +76,11 @@ const GRANARY: &[(&str, &str)] = &[
          next_attempt_at timestamptz,failures int4!,max_attempts int4!,periods_total int8,periods_done int8,\
          estimated_rows int8,estimated_duration interval",
     ),
+    (
+        "late_rows",
+        "schema name!,view name!,range_start timestamptz,range_end timestamptz!,rows_then int8!,rows_now int8!,\
+         late_rows int8!,checked_at timestamptz!,statement text!",
+    ),
     ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
     (
         "metrics",

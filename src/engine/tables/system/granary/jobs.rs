@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use granary_catalog::{FeatureView, Job, JobFilter, JobState, Object, ObjectId, StoreKind};
 
+use granary_sql::name::canonical;
+use granary_sql::timestamp::format_timestamp;
+use sqlparser::ast::{Ident, ObjectName};
+
 use super::{Rows, SystemContext, row};
 use crate::engine::readiness::Readiness;
 use crate::error::Result;
@@ -133,6 +137,34 @@ pub fn ready(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             online_ready_until: ready.online_us,
             offline_ready_until: ready.offline_us,
         );
+    }
+    Ok(())
+}
+
+/// Ranges whose rows are others now than when their job ran, and what would bring them in.
+pub fn late_rows(context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for object in context.objects() {
+        let Some(looked) = context.facts.late.of(object.id()) else { continue };
+        let part = |name: &str| canonical(&Ident::with_quote('"', name));
+        let schema = context.schema_of(object.header());
+        let name = ObjectName::from(vec![part(&schema), part(object.name())]);
+        for late in looked.ranges {
+            let from = bounded(late.range.start_us).map(|us| format!(" FROM '{}'", format_timestamp(us)));
+            let from = from.unwrap_or_default();
+            let to = format_timestamp(late.range.end_us);
+            row!(rows,
+                schema: schema.clone(),
+                view: object.name(),
+                range_start: bounded(late.range.start_us),
+                range_end: late.range.end_us,
+                rows_then: late.rows_then,
+                rows_now: late.rows_now,
+                late_rows: i64::try_from(late.rows_now).unwrap_or(i64::MAX)
+                    - i64::try_from(late.rows_then).unwrap_or(i64::MAX),
+                checked_at: looked.at_us,
+                statement: format!("REFRESH FEATURE VIEW {name}{from} TO '{to}' OVERWRITE"),
+            );
+        }
     }
     Ok(())
 }

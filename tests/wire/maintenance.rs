@@ -96,7 +96,7 @@ async fn rows_that_come_too_late_are_counted_and_healed() {
     let soon = config(1);
     let server = start(&soon);
     let sql = server.connect().await;
-    let late = "SELECT view::text, range_start::text, range_end::text, rows_then, rows_now, late_rows, statement \
+    let late = "SELECT view::text, range_start = '2024-03-02', range_end = '2024-03-03', rows_then, rows_now, late_rows, statement \
                 FROM granary.late_rows";
     let row = loop {
         if let Some(row) = sql.query_opt(late, &[]).await.expect("reads") {
@@ -105,11 +105,7 @@ async fn rows_that_come_too_late_are_counted_and_healed() {
         assert!(begun.elapsed() < Duration::from_secs(120), "nothing is late");
         tokio::task::yield_now().await;
     };
-    let (view, start, end): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-    assert_eq!(
-        (view.as_str(), start.as_str(), end.as_str()),
-        ("spend", "2024-03-02 00:00:00+00", "2024-03-03 00:00:00+00")
-    );
+    assert_eq!((row.get::<_, &str>(0), row.get(1), row.get(2)), ("spend", true, true));
     assert_eq!((row.get::<_, i64>(3), row.get::<_, i64>(4), row.get::<_, i64>(5)), (1, 2, 1));
     let total = || async {
         let row = sql.query_one("SELECT total FROM spend WHERE user_id = 'u1'", &[]).await.expect("reads");

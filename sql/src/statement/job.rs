@@ -93,7 +93,7 @@ mod tests {
         check("cancel job 12", "CANCEL JOB 12");
         check("retry  job\n0", "RETRY JOB 0");
         check("wait for job 3", "WAIT FOR JOB 3");
-        check("wait for job 3 timeout '90 s'", "WAIT FOR JOB 3 TIMEOUT '1 minute 30 seconds'");
+        check("wait for job 3 timeout '90 s'", "WAIT FOR JOB 3 TIMEOUT '90 s'");
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The command line: words and flags into a configuration, and the three commands.
+//! The command line: words and flags into a configuration, and the commands.
 
 mod client;
+mod plan_text;
 mod quickstart;
+mod repository;
 mod script;
 mod serve;
 mod sql;
@@ -26,13 +28,32 @@ enum Command {
     Quickstart(quickstart::QuickstartArguments),
     /// Run files of SQL against a server and print what they answer
     Sql(sql::SqlArguments),
+    /// Show what a repository of .sql files would change in a workspace
+    Plan(repository::PlanArguments),
+    /// Make a workspace what a repository of .sql files declares
+    Apply(repository::ApplyArguments),
+    /// Run the tests of a repository
+    Test(repository::TestArguments),
+    /// Show what was applied to a workspace
+    Log(repository::LogArguments),
+    /// Write the files that were applied to a workspace into a folder
+    Restore(repository::RestoreArguments),
+    /// Make a small repository that works as it is
+    Init(repository::InitArguments),
 }
 
-/// Runs what the process was called with.
-pub async fn run() -> Result<()> {
+/// Runs what the process was called with. Gives the exit code.
+pub async fn run() -> Result<u8> {
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(arguments).await,
         Command::Quickstart(arguments) => quickstart::quickstart(arguments).await,
         Command::Sql(arguments) => sql::sql(arguments).await,
-    }
+        Command::Plan(arguments) => return repository::plan(arguments).await,
+        Command::Apply(arguments) => repository::apply(arguments).await,
+        Command::Test(arguments) => return repository::test(arguments).await,
+        Command::Log(arguments) => repository::log(arguments).await,
+        Command::Restore(arguments) => repository::restore(arguments).await,
+        Command::Init(arguments) => repository::init(arguments),
+    }?;
+    Ok(0)
 }

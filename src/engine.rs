@@ -8,7 +8,9 @@ mod arithmetic;
 mod array_text;
 mod catalog_query;
 mod context;
+mod drift;
 mod error;
+mod estimate;
 mod event_program;
 mod event_rows;
 mod expiry;
@@ -21,10 +23,13 @@ mod joined_rows;
 mod late;
 mod leading_edge;
 mod literals;
+mod logged;
+mod made_up;
 mod memory;
 mod named_keys;
 mod plans;
 mod point_in_time;
+mod profiled;
 mod query;
 mod readiness;
 mod relation;
@@ -47,6 +52,7 @@ pub use catalog_query::{
 };
 pub use context::{Engine, EngineConfig};
 pub use error::{convert, into_datafusion, placed};
+pub use estimate::estimated_rows;
 pub use event_program::EventProgram;
 pub use event_rows::{
     EventForm, event_form, event_rows, event_rows_between, offset_of_arrival, rows_of_events, stream_of,
@@ -62,6 +68,8 @@ pub use joined_rows::{
 };
 pub use late::{LateRange, LateRows, Looked};
 pub use leading_edge::{Edge, Moment, served_from_us};
+pub use logged::{log_differences, log_differences_schema, log_target};
+pub use made_up::{MadeUp, own_columns};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;
 pub use plans::{
@@ -69,14 +77,15 @@ pub use plans::{
     parameter_oids, parameter_types, run, versions_read,
 };
 pub use point_in_time::RowGroups;
+pub use profiled::{inspected, profiled_columns};
 pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
-    called_view, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
+    called_relations, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
 pub use readiness::{Readiness, Ready};
 pub use relation::{
-    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, is_of_joined_view, time_type,
-    view_of_table,
+    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange, is_of_joined_view,
+    time_type, view_of_table,
 };
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;
@@ -109,4 +118,5 @@ pub use verify::{Verification, differences_schema};
 pub use written::WrittenRows;
 
 pub use datafusion::datasource::TableProvider;
+pub use datafusion::execution::SendableRecordBatchStream;
 pub use datafusion::logical_expr::LogicalPlan;

@@ -112,7 +112,8 @@ pub enum Kind {
 impl Kind {
     /// The kind of an error that was kept as its SQLSTATE; None for one that nothing here ends with.
     pub fn of_sqlstate(sqlstate: &str) -> Option<Kind> {
-        const KEPT: [Kind; 28] = [
+        const KEPT: [Kind; 29] = [
+            Kind::CheckViolation,
             Kind::FeatureNotSupported,
             Kind::CardinalityViolation,
             Kind::InvalidParameterValue,
@@ -549,9 +550,13 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
     let (kind, what) = match existing.kind {
         ObjectKind::Workspace => (Kind::DuplicateDatabase, "database"),
         ObjectKind::Schema => (Kind::DuplicateSchema, "schema"),
-        ObjectKind::Entity | ObjectKind::Role | ObjectKind::Secret | ObjectKind::ApiKey | ObjectKind::Sink => {
-            (Kind::DuplicateObject, existing.kind.as_str())
-        }
+        ObjectKind::Entity
+        | ObjectKind::Role
+        | ObjectKind::Secret
+        | ObjectKind::ApiKey
+        | ObjectKind::Sink
+        | ObjectKind::Test
+        | ObjectKind::Expectation => (Kind::DuplicateObject, existing.kind.as_str()),
         ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream

@@ -14,9 +14,13 @@ pub mod audit;
 pub mod row;
 pub mod tile;
 
+pub mod monitor;
+
 pub mod ingest_log;
 pub mod offline;
 pub mod online;
+
+pub mod request_log;
 
 pub mod engine;
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(granary::cli::run()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("granary: {error}");
             if let Some(detail) = error.detail() {

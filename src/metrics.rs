@@ -83,12 +83,32 @@ pub struct ServiceMetrics {
     doors: [DoorMetrics; Door::ALL.len()],
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
+    /// feature vectors for the log of requests
+    logged: AtomicU64,
+    log_dropped: AtomicU64,
 }
 
 impl ServiceMetrics {
     /// One request, however many feature vectors it asked for.
     pub fn served(&self, door: Door, elapsed: Duration, outcome: Outcome) {
         self.doors[door as usize].add(elapsed, outcome);
+    }
+
+    /// Feature vectors that wait to be logged, and others that are not logged for want of room.
+    pub fn logged(&self, logged: usize, dropped: usize) {
+        self.logged.fetch_add(logged as u64, Ordering::Relaxed);
+        self.log_dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+    }
+
+    /// Some that waited could not be written.
+    pub fn log_lost(&self, lost: usize) {
+        self.logged.fetch_sub(lost as u64, Ordering::Relaxed);
+        self.log_dropped.fetch_add(lost as u64, Ordering::Relaxed);
+    }
+
+    /// Those that were logged, and dropped.
+    pub fn log_counts(&self) -> (u64, u64) {
+        (self.logged.load(Ordering::Relaxed), self.log_dropped.load(Ordering::Relaxed))
     }
 
     /// Feature vectors that were looked for in the cache.
@@ -263,6 +283,11 @@ static CACHE_LOOKUPS: Metric = Metric {
     kind: "counter",
     help: "Feature vectors, or parts of them, that were looked for in the serving cache.",
 };
+static LOGGED: Metric = Metric {
+    name: "granary_logged_requests_total",
+    kind: "counter",
+    help: "Feature vectors of services that log requests, logged or dropped, by service and outcome.",
+};
 static CACHE_ENTRIES: Metric =
     Metric { name: "granary_cache_entries", kind: "gauge", help: "Entries of the serving cache." };
 static CACHE_BYTES: Metric =
@@ -339,6 +364,15 @@ pub fn samples() -> Vec<Sample> {
         for (outcome, count) in [("hit", &metrics.cache_hits), ("miss", &metrics.cache_misses)] {
             let labels = vec![("service", service.clone()), outcome_label(outcome)];
             samples.push(sample(&CACHE_LOOKUPS, Some(workspace), labels, count_of(count)));
+        }
+    }
+    for ((workspace, service), metrics) in &services {
+        let (logged, dropped) = metrics.log_counts();
+        // of services that do not log there is nothing to tell
+        for (outcome, count) in [("logged", logged), ("dropped", dropped)].into_iter().filter(|_| logged + dropped > 0)
+        {
+            let labels = vec![("service", service.clone()), outcome_label(outcome)];
+            samples.push(sample(&LOGGED, Some(workspace), labels, count as f64));
         }
     }
     for (metric, gauge) in [(&CACHE_ENTRIES, &REGISTRY.cache_entries), (&CACHE_BYTES, &REGISTRY.cache_bytes)] {

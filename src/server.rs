@@ -159,6 +159,7 @@ impl Server {
         let scheduling = store.spawn(scheduler::run(Arc::clone(&self.warehouse), self.jobs, shutdown.clone()));
         let keeping = scheduler::keep(Arc::clone(&self.warehouse), self.maintenance_interval, shutdown.clone());
         let keeping = store.spawn(keeping);
+        let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -170,6 +171,7 @@ impl Server {
         sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;
         stopped.cancel();
         flushing.await.map_err(|error| Error::internal("the flusher died").with_source(error))?;
+        logging.await.map_err(|error| Error::internal("what logs requests died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
         keeping.await.map_err(|error| Error::internal("the maintenance died").with_source(error))?;
@@ -223,6 +225,28 @@ async fn flush(warehouse: Arc<Warehouse>, stopped: CancellationToken) {
     }
 }
 
+/// So often served feature vectors go into the offline store, if they are not many before: each time is a commit a service.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Brings feature vectors that were served into the logs of their services, and a last time at the end.
+async fn log_requests(warehouse: Arc<Warehouse>, stopped: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let is_last = tokio::select! {
+            () = stopped.cancelled() => true,
+            _ = ticks.tick() => false,
+            () = warehouse.requests.wants_flush.notified() => false,
+        };
+        if let Err(error) = warehouse.requests.flush(&warehouse.offline).await {
+            tracing::warn!(%error, "served feature vectors could not be logged");
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
 /// Takes the address that `flag` chose.
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
@@ -262,6 +286,7 @@ fn make_first_objects(warehouse: &Warehouse, password: Option<&str>) -> Result<O
         Change::put(Workspace {
             header: header(workspace, Home::Server, FIRST_NAME).with_statement("CREATE WORKSPACE granary LIVE"),
             live: true,
+            applied_plan: None,
         }),
         Change::put(Schema { header: header(workspace.after(1), Home::Workspace(workspace), "public") }),
         Change::put(Role {

@@ -568,6 +568,7 @@ impl Session {
             view_counts: Vec::new(),
             facts: self.facts(),
             with: None,
+            redefined: Arc::default(),
             given: Vec::new(),
         }
     }

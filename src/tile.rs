@@ -41,9 +41,12 @@ pub use history::change_times;
 pub use items::{AggregateItems, RawRows, fold_level, fold_tiles, level_rows, raw_items, tile_rows};
 pub use levels::{Stretch, item_levels, stretches, useful_levels};
 pub use lifetime::LifetimeItems;
+pub use moments::Moments;
 pub use ordered::Order;
 pub use partial::Partial;
 pub use plan::{FeatureInput, FeaturePlan, OutputColumn, ViewPlan};
+pub use quantile::{Place, float_of, ordinal};
+pub use sketch::Sketch;
 pub use spec::{PartialSpec, empty_value, is_list_valued, output_type};
 pub use window::{Bounds, Timing, window_label};
 

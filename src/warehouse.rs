@@ -20,8 +20,10 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
 use crate::metrics::Sample;
+use crate::monitor::MonitorStore;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
+use crate::request_log::{LOG, RequestLog};
 use crate::time::Clock;
 pub use channels::{Channels, Listener, Notification};
 pub use jobs::RunningJobs;
@@ -47,6 +49,10 @@ pub struct Warehouse {
     pub online: Arc<OnlineStore>,
     pub engine: Arc<Engine>,
     pub ingest: Arc<Ingest>,
+    /// profiles of runs
+    pub monitor: Arc<MonitorStore>,
+    /// feature vectors that were served and are to be logged
+    pub requests: Arc<RequestLog>,
     pub clock: Clock,
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
@@ -105,6 +111,8 @@ impl Warehouse {
             catalog,
             offline: Arc::new(offline),
             online: Arc::new(online),
+            requests: Arc::default(),
+            monitor: Arc::new(MonitorStore::open(&folder.join("monitor.redb"))?),
             tails: Arc::default(),
         };
         let audit = Audit::start(Arc::clone(&stores.catalog), config.clock.clone())?;
@@ -113,6 +121,8 @@ impl Warehouse {
             offline: Arc::clone(&stores.offline),
             online: Arc::clone(&stores.online),
             engine: Arc::clone(&stores.engine),
+            monitor: Arc::clone(&stores.monitor),
+            requests: Arc::clone(&stores.requests),
             ingest: Arc::new(Ingest::new(stores.clone(), config.clock.clone(), folder.join("ingest"))),
             stores,
             clock: config.clock.clone(),
@@ -200,6 +210,9 @@ impl Warehouse {
             }
         }
         let snapshot = self.catalog.snapshot();
+        if let Err(error) = self.monitor.retain_views(|view| snapshot.get(ObjectId(view)).is_some()) {
+            tracing::warn!(error = %error, "profiles of views that are gone could not be removed");
+        }
         let views = snapshot.all::<FeatureView>().into_iter().filter_map(|view| BoundView::of_feature_view(view).ok());
         let written = snapshot.all::<FeatureTable>().into_iter();
         let views = views.chain(written.filter_map(|table| BoundView::of_feature_table(table).ok()));
@@ -233,7 +246,8 @@ impl Warehouse {
 pub const LONGEST_READ_US: i64 = 3_600_000_000;
 
 /// Stored tables that hold rows of transactions which did not end: no catalog will ever name them, the numbers of
-/// tables are drawn. And those of joined views that were dropped while their stream was flushed.
+/// tables are drawn. And those of joined views that were dropped while their stream was flushed, and the logs of services
+/// that are no more.
 fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
     let snapshot = catalog.snapshot();
     let mut named: HashSet<String> = snapshot.objects().flat_map(|object| tables_of(object)).collect();
@@ -245,7 +259,9 @@ fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
     for entry in std::fs::read_dir(offline).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let is_named = is_named_by_objects(&name) || is_of_joined_view(&name);
-        if name.starts_with(STAGED) || is_named && !named.contains(&name) {
+        let logged = name.strip_prefix(LOG).and_then(|rest| rest.split_once('-')?.0.parse().ok().map(ObjectId));
+        let is_old_log = logged.is_some_and(|service| snapshot.get(service).is_none());
+        if name.starts_with(STAGED) || is_named && !named.contains(&name) || is_old_log {
             nameless.push(name);
         }
     }

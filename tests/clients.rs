@@ -9,6 +9,8 @@ mod differences;
 mod matrix;
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "clients/quality.rs"]
+mod quality;
 #[path = "wire/client.rs"]
 mod raw;
 #[path = "clients/replay.rs"]

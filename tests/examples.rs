@@ -1,5 +1,7 @@
 //! The examples and the SQL of the READMEs, run as a stranger would: with the built program, over the wire.
 
+#[path = "examples/fraud.rs"]
+mod fraud;
 #[path = "support/ready.rs"]
 mod ready;
 #[path = "examples/reference.rs"]

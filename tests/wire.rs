@@ -51,6 +51,8 @@ mod maintenance;
 mod queries;
 #[path = "it/random.rs"]
 mod random;
+#[path = "wire/request_log.rs"]
+mod request_log;
 #[path = "wire/rights.rs"]
 mod rights;
 #[path = "clients/server.rs"]

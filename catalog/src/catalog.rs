@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::id::{ObjectId, Version};
 use crate::ledger::Ledger;
 use crate::object::{Dataset, Object};
+use crate::plans::Plans;
 use crate::record::Records;
 use crate::sequences::Sequences;
 use crate::snapshot::{Applied, Snapshot};
@@ -26,6 +27,7 @@ pub struct Catalog {
     ledger: Ledger,
     sequences: Sequences,
     records: Records,
+    plans: Plans,
 }
 
 impl Catalog {
@@ -46,8 +48,9 @@ impl Catalog {
         let ledger = Ledger::open(Arc::clone(&store), &made)?;
         let sequences = Sequences::new(Arc::clone(&store));
         let records = Records::open(Arc::clone(&store), Records::KEPT)?;
+        let plans = Plans::open(Arc::clone(&store))?;
         let (current, writer) = (RwLock::new(Arc::new(snapshot)), Mutex::new(()));
-        Ok(Catalog { store, current, writer, ledger, sequences, records })
+        Ok(Catalog { store, current, writer, ledger, sequences, records, plans })
     }
 
     /// The latest committed version. Never waits for a commit.
@@ -108,6 +111,11 @@ impl Catalog {
     /// Refusals and changes of rows.
     pub fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// What workspaces were to become.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
     }
 
     /// The jobs and what they have materialized.

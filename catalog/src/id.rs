@@ -44,6 +44,11 @@ impl Version {
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
+/// Names one plan for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanId(pub u64);
+
 macro_rules! display_number {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -54,4 +59,4 @@ macro_rules! display_number {
     )*};
 }
 
-display_number!(ObjectId, Version, JobId);
+display_number!(ObjectId, Version, JobId, PlanId);

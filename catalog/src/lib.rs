@@ -15,6 +15,7 @@ mod id;
 mod ledger;
 mod migrate;
 pub mod object;
+mod plans;
 mod record;
 mod sequences;
 mod snapshot;
@@ -27,7 +28,7 @@ pub use catalog::{Catalog, Step};
 pub use change::{Author, Change};
 pub use diff::diff;
 pub use error::{Error, ObjectName};
-pub use id::{JobId, ObjectId, Version};
+pub use id::{JobId, ObjectId, PlanId, Version};
 pub use ledger::{
     DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobLog,
     JobState, JobTrigger, JobWork, Ledger, LogLevel, MaintenanceTask, MaintenanceWork, NewJob, Outcome, RefreshWork,
@@ -35,13 +36,14 @@ pub use ledger::{
 };
 pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,
-    DatasetVersion, Definition, Entity, Feature, FeatureDefinition, FeatureService, FeatureTable, FeatureView,
-    FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace,
-    Object, ObjectKind, OnCommit, Policy, PolicyCommand, PolicyExpression, PolicyRead, PredefinedRole, Privilege,
-    Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText, Secret, Sequence, SequenceState,
-    SeriesWindows, ServiceMember, Sink, SinkTarget, Source, SourceDefinition, Stream, StreamIngest, Table, Trigger,
-    View, ViewKind, Volatility, Window, Workspace,
+    DatasetVersion, Definition, Entity, Expectation, Feature, FeatureDefinition, FeatureService, FeatureTable,
+    FeatureView, FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge,
+    Materialized, NameSpace, Object, ObjectKind, OnCommit, OnFailure, Policy, PolicyCommand, PolicyExpression,
+    PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText,
+    Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Severity, Sink, SinkTarget, Source,
+    SourceDefinition, Stream, StreamIngest, Table, Test, Trigger, View, ViewKind, Volatility, Window, Workspace,
 };
+pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedChange, Plans};
 pub use record::{Record, RecordKind, Records};
 pub use sequences::Sequences;
 pub use snapshot::Snapshot;

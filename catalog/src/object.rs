@@ -7,6 +7,7 @@ mod column;
 mod dataset;
 mod entity;
 mod exact_float;
+mod expectation;
 mod feature;
 mod feature_service;
 mod feature_table;
@@ -25,6 +26,7 @@ mod sink;
 mod source;
 mod stream;
 mod table;
+mod test;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -38,6 +40,7 @@ pub use aggregate::AggregateFunction;
 pub use column::{Column, ColumnDefault, Identity};
 pub use dataset::{Dataset, DatasetInput, DatasetVersion};
 pub use entity::Entity;
+pub use expectation::{Expectation, OnFailure, Severity};
 pub use feature::{Feature, FeatureDefinition};
 pub use feature_service::{FeatureService, ServiceMember};
 pub use feature_table::FeatureTable;
@@ -55,6 +58,7 @@ pub use sink::{Sink, SinkTarget};
 pub use source::{FileFormat, Source, SourceDefinition};
 pub use stream::{Backfill, Stream, StreamIngest};
 pub use table::{Constraint, ConstraintKind, Index, Materialized, OnCommit, Table, View};
+pub use test::Test;
 pub use window::{Reach, RelativeSpan, SeriesWindows, Window};
 pub use workspace::{Schema, Workspace};
 
@@ -159,6 +163,8 @@ objects! {
     Function => "function",
     Sink => "sink",
     Sequence => "sequence",
+    Test => "test",
+    Expectation => "expectation",
 }
 
 impl fmt::Display for ObjectKind {
@@ -188,7 +194,9 @@ impl ObjectKind {
             | ObjectKind::Secret
             | ObjectKind::ApiKey
             | ObjectKind::Function
-            | ObjectKind::Sink => false,
+            | ObjectKind::Sink
+            | ObjectKind::Test
+            | ObjectKind::Expectation => false,
         }
     }
 
@@ -203,6 +211,8 @@ impl ObjectKind {
             (ObjectKind::Entity, Home::Schema { schema, .. }) => Some(NameSpace::Entities(schema)),
             (ObjectKind::Function, Home::Schema { schema, .. }) => Some(NameSpace::Functions(schema)),
             (ObjectKind::Sink, Home::Schema { schema, .. }) => Some(NameSpace::Sinks(schema)),
+            (ObjectKind::Test, Home::Schema { schema, .. }) => Some(NameSpace::Tests(schema)),
+            (ObjectKind::Expectation, Home::Schema { schema, .. }) => Some(NameSpace::Expectations(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -271,12 +281,14 @@ impl Object {
             Object::Sink(object) => object.references(),
             Object::Table(object) => object.references(),
             Object::Sequence(object) => object.references(),
+            Object::Expectation(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
             | Object::Dataset(_)
             | Object::Role(_)
-            | Object::Secret(_) => Vec::new(),
+            | Object::Secret(_)
+            | Object::Test(_) => Vec::new(),
         }
     }
 
@@ -301,7 +313,8 @@ impl Object {
             Object::Sink(object) => object.remap(map),
             Object::Table(object) => object.remap(map),
             Object::Sequence(object) => object.remap(map),
-            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) => {}
+            Object::Expectation(object) => object.remap(map),
+            Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) | Object::Test(_) => {}
         }
     }
 

@@ -39,10 +39,12 @@ pub(crate) enum Table {
     JobLogs,
     /// view id → ranges that jobs have not done
     Unfinished,
+    /// plan id → plan
+    Plans,
 }
 
 impl Table {
-    const ALL: [Table; 10] = [
+    const ALL: [Table; 11] = [
         Table::Objects,
         Table::Log,
         Table::Jobs,
@@ -53,6 +55,7 @@ impl Table {
         Table::Records,
         Table::JobLogs,
         Table::Unfinished,
+        Table::Plans,
     ];
 
     fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -67,6 +70,7 @@ impl Table {
             Table::Records => "records",
             Table::JobLogs => "job_logs",
             Table::Unfinished => "unfinished",
+            Table::Plans => "plans",
         })
     }
 }
@@ -79,6 +83,8 @@ pub(crate) enum Number {
     Version,
     NextObject,
     NextJob,
+    /// Not there before the first plan.
+    NextPlan,
 }
 
 impl Number {
@@ -89,6 +95,7 @@ impl Number {
             Number::Version => "version",
             Number::NextObject => "next object",
             Number::NextJob => "next job",
+            Number::NextPlan => "next plan",
         }
     }
 }

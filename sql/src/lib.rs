@@ -4,6 +4,7 @@
 mod clause;
 mod column;
 mod cursor;
+pub mod declaration;
 mod dialect;
 mod error;
 mod feature;

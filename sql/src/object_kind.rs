@@ -19,10 +19,12 @@ pub enum ObjectKind {
     Secret,
     ApiKey,
     Function,
+    Test,
+    Expectation,
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 13] = [
+    pub const ALL: [ObjectKind; 15] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
@@ -36,6 +38,8 @@ impl ObjectKind {
         ObjectKind::Secret,
         ObjectKind::ApiKey,
         ObjectKind::Function,
+        ObjectKind::Test,
+        ObjectKind::Expectation,
     ];
 
     /// In lower case, as in an error: `feature view`.
@@ -54,6 +58,8 @@ impl ObjectKind {
             ObjectKind::Secret => "secret",
             ObjectKind::ApiKey => "api key",
             ObjectKind::Function => "function",
+            ObjectKind::Test => "test",
+            ObjectKind::Expectation => "expectation",
         }
     }
 

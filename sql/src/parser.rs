@@ -191,6 +191,8 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Dataset => Statement::CreateDataset(statement::create_dataset::parse(cursor)?),
         ObjectKind::Secret => Statement::CreateSecret(statement::create_secret::parse(cursor)?),
         ObjectKind::Function => Statement::CreateFunction(statement::create_function::parse(cursor)?),
+        ObjectKind::Expectation => Statement::CreateExpectation(statement::create_expectation::parse(cursor)?),
         ObjectKind::ApiKey => Statement::CreateApiKey(statement::create_api_key::parse(cursor)?),
+        ObjectKind::Test => Statement::CreateTest(statement::create_test::parse(cursor)?),
     })
 }

@@ -7,6 +7,7 @@ pub mod copy;
 pub mod create_api_key;
 pub mod create_dataset;
 pub mod create_entity;
+pub mod create_expectation;
 pub mod create_feature_service;
 pub mod create_feature_table;
 pub mod create_feature_view;
@@ -16,6 +17,7 @@ pub mod create_secret;
 pub mod create_sink;
 pub mod create_source;
 pub mod create_stream;
+pub mod create_test;
 pub mod create_workspace;
 pub mod drop;
 pub mod explain;
@@ -44,6 +46,7 @@ pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 pub use create_api_key::CreateApiKey;
 pub use create_dataset::CreateDataset;
 pub use create_entity::CreateEntity;
+pub use create_expectation::{CreateExpectation, OnFailure, Severity};
 pub use create_feature_service::{CreateFeatureService, KeyRename, ServiceMember};
 pub use create_feature_table::CreateFeatureTable;
 pub use create_feature_view::CreateFeatureView;
@@ -53,6 +56,7 @@ pub use create_secret::CreateSecret;
 pub use create_sink::{CreateSink, SinkTarget};
 pub use create_source::{CreateSource, FileFormat, SourceOrigin};
 pub use create_stream::{CreateStream, StreamOrigin};
+pub use create_test::{CreateTest, Expected, GivenRows};
 pub use create_workspace::{CreateWorkspace, WorkspaceMode};
 pub use drop::Drop;
 pub use explain::{Explain, ExplainFormat};
@@ -75,6 +79,7 @@ pub enum Statement {
     CreateSource(CreateSource),
     CreateStream(CreateStream),
     CreateSink(CreateSink),
+    CreateExpectation(CreateExpectation),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -84,6 +89,7 @@ pub enum Statement {
     CreateSecret(CreateSecret),
     CreateApiKey(CreateApiKey),
     CreateFunction(CreateFunction),
+    CreateTest(CreateTest),
     Refresh(Refresh),
     Replay(Replay),
     Optimize(Optimize),
@@ -121,6 +127,7 @@ impl Display for Statement {
             Statement::CreateSource(statement) => statement.fmt(formatter),
             Statement::CreateStream(statement) => statement.fmt(formatter),
             Statement::CreateSink(statement) => statement.fmt(formatter),
+            Statement::CreateExpectation(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),
@@ -130,6 +137,7 @@ impl Display for Statement {
             Statement::CreateSecret(statement) => statement.fmt(formatter),
             Statement::CreateApiKey(statement) => statement.fmt(formatter),
             Statement::CreateFunction(statement) => statement.fmt(formatter),
+            Statement::CreateTest(statement) => statement.fmt(formatter),
             Statement::Refresh(statement) => statement.fmt(formatter),
             Statement::Replay(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),

@@ -20,7 +20,11 @@ fn world() -> World {
     let ids: Vec<ObjectId> = (3..8).map(|n| WORKSPACE.after(n)).collect();
     let role = |nth: usize, name: &str| Role::new(header(ids[nth], Home::Server, name, "root"));
     let changes = [
-        Change::put(Workspace { header: header(WORKSPACE, Home::Server, "prod", "boss"), live: true }),
+        Change::put(Workspace {
+            header: header(WORKSPACE, Home::Server, "prod", "boss"),
+            live: true,
+            applied_plan: None,
+        }),
         Change::put(Schema { header: header(schema, Home::Workspace(WORKSPACE), "public", "boss") }),
         Change::put(Role { superuser: true, ..role(0, "root") }),
         Change::put(role(1, "ann")),

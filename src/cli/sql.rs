@@ -51,7 +51,8 @@ fn print(text: &str) -> Result<()> {
         .map_err(|error| Error::new(Kind::IoError, format!("could not write to the standard output: {error}")))
 }
 
-fn config(dsn: &str) -> Result<Config> {
+/// What a DSN says, with the usual server where it says nothing.
+pub fn config(dsn: &str) -> Result<Config> {
     let mut config: Config = dsn.parse().map_err(|error: tokio_postgres::Error| {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         Error::new(Kind::InvalidParameterValue, format!("--dsn is not a connection string: {cause}"))

@@ -31,6 +31,7 @@ use granary_catalog::{Catalog, Dataset, Object, ObjectId, ObjectKind, View};
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Spanned, Visit, Visitor};
 
 use super::error::{convert, placed};
+use super::made_up::MadeUp;
 use super::plans::output_schema;
 use super::relation::{BoundView, CompositeRelation, FeatureRelation, ReadMode, check_called_in_place};
 use super::rows::check_distinct;
@@ -38,8 +39,10 @@ use super::settled::{Purpose, Settled};
 use super::{Engine, functions, tables};
 use crate::access::{Asker, Readable};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::MonitorStore;
 use crate::offline::{OfflineStore, ReadVersions};
 use crate::online::OnlineStore;
+use crate::request_log::RequestLog;
 use crate::row::{Value, type_name};
 
 use columns_read::columns_read;
@@ -57,7 +60,7 @@ pub(in crate::engine) use policies::QueryReads;
 pub use policies::{Passed, Passing, RowChecks, row_security_active, shown_expression};
 pub use scope::{NameScope, schemas_of};
 pub use system_time::as_of_column;
-pub use table_function::called_view;
+pub use table_function::called_relations;
 pub use user_function::is_built_in;
 
 /// How deep views may stand on views, sources on sources.
@@ -89,6 +92,8 @@ pub struct QueryPlanner {
     pub catalog: Arc<Catalog>,
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
+    pub monitor: Arc<MonitorStore>,
+    pub requests: Arc<RequestLog>,
     pub scope: NameScope,
     /// wall time of the statement, microseconds
     pub now_us: i64,
@@ -117,6 +122,8 @@ pub struct QueryPlanner {
     policing: Vec<ObjectId>,
     /// whether the rows are read FOR UPDATE or SHARE, and so have to be such as the asker might change
     locks_rows: bool,
+    /// in a test: the rows of relations
+    made_up: Option<Arc<MadeUp>>,
 }
 
 /// A relation that is in no catalog.
@@ -135,17 +142,21 @@ pub struct ReadStores {
     pub catalog: Arc<Catalog>,
     pub offline: Arc<OfflineStore>,
     pub online: Arc<OnlineStore>,
+    pub monitor: Arc<MonitorStore>,
+    pub requests: Arc<RequestLog>,
     pub tails: Arc<EventTails>,
 }
 
 impl QueryPlanner {
     pub fn new(stores: ReadStores, scope: NameScope, now_us: i64) -> Self {
-        let ReadStores { engine, catalog, offline, online, tails } = stores;
+        let ReadStores { engine, catalog, offline, online, monitor, requests, tails } = stores;
         QueryPlanner {
             engine,
             catalog,
             offline,
             online,
+            monitor,
+            requests,
             scope,
             now_us,
             from_source: FromSource::Unset,
@@ -162,6 +173,7 @@ impl QueryPlanner {
             depth: 0,
             policing: Vec::new(),
             locks_rows: false,
+            made_up: None,
         }
     }
 
@@ -201,6 +213,7 @@ impl QueryPlanner {
         SystemContext {
             scope: self.scope.clone(),
             catalog: Arc::clone(&self.catalog),
+            monitor: Arc::clone(&self.monitor),
             facts: Arc::clone(&self.facts),
             tails: Arc::clone(&self.tails),
             now_us: self.now_us,
@@ -227,6 +240,22 @@ impl QueryPlanner {
     pub fn with_source_range(mut self, range: Option<(i64, i64)>) -> Self {
         self.source_range = range;
         self
+    }
+
+    /// Relations have these rows, and no others.
+    pub fn with_made_up(mut self, rows: Arc<MadeUp>) -> Self {
+        self.made_up = Some(rows);
+        self
+    }
+
+    /// What a relation has in a test; `None` outside of one, and of a relation that stands on others.
+    pub(in crate::engine) fn made_up(&self, object: &Object) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.made_up.as_ref().map_or(Ok(None), |rows| rows.rows(object))
+    }
+
+    /// Whether a test runs.
+    pub(in crate::engine) fn is_made_up(&self) -> bool {
+        self.made_up.is_some()
     }
 
     /// The state that this planner's plans run in.
@@ -588,6 +617,9 @@ impl QueryPlanner {
 
     /// An ordinary relation: a source, a stream, a table, a view.
     pub async fn provider(&self, object: &Object) -> Result<Arc<dyn TableProvider>> {
+        if let Some(rows) = self.made_up(object)? {
+            return Ok(rows);
+        }
         match object {
             Object::Source(source) => tables::sources::source_table(self, source).await,
             Object::Stream(stream) => tables::sources::stream_table(self, stream).await,

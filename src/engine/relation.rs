@@ -8,6 +8,7 @@ mod bound_view;
 mod composite;
 mod interface;
 mod realtime;
+mod storage_change;
 mod table;
 
 pub use bindings::{Bindings, binding, column_of};
@@ -17,6 +18,7 @@ pub use bound_view::{
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
+pub use storage_change::StorageChange;
 pub use table::{FeatureRelation, ReadMode, RowsOrigin, in_layout, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.

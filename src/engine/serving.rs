@@ -3,6 +3,7 @@
 //! A statement's form is recognised once, when it is prepared, and bound to a version of the catalog; each execution
 //! goes from its parameters to the online store and back. Whatever is not such a lookup is planned, to the same answer.
 
+mod logger;
 mod service;
 mod shape;
 mod vector;
@@ -25,6 +26,7 @@ use crate::metrics::{self, Door, Outcome, ServiceMetrics};
 use crate::row::{Reader, Value, put_value};
 use crate::time::Stopwatch;
 
+use logger::Logger;
 pub use service::{ServedFeature, ServedRows, ServiceLookup};
 pub use shape::Shape;
 use shape::{Shown, Term};
@@ -46,6 +48,8 @@ pub struct Serving {
     scans: bool,
     described: Described,
     metrics: Arc<ServiceMetrics>,
+    /// of what is logged
+    logger: Option<Logger>,
 }
 
 /// A few rows in the bytes in which values are stored, row by row: arrays would cost more than they help.
@@ -159,6 +163,7 @@ impl Serving {
         check_access(planner, object, shape)?;
         let Some((places, fields)) = served.columns(shape) else { return Ok(None) };
         let Some(vector) = served.vector(planner, &places)? else { return Ok(None) };
+        let logger = Box::pin(Logger::of(planner, object, &places)).await?;
         let mut parameters: Vec<Option<DataType>> = declared.to_vec();
         let Some((keys, request)) = served.conditions(shape, &mut parameters) else { return Ok(None) };
         // a parameter that stands nowhere has no type
@@ -177,6 +182,7 @@ impl Serving {
             request,
             limit: shape.limit.unwrap_or(usize::MAX),
             metrics: metrics_of(planner, object)?,
+            logger,
         }))
     }
 
@@ -189,10 +195,10 @@ impl Serving {
         &self.described
     }
 
-    /// As [`Serving::answer`], and counted as a request of the Postgres port.
+    /// As [`Serving::answer`], counted as a request of the Postgres port, and logged if it is one of the sample.
     pub fn serve(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<ValueRows>> {
         let watch = Stopwatch::start();
-        let answer = self.answer(parameters, now_us);
+        let answer = self.logged_answer(parameters, now_us);
         match &answer {
             Ok(Some(_)) => self.metrics.served(Door::Postgres, watch.elapsed(), Outcome::Answered),
             Ok(None) => {}
@@ -201,8 +207,23 @@ impl Serving {
         answer
     }
 
+    fn logged_answer(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<ValueRows>> {
+        let Some(logger) = &self.logger else { return self.answer(parameters, now_us) };
+        let Some(asked) = self.asked_by(parameters, now_us)? else { return Ok(None) };
+        match logger.answer(&asked, now_us)? {
+            Some(rows) => Ok(Some(rows)),
+            None => Ok(Some(self.vector.rows(&asked, now_us.into())?)),
+        }
+    }
+
     /// The rows for these parameters; `None` where their types or number need a planner.
     pub fn answer(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<ValueRows>> {
+        let Some(asked) = self.asked_by(parameters, now_us)? else { return Ok(None) };
+        Ok(Some(self.vector.rows(&asked, now_us.into())?))
+    }
+
+    /// What these parameters ask for.
+    fn asked_by(&self, parameters: &[(DataType, Option<Value>)], now_us: i64) -> Result<Option<Vec<AskedRow>>> {
         let mut keys = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
             match key.as_ref().map(|key| key.values(parameters)) {
@@ -214,8 +235,7 @@ impl Serving {
         let Some(request) = self.request.iter().map(|column| column.values(parameters)).collect() else {
             return Ok(None);
         };
-        let Some(asked) = self.asked(&keys, request, now_us)? else { return Ok(None) };
-        Ok(Some(self.vector.rows(&asked, now_us.into())?))
+        self.asked(&keys, request, now_us)
     }
 
     /// Every combination of these values, as many as are wanted; `None`: they are too many.

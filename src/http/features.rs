@@ -10,6 +10,7 @@ mod bound;
 mod cache;
 mod fragment;
 mod json;
+mod logger;
 mod request;
 mod response;
 
@@ -120,8 +121,10 @@ impl FeatureServer {
         let asked = rows.iter().map(|row| bound.asked_row(row, ignores_extra_fields));
         let (now_us, n_forgotten) = (self.warehouse.clock.now_us(), self.warehouse.n_forgotten());
         let moment = Moment { now_us, edge: params.request_options.edge()? };
-        let ask = Ask::new(asked.collect::<Answered<_>>()?, &params, moment, n_forgotten);
-        let answer = answer(bound, &self.cache, ask, seat).await?;
+        let asked = asked.collect::<Answered<Vec<AskedRow>>>()?;
+        let sampled = logger::sampled(bound, &asked, now_us);
+        let answer = answer(bound, &self.cache, Ask::new(asked, &params, moment, n_forgotten), seat).await?;
+        logger::log(&self.warehouse.requests, bound, sampled, &answer, now_us)?;
         let response = Response::new(bound, &answer, &params, watch.elapsed());
         Ok(match call {
             Call::GetFeaturesBatch => response.batch(rows.len()),
@@ -154,7 +157,9 @@ impl FeatureServer {
         let rows: Vec<AskedRow> =
             keys.iter().map(|keys| AskedRow { keys: keys.clone(), request: request.clone() }).collect();
         let moment = Moment { now_us, edge: params.request_options.edge()? };
+        let sampled = logger::sampled(bound, &rows, now_us);
         let answer = answer(bound, &self.cache, Ask::new(rows, &params, moment, n_forgotten), seat).await?;
+        logger::log(&self.warehouse.requests, bound, sampled, &answer, now_us)?;
         Ok(Response::new(bound, &answer, &params, watch.elapsed()).rows_of_keys(&keys, &open))
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{Wait, attempt, cancelled, log};
 use super::online::{Mode, Useful, write_rows};
+use super::quality::Watch;
 use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::access::Asker;
@@ -147,7 +148,7 @@ async fn write_both(
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
-    let (read, rows) = write_offline(warehouse, planner, work, cancel).await?;
+    let (read, rows) = write_offline(warehouse, planner, work, job, cancel).await?;
     warehouse.catalog.ledger().progress(job.id, read, rows)?;
     warehouse.catalog.ledger().note_source_rows(job.id, read);
     log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
@@ -186,6 +187,7 @@ async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     work: &Materialization,
+    job: &Job,
     cancel: &CancellationToken,
 ) -> Result<(u64, u64)> {
     let view = &work.view;
@@ -194,11 +196,14 @@ async fn write_offline(
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
     let read = Arc::new(AtomicU64::new(0));
+    let watch = Watch::of(warehouse, planner, work, job);
     let rows = counted(query_rows(planner, view, range).await?, Arc::clone(&read));
+    let rows = Watch::over(watch.as_ref(), rows);
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
+    let batches = Watch::gate(watch, batches);
     let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
     // written anew by each attempt: jobs end in any order, so that a version of the table tells of none of them
     let write = Write::new(kind, batches).with_cancel(cancel.clone());

@@ -1,5 +1,6 @@
 //! What a statement takes and gives, before it is carried out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -86,6 +87,11 @@ pub(super) async fn describe(
 ) -> Result<Description> {
     if let Some(columns) = variables::columns(&parsed.statement) {
         return Ok(Description::of(Vec::new(), Some(columns)));
+    }
+    if let Statement::Query(query) = &parsed.statement
+        && let Cow::Owned(query) = statement::describe_repository(&mut context, &query.ast)?
+    {
+        return describe_query(&context, &query, said).await;
     }
     if let Statement::Query(query) = &parsed.statement
         && let Some(found) = statement::catalog_query(&context, &query.ast, &said.oids)

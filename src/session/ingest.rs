@@ -105,6 +105,7 @@ pub(super) fn call_context(
         view_counts: Vec::new(),
         facts: Arc::default(),
         with: None,
+        redefined: Arc::default(),
         given: Vec::new(),
     }
 }

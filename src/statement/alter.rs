@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use granary_catalog::{Change, Object, ObjectKind};
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream,
-    CreateWorkspace,
+    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService,
+    CreateFeatureTable, CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource,
+    CreateStream, CreateTest, CreateWorkspace,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
@@ -218,6 +218,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateSource(create) => Some(&mut create.options),
         Statement::CreateStream(create) => Some(&mut create.options),
         Statement::CreateSink(create) => Some(&mut create.options),
+        Statement::CreateExpectation(create) => Some(&mut create.options),
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
@@ -226,6 +227,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateWorkspace(create) => Some(&mut create.options),
         Statement::CreateApiKey(create) => Some(&mut create.options),
         Statement::CreateFunction(create) => Some(&mut create.options),
+        Statement::CreateTest(create) => Some(&mut create.options),
         _ => None,
     }
 }
@@ -245,6 +247,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateSource(CreateSource { comment: own, .. })
             | Statement::CreateStream(CreateStream { comment: own, .. })
             | Statement::CreateSink(CreateSink { comment: own, .. })
+            | Statement::CreateExpectation(CreateExpectation { comment: own, .. })
             | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
             | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
             | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
@@ -252,6 +255,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
             | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
             | Statement::CreateApiKey(CreateApiKey { comment: own, .. })
             | Statement::CreateFunction(CreateFunction { comment: own, .. })
+            | Statement::CreateTest(CreateTest { comment: own, .. })
             | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
             _ => {}
         }
@@ -292,7 +296,8 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .dependents(object.id())
         .into_iter()
         .filter(|dependent| {
-            dependent.kind().is_relation() || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink)
+            dependent.kind().is_relation()
+                || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink | ObjectKind::Expectation)
         })
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();
@@ -317,6 +322,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateSource(create) => create.name = name,
         Statement::CreateStream(create) => create.name = name,
         Statement::CreateSink(create) => create.name = name,
+        Statement::CreateExpectation(create) => create.name = name,
         Statement::CreateFeatureView(create) => create.name = name,
         Statement::CreateFeatureTable(create) => create.name = name,
         Statement::CreateFeatureService(create) => create.name = name,
@@ -324,6 +330,7 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         Statement::CreateRealtimeFeatureView(create) => create.name = name,
         Statement::CreateWorkspace(create) => create.name = name,
         Statement::CreateFunction(create) => create.name = name,
+        Statement::CreateTest(create) => create.name = name,
         Statement::CreateApiKey(create) => {
             create.name = name.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
         }

@@ -71,6 +71,8 @@ pub struct StatementContext {
     pub facts: Arc<SessionFacts>,
     /// the queries before an UPDATE or DELETE, which it may name
     pub with: Option<With>,
+    /// objects that the statement defines anew, all of them: what they need of each other is looked at at the end
+    pub redefined: Arc<HashSet<ObjectId>>,
     /// rows that parts of the statement have returned, which the others may name
     pub given: Vec<GivenRelation>,
 }
@@ -196,6 +198,8 @@ impl StatementContext {
             ObjectKind::Entity => NameSpace::Entities(schema),
             ObjectKind::Function => NameSpace::Functions(schema),
             ObjectKind::Sink => NameSpace::Sinks(schema),
+            ObjectKind::Test => NameSpace::Tests(schema),
+            ObjectKind::Expectation => NameSpace::Expectations(schema),
             _ => NameSpace::Relations(schema),
         };
         self.snapshot().find(space, name)
@@ -272,7 +276,8 @@ impl StatementContext {
 
     /// Refuses to do something to a column of an object that others read.
     fn check_not_needed(&self, object: &Object, verb: &str, column: &str) -> Result<()> {
-        let dependents = self.snapshot().dependents(object.id());
+        let mut dependents = self.snapshot().dependents(object.id());
+        dependents.retain(|dependent| !self.redefined.contains(&dependent.id()));
         if dependents.is_empty() {
             return Ok(());
         }
@@ -347,7 +352,7 @@ impl StatementContext {
             Some(_) if request.if_not_exists => {
                 let kind = match request.kind {
                     ObjectKind::Function => Kind::DuplicateFunction,
-                    ObjectKind::Sink => Kind::DuplicateObject,
+                    ObjectKind::Sink | ObjectKind::Test | ObjectKind::Expectation => Kind::DuplicateObject,
                     _ => Kind::DuplicateTable,
                 };
                 let what = match request.kind {

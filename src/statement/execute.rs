@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
-    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, explain, feature_service, feature_table,
-    feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy, realtime_view,
-    refresh, replay, rights, role, select, sequence, show, sink, source, stream, table, truncate, update, vacuum,
-    verify, view, with, workspace,
+    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
+    feature_table, feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy,
+    realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
+    test, truncate, update, vacuum, verify, view, with, workspace,
 };
 use crate::engine::{
-    BoundView, CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run, tables_of,
+    BoundView, CatalogQuery, Labels, LogicalPlan, StorageChange, ValueRows, bind_parameters, output_schema, run,
+    tables_of,
 };
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
@@ -192,7 +193,8 @@ async fn dispatch(
 ) -> Result<Response> {
     match &parsed.statement {
         Statement::Query(query) => {
-            let (schema, rows) = answer(context, &query.ast, parameters, cancel).await?;
+            let query = Box::pin(repository::with_answer(context, &query.ast, parameters, cancel)).await?;
+            let (schema, rows) = answer(context, &query, parameters, cancel).await?;
             Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::Explain(statement) => Box::pin(explain::explain(context, statement, parameters)).await,
@@ -265,11 +267,13 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateSource(create) => source::create(context, create).await,
         Statement::CreateStream(create) => stream::create(context, create),
         Statement::CreateSink(create) => sink::create(context, create),
+        Statement::CreateExpectation(create) => expectation::create(context, create),
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
         Statement::CreateFeatureService(create) => feature_service::create(context, create),
         Statement::CreateRealtimeFeatureView(create) => realtime_view::create(context, create),
         Statement::CreateFunction(create) => function::create(context, create),
+        Statement::CreateTest(create) => test::create(context, create),
         Statement::CreateWorkspace(create) => workspace::create(context, create),
         Statement::Drop(statement) => drop::drop(context, statement),
         Statement::Alter(statement) => alter::alter(context, statement).await,
@@ -286,11 +290,8 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
 /// What a statement that changes something is called; `None` for one that does not.
 pub fn writing_word(statement: &Statement) -> Option<String> {
     match statement {
-        Statement::Query(_)
-        | Statement::Explain(_)
-        | Statement::ShowCreate(_)
-        | Statement::Verify(_)
-        | Statement::WaitForJob(_) => None,
+        Statement::Query(query) => repository::calls_apply(&query.ast).then(|| "granary.apply".to_owned()),
+        Statement::Explain(_) | Statement::ShowCreate(_) | Statement::Verify(_) | Statement::WaitForJob(_) => None,
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { .. }) => {
             Some("REFRESH MATERIALIZED VIEW".to_owned())
         }
@@ -359,6 +360,8 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateSource(_) => "CREATE SOURCE".to_owned(),
         Statement::CreateStream(_) => "CREATE STREAM".to_owned(),
         Statement::CreateSink(_) => "CREATE SINK".to_owned(),
+        Statement::CreateTest(_) => "CREATE TEST".to_owned(),
+        Statement::CreateExpectation(_) => "CREATE EXPECTATION".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
         Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),
@@ -590,13 +593,12 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
         }
         match object.as_ref() {
             Object::FeatureView(view) => {
-                let bound = BoundView::of_feature_view(view)?;
-                let same = match after.get_as::<granary_catalog::FeatureView>(view.header.id) {
-                    Some(now) => BoundView::of_feature_view(now)?.storage == bound.storage,
+                let is_kept = match after.get_as::<granary_catalog::FeatureView>(view.header.id) {
+                    Some(now) => !matches!(StorageChange::between(view, now)?, StorageChange::Recreate { .. }),
                     None => false,
                 };
-                if !same {
-                    forget_view(warehouse, &bound).await?;
+                if !is_kept {
+                    forget_view(warehouse, &BoundView::of_feature_view(view)?).await?;
                 }
             }
             Object::FeatureTable(table) => {

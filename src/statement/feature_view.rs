@@ -34,7 +34,7 @@ use aggregate::function;
 use times::Times;
 use window::window;
 
-pub const OPTIONS: [&str; 18] = [
+pub const OPTIONS: [&str; 19] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -53,6 +53,7 @@ pub const OPTIONS: [&str; 18] = [
     PAUSED,
     "max_backfill_interval",
     "max_attempts",
+    "quality",
 ];
 
 /// The option that says that the scheduler leaves the view alone.
@@ -123,6 +124,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         paused: options.bool(PAUSED)?.unwrap_or(false),
         max_backfill_interval_us: max_backfill_interval(options, &times)?,
         max_attempts: max_attempts(options)?,
+        quality: options.bool("quality")?.unwrap_or(true),
         depends_on: query.depends_on.clone(),
     };
     view.joins = joins(context, &view).await?;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use granary_catalog::{Author, FeatureView, Interval, Job, JobWork, NewJob, ObjectKind, RefreshWork, Trigger};
+use granary_catalog::{
+    Author, FeatureView, Interval, Job, JobId, JobWork, NewJob, ObjectId, ObjectKind, RefreshWork, Trigger,
+};
 use granary_sql::SqlText;
 use granary_sql::statement::{Refresh, RefreshStores};
 use granary_sql::timestamp::parse_timestamp;
@@ -57,7 +59,19 @@ pub async fn refresh(context: &mut StatementContext, refresh: &Refresh, cancel: 
         context.notices.push(started.with_hint("granary.jobs tells what becomes of it"));
         return Ok(());
     }
-    task.await.map_err(|error| Error::internal("a job's task died").with_source(error))?
+    task.await.map_err(|error| Error::internal("a job's task died").with_source(error))??;
+    tell_failures(context, view.header.id, started)
+}
+
+/// Tells of the expectations that a run which counts does not meet.
+fn tell_failures(context: &mut StatementContext, view: ObjectId, job: JobId) -> Result<()> {
+    let run = context.warehouse.monitor.run(view.0, job.0)?;
+    for result in run.iter().flat_map(|run| &run.results).filter(|result| result.ok == Some(false)) {
+        let message = format!("expectation \"{}\" does not hold: {}", result.name, result.check);
+        let told = Error::new(Kind::CheckViolation, message).with_detail(materialize::figures_text(result));
+        context.notices.push(told);
+    }
+    Ok(())
 }
 
 /// A refresh that is left to the scheduler, which starts it soon and tries it again if it fails.

@@ -46,6 +46,11 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             check.access.check_server_files(PredefinedRole::ReadServerFiles, "write to Kafka")?;
             check.create(ObjectKind::Sink, &create.name, create.or_replace)
         }
+        Statement::CreateExpectation(create) => {
+            check.create(ObjectKind::Expectation, &create.name, create.or_replace)?;
+            // it may keep the view's runs from being served
+            check.manage(ObjectKind::FeatureView, &create.view)
+        }
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)
@@ -56,6 +61,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         Statement::CreateFeatureService(create) => {
             check.create(ObjectKind::FeatureService, &create.name, create.or_replace)
         }
+        Statement::CreateTest(create) => check.create(ObjectKind::Test, &create.name, create.or_replace),
         Statement::CreateFunction(create) => check.create(ObjectKind::Function, &create.name, create.or_replace),
         Statement::CreateDataset(create) => check.create(ObjectKind::Dataset, &create.name, create.or_replace),
         Statement::CreateWorkspace(_) => check.superuser("permission denied to create database"),

@@ -11,8 +11,8 @@ use sqlparser::ast::{self, ObjectName, Query, Visit, Visitor};
 use super::context::StatementContext;
 use super::execute::Parameters;
 use crate::engine::{
-    GivenRelation, LabeledPlan, Labels, LogicalPlan, OtherColumns, Purpose, QueryPlanner, called_view, dataset_call,
-    is_of_texts, is_system_schema, qualified_columns, table_reference,
+    GivenRelation, LabeledPlan, Labels, LogicalPlan, OtherColumns, Purpose, QueryPlanner, called_relations,
+    dataset_call, is_of_texts, is_system_schema, qualified_columns, table_reference,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -230,8 +230,8 @@ impl Visitor for Dependencies<'_> {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
-        if let Some(view) = called_view(factor) {
-            return self.pre_visit_relation(&view);
+        for relation in called_relations(factor) {
+            self.pre_visit_relation(&relation)?;
         }
         match dataset_call(factor) {
             Some(Ok((dataset, _))) => self.pre_visit_relation(&dataset),

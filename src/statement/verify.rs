@@ -1,4 +1,5 @@
-//! `VERIFY FEATURE VIEW`: what is served beside what a replay gives. No rows are the promise.
+//! `VERIFY FEATURE VIEW`: what is served beside what a replay gives. `VERIFY FEATURE SERVICE … LOG`: the same of what was served. No
+//! rows are the promise.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use granary_sql::statement::Verify;
 
 use super::context::StatementContext;
 use super::execute::BatchStream;
-use crate::engine::{BoundView, Verification, differences_schema};
+use crate::engine::{BoundView, Verification, differences_schema, log_differences, log_differences_schema};
 use crate::error::{Error, Kind, Result};
 
 /// The view, or the feature table, that a VERIFY names.
@@ -29,11 +30,22 @@ fn found(context: &StatementContext, verify: &Verify) -> Result<(BoundView, bool
 
 /// The columns of the answer.
 pub fn verify_schema(context: &StatementContext, verify: &Verify) -> Result<SchemaRef> {
+    if verify.is_log {
+        let service = context.find(ObjectKind::FeatureService, &verify.view)?;
+        return log_differences_schema(context.snapshot(), &service);
+    }
     Ok(differences_schema(&found(context, verify)?.0))
 }
 
 /// Compares the two stores as they are now.
 pub async fn verify(context: &StatementContext, verify: &Verify) -> Result<(SchemaRef, BatchStream)> {
+    if verify.is_log {
+        let service = context.find(ObjectKind::FeatureService, &verify.view)?;
+        let schema = log_differences_schema(context.snapshot(), &service)?;
+        let (planner, name) = (context.planner(), verify.view.to_string());
+        let differences = log_differences(&planner, &service, &name, verify.sample).await?;
+        return Ok((Arc::clone(&schema), context.warehouse.engine.stream(schema, differences)));
+    }
     let (view, online) = found(context, verify)?;
     let (id, name) = (view.id, view.name.clone());
     if !context.scope.is_live() || !online {

@@ -28,7 +28,8 @@ pub fn create(context: &mut StatementContext, create: &CreateWorkspace) -> Resul
     header.comment.clone_from(&create.comment);
     apply_common_options(&mut header, &create.options)?;
     let schema = Header::new(id.after(1), Home::Workspace(id), PUBLIC, &context.role);
-    context.changes.push(Change::put(Workspace { header, live: create.mode == WorkspaceMode::Live }));
+    let live = create.mode == WorkspaceMode::Live;
+    context.changes.push(Change::put(Workspace { header, live, applied_plan: None }));
     context.changes.push(Change::put(Schema { header: schema }));
     Ok(())
 }
@@ -60,6 +61,7 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Source => ObjectKind::Source,
         Sql::Stream => ObjectKind::Stream,
         Sql::Sink => ObjectKind::Sink,
+        Sql::Expectation => ObjectKind::Expectation,
         Sql::FeatureView => ObjectKind::FeatureView,
         Sql::FeatureTable => ObjectKind::FeatureTable,
         Sql::RealtimeFeatureView => ObjectKind::RealtimeView,
@@ -69,5 +71,6 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Secret => ObjectKind::Secret,
         Sql::ApiKey => ObjectKind::ApiKey,
         Sql::Function => ObjectKind::Function,
+        Sql::Test => ObjectKind::Test,
     }
 }

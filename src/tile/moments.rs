@@ -10,7 +10,7 @@
 use crate::row::canonical_bits;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Moments {
+pub struct Moments {
     pub count: i64,
     pub mean: f64,
     /// Sums of the second, third and fourth powers of the differences from the mean.

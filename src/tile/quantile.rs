@@ -55,12 +55,12 @@ pub(super) struct Coarse {
 }
 
 /// An integer for each float, in the same order. One zero; finite floats only.
-pub(super) fn ordinal(value: f64) -> i64 {
+pub fn ordinal(value: f64) -> i64 {
     let bits = if value == 0.0 { 0 } else { value.to_bits().cast_signed() };
     flip_negative(bits)
 }
 
-pub(super) fn float_of(ordinal: i64) -> f64 {
+pub fn float_of(ordinal: i64) -> f64 {
     f64::from_bits(flip_negative(ordinal).cast_unsigned())
 }
 
@@ -281,7 +281,7 @@ impl Quantile {
 
 /// Between which ranks a percentile lies.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub struct Place {
     low_rank: i64,
     /// how far it is from there to the next rank
     fraction: f64,

@@ -13,7 +13,7 @@ use crate::row::{Value, put_value};
 
 /// No memory until the first value.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sketch(Option<Box<HllUnion>>);
+pub struct Sketch(Option<Box<HllUnion>>);
 
 impl Sketch {
     /// `precision`: the base-2 logarithm of the number of registers.
@@ -21,6 +21,12 @@ impl Sketch {
         let mut bytes = Vec::with_capacity(16);
         put_value(&mut bytes, Some(&canonical(value)));
         self.union(precision)?.update_value(raw_bytes::from_slice(&bytes));
+        Ok(())
+    }
+
+    /// The same of what stands for a value, such as a hash of it.
+    pub fn update_bytes(&mut self, bytes: &[u8], precision: u8) -> Result<()> {
+        self.union(precision)?.update_value(raw_bytes::from_slice(bytes));
         Ok(())
     }
 

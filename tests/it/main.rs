@@ -10,6 +10,7 @@ mod oracle;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod postgres_capture;
+mod quality_crash;
 mod random;
 #[path = "../support/ready.rs"]
 mod ready;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 32] = [
     "error",
     "metrics",
     "time",
@@ -14,9 +14,11 @@ const LAYERS: [&str; 30] = [
     "audit",
     "row",
     "tile",
+    "monitor",
     "ingest_log",
     "offline",
     "online",
+    "request_log",
     "engine",
     "ingest",
     "kafka",
@@ -43,7 +45,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("sha2", &["access"]),
     ("subtle", &["access"]),
     ("crc32fast", &["ingest_log"]),
-    ("redb", &["online"]),
+    ("redb", &["online", "monitor"]),
     ("deltalake", &["offline"]),
     ("parquet", &["offline"]),
     ("object_store", &["offline", "engine"]),

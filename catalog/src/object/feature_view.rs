@@ -66,7 +66,14 @@ pub struct FeatureView {
     /// After so many failures a job of the scheduler has failed.
     #[serde(default)]
     pub max_attempts: Option<u32>,
+    /// Whether runs are profiled.
+    #[serde(default = "yes")]
+    pub quality: bool,
     pub depends_on: Vec<ObjectId>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

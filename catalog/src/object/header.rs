@@ -139,4 +139,8 @@ pub enum NameSpace {
     Functions(ObjectId),
     /// The sinks of one schema.
     Sinks(ObjectId),
+    /// The tests of one schema.
+    Tests(ObjectId),
+    /// The expectations of one schema.
+    Expectations(ObjectId),
 }

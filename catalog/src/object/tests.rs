@@ -68,6 +68,7 @@ fn referring() -> Vec<Object> {
         paused: true,
         max_backfill_interval_us: Some(7),
         max_attempts: Some(3),
+        quality: true,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };
@@ -101,10 +102,18 @@ fn referring() -> Vec<Object> {
     };
     let target = SinkTarget::Kafka { options: Vec::new(), secrets: Vec::new() };
     let sink = Sink { header: header(), view: ObjectId(4), stream: ObjectId(5), target, from_offset: 0 };
+    let expectation = Expectation {
+        header: header(),
+        view: ObjectId(4),
+        check: "rows() > 0".to_owned(),
+        severity: Severity::Error,
+        on_failure: OnFailure::Hold,
+    };
     vec![
         source.into(),
         stream.into(),
         sink.into(),
+        expectation.into(),
         feature_table.into(),
         feature_view.into(),
         service.into(),

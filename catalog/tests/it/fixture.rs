@@ -39,7 +39,7 @@ pub fn header(id: ObjectId, home: Home, name: &str) -> Header {
 }
 
 pub fn workspace(id: ObjectId, name: &str) -> Workspace {
-    Workspace { header: header(id, Home::Server, name), live: true }
+    Workspace { header: header(id, Home::Server, name), live: true, applied_plan: None }
 }
 
 pub fn schema(id: ObjectId, workspace: ObjectId, name: &str) -> Schema {
@@ -124,6 +124,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         paused: false,
         max_backfill_interval_us: None,
         max_attempts: None,
+        quality: true,
         depends_on: vec![SOURCE],
     }
 }

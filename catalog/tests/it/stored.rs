@@ -39,6 +39,30 @@ fn write(path: &Path) -> Snapshot {
     ];
     catalog.commit(Version(2), &author("edits"), edits).unwrap();
 
+    let plan = NewPlan {
+        workspace: WORKSPACE,
+        author: author("SELECT granary.plan(…)"),
+        message: Some("more".to_owned()),
+        files: vec![PlanFile { path: "a/b.sql".to_owned(), text: "CREATE …".to_owned() }],
+        has_secrets: false,
+        suppress_recreates: true,
+        base: vec![(SPEND, Version(2))],
+        changes: vec![PlannedChange {
+            action: PlanAction::AddFeatures,
+            kind: "feature view".to_owned(),
+            schema: "public".to_owned(),
+            name: "user_spend".to_owned(),
+            renamed_from: Some("spend".to_owned()),
+            properties: vec![ChangedProperty { name: "ttl".to_owned(), old: None, new: Some("'1 day'".to_owned()) }],
+            reason: Some("spend_30d comes".to_owned()),
+            jobs: Some("1 backfill".to_owned()),
+            estimated_rows: Some(12),
+            warnings: vec!["slow".to_owned()],
+            file: Some("a/b.sql".to_owned()),
+        }],
+    };
+    catalog.plans().add(plan).unwrap();
+
     let ledger = catalog.ledger();
     let job = |start_us, end_us| {
         let refresh = RefreshWork {
@@ -119,9 +143,9 @@ fn jobs_of_the_scheduler() -> Vec<NewJob> {
 }
 
 fn everything_else() -> Vec<Change> {
-    let ids: Vec<ObjectId> = (0..22).map(|n| NEXT.after(n)).collect();
+    let ids: Vec<ObjectId> = (0..24).map(|n| NEXT.after(n)).collect();
     let objects: Vec<Object> = vec![
-        Workspace { live: false, ..workspace(ids[0], "dev") }.into(),
+        Workspace { live: false, applied_plan: Some(PlanId(7)), ..workspace(ids[0], "dev") }.into(),
         Secret { header: header(ids[1], Home::Workspace(WORKSPACE), "crm_dsn"), value: SealedText::new("c2VhbGVk") }
             .into(),
         Source {
@@ -283,6 +307,7 @@ fn everything_else() -> Vec<Change> {
         }
         .into(),
         constrained(ids[20], ids[21], ids[12]).into(),
+        Test { header: header(ids[22], PUBLIC, "spends") }.into(),
         Sequence {
             header: header(ids[21], PUBLIC, "orders_id_seq"),
             storage_id: 10,
@@ -293,6 +318,14 @@ fn everything_else() -> Vec<Change> {
             start: 1,
             cycle: false,
             owned_by: Some((ids[20], "id".to_owned())),
+        }
+        .into(),
+        Expectation {
+            header: header(ids[23], PUBLIC, "few_nulls"),
+            view: ids[8],
+            check: "null_share(amount) < 0.01".to_owned(),
+            severity: Severity::Error,
+            on_failure: OnFailure::Hold,
         }
         .into(),
     ];
@@ -482,6 +515,9 @@ fn list(catalog: &Catalog) -> String {
     }
     for record in catalog.records().all().unwrap() {
         writeln!(text, "{record:?}").unwrap();
+    }
+    for plan in catalog.plans().list(WORKSPACE).unwrap() {
+        writeln!(text, "{plan:?}").unwrap();
     }
     for store in StoreKind::ALL {
         writeln!(text, "{store} {:?}", ledger.ranges(SPEND, store)).unwrap();

@@ -1,5 +1,6 @@
 //! `transformation('view', start, end)` and `partial_aggregates('view', start, end)` in FROM: the rows of a feature
-//! view before they are aggregated, and half way.
+//! view before they are aggregated, and half way. And `granary.drift('view', start, end, start, end)` and
+//! `granary.dataset_drift('dataset', 'view')`: how far its features have gone.
 //!
 //! DataFusion's functions in FROM know no catalog, and none of their arguments may be a parameter. So each call becomes
 //! a subquery over a relation of its own before the planner sees the statement, and that relation's plan is made here.
@@ -11,7 +12,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::TableReference;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::TableSource;
-use granary_catalog::{Object, Privilege};
+use granary_catalog::{FeatureView, Interval, Object, ObjectKind, Privilege};
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Statement, TableAlias, TableFactor, Value, ValueWithSpan,
     Visit, VisitMut, Visitor, VisitorMut,
@@ -20,6 +21,8 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::{QueryPlanner, at_node, table_reference};
+use crate::engine::drift::{Compared, drift_table, served_features};
+use crate::engine::logged::logged_rows;
 use crate::engine::plans::time_value;
 use crate::engine::relation::{BoundView, time_type};
 use crate::engine::rows::{RowsRequest, transformation_plan};
@@ -30,15 +33,25 @@ use crate::error::{Error, Kind, Result};
 enum Function {
     Transformation,
     PartialAggregates,
+    Drift,
+    DatasetDrift,
+    LoggedRequests,
 }
 
 impl Function {
     fn of(name: &ObjectName) -> Option<Function> {
         match table_reference(name)? {
-            TableReference::Bare { table } if table.as_ref() == "transformation" => Some(Function::Transformation),
-            TableReference::Bare { table } if table.as_ref() == "partial_aggregates" => {
-                Some(Function::PartialAggregates)
-            }
+            TableReference::Bare { table } => match table.as_ref() {
+                "transformation" => Some(Function::Transformation),
+                "partial_aggregates" => Some(Function::PartialAggregates),
+                _ => None,
+            },
+            TableReference::Partial { schema, table } if schema.as_ref() == "granary" => match table.as_ref() {
+                "drift" => Some(Function::Drift),
+                "dataset_drift" => Some(Function::DatasetDrift),
+                "logged_requests" => Some(Function::LoggedRequests),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -47,11 +60,31 @@ impl Function {
         match self {
             Function::Transformation => "transformation",
             Function::PartialAggregates => "partial_aggregates",
+            Function::Drift => "drift",
+            Function::DatasetDrift => "dataset_drift",
+            Function::LoggedRequests => "logged_requests",
+        }
+    }
+
+    /// How many names come first, and how many times behind them.
+    fn arguments(self) -> (usize, usize) {
+        match self {
+            Function::Transformation | Function::PartialAggregates => (1, 2),
+            Function::Drift => (1, 4),
+            Function::DatasetDrift => (2, 0),
+            Function::LoggedRequests => (1, 0),
         }
     }
 
     fn synopsis(self) -> String {
-        format!("{}('view', 'start', 'end')", self.name())
+        match self {
+            Function::Transformation | Function::PartialAggregates => {
+                format!("{}('view', 'start', 'end')", self.name())
+            }
+            Function::Drift => "granary.drift('view', 'start', 'end', 'start', 'end')".to_owned(),
+            Function::DatasetDrift => "granary.dataset_drift('dataset', 'view')".to_owned(),
+            Function::LoggedRequests => "granary.logged_requests('service')".to_owned(),
+        }
     }
 }
 
@@ -61,9 +94,9 @@ pub struct TableCall {
     function: Function,
     /// what the statement calls its rows now
     relation: String,
-    view: ValueWithSpan,
-    start: Expr,
-    end: Expr,
+    /// of relations
+    names: Vec<ValueWithSpan>,
+    times: Vec<Expr>,
 }
 
 /// Replaces every call; call number `i` is what relation number `i` stands for. Errors: 42883 for other arguments than
@@ -82,19 +115,20 @@ pub fn called<'a>(calls: &'a [TableCall], reference: &TableReference) -> Option<
     calls.iter().find(|call| call.relation == table.as_ref())
 }
 
-/// The view that a FROM item calls a function on, if it does.
-pub fn called_view(factor: &TableFactor) -> Option<ObjectName> {
-    let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };
-    Function::of(name)?;
-    match args.args.first()? {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(view))) => name_of(&view.value),
+/// The relations that a FROM item calls a function on, if it does.
+pub fn called_relations(factor: &TableFactor) -> Vec<ObjectName> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Vec::new() };
+    let Some(function) = Function::of(name) else { return Vec::new() };
+    let names = args.args.iter().take(function.arguments().0).map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(name))) => name_of(&name.value),
         _ => None,
-    }
+    });
+    names.flatten().collect()
 }
 
 /// A parameter that is a time is a timestamp, unless the client has said otherwise.
 pub fn with_types_of_times(calls: &[TableCall], mut types: Vec<Option<DataType>>) -> Vec<Option<DataType>> {
-    for index in calls.iter().flat_map(|call| [&call.start, &call.end]).filter_map(parameter_index) {
+    for index in calls.iter().flat_map(|call| &call.times).filter_map(parameter_index) {
         if types.len() <= index {
             types.resize(index + 1, None);
         }
@@ -149,25 +183,40 @@ impl Rewriter<'_> {
                 _ => None,
             })
             .collect();
-        let (view, start, end) = match args.as_deref() {
-            Some([view, start, end]) => (*view, *start, *end),
-            Some(args) => return Err(wrong(format!("{} takes 3 arguments, not {}", function.name(), args.len()))),
+        let (n_names, n_times) = function.arguments();
+        let (names, times) = match args.as_deref() {
+            Some(args) if args.len() == n_names + n_times => args.split_at(n_names),
+            Some(args) => {
+                let message = format!("{} takes {} arguments, not {}", function.name(), n_names + n_times, args.len());
+                return Err(wrong(message));
+            }
             None => return Err(wrong(format!("the arguments of {} have no names", function.name()))),
         };
-        let Expr::Value(name @ ValueWithSpan { value: Value::SingleQuotedString(_), .. }) = view else {
-            let message = format!("the first argument of {} is the name of a feature view, in quotes", function.name());
-            let error = Error::new(Kind::InvalidParameterValue, message).with_hint(function.synopsis());
-            return Err(at_node(view, error, self.text));
+        let named = |name: &&Expr| match name {
+            Expr::Value(name @ ValueWithSpan { value: Value::SingleQuotedString(_), .. }) => Ok(name.clone()),
+            _ => {
+                let what = match function {
+                    Function::DatasetDrift => "a relation",
+                    Function::LoggedRequests => "a feature service",
+                    _ => "a feature view",
+                };
+                let place = if n_names == 1 { "the first argument" } else { "each argument" };
+                let message = format!("{place} of {} is the name of {what}, in quotes", function.name());
+                let error = Error::new(Kind::InvalidParameterValue, message).with_hint(function.synopsis());
+                Err(at_node(*name, error, self.text))
+            }
         };
+        let names = names.iter().map(named).collect::<Result<Vec<ValueWithSpan>>>()?;
         let relation = format!("{}({})", function.name(), self.calls.len() + 1);
-        let subquery = subquery(&relation, &[start, end])?;
+        let subquery = subquery(&relation, times)?;
         let alias = alias.take().unwrap_or_else(|| TableAlias {
             explicit: true,
             name: Ident::new(function.name()),
             columns: Vec::new(),
             at: None,
         });
-        self.calls.push(TableCall { function, relation, view: name.clone(), start: start.clone(), end: end.clone() });
+        let times = times.iter().map(|time| (*time).clone()).collect();
+        self.calls.push(TableCall { function, relation, names, times });
         *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
         Ok(())
     }
@@ -213,28 +262,61 @@ fn name_of(value: &Value) -> Option<ObjectName> {
 impl TableCall {
     /// The rows of the call.
     pub async fn source(&self, planner: &QueryPlanner, text: &str) -> Result<Arc<dyn TableSource>> {
-        let view = self.view(planner).map_err(|error| at_node(&self.view, error.without_position(), text))?;
-        let request = self.request(planner, text).await?;
+        let in_place = |error: Error| at_node(self.name(), error.without_position(), text);
         let plan = match self.function {
             Function::Transformation => {
-                transformation_plan(planner, &view, request.unwrap_or(RowsRequest::Everything)).await?
+                let view = self.view(planner).map_err(in_place)?;
+                let range = self.times(planner, text).await?.map(range_of);
+                transformation_plan(planner, &view, range.unwrap_or(RowsRequest::Everything)).await?
             }
-            Function::PartialAggregates => partial_aggregates_plan(planner, &Arc::new(view), request)
-                .await
-                .map_err(|error| at_node(&self.view, error, text))?,
+            Function::PartialAggregates => {
+                let view = self.view(planner).map_err(in_place)?;
+                let range = self.times(planner, text).await?.map(range_of);
+                partial_aggregates_plan(planner, &Arc::new(view), range)
+                    .await
+                    .map_err(|error| at_node(self.name(), error, text))?
+            }
+            Function::Drift => {
+                let object = self.feature_view(planner, 0).map_err(in_place)?;
+                let view =
+                    object.downcast::<FeatureView>().ok_or_else(|| Error::internal("a feature view is not one"))?;
+                let period =
+                    |period: Option<&[i64; 2]>| period.map_or(Interval::new(0, 0), |[a, b]| Interval::new(*a, *b));
+                let times = self.times(planner, text).await?.unwrap_or_default();
+                let (baseline, current) = (period(times.first()), period(times.get(1)));
+                let compared = Compared::Periods { view: Arc::new(view.clone()), baseline, current };
+                return Ok(provider_as_source(drift_table(planner, compared)?));
+            }
+            Function::LoggedRequests => {
+                let service = planner.find(&self.reference(0).map_err(in_place)?).map_err(in_place)?;
+                planner.scope.access().check(&service, Privilege::Select).map_err(in_place)?;
+                return Ok(provider_as_source(logged_rows(planner, &service).await.map_err(in_place)?));
+            }
+            Function::DatasetDrift => {
+                let compared = self.served(planner).map_err(in_place)?;
+                return Ok(provider_as_source(drift_table(planner, compared)?));
+            }
         };
         Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
     }
 
-    fn view(&self, planner: &QueryPlanner) -> Result<BoundView> {
-        let reference = name_of(&self.view.value).as_ref().and_then(table_reference).ok_or_else(|| {
-            Error::new(Kind::InvalidName, format!("{} is not a name", self.view.value))
-                .with_hint(self.function.synopsis())
-        })?;
-        let object = planner.find(&reference)?;
+    /// What the error of a call is about.
+    fn name(&self) -> &ValueWithSpan {
+        &self.names[0]
+    }
+
+    fn reference(&self, place: usize) -> Result<TableReference> {
+        let name = &self.names[place].value;
+        name_of(name).as_ref().and_then(table_reference).ok_or_else(|| {
+            Error::new(Kind::InvalidName, format!("{name} is not a name")).with_hint(self.function.synopsis())
+        })
+    }
+
+    fn feature_view(&self, planner: &QueryPlanner, place: usize) -> Result<Arc<Object>> {
+        let object = planner.find(&self.reference(place)?)?;
         planner.scope.access().check(&object, Privilege::Select)?;
         match object.as_ref() {
-            Object::FeatureView(view) => BoundView::of_feature_view(view),
+            Object::FeatureView(_) => Ok(object),
             other => {
                 let message = format!(
                     "{} is about feature views, and \"{}\" is a {}",
@@ -247,27 +329,56 @@ impl TableCall {
         }
     }
 
-    /// None while the statement is only described, and has parameters.
-    async fn request(&self, planner: &QueryPlanner, text: &str) -> Result<Option<RowsRequest>> {
-        let arguments = [&self.start, &self.end];
-        if planner.parameter_values.is_empty() && arguments.iter().any(|argument| has_parameter(argument)) {
+    fn view(&self, planner: &QueryPlanner) -> Result<BoundView> {
+        match self.feature_view(planner, 0)?.as_ref() {
+            Object::FeatureView(view) => BoundView::of_feature_view(view),
+            _ => Err(Error::internal("a feature view is not one")),
+        }
+    }
+
+    /// The rights on both are looked at when they are read.
+    fn served(&self, planner: &QueryPlanner) -> Result<Compared> {
+        let (dataset, served) = (self.reference(0)?, self.reference(1)?);
+        let object = planner.find(&dataset)?;
+        if object.kind() != ObjectKind::Dataset {
+            let message = format!("\"{}\" is a {}, not a dataset", object.name(), object.kind().as_str());
+            return Err(Error::new(Kind::WrongObjectType, message).with_hint(self.function.synopsis()));
+        }
+        let access = planner.scope.access();
+        access.check(&object, Privilege::Select)?;
+        let relation = planner.find(&served)?;
+        access.check(&relation, Privilege::Select)?;
+        let features = served_features(planner, &relation)?;
+        Ok(Compared::Served { dataset: dataset.to_quoted_string(), served: served.to_quoted_string(), features })
+    }
+
+    /// The ranges `[start, end)` in order. None while the statement is only described, and has parameters.
+    async fn times(&self, planner: &QueryPlanner, text: &str) -> Result<Option<Vec<[i64; 2]>>> {
+        if planner.parameter_values.is_empty() && self.times.iter().any(has_parameter) {
             return Ok(None);
         }
-        let mut times = [0; 2];
-        for (time_us, argument) in times.iter_mut().zip(arguments) {
+        let mut times = Vec::with_capacity(self.times.len());
+        for argument in &self.times {
             planner.check_time(argument, self.function.name(), text)?;
             let value = time_value(planner, argument, text).await?;
-            *time_us = value.ok_or_else(|| {
+            times.push(value.ok_or_else(|| {
                 let message = format!("a time of {} must not be NULL", self.function.name());
                 at_node(argument, Error::new(Kind::NullValueNotAllowed, message), text)
-            })?;
+            })?);
         }
-        let [start_us, end_us] = times;
-        if start_us >= end_us {
+        let (ranges, _) = times.as_chunks::<2>();
+        if let Some(empty) = ranges.iter().position(|[start_us, end_us]| start_us >= end_us) {
             let message = format!("the start of {} must be before its end", self.function.name());
-            return Err(at_node(&self.start, Error::new(Kind::InvalidParameterValue, message), text));
+            return Err(at_node(&self.times[2 * empty], Error::new(Kind::InvalidParameterValue, message), text));
         }
-        Ok(Some(RowsRequest::Range { start_us, end_us }))
+        Ok(Some(ranges.to_vec()))
+    }
+}
+
+fn range_of(ranges: Vec<[i64; 2]>) -> RowsRequest {
+    match ranges.first() {
+        Some([start_us, end_us]) => RowsRequest::Range { start_us: *start_us, end_us: *end_us },
+        None => RowsRequest::Everything,
     }
 }
 

@@ -186,6 +186,9 @@ pub fn is_on_demand(planner: &QueryPlanner) -> Result<bool> {
 }
 
 async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Result<RowsOrigin> {
+    if planner.is_made_up() && view.is_feature_table() {
+        return Err(Error::not_supported("a test that reads a feature table"));
+    }
     let live = planner.scope.is_live();
     let on_demand = is_on_demand(planner)?;
     if *mode == ReadMode::Now && live && planner.from_source != FromSource::On {

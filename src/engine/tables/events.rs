@@ -200,6 +200,10 @@ pub async fn events_of(planner: &QueryPlanner, stream: &Stream) -> Result<Option
     {
         return Ok(Some(Arc::new(EventTable::of_events(id, event_schema(stream), None, vec![batch.clone()])?)));
     }
+    // those of a test are its mirror
+    if planner.is_made_up() {
+        return Ok(None);
+    }
     let seen = || planner.seen_events.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = seen().get(&id.0) {
         return Ok(known.clone());

@@ -37,6 +37,9 @@ pub async fn source_table(planner: &QueryPlanner, source: &Source) -> Result<Arc
 }
 
 async fn source_plan(planner: &QueryPlanner, source: &Source) -> Result<LogicalPlan> {
+    if let Some(rows) = planner.made_up(&source.clone().into())? {
+        return Ok(LogicalPlanBuilder::scan(source.header.name.as_str(), provider_as_source(rows), None)?.build()?);
+    }
     match &source.definition {
         SourceDefinition::Files { format, paths, format_options, declared } => {
             let request = files::FileSourceRequest {

@@ -27,6 +27,7 @@ use crate::engine::functions::sequence::SessionSequences;
 use crate::engine::late::LateRows;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::MonitorStore;
 use crate::row::Value;
 
 pub use layout::{LATER, Relation, relation};
@@ -98,6 +99,7 @@ impl Default for SessionFacts {
 pub struct SystemContext {
     pub scope: NameScope,
     pub catalog: Arc<Catalog>,
+    pub monitor: Arc<MonitorStore>,
     pub facts: Arc<SessionFacts>,
     pub tails: Arc<EventTails>,
     pub now_us: i64,

@@ -11,6 +11,7 @@ use granary_catalog::{Column, FeatureService, Object, ObjectId, Snapshot, Versio
 use serde_json::Value as Json;
 
 use super::json::type_json;
+use super::logger::RequestLogger;
 use super::request::RowParams;
 use crate::engine::{AskedRow, Interface, NameScope, ServiceLookup, shown_name};
 use crate::error::{Error, Kind, Result};
@@ -37,6 +38,8 @@ pub struct BoundService {
     pub columns: Vec<String>,
     pub parts: Vec<Part>,
     pub metrics: Arc<ServiceMetrics>,
+    /// of a service that logs requests
+    pub log: Option<RequestLogger>,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,7 @@ impl BoundService {
         }
         let workspace = snapshot.workspace_of(object).ok_or_else(|| Error::internal("a relation without workspace"))?;
         Ok(BoundService {
+            log: RequestLogger::of(&snapshot, object, &interface, &parts)?,
             version: snapshot.version(),
             definition: last_change(&snapshot, object, &mut HashSet::new()),
             features: features_of(&parts),

@@ -326,6 +326,9 @@ fn fit_declared(target: &Target, batch: RecordBatch) -> Result<RecordBatch> {
 /// none is kept.
 fn fit_lengths(table: &Target, batch: RecordBatch) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
+    if columns.is_empty() {
+        return if batch.num_rows() == 0 { Ok(batch) } else { Err(Error::not_supported("rows without columns")) };
+    }
     for (column, array) in table.columns.iter().zip(&mut columns) {
         let (Some(max_length), Some(texts)) = (column.max_length, array.as_string_opt::<i32>()) else { continue };
         let is_padded = column.declared.as_deref() == Some(PADDED);

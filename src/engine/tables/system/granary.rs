@@ -7,6 +7,8 @@ mod definitions;
 mod features;
 mod jobs;
 mod metrics;
+mod plans;
+mod quality;
 mod streams;
 
 use granary_catalog::{Header, Object};
@@ -18,11 +20,15 @@ use crate::error::{Error, Result};
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match rows.relation.name {
         "api_keys" => access::api_keys(context, rows),
+        "applies" => plans::applies(context, rows),
         "audit_log" => audit::audit_log(context, rows),
         "dataset_inputs" => datasets::dataset_inputs(context, rows),
         "datasets" => datasets::datasets(context, rows),
         "dead_letters" => streams::dead_letters(context, rows),
+        "drift_of_runs" => quality::drift_of_runs(context, rows),
         "entities" => definitions::entities(context, rows),
+        "expectation_results" => quality::expectation_results(context, rows),
+        "expectations" => quality::expectations(context, rows),
         "expiry" => features::expiry(context, rows),
         "feature_tables" => features::feature_tables(context, rows),
         "feature_views" => features::feature_views(context, rows),
@@ -36,6 +42,11 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
         "ready" => jobs::ready(context, rows),
+        "plan_changes" => plans::plan_changes(context, rows),
+        "plan_files" => plans::plan_files(context, rows),
+        "plans" => plans::plans(context, rows),
+        "quality" => quality::quality(context, rows),
+        "quality_of_runs" => quality::quality_of_runs(context, rows),
         "roles" => access::roles(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
@@ -49,6 +60,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "stream_partitions" => streams::stream_partitions(context, rows),
         "streams" => streams::streams(context, rows),
         "tables" => definitions::tables(context, rows),
+        "tests" => plans::tests(context, rows),
         "views" => definitions::views(context, rows),
         other => Err(Error::internal(format!("granary.{other} is listed but not filled"))),
     }

@@ -11,6 +11,7 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
     ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
+    ("applies", "version int8!,plan int8!,applied_at timestamptz!,role text!,message text,changes int8!"),
     (
         "audit_log",
         "version int8,at timestamptz!,role text!,action text!,kind text,name text,statement text,client text,\
@@ -31,7 +32,23 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,stream name!,partition int4!,\"offset\" int8!,timestamp timestamptz,reason text!,payload bytea!,\
          payload_bytes int8!",
     ),
+    (
+        "drift_of_runs",
+        "schema name!,view name!,job int8!,state text,range_start timestamptz,range_end timestamptz,\
+         feature text!,previous_job int8!,previous_rows int8,rows int8!,psi float8,js_distance float8,\
+         ks float8,share_change float8",
+    ),
     ("entities", "schema name!,name name!,join_keys _text!,types _text!,owner text!,description text"),
+    (
+        "expectation_results",
+        "schema name!,view name!,job int8!,state text,range_start timestamptz,range_end timestamptz,\
+         expectation name!,condition text!,severity text!,on_failure text!,ok bool,figures _text!,\
+         figure_values _text!,error text,checked_at timestamptz!",
+    ),
+    (
+        "expectations",
+        "schema name!,name name!,view name!,condition text!,severity text!,on_failure text!,owner text!,description text",
+    ),
     (
         "expiry",
         "schema name!,view name!,last_run_at timestamptz!,expired_before timestamptz,rows_removed int8!,\
@@ -87,6 +104,21 @@ const GRANARY: &[(&str, &str)] = &[
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
       partition int4,view text,sink text",
     ),
+    (
+        "quality",
+        "schema name!,view name!,job int8!,state text,range_start timestamptz,range_end timestamptz,\
+         feature text!,rows int8!,nulls int8!,null_share float8,zeros int8,zero_share float8,\
+         non_finite int8,distinct_values int8,distinct_exact bool,min float8,max float8,mean float8,\
+         stddev float8,p01 float8,p05 float8,p25 float8,p50 float8,p75 float8,p95 float8,p99 float8,\
+         min_length int8,max_length int8,mean_length float8,top_values _text!,top_counts _int8!,\
+         top_error int8!",
+    ),
+    (
+        "quality_of_runs",
+        "schema name!,view name!,job int8!,state text,range_start timestamptz,range_end timestamptz,\
+         profiled_at timestamptz!,rows int8!,distinct_keys int8!,distinct_keys_exact bool!,\
+         previous_job int8,expectations int8!,failed int8!",
+    ),
     ("ready", "schema name!,name name!,kind text!,online_ready_until timestamptz,offline_ready_until timestamptz"),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
@@ -99,6 +131,17 @@ const GRANARY: &[(&str, &str)] = &[
         "sinks",
         "schema name!,name name!,type text!,view name!,topic text,state text!,position int8,lag int8,messages int8!,\
          last_error text,last_error_at timestamptz,owner text!,description text",
+    ),
+    (
+        "plan_changes",
+        "plan int8!,action text!,kind text!,schema text!,name text!,renamed_from text,changes text!,reason text,jobs text,\
+         estimated_rows int8,warnings _text!,file text",
+    ),
+    ("plan_files", "plan int8!,path text!,text text!"),
+    (
+        "plans",
+        "plan int8!,created_at timestamptz!,role text!,message text,changes int8!,applied_at timestamptz,\
+         applied_version int8",
     ),
     (
         "sources",
@@ -114,11 +157,12 @@ const GRANARY: &[(&str, &str)] = &[
          last_error_at timestamptz,events_per_second float8!,newest_event timestamptz,newest_arrival timestamptz",
     ),
     ("tables", "schema name!,name name!,columns int4!,owner text!,description text"),
+    ("tests", "schema name!,name name!,owner text!,description text,statement text!"),
     ("views", "schema name!,name name!,query text!,owner text!,description text"),
 ];
 
 /// Relations and functions of schema `granary` that a later release has.
-pub const LATER: [&str; 8] = ["apply", "consistency", "drift", "lineage", "plan", "plans", "quality", "request_log"];
+pub const LATER: [&str; 3] = ["consistency", "lineage", "request_log"];
 
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;

@@ -19,7 +19,7 @@ pub fn jobs_of(context: &SystemContext) -> Result<Vec<Job>> {
 }
 
 /// A time that may be "from ever" or "for ever", which is NULL.
-fn bounded(time_us: i64) -> Option<i64> {
+pub fn bounded(time_us: i64) -> Option<i64> {
     (time_us != i64::MIN && time_us != i64::MAX).then_some(time_us)
 }
 

@@ -1,0 +1,1 @@
+-- merchants are not looked at any more

@@ -7,6 +7,7 @@ mod activity;
 mod arithmetic;
 mod array_text;
 mod catalog_query;
+mod column_groups;
 mod context;
 mod drift;
 mod error;
@@ -84,14 +85,14 @@ pub use query::{
 };
 pub use readiness::{Readiness, Ready};
 pub use relation::{
-    ARRIVAL, BoundView, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange, is_of_joined_view,
-    time_type, view_of_table,
+    ARRIVAL, BoundView, Input, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange,
+    fingerprint_of, is_of_joined_view, next_storage, time_type, view_of_table,
 };
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;
 pub use rows::{
     BUCKET, RowsRequest, argument_type, check_names, count_rows, counted, has_rows_before, newest_arrival, query_plan,
-    query_rows, rows_plan, stored_rows, stored_rows_after,
+    query_rows, rows_plan, sorted_stored_rows, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use settled::{Purpose, parameter_oid, rows_with_lists, with_lists};

@@ -97,6 +97,14 @@ struct StreamLog {
     taking: Arc<Mutex<()>>,
 }
 
+/// From which event on rows are put online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// up to which the view has them
+    Mark,
+    Beginning,
+}
+
 /// While entries are made and appended: by which catalog their events have rows of joined views. Whoever gets the lock alone
 /// knows that later entries are made by a catalog that is not older.
 struct Appending<'a> {
@@ -242,7 +250,7 @@ impl Ingest {
                 }
                 let view = Arc::new(BoundView::of_feature_view(view)?);
                 if let Some(log) = log {
-                    self.bring_online(&log, stream, &view).await?;
+                    self.bring_online(&log, stream, &view, Since::Beginning).await?;
                 }
                 // other features may need other states of the same rows, those of the mirror, too
                 let online = Arc::clone(&self.stores.online);
@@ -320,7 +328,7 @@ impl Ingest {
             match is_online && mark.is_none_or(|mark| mark < flushed) {
                 // when all of its rows are there
                 true if view.joins => self.stores.online.set_marks(&[(events_mark(&view), None)])?,
-                true => self.bring_online(&log, stream, &view).await?,
+                true => self.bring_online(&log, stream, &view, Since::Mark).await?,
                 false => {}
             }
         }
@@ -330,10 +338,14 @@ impl Ingest {
         Ok(log)
     }
 
-    /// Puts the rows that a view makes of all events, from its mark on, into the online store. What comes meanwhile does
-    /// the consumer, under the same keys.
-    async fn bring_online(&self, log: &StreamLog, stream: &Stream, view: &Arc<BoundView>) -> Result<()> {
+    /// Puts the rows that a view makes of all events into the online store. What comes meanwhile does the consumer, under
+    /// the same keys.
+    async fn bring_online(&self, log: &StreamLog, stream: &Stream, view: &Arc<BoundView>, since: Since) -> Result<()> {
         let _flushing = log.flushing.lock().await;
+        if since == Since::Beginning {
+            // now that no flush is under way, which might set it again; without a mark a crash does not end this
+            self.stores.online.set_marks(&[(events_mark(view), None)])?;
+        }
         // events that are on their way by an older catalog, which may not have the view, are in the tail afterwards
         let taking = Arc::clone(&log.taking);
         blocking(move || {
@@ -377,9 +389,7 @@ impl Ingest {
         let online = Arc::clone(&self.stores.online);
         let since = blocking(move || online.next_generation()).await?;
         if let Some(log) = self.opened(stream.header.id) {
-            // without a mark a crash does not end this
-            self.stores.online.set_marks(&[(events_mark(view), None)])?;
-            self.bring_online(&log, stream, view).await?;
+            self.bring_online(&log, stream, view, Since::Beginning).await?;
         }
         let (online, view) = (Arc::clone(&self.stores.online), Arc::clone(view));
         blocking(move || {

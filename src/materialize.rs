@@ -10,11 +10,14 @@
 mod expectation;
 mod expire;
 mod feature_table;
+mod fill;
 mod forget;
 mod job;
+mod join_groups;
 mod online;
 mod quality;
 mod range;
+mod reach_back;
 mod run;
 mod spans;
 
@@ -23,6 +26,8 @@ pub use expire::expire;
 pub use feature_table::{after_change, append, catch_up};
 pub use forget::{Forgetting, forget};
 pub use job::{Wait, attempt, cancelled, log, run_job};
+pub use join_groups::{Joining, join_groups};
 pub use quality::figures_text;
 pub use range::{RangeRequest, ResolvedRange, resolve_range};
-pub use run::{Materialization, register, run, run_again, work_of};
+pub use reach_back::reach_back;
+pub use run::{Materialization, groups_to_note, register, run, run_again, work_of};

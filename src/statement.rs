@@ -1,6 +1,7 @@
 //! What is asked: one file per object or verb. Each turns a parsed statement and a snapshot into changes of the
 //! catalog, a plan of rows, a write or a job; `execute` is the one place that makes them happen.
 
+mod after_commit;
 mod alter;
 mod alter_table;
 mod api_key;
@@ -53,13 +54,12 @@ mod view;
 mod with;
 mod workspace;
 
+pub use after_commit::after_commit;
 pub use api_key::schema as api_key_schema;
 pub use context::{Isolation, StatementContext, Writing};
 pub use copy::{CopyForm, CopyFormat, CopyIn, CopyOut, Header, NullFields, copy_rows};
 pub use delete::plan as plan_delete;
-pub use execute::{
-    BatchStream, Parameters, Response, RowsTag, after_commit, catalog_query, execute, insert_few, writing_word,
-};
+pub use execute::{BatchStream, Parameters, Response, RowsTag, catalog_query, execute, insert_few, writing_word};
 pub use explain::explain_schema;
 pub use feature_view::DEFAULT_MAX_ATTEMPTS;
 pub use forget::{forgets, plan_forget};

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureTable, FeatureView, ObjectId, Stream};
+use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, ObjectId, Stream};
 
 use crate::access::Asker;
 use crate::audit::Audit;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, LateRows, NameScope, QueryPlanner, ReadStores,
-    events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
+    events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of, view_of_table,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -100,6 +100,7 @@ impl Warehouse {
         let online = OnlineStore::open(&folder.join("online"), config.online_shards, config.online_cache_bytes)?;
         let offline = OfflineStore::open(&folder.join("offline"))?;
         let nameless = nameless_tables(&catalog, &folder.join("offline"))?;
+        forget_groups_that_are_gone(&catalog)?;
         let catalog = Arc::new(catalog);
         let engine = Engine::new(&EngineConfig {
             memory_limit_bytes: config.memory_limit_bytes,
@@ -219,8 +220,7 @@ impl Warehouse {
         let streams = snapshot.all::<Stream>().into_iter().map(|stream| events_table(stream.header.id));
         let tables = snapshot.objects().flat_map(|object| tables_of(object)).chain(streams);
         let of_view = |view: BoundView| {
-            let mut tables = self.offline.tables_beginning(&view.span_tables()).unwrap_or_default();
-            tables.push(view.offline_table());
+            let mut tables = self.tables_of_rows(&view).unwrap_or_default();
             tables.extend(view.joins.then(|| view.events_table()));
             tables
         };
@@ -229,6 +229,17 @@ impl Warehouse {
                 tracing::warn!(table, error = %error, "files of unfinished writes could not be removed");
             }
         }
+    }
+
+    /// The offline tables that a view's stored rows are in, each with the spans folded from it behind it. They need not
+    /// exist yet.
+    pub fn tables_of_rows(&self, view: &BoundView) -> Result<Vec<String>> {
+        let mut tables = Vec::new();
+        for group in view.by_group() {
+            tables.push(group.offline_table());
+            tables.extend(self.offline.tables_beginning(&group.span_tables())?);
+        }
+        Ok(tables)
     }
 
     /// To be locked by who folds spans of a view: one at a time.
@@ -245,15 +256,32 @@ impl Warehouse {
 /// Files that a commit has given up stay this long for other programs that still read them.
 pub const LONGEST_READ_US: i64 = 3_600_000_000;
 
+/// What is materialized of groups of columns that a crash kept from being forgotten with their tables.
+fn forget_groups_that_are_gone(catalog: &Catalog) -> Result<()> {
+    let snapshot = catalog.snapshot();
+    let groups_of = |view| snapshot.get_as::<FeatureView>(view).map(FeatureView::group_numbers);
+    let is_known = |group: GroupId| groups_of(group.view).is_some_and(|groups| groups.contains(&group.group));
+    Ok(catalog.ledger().keep_groups(is_known)?)
+}
+
 /// Stored tables that hold rows of transactions which did not end: no catalog will ever name them, the numbers of
-/// tables are drawn. And those of joined views that were dropped while their stream was flushed, and the logs of services
-/// that are no more.
+/// tables are drawn. And those of joined views that were dropped while their stream was flushed, those of views that have
+/// no such group of columns any more, and the logs of services that are no more.
 fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
     let snapshot = catalog.snapshot();
     let mut named: HashSet<String> = snapshot.objects().flat_map(|object| tables_of(object)).collect();
     for view in snapshot.all::<FeatureView>().into_iter().filter(|view| view.joins) {
         named.insert(BoundView::of_feature_view(view)?.events_table());
     }
+    let mut of_views: HashMap<ObjectId, Vec<String>> = HashMap::new();
+    for view in snapshot.all::<FeatureView>() {
+        let groups = BoundView::of_feature_view(view)?.by_group();
+        of_views.insert(view.header.id, groups.iter().map(BoundView::offline_table).collect());
+    }
+    let is_of_no_group = |name: &str| {
+        let tables = view_of_table(name).and_then(|view| of_views.get(&view));
+        tables.is_some_and(|tables| !tables.iter().any(|table| name.starts_with(table.as_str())))
+    };
     let failed = |error| io_error("list the folder", offline, error);
     let mut nameless = Vec::new();
     for entry in std::fs::read_dir(offline).map_err(failed)? {
@@ -261,7 +289,7 @@ fn nameless_tables(catalog: &Catalog, offline: &Path) -> Result<Vec<String>> {
         let is_named = is_named_by_objects(&name) || is_of_joined_view(&name);
         let logged = name.strip_prefix(LOG).and_then(|rest| rest.split_once('-')?.0.parse().ok().map(ObjectId));
         let is_old_log = logged.is_some_and(|service| snapshot.get(service).is_none());
-        if name.starts_with(STAGED) || is_named && !named.contains(&name) || is_old_log {
+        if name.starts_with(STAGED) || is_named && !named.contains(&name) || is_of_no_group(&name) || is_old_log {
             nameless.push(name);
         }
     }

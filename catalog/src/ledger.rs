@@ -2,6 +2,7 @@
 //! because of it. It runs nothing and has no clock; callers tell it what happened and when.
 
 mod folded;
+mod groups;
 mod interval;
 mod job;
 mod log;
@@ -9,17 +10,18 @@ mod open;
 mod schedule;
 mod unfinished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
 pub use folded::FoldedSpans;
+pub use groups::GroupId;
 pub use interval::{Interval, IntervalSet};
 pub use job::{
     DatasetWork, ForgetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobTrigger, JobWork, MaintenanceTask,
-    MaintenanceWork, NewJob, Outcome, RefreshWork, StoreKind,
+    MaintenanceWork, NewJob, OptimizeWork, Outcome, RefreshWork, StoreKind,
 };
 pub use log::{JobLog, LogLevel};
 use unfinished::Unfinished;
@@ -42,8 +44,8 @@ struct State {
     next_job: JobId,
     /// The jobs that have not ended.
     active: BTreeMap<JobId, Job>,
-    ranges: BTreeMap<(ObjectId, StoreKind), IntervalSet>,
-    folded: BTreeMap<ObjectId, FoldedSpans>,
+    ranges: BTreeMap<(GroupId, StoreKind), IntervalSet>,
+    folded: BTreeMap<GroupId, FoldedSpans>,
     unfinished: BTreeMap<ObjectId, Unfinished>,
     /// How many lines the running attempts have logged.
     lines: BTreeMap<JobId, u64>,
@@ -61,7 +63,24 @@ pub struct Gap {
 struct RangesRecord {
     view: ObjectId,
     store: StoreKind,
+    #[serde(default, skip_serializing_if = "is_first")]
+    group: u64,
     intervals: IntervalSet,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_first(group: &u64) -> bool {
+    *group == 0
+}
+
+impl RangesRecord {
+    fn new(group: GroupId, store: StoreKind, intervals: &IntervalSet) -> RangesRecord {
+        RangesRecord { view: group.view, store, group: group.group, intervals: intervals.clone() }
+    }
+
+    fn group(&self) -> GroupId {
+        GroupId::new(self.view, self.group)
+    }
 }
 
 impl Ledger {
@@ -76,8 +95,8 @@ impl Ledger {
         let state = State {
             next_job,
             active,
-            ranges: ranges.into_iter().map(|record| ((record.view, record.store), record.intervals)).collect(),
-            folded: folded.into_iter().map(|spans| (spans.view, spans)).collect(),
+            ranges: ranges.into_iter().map(|record| ((record.group(), record.store), record.intervals)).collect(),
+            folded: folded.into_iter().map(|spans| (GroupId::new(spans.view, spans.group), spans)).collect(),
             unfinished,
             lines: BTreeMap::new(),
         };
@@ -213,14 +232,16 @@ impl Ledger {
         }
         let mut grown = Vec::new();
         if let (JobState::Succeeded, JobWork::Refresh(refresh)) = (job.state, &job.request.work) {
-            for store in refresh.stores() {
-                let mut intervals = self.ranges(refresh.view, store);
-                intervals.insert(refresh.range);
-                grown.push(RangesRecord { view: refresh.view, store, intervals });
+            for group in refresh.groups().iter().map(|group| GroupId::new(refresh.view, *group)) {
+                for store in refresh.stores() {
+                    let mut intervals = self.ranges(group, store);
+                    intervals.insert(refresh.range);
+                    grown.push(RangesRecord::new(group, store, &intervals));
+                }
             }
         }
         for record in &grown {
-            batch.put(Table::Ranges, &ranges_key(record.view, record.store), record)?;
+            batch.put(Table::Ranges, &record.group().ranges_key(record.store), record)?;
         }
         let unfinished = self.note_unfinished(&mut batch, &job)?;
         batch.put(Table::Jobs, &[job.id.0], &job)?;
@@ -229,7 +250,7 @@ impl Ledger {
             state.active.remove(&job.id);
             state.lines.remove(&job.id);
             state.unfinished.extend(unfinished);
-            let grown = grown.into_iter().map(|record| ((record.view, record.store), record.intervals));
+            let grown = grown.into_iter().map(|record| ((record.group(), record.store), record.intervals));
             state.ranges.extend(grown);
         });
         Ok(job)
@@ -308,14 +329,14 @@ impl Ledger {
         Ok(attempts)
     }
 
-    /// What is materialized of the view in the store.
-    pub fn ranges(&self, view: ObjectId, store: StoreKind) -> IntervalSet {
-        self.state().ranges.get(&(view, store)).cloned().unwrap_or_default()
+    /// What is materialized of a group of columns in the store.
+    pub fn ranges(&self, group: impl Into<GroupId>, store: StoreKind) -> IntervalSet {
+        self.state().ranges.get(&(group.into(), store)).cloned().unwrap_or_default()
     }
 
     /// Whether all of the range is materialized; if not, what is missing first.
-    pub fn covers(&self, view: ObjectId, store: StoreKind, range: Interval) -> Result<(), Gap> {
-        let gap = match self.state().ranges.get(&(view, store)) {
+    pub fn covers(&self, group: impl Into<GroupId>, store: StoreKind, range: Interval) -> Result<(), Gap> {
+        let gap = match self.state().ranges.get(&(group.into(), store)) {
             Some(ranges) => ranges.first_gap(&range),
             None => (!range.is_empty()).then_some(range),
         };
@@ -326,55 +347,57 @@ impl Ledger {
     }
 
     /// The first stretch of the range that is materialized.
-    pub fn overlaps(&self, view: ObjectId, store: StoreKind, range: Interval) -> Option<Interval> {
-        self.state().ranges.get(&(view, store))?.first_overlap(&range)
+    pub fn overlaps(&self, group: impl Into<GroupId>, store: StoreKind, range: Interval) -> Option<Interval> {
+        self.state().ranges.get(&(group.into(), store))?.first_overlap(&range)
     }
 
-    /// Which spans of a view's stored rows are kept folded, too.
-    pub fn folded(&self, view: ObjectId) -> Option<FoldedSpans> {
-        self.state().folded.get(&view).cloned()
+    /// Which spans of stored rows are kept folded, too.
+    pub fn folded(&self, group: impl Into<GroupId>) -> Option<FoldedSpans> {
+        self.state().folded.get(&group.into()).cloned()
     }
 
-    /// Notes that spans of one width are folded now, in states of this form, but for those that have a part of what
+    /// Notes that spans of one width of a group's rows are folded now, in states of this form, but for those that have a part of what
     /// another job is working on: it has changed their rows, or is about to.
-    pub fn fold(&self, job: JobId, form: u64, width_us: i64, spans: &IntervalSet) -> Result<(), Error> {
+    pub fn fold(&self, (job, group): (JobId, u64), form: u64, width_us: i64, spans: &IntervalSet) -> Result<(), Error> {
         let _writer = self.writer();
         let job = self.active_job(job)?;
-        let Some(refresh) = job.request.work.refresh() else { return Err(job.wrong_state()) };
-        let view = refresh.view;
+        let Some((view, _)) = job.request.work.view() else { return Err(job.wrong_state()) };
         let mut spans = spans.clone();
         for other in self.state().others_of(view, job.id) {
             spans.remove(other.widened_to(width_us));
         }
-        let known = self.folded(view).filter(|known| known.form == form);
-        let revision = self.folded(view).map_or(0, |known| known.revision);
-        let mut folded = known.unwrap_or_else(|| FoldedSpans { view, form, revision, widths: Vec::new() });
+        let known = self.folded(GroupId::new(view, group));
+        let revision = known.as_ref().map_or(0, |known| known.revision);
+        let known = known.filter(|known| known.form == form);
+        let mut folded = known.unwrap_or_else(|| FoldedSpans { view, group, form, revision, widths: Vec::new() });
         folded.add(width_us, &spans);
         self.write_folded(folded)
     }
 
     /// Notes that rows of a range are about to change: what is folded from them counts no longer.
-    pub fn unfold(&self, view: ObjectId, range: Interval) -> Result<(), Error> {
+    pub fn unfold(&self, group: impl Into<GroupId>, range: Interval) -> Result<(), Error> {
         let _writer = self.writer();
-        let Some(mut folded) = self.folded(view) else { return Ok(()) };
+        let Some(mut folded) = self.folded(group) else { return Ok(()) };
         if folded.remove(range) { self.write_folded(folded) } else { Ok(()) }
     }
 
-    /// Of a view's materialized rows what no other job than this one works on, with this job's own range.
-    pub fn settled(&self, view: ObjectId, job: JobId) -> Result<IntervalSet, Error> {
+    /// Of a group's materialized rows what no other job than this one works on, with this job's own range.
+    pub fn settled(&self, group: impl Into<GroupId>, job: JobId) -> Result<IntervalSet, Error> {
+        let group = group.into();
         let own = self.active_job(job)?;
-        let mut settled = self.ranges(view, StoreKind::Offline);
+        let mut settled = self.ranges(group, StoreKind::Offline);
         settled.extend(own.request.work.refresh().map(|refresh| refresh.range));
-        self.state().others_of(view, job).for_each(|other| settled.remove(other));
+        self.state().others_of(group.view, job).for_each(|other| settled.remove(other));
         Ok(settled)
     }
 
     fn write_folded(&self, folded: FoldedSpans) -> Result<(), Error> {
         let mut batch = self.store.batch();
-        batch.put(Table::Folded, &[folded.view.0], &folded)?;
+        let group = GroupId::new(folded.view, folded.group);
+        batch.put(Table::Folded, &group.folded_key(), &folded)?;
         batch.commit()?;
         self.change(|state| {
-            state.folded.insert(folded.view, folded);
+            state.folded.insert(group, folded);
         });
         Ok(())
     }
@@ -391,18 +414,20 @@ impl Ledger {
         if let Some(job) = others.first() {
             return Err(Error::JobConflict { job: job.id });
         }
+        let groups: BTreeSet<GroupId> = {
+            let state = self.state();
+            let all = state.ranges.keys().map(|(group, _)| *group).chain(state.folded.keys().copied());
+            all.filter(|group| group.view == view).collect()
+        };
         let mut batch = self.store.batch();
         let queued: Vec<JobId> = queued.iter().map(|job| job.id).collect();
         let gone = self.withdraw(&mut batch, &queued, "the view is another now, or gone", at_us)?;
         batch.delete(Table::Unfinished, &[view.0]);
-        for store in StoreKind::ALL {
-            batch.delete(Table::Ranges, &ranges_key(view, store));
-        }
-        batch.delete(Table::Folded, &[view.0]);
+        groups.iter().for_each(|group| groups::delete_group(&mut batch, *group));
         batch.commit()?;
         self.change(|state| {
-            state.ranges.retain(|&(of, _), _| of != view);
-            state.folded.remove(&view);
+            state.ranges.retain(|(group, _), _| group.view != view);
+            state.folded.retain(|group, _| group.view != view);
             state.unfinished.remove(&view);
             gone.iter().for_each(|job| drop(state.active.remove(job)));
         });
@@ -509,8 +534,7 @@ impl State {
             return Ok(());
         }
         for store in refresh.stores() {
-            let done = self.ranges.get(&(refresh.view, store));
-            if let Some(overlap) = done.and_then(|ranges| ranges.first_overlap(&range)) {
+            if let Some(overlap) = self.done_before(refresh.view, refresh.groups(), store, range) {
                 return Err(Error::AlreadyMaterialized { store, overlap });
             }
         }
@@ -559,12 +583,4 @@ impl JobAttempt {
     fn put(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
         batch.put(Table::Attempts, &[self.job.0, u64::from(self.attempt)], self)
     }
-}
-
-fn ranges_key(view: ObjectId, store: StoreKind) -> [u64; 2] {
-    let store = match store {
-        StoreKind::Offline => 0,
-        StoreKind::Online => 1,
-    };
-    [view.0, store]
 }

@@ -30,18 +30,19 @@ pub use diff::diff;
 pub use error::{Error, ObjectName};
 pub use id::{JobId, ObjectId, PlanId, Version};
 pub use ledger::{
-    DatasetWork, FoldedSpans, ForgetWork, Gap, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter, JobLog,
-    JobState, JobTrigger, JobWork, Ledger, LogLevel, MaintenanceTask, MaintenanceWork, NewJob, Outcome, RefreshWork,
-    StoreKind,
+    DatasetWork, FoldedSpans, ForgetWork, Gap, GroupId, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter,
+    JobLog, JobState, JobTrigger, JobWork, Ledger, LogLevel, MaintenanceTask, MaintenanceWork, NewJob, OptimizeWork,
+    Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
-    AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, Constraint, ConstraintKind, Dataset, DatasetInput,
-    DatasetVersion, Definition, Entity, Expectation, Feature, FeatureDefinition, FeatureService, FeatureTable,
-    FeatureView, FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index, LeadingEdge,
-    Materialized, NameSpace, Object, ObjectKind, OnCommit, OnFailure, Policy, PolicyCommand, PolicyExpression,
-    PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, RowSecurity, Schema, SealedText,
-    Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Severity, Sink, SinkTarget, Source,
-    SourceDefinition, Stream, StreamIngest, Table, Test, Trigger, View, ViewKind, Volatility, Window, Workspace,
+    AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, ColumnGroup, Constraint, ConstraintKind, Dataset,
+    DatasetInput, DatasetVersion, Definition, Entity, Expectation, Feature, FeatureDefinition, FeatureService,
+    FeatureTable, FeatureView, FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index,
+    LeadingEdge, Materialized, NameSpace, Object, ObjectKind, OnCommit, OnFailure, Policy, PolicyCommand,
+    PolicyExpression, PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, RowSecurity,
+    Schema, SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Severity, Sink, SinkTarget,
+    Source, SourceDefinition, StoredColumn, StoredValue, Stream, StreamIngest, Table, Test, Trigger, View, ViewKind,
+    ViewStorage, Volatility, Window, Workspace,
 };
 pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedChange, Plans};
 pub use record::{Record, RecordKind, Records};

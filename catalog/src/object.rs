@@ -29,6 +29,7 @@ mod table;
 mod test;
 #[cfg(test)]
 mod tests;
+mod view_storage;
 mod window;
 mod workspace;
 
@@ -59,6 +60,7 @@ pub use source::{FileFormat, Source, SourceDefinition};
 pub use stream::{Backfill, Stream, StreamIngest};
 pub use table::{Constraint, ConstraintKind, Index, Materialized, OnCommit, Table, View};
 pub use test::Test;
+pub use view_storage::{ColumnGroup, StoredColumn, StoredValue, ViewStorage};
 pub use window::{Reach, RelativeSpan, SeriesWindows, Window};
 pub use workspace::{Schema, Workspace};
 

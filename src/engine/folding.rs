@@ -17,8 +17,7 @@ use super::rows::BUCKET;
 use crate::error::{Error, Result};
 use crate::row::{Value, array_of, integers_of, value_at, values_of};
 use crate::tile::{
-    AggregateItems, Partial, PartialSpec, RawRows, fold_level, level_rows, states_from_arrays, states_to_arrays,
-    tile_rows,
+    AggregateItems, Partial, RawRows, fold_level, level_rows, states_from_arrays, states_to_arrays, tile_rows,
 };
 
 /// A batch of states has about as many rows, unless it is of many more rows.
@@ -79,12 +78,18 @@ pub fn folded_schema(view: &BoundView) -> SchemaRef {
 
 /// The states of every partial out of the columns of a view's tiles, or of its spans.
 pub fn stored_states<'a>(view: &BoundView, column: &dyn Fn(&str) -> Result<&'a ArrayRef>) -> Result<Vec<Vec<Partial>>> {
-    let states_of = |(spec, name): (&PartialSpec, &String)| {
-        let fields = spec.state_fields(name);
+    let are_stored = view.stored_layout() == RowLayout::Tiles;
+    let states_of = |partial: usize| {
+        if are_stored && view.partial_groups[partial].is_none() {
+            // it only keeps its place
+            return Ok(vec![Partial::unknown(); column(TILE)?.len()]);
+        }
+        let spec = &view.plan.partials[partial];
+        let fields = spec.state_fields(&view.partial_names[partial]);
         let arrays = fields.iter().map(|field| column(field.name()).cloned()).collect::<Result<Vec<_>>>()?;
         states_from_arrays(spec, &arrays)
     };
-    view.plan.partials.iter().zip(&view.partial_names).map(states_of).collect()
+    (0..view.plan.partials.len()).map(states_of).collect()
 }
 
 struct Folder {

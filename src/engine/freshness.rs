@@ -26,7 +26,11 @@ impl Freshness {
             stream: stream.map(|stream| stream.header.name.clone()),
             newest_event_us: figures.newest_event.time_us(),
             newest_arrival_us: figures.newest_arrival_us,
-            materialized_until_us: ledger.ranges(view.header.id, store).iter().last().map(|range| range.end_us),
+            materialized_until_us: ledger
+                .ranges_of_all(view.header.id, &view.group_numbers(), store)
+                .iter()
+                .last()
+                .map(|range| range.end_us),
         }
     }
 

@@ -181,7 +181,12 @@ pub fn versions_read(plan: &LogicalPlan) -> Result<BTreeMap<String, u64>> {
         {
             found.extend(version_of(provider.as_ref()));
             let relation = provider.downcast_ref::<FeatureRelation>();
-            if let Some(RowsOrigin::Plan { plan, .. }) = relation.map(|relation| &relation.origin) {
+            let plans: Vec<&LogicalPlan> = match relation.map(|relation| &relation.origin) {
+                Some(RowsOrigin::Plan { plan, .. }) => vec![plan.as_ref()],
+                Some(RowsOrigin::Groups(groups)) => groups.plans().collect(),
+                Some(RowsOrigin::Online { .. }) | None => Vec::new(),
+            };
+            for plan in plans {
                 found.extend(versions_read(plan).map_err(into_datafusion)?);
             }
         }

@@ -4,6 +4,7 @@
 mod columns_read;
 mod dataset_version;
 mod distinct;
+mod given;
 mod labels;
 mod lengths;
 mod origins;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{Column, DFSchema, TableReference};
-use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, TableSource};
@@ -54,6 +54,7 @@ use tables::system::{SessionFacts, SystemContext};
 use system_time::{ReadAt, Timed};
 
 pub use dataset_version::dataset_call;
+pub use given::GivenRelation;
 pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
 pub(in crate::engine) use policies::QueryReads;
@@ -126,15 +127,6 @@ pub struct QueryPlanner {
     made_up: Option<Arc<MadeUp>>,
 }
 
-/// A relation that is in no catalog.
-#[derive(Debug, Clone)]
-pub struct GivenRelation {
-    pub name: String,
-    pub rows: Arc<dyn TableProvider>,
-    /// as they were declared, as far as that is known
-    pub columns: Vec<granary_catalog::Column>,
-}
-
 /// The parts of a warehouse that reading needs.
 #[derive(Clone)]
 pub struct ReadStores {
@@ -192,23 +184,6 @@ impl QueryPlanner {
         self
     }
 
-    /// `name` means a relation of this statement alone. No object may have it.
-    pub fn with_relation(mut self, name: String, relation: Arc<dyn TableProvider>) -> Self {
-        self.given.push(GivenRelation { name, rows: relation, columns: Vec::new() });
-        self
-    }
-
-    /// The same of one whose columns were declared.
-    pub fn with_given(mut self, relations: impl IntoIterator<Item = GivenRelation>) -> Self {
-        self.given.extend(relations);
-        self
-    }
-
-    /// The same of an empty one: what is written to, or whose columns an expression may name.
-    pub fn with_columns(self, name: String, columns: SchemaRef) -> Self {
-        self.with_relation(name, Arc::new(EmptyTable::new(columns)))
-    }
-
     pub fn system_context(&self) -> SystemContext {
         SystemContext {
             scope: self.scope.clone(),
@@ -240,22 +215,6 @@ impl QueryPlanner {
     pub fn with_source_range(mut self, range: Option<(i64, i64)>) -> Self {
         self.source_range = range;
         self
-    }
-
-    /// Relations have these rows, and no others.
-    pub fn with_made_up(mut self, rows: Arc<MadeUp>) -> Self {
-        self.made_up = Some(rows);
-        self
-    }
-
-    /// What a relation has in a test; `None` outside of one, and of a relation that stands on others.
-    pub(in crate::engine) fn made_up(&self, object: &Object) -> Result<Option<Arc<dyn TableProvider>>> {
-        self.made_up.as_ref().map_or(Ok(None), |rows| rows.rows(object))
-    }
-
-    /// Whether a test runs.
-    pub(in crate::engine) fn is_made_up(&self) -> bool {
-        self.made_up.is_some()
     }
 
     /// The state that this planner's plans run in.
@@ -558,15 +517,6 @@ impl QueryPlanner {
     /// Types of parameters as far as they are known.
     pub(super) fn parameter_types(&self) -> &[Option<DataType>] {
         &self.parameter_types
-    }
-
-    /// A relation of this statement alone.
-    pub(super) fn given(&self, reference: &TableReference) -> Option<Arc<dyn TableSource>> {
-        self.given_relation(reference).map(|given| provider_as_source(Arc::clone(&given.rows)))
-    }
-
-    pub(super) fn given_relation(&self, reference: &TableReference) -> Option<&GivenRelation> {
-        self.given.iter().find(|given| given.name == reference.table() && reference.schema().is_none())
     }
 
     /// A relation that is not kept online has no answer as of now, and must not look as if it had no data.

@@ -35,7 +35,7 @@ impl Readiness<'_> {
         }
         let bound = BoundView::of_feature_view(view)?;
         let until = |store, is_kept: bool| {
-            let mut ranges = self.ledger.ranges(view.header.id, store);
+            let mut ranges = self.ledger.ranges_of_all(view.header.id, &view.group_numbers(), store);
             if view.kind.is_stream() {
                 // from the end of its mirror on the stream itself has all
                 let stream = self.snapshot.stream_among(&view.depends_on);

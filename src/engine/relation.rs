@@ -5,8 +5,11 @@
 
 mod bindings;
 mod bound_view;
+mod columns;
 mod composite;
+mod groups;
 mod interface;
+mod query_change;
 mod realtime;
 mod storage_change;
 mod table;
@@ -18,8 +21,8 @@ pub use bound_view::{
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
 pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
-pub use storage_change::StorageChange;
-pub use table::{FeatureRelation, ReadMode, RowsOrigin, in_layout, is_on_demand, materialized};
+pub use storage_change::{StorageChange, fingerprint_of, next_storage};
+pub use table::{ChosenRows, FeatureRelation, ReadMode, RowsOrigin, in_layout, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.
 pub const EFFECTIVE_TIME: &str = "_effective_time";

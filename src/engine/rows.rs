@@ -18,6 +18,7 @@ use futures::TryStreamExt;
 use granary_catalog::ObjectId;
 use sqlparser::ast;
 
+use super::column_groups::{GroupRows, merged_plan};
 use super::functions::bucket_expr;
 use super::query::QueryPlanner;
 use super::relation::{ARRIVAL, BoundView, Input, InputSql, KNOWN_AT, RowLayout, time_type};
@@ -183,6 +184,9 @@ pub fn in_range(time: Expr, start_us: i64, end_us: i64) -> Expr {
 }
 
 fn input_expr(planner: &QueryPlanner, input: &Input, schema: &DFSchema) -> Result<Expr> {
+    if !input.is_live {
+        return Ok(cast(lit(ScalarValue::Null), input.data_type.clone()));
+    }
     let (sql, filter, counted) = match &input.sql {
         InputSql::Column(column) => {
             return Ok(cast(Expr::Column(Column::from_name(column)), input.data_type.clone()));
@@ -250,11 +254,27 @@ fn coerced_type(
     Ok(simplifier.coerce(expr, schema)?.get_type(schema)?)
 }
 
-/// The rows of a view that its offline table holds, in the columns of its stored layout.
-pub async fn stored_rows_plan(planner: &QueryPlanner, view: &BoundView) -> Result<LogicalPlan> {
+/// The rows that the one offline table of `view` holds, in the columns of its stored layout.
+pub async fn stored_plan(planner: &QueryPlanner, view: &BoundView) -> Result<LogicalPlan> {
     let layout: RowLayout = view.stored_layout();
     let table = offline_table(planner, &view.offline_table(), view.row_schema(layout)).await?;
     Ok(LogicalPlanBuilder::scan(view.offline_table(), provider_as_source(table), None)?.build()?)
+}
+
+/// The rows of a view that its offline tables hold with a time in a range, in the columns of its stored layout.
+pub async fn stored_rows_plan(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    (start_us, end_us): (i64, i64),
+) -> Result<LogicalPlan> {
+    let time = view.time_column(view.stored_layout());
+    let mut groups = Vec::with_capacity(view.groups.len());
+    for group in view.by_group() {
+        let rows = LogicalPlanBuilder::from(stored_plan(planner, &group).await?);
+        let plan = rows.filter(in_range(column(time), start_us, end_us))?.build()?;
+        groups.push(GroupRows { view: Arc::new(group), plan });
+    }
+    merged_plan(&Arc::new(view.stored()), &groups, planner.engine.ordered_state(planner.now_us))
 }
 
 /// The bucket of a row's key, beside the columns of its layout.
@@ -316,11 +336,25 @@ pub async fn stored_rows(
     let layout = view.stored_layout();
     let time = view.time_column(layout);
     let order: Vec<SortExpr> = row_order(view, time, layout == RowLayout::Events).into_iter().skip(1).collect();
-    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
-        .filter(in_range(column(time), start_us, end_us))?
-        .sort(order)?
-        .build()?;
+    let rows = stored_rows_plan(planner, view, (start_us, end_us)).await?;
+    let plan = LogicalPlanBuilder::from(rows).sort(order)?.build()?;
     run_ordered(planner, &plan).await
+}
+
+/// All stored rows of a view in the columns of `kept`, which has some of its columns, and the bucket: sorted by (bucket,
+/// keys, time, arrival).
+pub async fn sorted_stored_rows(
+    planner: &QueryPlanner,
+    view: &BoundView,
+    kept: &BoundView,
+) -> Result<SendableRecordBatchStream> {
+    let layout = kept.stored_layout();
+    let rows = LogicalPlanBuilder::from(stored_rows_plan(planner, view, (i64::MIN, i64::MAX)).await?);
+    let mut columns: Vec<Expr> = kept.row_schema(layout).fields().iter().map(|field| column(field.name())).collect();
+    let keys: Vec<Expr> = kept.keys.iter().map(|key| column(&key.name)).collect();
+    columns.push(bucket_expr(kept.buckets, keys).alias(BUCKET));
+    let order = row_order(kept, kept.time_column(layout), layout == RowLayout::Events);
+    run_ordered(planner, &rows.project(columns)?.sort(order)?.build()?).await
 }
 
 /// The stored rows of a feature table that arrived after a number, in the order and the columns of [`stored_rows`].
@@ -330,7 +364,7 @@ pub async fn stored_rows_after(
     arrival: i64,
 ) -> Result<SendableRecordBatchStream> {
     let order: Vec<SortExpr> = row_order(view, &view.timestamp, true).into_iter().skip(1).collect();
-    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
+    let plan = LogicalPlanBuilder::from(stored_plan(planner, view).await?)
         .filter(column(ARRIVAL).gt(lit(arrival)))?
         .sort(order)?
         .build()?;
@@ -339,7 +373,7 @@ pub async fn stored_rows_after(
 
 /// The greatest arrival among the stored rows of a feature table.
 pub async fn newest_arrival(planner: &QueryPlanner, view: &BoundView) -> Result<Option<i64>> {
-    let plan = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?)
+    let plan = LogicalPlanBuilder::from(stored_plan(planner, view).await?)
         .aggregate(Vec::<Expr>::new(), [max(column(ARRIVAL))])?
         .build()?;
     let batches: Vec<_> = run_ordered(planner, &plan).await?.try_collect().await?;

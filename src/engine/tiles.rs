@@ -166,6 +166,8 @@ pub async fn partial_aggregates_plan(
     request: Option<RowsRequest>,
 ) -> Result<LogicalPlan> {
     check_has_tiles(view)?;
+    // without states that no feature is made of any more
+    let view = &Arc::new(view.in_use());
     let interval_us = view.plan.timing.interval_us;
     let (start_us, end_us) = match request {
         Some(RowsRequest::Range { start_us, end_us }) => (ceil_us(start_us, interval_us), ceil_us(end_us, interval_us)),
@@ -190,11 +192,12 @@ pub async fn partial_aggregates_plan(
         let state = planner.engine.ordered_state(planner.now_us);
         table_plan(Arc::new(TileTable::new(Arc::clone(view), rows, state)), view)?
     } else {
-        check_materialized(view, &materialized(planner, view), (start_us, end_us))?;
-        let mut tiles = stored_rows_plan(planner, view).await?;
+        check_materialized(view, &materialized(planner, view, &view.group_numbers()), (start_us, end_us))?;
+        let mut tiles = stored_rows_plan(planner, view, (start_us, end_us)).await?;
         if let Some(events) = event_rows_plan(planner, view).await? {
             // where a backfill ends inside of a tile there are two of it: its own part, and that of the events
-            tiles = together(tiles, in_layout(planner, view, events)?, &view.row_schema(RowLayout::Tiles))?;
+            let ordered = planner.engine.ordered_state(planner.now_us);
+            tiles = together(tiles, in_layout(view, events, ordered)?, &view.row_schema(RowLayout::Tiles))?;
         }
         LogicalPlanBuilder::from(tiles).filter(in_range(column(TILE), start_us, end_us))?.build()?
     };

@@ -267,7 +267,9 @@ async fn sampled_keys(
         sample.offer(key?);
     }
     let keys = view.keys.iter().map(|key| col(datafusion::common::Column::from_name(&key.name)));
-    let stored = LogicalPlanBuilder::from(stored_rows_plan(planner, view).await?).project(keys)?.build()?;
+    let stored = LogicalPlanBuilder::from(stored_rows_plan(planner, view, (i64::MIN, i64::MAX)).await?)
+        .project(keys)?
+        .build()?;
     let mut stored = run(&planner.state(), &stored).await?;
     while let Some(batch) = stored.try_next().await? {
         let columns = batch.columns().iter().map(|key| values_of(key.as_ref())).collect::<Result<Vec<_>>>()?;

@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{Snapshot, Stream};
 
 use super::online::{events_mark, views_of};
-use super::{Ingest, StreamLog, planner_of_view};
+use super::{Ingest, Since, StreamLog, planner_of_view};
 use crate::engine::{
     BoundView, Doing, QueryPlanner, ROWS, RowLayout, Tail, events_between, few_at_once, from_offset, made_rows,
     plain_events, rows_as_made, with_made_rows,
@@ -91,7 +91,7 @@ impl Ingest {
         }
         self.complete_rows(log, stream).await?;
         for view in waiting {
-            self.bring_online(log, stream, &view).await?;
+            self.bring_online(log, stream, &view, Since::Mark).await?;
         }
         Ok(())
     }

@@ -69,8 +69,7 @@ async fn remove(
     if view.kind().is_stream() && view.query.is_some() {
         found.extend(warehouse.ingest.forget(view, &keys, cancel).await?);
     }
-    let spans = warehouse.offline.tables_beginning(&view.span_tables())?;
-    for table in std::iter::once(view.offline_table()).chain(spans) {
+    for table in warehouse.tables_of_rows(view)? {
         let removed = warehouse.offline.remove_keys(&table, &keys, cancel).await?;
         rows += removed.rows;
         found.extend(removed.keys);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
-use crate::engine::{ARRIVAL, BoundView, KNOWN_AT, RowGroups, RowLayout, stored_states};
+use crate::engine::{ARRIVAL, BoundView, Input, KNOWN_AT, RowGroups, RowLayout, stored_states};
 use crate::error::{Error, Result};
 use crate::online::{ItemRow, LatestRow, OnlineStore, SpanPlan};
 use crate::row::{Key, Value, integers_of, put_values, values_of};
@@ -176,8 +176,12 @@ impl RowReader<'_> {
             return self.add_tiles(&key, &times, &column);
         }
         let arrivals = integers_of(column(ARRIVAL)?.as_ref())?;
-        let inputs = view.inputs.iter().map(|input| values(&input.name)).collect::<Result<Vec<_>>>()?;
-        let row_values = |row: usize| -> Vec<Option<Value>> { inputs.iter().map(|input| input[row].clone()).collect() };
+        // one that is stored no more keeps its place
+        let input = |input: &Input| input.group.map(|_| values(&input.name)).transpose();
+        let inputs = view.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+        let row_values = |row: usize| -> Vec<Option<Value>> {
+            inputs.iter().map(|input| input.as_ref().and_then(|input| input[row].clone())).collect()
+        };
         let known_at = match &view.known_at {
             Some(_) => Some(integers_of(column(KNOWN_AT)?.as_ref())?),
             None => None,

@@ -33,17 +33,39 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `None` if the view's runs are not to be profiled.
-    pub fn of(warehouse: &Arc<Warehouse>, planner: &QueryPlanner, work: &Materialization, job: &Job) -> Option<Watch> {
+    /// `None` if the view's runs are not to be profiled: also of a view with several groups of columns, whose rows pass
+    /// piece by piece. Errors: 0A000 if such a view has an expectation that may hold its runs.
+    pub fn of(
+        warehouse: &Arc<Warehouse>,
+        planner: &QueryPlanner,
+        work: &Materialization,
+        job: &Job,
+    ) -> Result<Option<Watch>> {
         let view = Arc::clone(&work.view);
         // as they are now: the job may have waited
         let snapshot = warehouse.catalog.snapshot();
-        let defined = snapshot.get_as::<FeatureView>(ObjectId(view.id))?;
+        let Some(defined) = snapshot.get_as::<FeatureView>(ObjectId(view.id)) else { return Ok(None) };
         let expectations = snapshot.dependents(defined.header.id);
         let expectations: Vec<_> =
             expectations.into_iter().filter(|object| of_view(object, view.id).is_some()).cloned().collect();
         if !defined.quality && expectations.is_empty() {
-            return None;
+            return Ok(None);
+        }
+        if view.by_group().len() > 1 {
+            let holds = |object: &&Arc<granary_catalog::Object>| {
+                of_view(object, view.id).is_some_and(|expectation| expectation.on_failure == OnFailure::Hold)
+            };
+            return match expectations.iter().find(holds) {
+                None => Ok(None),
+                Some(holding) => {
+                    let what = format!(
+                        "expectation \"{}\", which may hold runs, of a view with several groups of columns",
+                        holding.name()
+                    );
+                    let hint = format!("OPTIMIZE FEATURE VIEW {} makes one of them", view.name);
+                    Err(Error::not_supported(what).with_hint(hint))
+                }
+            };
         }
         let schema = view.row_schema(RowLayout::Events);
         let place = |name: &str| schema.index_of(name).ok();
@@ -51,7 +73,7 @@ impl Watch {
         let columns = profiled_columns(&view);
         let width_us = view.plan.timing.schedule_us.max(LEAST_PIECE_US);
         let profiler = Profiler::new(keys, place(&view.timestamp), columns.clone(), width_us);
-        Some(Watch {
+        Ok(Some(Watch {
             warehouse: Arc::clone(warehouse),
             planner: planner.clone(),
             job: job.id,
@@ -60,7 +82,7 @@ impl Watch {
             expectations,
             profiler: Arc::new(Mutex::new(profiler)),
             view,
-        })
+        }))
     }
 
     /// The rows, looked at as they pass.

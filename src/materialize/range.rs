@@ -79,10 +79,10 @@ pub async fn resolve_range(
 /// With no rows before it, a range is as good as one that begins where the one before it ends, or one without a
 /// beginning: no later question meets a gap there.
 fn after_earlier_ranges(planner: &QueryPlanner, view: &BoundView, start_us: i64) -> i64 {
-    let ledger = planner.catalog.ledger();
+    let (ledger, groups) = (planner.catalog.ledger(), view.group_numbers());
     [StoreKind::Offline, StoreKind::Online]
         .into_iter()
-        .flat_map(|store| ledger.ranges(ObjectId(view.id), store).iter().collect::<Vec<_>>())
+        .flat_map(|store| ledger.ranges_of_all(ObjectId(view.id), &groups, store).iter().collect::<Vec<_>>())
         .filter(|range| range.start_us < start_us)
         .map(|range| range.end_us.min(start_us))
         .max()

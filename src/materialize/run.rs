@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, FeatureView, Interval, Job, JobWork, LogLevel, NewJob, ObjectId, RefreshWork, Trigger};
+use granary_catalog::{
+    Author, FeatureView, Interval, Job, JobTrigger, JobWork, LogLevel, NewJob, ObjectId, RefreshWork, Trigger,
+};
 use granary_sql::timestamp::format_timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::fill::{completes, fills};
 use super::job::{Wait, attempt, cancelled, log};
 use super::online::{Mode, Useful, write_rows};
 use super::quality::Watch;
@@ -45,6 +48,7 @@ pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
         online: work.online,
         offline: work.offline,
         overwrite: work.overwrite,
+        groups: groups_to_note(work.view.group_numbers()),
     };
     let request = NewJob::new(JobWork::Refresh(refresh), work.workspace, work.author.clone());
     Ok(warehouse.catalog.ledger().create_job(request)?)
@@ -108,6 +112,11 @@ pub fn work_of(
         return Ok(Err("the view is not kept in that store any more"));
     }
     let bound = Arc::new(BoundView::of_feature_view(view)?);
+    let now = bound.group_numbers();
+    let is_stale = job.request.trigger != JobTrigger::Manual && now != refresh.groups();
+    if is_stale || !refresh.groups().iter().all(|group| now.contains(group)) {
+        return Ok(Err("the view has other columns now"));
+    }
     let is_aligned = |at_us: i64| at_us == i64::MIN || floor_us(at_us, unit_us(&bound)) == at_us;
     if !is_aligned(refresh.range.start_us) || !is_aligned(refresh.range.end_us) {
         return Ok(Err("the view has other periods now"));
@@ -127,6 +136,11 @@ pub fn work_of(
     Ok(Ok((planner, work)))
 }
 
+/// The groups of columns as a job names them: none where there is but the first.
+pub fn groups_to_note(numbers: Vec<u64>) -> Vec<u64> {
+    if numbers == [0] { Vec::new() } else { numbers }
+}
+
 /// What stored rows of a view are cut at: its tiles, or its periods where it has none.
 fn unit_us(view: &BoundView) -> i64 {
     let timing = &view.plan.timing;
@@ -140,22 +154,40 @@ async fn write_both(
     job: &Job,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let range = Interval::new(work.range.start_us, work.range.end_us);
     check_is_current(warehouse, &work.view)?;
+    let range = Interval::new(work.range.start_us, work.range.end_us);
     log(warehouse, job, LogLevel::Info, format!("source range {}", told_range(range)));
-    warehouse.catalog.ledger().unfold(ObjectId(work.view.id), range)?;
+    let ledger = warehouse.catalog.ledger();
+    let fills = fills(ledger, work);
+    for (fill, part) in fills.iter().flat_map(|fill| fill.parts.iter().map(move |part| (fill, part))) {
+        ledger.unfold(fill.view.group_id(), *part)?;
+    }
     if let Some(stream) = stream_of(planner, &work.view) {
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
-    let (read, rows) = write_offline(warehouse, planner, work, job, cancel).await?;
-    warehouse.catalog.ledger().progress(job.id, read, rows)?;
-    warehouse.catalog.ledger().note_source_rows(job.id, read);
+    let (mut read, mut rows) = (0, 0);
+    for fill in &fills {
+        let mut of_group = 0;
+        for part in &fill.parts {
+            let watch = Watch::of(warehouse, planner, work, job)?;
+            let (has_read, written) = write_offline(warehouse, planner, &fill.view, *part, watch, cancel).await?;
+            (of_group, rows) = (of_group + has_read, rows + written);
+            ledger.progress(job.id, read + of_group, rows)?;
+        }
+        read += of_group;
+        // each group that has all of the range made anew reads the same rows
+        if fill.parts == [range] {
+            ledger.note_source_rows(job.id, of_group);
+        }
+        warehouse.vacuum(&fill.view.offline_table()).await;
+        for part in &fill.parts {
+            write_spans(warehouse, planner, &fill.view, job, *part, cancel).await?;
+        }
+    }
     log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
-    warehouse.vacuum(&work.view.offline_table()).await;
-    write_spans(warehouse, planner, &work.view, job, range, cancel).await?;
     if work.online {
-        let rows = write_online(warehouse, planner, work).await?;
+        let rows = write_online(warehouse, planner, work, completes(&fills, work)).await?;
         log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the online store"));
     }
     Ok(())
@@ -166,7 +198,7 @@ async fn write_both(
 fn check_is_current(warehouse: &Warehouse, view: &BoundView) -> Result<()> {
     let snapshot = warehouse.catalog.snapshot();
     let now = snapshot.get_as::<FeatureView>(ObjectId(view.id)).map(BoundView::of_feature_view).transpose()?;
-    if now.is_some_and(|now| now.storage == view.storage) {
+    if now.is_some_and(|now| view.groups.iter().all(|group| now.groups.contains(group))) {
         return Ok(());
     }
     let message = format!("feature view \"{}\" was changed or dropped meanwhile", view.name);
@@ -181,22 +213,21 @@ fn told_range(range: Interval) -> String {
     format!("from {start} to {}", format_timestamp(range.end_us))
 }
 
-/// One commit of the view's offline table: the range's rows, instead of whatever was there. Gives how many rows its query
-/// had, and how many were written.
+/// One commit of an offline table: the rows of a part of the job's range, instead of whatever was there. Gives how many
+/// rows its query had, and how many were written.
 async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
-    work: &Materialization,
-    job: &Job,
+    view: &Arc<BoundView>,
+    part: Interval,
+    watch: Option<Watch>,
     cancel: &CancellationToken,
 ) -> Result<(u64, u64)> {
-    let view = &work.view;
     let layout = view.stored_layout();
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
-    let range = RowsRequest::Range { start_us: work.range.start_us, end_us: work.range.end_us };
+    let range = RowsRequest::Range { start_us: part.start_us, end_us: part.end_us };
     let read = Arc::new(AtomicU64::new(0));
-    let watch = Watch::of(warehouse, planner, work, job);
     let rows = counted(query_rows(planner, view, range).await?, Arc::clone(&read));
     let rows = Watch::over(watch.as_ref(), rows);
     let batches: BatchStream = match layout {
@@ -204,7 +235,7 @@ async fn write_offline(
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
     let batches = Watch::gate(watch, batches);
-    let kind = WriteKind::ReplaceRange { start_us: work.range.start_us, end_us: work.range.end_us };
+    let kind = WriteKind::ReplaceRange { start_us: part.start_us, end_us: part.end_us };
     // written anew by each attempt: jobs end in any order, so that a version of the table tells of none of them
     let write = Write::new(kind, batches).with_cancel(cancel.clone());
     let written = warehouse.offline.write(&table, write).await?.rows_written;
@@ -220,15 +251,21 @@ pub fn keyed(view: &BoundView, layout: RowLayout) -> Layout {
     }
 }
 
-/// Reads the range back from the offline table, so that both stores hold the same, and writes it online.
-async fn write_online(warehouse: &Arc<Warehouse>, planner: &QueryPlanner, work: &Materialization) -> Result<u64> {
+/// Reads the range back from the offline tables, so that both stores hold the same, and writes it online. `completes`:
+/// rows that are there already are to have more values.
+async fn write_online(
+    warehouse: &Arc<Warehouse>,
+    planner: &QueryPlanner,
+    work: &Materialization,
+    completes: bool,
+) -> Result<u64> {
     let view = &work.view;
     let own = Interval::new(work.range.start_us, work.range.end_us);
     let now_us = warehouse.clock.now_us();
     let useful = Useful { from_us: useful_from_us(view, warehouse.served_from_us(view, now_us)), now_us };
     let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
-    if work.overwrite || warehouse.catalog.ledger().was_tried(ObjectId(view.id), own) {
+    if work.overwrite || completes || warehouse.catalog.ledger().was_tried(ObjectId(view.id), own) {
         if !view.is_kept_as_items() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
             range = (i64::MIN, i64::MAX);

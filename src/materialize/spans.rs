@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Interval, IntervalSet, Job, ObjectId};
+use granary_catalog::{Interval, IntervalSet, Job};
 use tokio_util::sync::CancellationToken;
 
 use super::run::keyed;
@@ -22,7 +22,7 @@ const ROWS_OF_A_SPAN: usize = 4;
 /// So many rows show whether it is.
 const SAMPLED_ROWS: usize = 256 * 1024;
 
-/// Folds what a job's range has completed.
+/// Folds what a job's range has completed, of a view with one group of columns.
 pub async fn write_spans(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
@@ -43,7 +43,7 @@ pub async fn write_spans(
         return Ok(());
     }
     let ledger = warehouse.catalog.ledger();
-    let settled = ledger.settled(ObjectId(view.id), job.id)?;
+    let settled = ledger.settled(view.group_id(), job.id)?;
     let spans_of_rows = Finer { rows, layout: view.stored_layout(), width_us: 0 };
     let mut finer: Vec<Finer> = vec![spans_of_rows];
     for width_us in widths {
@@ -51,7 +51,7 @@ pub async fn write_spans(
         let spans: IntervalSet = complete.iter().map(|part| part.narrowed_to(width_us)).collect();
         let mut all = true;
         for span in spans.iter() {
-            let known = ledger.folded(ObjectId(view.id));
+            let known = ledger.folded(view.group_id());
             let is_folded = |finer: &&Finer| {
                 let known = known.as_ref().and_then(|known| known.of_width(finer.width_us));
                 finer.width_us == 0 || known.is_some_and(|known| known.first_gap(&span).is_none())
@@ -64,7 +64,7 @@ pub async fn write_spans(
             }
         }
         if all && !spans.is_empty() {
-            ledger.fold(job.id, view.span_form(), width_us, &spans)?;
+            ledger.fold((job.id, view.group_id().group), view.span_form(), width_us, &spans)?;
             warehouse.vacuum(&view.span_table(width_us)).await;
             let rows = StoredRows::open_spans(planner, view, width_us).await?;
             finer.push(Finer { rows, layout: RowLayout::Tiles, width_us });

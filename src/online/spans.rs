@@ -65,6 +65,10 @@ impl SpanPlan {
         let values = Reader::new(payload).values()?;
         let order = Order { ts_us: time_us, arrival: sequence };
         let state = |(spec, taken): (&PartialSpec, &Vec<usize>)| {
+            if taken.iter().any(|input| *input >= values.len()) {
+                // stored before the view had it
+                return Ok(Partial::unknown());
+            }
             let inputs: Vec<Option<Value>> = taken.iter().map(|input| values.get(*input).cloned().flatten()).collect();
             let mut state = spec.empty();
             state.update(spec, &inputs, order)?;
@@ -77,6 +81,10 @@ impl SpanPlan {
     fn read_states(&self, payload: &[u8]) -> Result<Vec<Partial>> {
         let mut reader = Reader::new(payload);
         let read = |spec| {
+            if reader.is_empty() {
+                // stored before the view had it
+                return Ok(Partial::unknown());
+            }
             let length = reader.length()?;
             Partial::decode(spec, reader.take(length)?)
         };

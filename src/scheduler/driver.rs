@@ -135,7 +135,7 @@ impl Scheduler {
                 Err(error) => return self.refuse(id, &error),
             },
             JobWork::Maintenance(_) => async move { maintenance::run(&running, job, cancel, wait_us).await }.boxed(),
-            JobWork::Dataset(_) | JobWork::Forget(_) => {
+            JobWork::Dataset(_) | JobWork::Forget(_) | JobWork::Optimize(_) => {
                 let what = format!("a {} by the scheduler", job.request.work.kind());
                 return self.refuse(id, &Error::not_supported(what));
             }
@@ -201,6 +201,7 @@ struct Known {
     name: String,
     schema: String,
     max_attempts: u32,
+    groups: Vec<u64>,
 }
 
 impl Views {
@@ -215,8 +216,8 @@ impl Views {
         let ledger = warehouse.catalog.ledger();
         let now = |(id, known): (&ObjectId, &Known)| {
             let view = ScheduledView {
-                done_online: ledger.ranges(*id, StoreKind::Online),
-                done_offline: ledger.ranges(*id, StoreKind::Offline),
+                done_online: ledger.ranges_of_all(*id, &known.groups, StoreKind::Online),
+                done_offline: ledger.ranges_of_all(*id, &known.groups, StoreKind::Offline),
                 given_up: ledger.given_up(*id),
                 ..known.view.clone()
             };
@@ -234,6 +235,7 @@ impl Views {
             online: owed.online,
             offline: owed.offline,
             overwrite: false,
+            groups: materialize::groups_to_note(known.groups.clone()),
         });
         let author = Author { role: known.owner.clone(), at_us: now_us, statement: known.statement(owed) };
         let job = NewJob::new(work, known.workspace, author);
@@ -302,5 +304,6 @@ fn known(snapshot: &Snapshot, view: &FeatureView) -> Option<Known> {
         name: view.header.name.clone(),
         schema: schema.map_or_else(String::new, |schema| schema.name().to_owned()),
         max_attempts: view.max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
+        groups: view.group_numbers(),
     })
 }

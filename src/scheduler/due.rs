@@ -223,7 +223,15 @@ mod tests {
 
     fn job(from: i64, to: i64, trigger: JobTrigger) -> Job {
         let (range, view_name) = (days(from, to), String::new());
-        let work = RefreshWork { view: ObjectId(7), view_name, range, online: true, offline: true, overwrite: false };
+        let work = RefreshWork {
+            view: ObjectId(7),
+            view_name,
+            range,
+            online: true,
+            offline: true,
+            overwrite: false,
+            groups: Vec::new(),
+        };
         let author = Author { role: String::new(), at_us: 0, statement: String::new() };
         let request = NewJob::new(JobWork::Refresh(work), ObjectId(1), author);
         Job {

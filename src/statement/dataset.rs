@@ -179,8 +179,9 @@ fn rows_versions(object: &Object, stored: &BTreeMap<String, u64>) -> Result<Vec<
     let read: Vec<Option<u64>> = match object {
         Object::Table(table) => stored.get(&table_id(table)).map(|version| Some(*version)).into_iter().collect(),
         Object::FeatureView(view) => {
-            let table = BoundView::of_feature_view(view)?.offline_table();
-            stored.get(&table).map(|version| Some(*version)).into_iter().collect()
+            let groups = BoundView::of_feature_view(view)?.by_group();
+            let versions = groups.iter().filter_map(|group| stored.get(&group.offline_table()));
+            versions.map(|version| Some(*version)).collect()
         }
         Object::Dataset(dataset) => {
             let read = dataset.versions().filter(|version| stored.contains_key(&dataset_table(version)));

@@ -2,13 +2,11 @@
 //! session to commit; what reads gives rows.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
-use granary_catalog::{Object, ObjectId, Snapshot};
 use granary_sql::statement::CopySource;
 use granary_sql::{Parsed, Statement};
 use sqlparser::ast;
@@ -22,14 +20,9 @@ use super::{
     realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
     test, truncate, update, vacuum, verify, view, with, workspace,
 };
-use crate::engine::{
-    BoundView, CatalogQuery, Labels, LogicalPlan, StorageChange, ValueRows, bind_parameters, output_schema, run,
-    tables_of,
-};
+use crate::engine::{CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run};
 use crate::error::{Error, Kind, Result};
-use crate::materialize;
 use crate::row::Value;
-use crate::warehouse::Warehouse;
 
 /// The rows of an answer, as they come.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -583,51 +576,4 @@ pub async fn rows_of_plan(
     let schema = labels.apply(&output_schema(&plan));
     let rows = run(&context.planner().state(), &plan).await?;
     Ok((schema, rows.map_err(Error::from).boxed()))
-}
-
-/// Frees what the stores hold of objects that a commit has dropped or redefined.
-pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: &Snapshot) -> Result<()> {
-    for object in before.objects() {
-        if after.get(object.id()).is_some_and(|now| Arc::ptr_eq(now, object)) {
-            continue;
-        }
-        match object.as_ref() {
-            Object::FeatureView(view) => {
-                let is_kept = match after.get_as::<granary_catalog::FeatureView>(view.header.id) {
-                    Some(now) => !matches!(StorageChange::between(view, now)?, StorageChange::Recreate { .. }),
-                    None => false,
-                };
-                if !is_kept {
-                    forget_view(warehouse, &BoundView::of_feature_view(view)?).await?;
-                }
-            }
-            Object::FeatureTable(table) => {
-                let now = after.get_as::<granary_catalog::FeatureTable>(table.header.id);
-                if now != Some(table) {
-                    materialize::after_change(warehouse, table, now).await?;
-                }
-            }
-            Object::Table(_) | Object::Dataset(_) => {
-                let kept = after.get(object.id()).map_or_else(Vec::new, |object| tables_of(object));
-                for table in tables_of(object).iter().filter(|table| !kept.contains(table)) {
-                    warehouse.offline.retire_table(table).await?;
-                }
-            }
-            _ => {}
-        }
-    }
-    warehouse.jobs.has_changed();
-    warehouse.ingest.after_change(before, after).await
-}
-
-async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {
-    warehouse.jobs.end_scheduled(warehouse.catalog.ledger(), ObjectId(view.id)).await;
-    warehouse.catalog.ledger().forget(ObjectId(view.id), warehouse.clock.now_us())?;
-    warehouse.online.remove_view(view.id)?;
-    warehouse.online.sync()?;
-    for table in warehouse.offline.tables_beginning(&view.span_tables())? {
-        warehouse.offline.drop_table(&table).await?;
-    }
-    warehouse.offline.drop_table(&view.events_table()).await?;
-    warehouse.offline.drop_table(&view.offline_table()).await
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
-    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, Object, ObjectId, ObjectKind,
-    Trigger, Window,
+    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, GroupId, Object, ObjectId,
+    ObjectKind, StoreKind, Trigger, Window,
 };
 use granary_sql::interval::format_interval;
 use granary_sql::name::fold;
@@ -23,8 +23,8 @@ use super::select::{self, PlannedQuery};
 use super::stream::is_same_family;
 use super::types::type_name;
 use crate::engine::{
-    BoundView, EventForm, Interface, RowLayout, RowsRequest, argument_type, check_made_rows, check_time_type,
-    event_form, event_rows, events_between, made_rows, rows_plan,
+    BoundView, EventForm, Interface, RowLayout, RowsRequest, StorageChange, argument_type, check_made_rows,
+    check_time_type, event_form, event_rows, events_between, made_rows, next_storage, rows_plan,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{self, Layout};
@@ -125,15 +125,41 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         max_backfill_interval_us: max_backfill_interval(options, &times)?,
         max_attempts: max_attempts(options)?,
         quality: options.bool("quality")?.unwrap_or(true),
+        storage: None,
         depends_on: query.depends_on.clone(),
     };
     view.joins = joins(context, &view).await?;
+    let replaced = context.snapshot().get_as::<FeatureView>(view.header.id).cloned();
+    if let Some(replaced) = &replaced {
+        view.storage = next_storage(replaced, &view)?;
+        tell_what_is_missing(context, replaced, &view)?;
+    }
     let bound = BoundView::of_feature_view(&view)?;
     check_plan(context, &bound).await?;
     if let Some(existing) = context.snapshot().get(view.header.id) {
         context.check_replaced_interface(existing, &Interface::of_view(&bound))?;
     }
     context.changes.push(Change::put(view));
+    Ok(())
+}
+
+/// Says of features that rows were stored without how they come to be stored.
+fn tell_what_is_missing(context: &mut StatementContext, replaced: &FeatureView, view: &FeatureView) -> Result<()> {
+    let id = view.header.id;
+    let ledger = context.warehouse.catalog.ledger();
+    let has_rows = [StoreKind::Offline, StoreKind::Online].into_iter().any(|store| {
+        replaced.group_numbers().iter().any(|group| !ledger.ranges(GroupId::new(id, *group), store).is_empty())
+    });
+    let StorageChange::NewGroup { features } = StorageChange::between(replaced, view)? else { return Ok(()) };
+    if has_rows {
+        let name = &view.header.name;
+        let told = match features.as_slice() {
+            [only] => format!("feature \"{only}\" is not stored yet"),
+            several => format!("{} features are not stored yet: {}", several.len(), several.join(", ")),
+        };
+        let told = Error::new(Kind::SuccessfulCompletion, told);
+        context.notices.push(told.with_hint(format!("REFRESH FEATURE VIEW {name}, which makes nothing else anew")));
+    }
     Ok(())
 }
 

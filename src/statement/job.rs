@@ -49,6 +49,7 @@ pub fn retry_job(warehouse: &Warehouse, job: JobId) -> Result<()> {
     let again = match &known.request.work {
         JobWork::Refresh(_) | JobWork::Maintenance(_) => None,
         JobWork::Dataset(_) => Some("its statement made a dataset: type that again"),
+        JobWork::Optimize(_) => Some("type OPTIMIZE again"),
         JobWork::Forget(_) => Some("the keys that it was to forget are not written down: type its DELETE again"),
     };
     if let Some(hint) = again {

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use granary_sql::statement::Optimize;
+use granary_catalog::{Author, FeatureView, ObjectKind};
+use granary_sql::statement::{Optimize, StoredKind};
 use tokio_util::sync::CancellationToken;
 
+use super::after_commit::after_commit;
 use super::context::StatementContext;
 use super::stored;
 use crate::engine::merged_rows;
 use crate::error::{Error, Kind, Result};
+use crate::materialize::{self, Joining};
 use crate::offline::{DataFile, Layout, OfflineTable, ROW_GROUP_ROWS, Rewrite};
 use crate::warehouse::Warehouse;
 
@@ -31,6 +34,7 @@ pub struct Merged {
 }
 
 pub async fn optimize(context: &mut StatementContext, statement: &Optimize, cancel: &CancellationToken) -> Result<()> {
+    let joined = join_groups(context, statement, cancel).await?;
     let stored = stored::find(context, statement.kind, &statement.name)?;
     let stored::Stored { label, tables } = stored;
     let (warehouse, token) = (Arc::clone(&context.warehouse), cancel.child_token());
@@ -38,11 +42,44 @@ pub async fn optimize(context: &mut StatementContext, statement: &Optimize, canc
     let task = context.warehouse.engine.threads().spawn(async move { merge_all(&warehouse, &tables, &token).await });
     let merged = task.await.map_err(|error| Error::internal("a task that merges files died").with_source(error))??;
     let told = match merged.from {
+        0 if joined > 1 => format!("{joined} groups of columns of {label} became one"),
         0 => format!("the files of {label} need no merging"),
         from => format!("{from} files of {label} became {}", merged.to),
     };
     context.notices.push(Error::new(Kind::SuccessfulCompletion, told));
     Ok(())
+}
+
+/// Puts the groups of columns of a feature view into one, if it has several: says how many.
+async fn join_groups(
+    context: &mut StatementContext,
+    statement: &Optimize,
+    cancel: &CancellationToken,
+) -> Result<usize> {
+    let name = &statement.name;
+    let is_of_view = statement.kind.is_none_or(|kind| kind == StoredKind::FeatureView);
+    let found = if is_of_view { context.find(ObjectKind::FeatureView, name).ok() } else { None };
+    let Some(view) = found.as_ref().and_then(|object| object.downcast::<FeatureView>()) else { return Ok(0) };
+    let Some(storage) = view.storage.clone().filter(|storage| storage.groups.len() > 1) else { return Ok(0) };
+    let n_groups = storage.groups.len();
+    let joining = Joining {
+        view: view.clone(),
+        storage,
+        base: context.snapshot().version(),
+        planner: context.planner(),
+        workspace: context.scope.workspace,
+        author: Author { role: context.role.clone(), at_us: context.now_us, statement: context.text.clone() },
+    };
+    let (warehouse, token) = (Arc::clone(&context.warehouse), cancel.child_token());
+    // a task of its own, so that the job ends in the ledger whatever becomes of the session
+    let task = context.warehouse.engine.threads().spawn(async move {
+        let step = materialize::join_groups(&warehouse, joining, &token).await?;
+        after_commit(&warehouse, &step.before, &step.after).await?;
+        Ok::<_, Error>(step.after)
+    });
+    let after = task.await.map_err(|error| Error::internal("a job's task died").with_source(error))??;
+    context.scope.snapshot = after;
+    Ok(n_groups)
 }
 
 /// Merges what is worth it of these tables.

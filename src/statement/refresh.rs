@@ -100,6 +100,7 @@ pub async fn submit(context: &StatementContext, submission: Submission<'_>) -> R
         online: view.online && stores != RefreshStores::OfflineOnly,
         offline: view.offline && stores != RefreshStores::OnlineOnly,
         overwrite,
+        groups: materialize::groups_to_note(view.group_numbers()),
     });
     let author = Author { role: context.role.clone(), at_us: context.now_us, statement: context.text.clone() };
     let request = NewJob { managed: true, max_attempts, ..NewJob::new(work, context.scope.workspace, author) };

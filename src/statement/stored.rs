@@ -54,9 +54,8 @@ fn stored(context: &StatementContext, object: &Object) -> Result<Option<Stored>>
 pub fn stored_of(warehouse: &Warehouse, object: &Object) -> Result<Option<Stored>> {
     let tables = if let Some(view) = object.downcast::<FeatureView>() {
         let view = BoundView::of_feature_view(view)?;
-        let spans = warehouse.offline.tables_beginning(&view.span_tables())?;
         let of_events = view.joins.then(|| view.events_table());
-        std::iter::once(view.offline_table()).chain(of_events).chain(spans).collect()
+        warehouse.tables_of_rows(&view)?.into_iter().chain(of_events).collect()
     } else if let Some(table) = object.downcast::<FeatureTable>() {
         vec![BoundView::of_feature_table(table)?.offline_table()]
     } else if let Some(table) = object.downcast::<Table>() {

@@ -225,6 +225,8 @@ fn cells_of(state: &State, spec: &PartialSpec) -> Vec<Cell> {
         ],
         State::Ewma(ewma) => vec![integer(ewma.reference_us), float(ewma.mean), float(ewma.weight)],
         State::Histogram(counts) => vec![list(counts.iter().map(|count| Value::Int(*count)))],
+        // has no columns: no table has states that nobody knows
+        State::Unknown => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The byte format of partial states, as the online store keeps them.
 //!
-//! One format byte, one byte for the kind of state, then its fields, big-endian. The bytes are a promise: whatever
+//! One format byte, one byte for the kind of state, then its fields, big-endian; of a state that is not known nothing. The bytes are a promise: whatever
 //! changes here needs a new format byte and a reader for the old one. Damage is an error, never a panic.
 
 use arrow::datatypes::DataType;
@@ -47,6 +47,9 @@ fn kind_code(kind: StateKind) -> u8 {
 impl Partial {
     /// Appends the state's bytes.
     pub fn encode(&self, spec: &PartialSpec, out: &mut Vec<u8>) {
+        if matches!(self.0, State::Unknown) {
+            return;
+        }
         out.extend_from_slice(&[FORMAT, kind_code(spec.kind)]);
         match &self.0 {
             State::Count(count) => put_i64(out, *count),
@@ -103,11 +106,15 @@ impl Partial {
                 put_length(out, counts.len());
                 counts.iter().for_each(|count| put_i64(out, *count));
             }
+            State::Unknown => {}
         }
     }
 
     /// Reads what `encode` wrote with the same spec. Errors: `DataCorrupted`.
     pub fn decode(spec: &PartialSpec, bytes: &[u8]) -> Result<Partial> {
+        if bytes.is_empty() {
+            return Ok(Partial::unknown());
+        }
         let mut reader = Reader::new(bytes);
         let partial = Partial::read(spec, &mut reader)?;
         if reader.is_empty() { Ok(partial) } else { Err(damaged()) }

@@ -43,6 +43,8 @@ pub(super) enum State {
     Ewma(Ewma),
     /// No counts at all, or one for every bucket and both outsides.
     Histogram(Vec<i64>),
+    /// Of rows that nobody has looked at: whatever is merged with it is not known either.
+    Unknown,
 }
 
 impl Partial {
@@ -119,8 +121,17 @@ impl Partial {
         }
     }
 
+    /// The state of rows that were stored before their view had it. Its value is NULL, whatever the function.
+    pub fn unknown() -> Partial {
+        Partial(State::Unknown)
+    }
+
     /// Makes this the state of both multisets of rows. They may overlap in time in any way.
     pub fn merge(&mut self, spec: &PartialSpec, other: &Partial) -> Result<()> {
+        if matches!((&self.0, &other.0), (State::Unknown, _) | (_, State::Unknown)) {
+            self.0 = State::Unknown;
+            return Ok(());
+        }
         match (&mut self.0, &other.0, spec.kind) {
             (State::Count(count), State::Count(other), _) => *count = count.saturating_add(*other),
             (State::Integer(sum), State::Integer(other), _) => sum.merge(other),
@@ -174,6 +185,7 @@ impl Partial {
     /// Errors: `NumericValueOutOfRange` where a sum does not fit its type.
     pub fn finish(&self, spec: &PartialSpec, function: &AggregateFunction) -> Result<Option<Value>> {
         let value = match (&self.0, function) {
+            (State::Unknown, _) => return Ok(None),
             (State::Count(count), AggregateFunction::Count) => Some(Value::Int(*count)),
             (State::Integer(sum), AggregateFunction::Sum) => integer_sum(sum, spec)?,
             (State::Integer(sum), AggregateFunction::Avg) => sum.average(spec.scale()).map(Value::Float),

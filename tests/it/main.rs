@@ -2,6 +2,8 @@
 
 mod asking;
 mod crash;
+mod groups;
+mod groups_crash;
 mod item_spans;
 mod joined_crash;
 mod kafka;

@@ -124,6 +124,7 @@ impl World {
                     online: owed.online,
                     offline: owed.offline,
                     overwrite: false,
+                    groups: Vec::new(),
                 });
                 let author = Author { role: "granary".to_owned(), at_us: self.now_us, statement: String::new() };
                 let job = NewJob::new(work, ObjectId(1), author);

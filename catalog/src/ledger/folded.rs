@@ -10,6 +10,9 @@ use crate::id::ObjectId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldedSpans {
     pub view: ObjectId,
+    /// of the view's groups of columns
+    #[serde(default)]
+    pub group: u64,
     /// of the states' columns; spans of another form are of no use
     pub form: u64,
     pub revision: u64,

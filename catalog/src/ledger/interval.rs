@@ -98,6 +98,11 @@ impl IntervalSet {
         self.intervals.iter().filter_map(|member| member.intersection(interval)).collect()
     }
 
+    /// What both sets have.
+    pub fn common(&self, other: &IntervalSet) -> IntervalSet {
+        self.intervals.iter().flat_map(|member| other.intersection(member).intervals).collect()
+    }
+
     /// The first stretch of the interval that the set has.
     pub fn first_overlap(&self, interval: &Interval) -> Option<Interval> {
         let first = self.intervals.partition_point(|member| member.end_us <= interval.start_us);

@@ -75,6 +75,7 @@ pub enum JobWork {
     Refresh(RefreshWork),
     Dataset(DatasetWork),
     Forget(ForgetWork),
+    Optimize(OptimizeWork),
     Maintenance(MaintenanceWork),
 }
 
@@ -90,6 +91,9 @@ pub struct RefreshWork {
     pub offline: bool,
     /// Do ranges again that are materialized already.
     pub overwrite: bool,
+    /// The groups of columns that the view had; none: the one that every view begins with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u64>,
 }
 
 /// Makes a version of a dataset, which need not exist before.
@@ -108,6 +112,14 @@ pub struct ForgetWork {
     pub view_name: String,
     /// How many keys were named.
     pub keys: u64,
+}
+
+/// Puts the groups of columns of a view's stored rows into one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptimizeWork {
+    pub view: ObjectId,
+    /// Kept beside the id because the job outlives the view.
+    pub view_name: String,
 }
 
 /// Keeps what a view or feature table has stored in order. No answer changes.
@@ -146,6 +158,7 @@ impl JobWork {
             JobWork::Refresh(_) => "refresh",
             JobWork::Dataset(_) => "dataset",
             JobWork::Forget(_) => "forget",
+            JobWork::Optimize(_) => "optimize",
             JobWork::Maintenance(work) => work.task.as_str(),
         }
     }
@@ -153,14 +166,14 @@ impl JobWork {
     pub fn refresh(&self) -> Option<&RefreshWork> {
         match self {
             JobWork::Refresh(refresh) => Some(refresh),
-            JobWork::Dataset(_) | JobWork::Forget(_) | JobWork::Maintenance(_) => None,
+            JobWork::Dataset(_) | JobWork::Forget(_) | JobWork::Optimize(_) | JobWork::Maintenance(_) => None,
         }
     }
 
     pub fn dataset(&self) -> Option<&DatasetWork> {
         match self {
             JobWork::Dataset(dataset) => Some(dataset),
-            JobWork::Refresh(_) | JobWork::Forget(_) | JobWork::Maintenance(_) => None,
+            JobWork::Refresh(_) | JobWork::Forget(_) | JobWork::Optimize(_) | JobWork::Maintenance(_) => None,
         }
     }
 
@@ -169,6 +182,7 @@ impl JobWork {
         match self {
             JobWork::Refresh(refresh) => Some((refresh.view, &refresh.view_name)),
             JobWork::Forget(forget) => Some((forget.view, &forget.view_name)),
+            JobWork::Optimize(optimize) => Some((optimize.view, &optimize.view_name)),
             JobWork::Maintenance(work) => Some((work.view, &work.view_name)),
             JobWork::Dataset(_) => None,
         }
@@ -176,6 +190,10 @@ impl JobWork {
 }
 
 impl RefreshWork {
+    pub fn groups(&self) -> &[u64] {
+        if self.groups.is_empty() { &[0] } else { &self.groups }
+    }
+
     /// The stores the job writes to.
     pub fn stores(&self) -> impl Iterator<Item = StoreKind> {
         let (offline, online) = (self.offline, self.online);

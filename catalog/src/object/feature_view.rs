@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Reference, Wanted, each};
-use super::{Column, Feature, Header, Reach};
+use super::{Column, Feature, Header, Reach, ViewStorage};
 use crate::id::ObjectId;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct FeatureView {
     /// Whether runs are profiled.
     #[serde(default = "yes")]
     pub quality: bool,
+    /// Where rows are stored that are older than the definition; without it its features say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<ViewStorage>,
     pub depends_on: Vec<ObjectId>,
 }
 
@@ -133,6 +136,14 @@ impl FeatureView {
 
     pub fn feature(&self, name: &str) -> Option<&Feature> {
         self.features.iter().find(|feature| feature.name == name)
+    }
+
+    /// The numbers of the groups of columns that its stored rows have.
+    pub fn group_numbers(&self) -> Vec<u64> {
+        match &self.storage {
+            None => vec![0],
+            Some(storage) => storage.groups.iter().map(|group| group.number).collect(),
+        }
     }
 
     pub(crate) fn references(&self) -> Vec<Reference> {

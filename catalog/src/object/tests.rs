@@ -69,6 +69,7 @@ fn referring() -> Vec<Object> {
         max_backfill_interval_us: Some(7),
         max_attempts: Some(3),
         quality: true,
+        storage: None,
         depends_on: vec![ObjectId(5)],
     };
     let member = |view| ServiceMember { view, alias: "alias".to_owned(), features: None, keys: Vec::new() };

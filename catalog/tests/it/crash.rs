@@ -67,6 +67,7 @@ fn job(end_us: i64) -> NewJob {
         online: true,
         offline: true,
         overwrite: false,
+        groups: Vec::new(),
     };
     NewJob::new(JobWork::Refresh(refresh), WORKSPACE, author("…"))
 }

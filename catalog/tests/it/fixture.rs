@@ -125,6 +125,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         max_backfill_interval_us: None,
         max_attempts: None,
         quality: true,
+        storage: None,
         depends_on: vec![SOURCE],
     }
 }

@@ -24,6 +24,7 @@ fn refresh(start_us: i64, end_us: i64) -> RefreshWork {
         online: true,
         offline: true,
         overwrite: false,
+        groups: Vec::new(),
     }
 }
 
@@ -396,13 +397,13 @@ fn folded_spans_count_until_their_rows_change() {
     };
     let first = begin(request(0, 40));
     assert_eq!(ledger.settled(SPEND, first).unwrap(), spans(&[(0, 40)]));
-    ledger.fold(first, 7, 10, &spans(&[(0, 40)])).unwrap();
+    ledger.fold((first, 0), 7, 10, &spans(&[(0, 40)])).unwrap();
     ledger.finish(first, Outcome::Succeeded, 20).unwrap();
 
     // what another job works on is not folded, nor is a span of which it has a part
     let (second, third) = (begin(request(40, 60)), begin(request(60, 75)));
     assert_eq!(ledger.settled(SPEND, second).unwrap(), spans(&[(0, 60)]));
-    ledger.fold(second, 7, 20, &spans(&[(0, 80)])).unwrap();
+    ledger.fold((second, 0), 7, 20, &spans(&[(0, 80)])).unwrap();
     let folded = ledger.folded(SPEND).unwrap();
     assert_eq!(folded.widths, [(10, spans(&[(0, 40)])), (20, spans(&[(0, 60)]))]);
     ledger.finish(second, Outcome::Failed(failure("no")), 20).unwrap();
@@ -423,7 +424,7 @@ fn folded_spans_count_until_their_rows_change() {
     // states of another form take the place of all
     let job = ledger.create_job(request(75, 80)).unwrap().id;
     ledger.start_attempt(job, 10).unwrap();
-    ledger.fold(job, 8, 10, &spans(&[(20, 30)])).unwrap();
+    ledger.fold((job, 0), 8, 10, &spans(&[(20, 30)])).unwrap();
     let other = ledger.folded(SPEND).unwrap();
     assert_eq!((other.form, &other.widths), (8, &vec![(10, spans(&[(20, 30)]))]));
     assert!(other.revision > less.revision);
@@ -553,4 +554,43 @@ fn logs_are_bounded() {
     assert_eq!(lines[63].message, "at last (SQLSTATE 58030)");
     assert_eq!(ledger.prune(i64::MAX, 1000).unwrap(), 1);
     assert!(ledger.logs(job).unwrap().is_empty());
+}
+
+#[test]
+fn groups_of_columns_have_ranges_of_their_own_and_a_job_fills_what_some_lack() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let of = |ledger: &Ledger, group: u64| -> Vec<Interval> {
+        ledger.ranges(GroupId::new(SPEND, group), StoreKind::Offline).iter().collect()
+    };
+    run(ledger, request(0, 20));
+    let both = |start_us, end_us| job(RefreshWork { groups: vec![0, 3], ..refresh(start_us, end_us) });
+    let missing = |range: Interval, group| ledger.missing(GroupId::new(SPEND, group), range).iter().collect::<Vec<_>>();
+    assert_eq!(missing(Interval::new(10, 30), 0), [Interval::new(20, 30)]);
+    assert_eq!(missing(Interval::new(10, 30), 3), [Interval::new(10, 30)]);
+    // the first group has it already, the other has not
+    run(ledger, both(10, 30));
+    assert_eq!(of(ledger, 0), [Interval::new(0, 30)]);
+    assert_eq!(of(ledger, 3), [Interval::new(10, 30)]);
+    // what all of them have is not done again
+    let error = ledger.create_job(both(15, 25)).unwrap_err();
+    assert!(matches!(error, Error::AlreadyMaterialized { overlap, .. } if overlap == Interval::new(15, 25)), "{error}");
+    assert_eq!(
+        ledger.ranges_of_all(SPEND, &[0, 3], StoreKind::Online).iter().collect::<Vec<_>>(),
+        [Interval::new(10, 30)]
+    );
+    ledger.take_over(GroupId::new(SPEND, 4), &[0, 3]).unwrap();
+    assert_eq!(of(ledger, 4), [Interval::new(10, 30)]);
+    ledger.forget_group(GroupId::new(SPEND, 4)).unwrap();
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert_eq!(
+        (of(ledger, 0), of(ledger, 3), of(ledger, 4)),
+        (vec![Interval::new(0, 30)], vec![Interval::new(10, 30)], vec![])
+    );
+    ledger.keep_groups(|group| group.group != 3).unwrap();
+    assert_eq!((of(ledger, 0), of(ledger, 3)), (vec![Interval::new(0, 30)], vec![]));
+    ledger.forget(SPEND, 50).unwrap();
+    assert!(of(ledger, 0).is_empty());
 }

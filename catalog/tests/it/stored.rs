@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_jobs";
+const NEWEST: &str = "format_1_scheduled";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -72,6 +72,7 @@ fn write(path: &Path) -> Snapshot {
             online: end_us > 0,
             offline: true,
             overwrite: false,
+            groups: if end_us == 6 { vec![0, 2] } else { Vec::new() },
         };
         let request = NewJob::new(JobWork::Refresh(refresh), WORKSPACE, author("REFRESH FEATURE VIEW user_spend"));
         ledger.create_job(request).unwrap().id
@@ -109,6 +110,10 @@ fn write(path: &Path) -> Snapshot {
         ..refused.clone()
     };
     catalog.records().add(vec![refused, changed]).unwrap();
+    let joined = JobWork::Optimize(OptimizeWork { view: SERVICE, view_name: "fraud".to_owned() });
+    let joined = ledger.create_job(NewJob::new(joined, WORKSPACE, author("OPTIMIZE FEATURE VIEW fraud")));
+    ledger.start_attempt(joined.unwrap().id, 25).unwrap();
+    ledger.finish(JobId(5), Outcome::Succeeded, 26).unwrap();
     job(100, 200);
     ledger.start_attempt(job(200, 300), 30).unwrap();
     for job in ledger.create_jobs(jobs_of_the_scheduler()).unwrap() {
@@ -128,7 +133,8 @@ fn jobs_of_the_scheduler() -> Vec<NewJob> {
     let refresh = |trigger, start_us, end_us| {
         let range = Interval::new(start_us, end_us);
         let (view, view_name) = (SPEND, view_name());
-        let work = RefreshWork { view, view_name, range, online: true, offline: true, overwrite: false };
+        let work =
+            RefreshWork { view, view_name, range, online: true, offline: true, overwrite: false, groups: Vec::new() };
         let job = NewJob::new(JobWork::Refresh(work), WORKSPACE, author("schedule of user_spend"));
         NewJob { trigger, managed: true, max_attempts: 10, ..job }
     };
@@ -206,6 +212,7 @@ fn everything_else() -> Vec<Change> {
             leading_edge: LeadingEdge::LatestEvent,
             compaction: true,
             known_at: Some("published_at".to_owned()),
+            storage: Some(storage()),
             depends_on: vec![ids[5]],
             ..feature_view(ids[8], "live_spend")
         }
@@ -386,6 +393,32 @@ fn stream(id: ObjectId, name: &str, ingest: StreamIngest, backfill: Option<Backf
     }
 }
 
+fn storage() -> ViewStorage {
+    let column = |value, group, dropped| StoredColumn { value, group, dropped };
+    let amount = || StoredValue::Argument {
+        sql: Some("amount".to_owned()),
+        filter: Some("amount > 100".to_owned()),
+        counted: false,
+        data_type: DataType::Float64,
+    };
+    let state = StoredValue::State {
+        function: AggregateFunction::ApproxPercentile { p: 0.1 + 0.2, precision: 200 },
+        inputs: vec!["amount".to_owned()],
+        input_types: vec![DataType::Float64],
+        filter: None,
+    };
+    ViewStorage {
+        groups: vec![ColumnGroup { number: 0, fingerprint: u64::MAX }, ColumnGroup { number: 2, fingerprint: 7 }],
+        next_group: 3,
+        columns: vec![
+            column(amount(), Some(0), true),
+            column(StoredValue::Column { column: "plan".to_owned(), data_type: DataType::Utf8 }, None, true),
+            column(state, Some(2), false),
+            column(amount(), Some(2), false),
+        ],
+    }
+}
+
 fn attribute(name: &str, data_type: DataType) -> Feature {
     Feature {
         name: name.to_owned(),
@@ -521,6 +554,7 @@ fn list(catalog: &Catalog) -> String {
     }
     for store in StoreKind::ALL {
         writeln!(text, "{store} {:?}", ledger.ranges(SPEND, store)).unwrap();
+        writeln!(text, "  {:?}", ledger.ranges(GroupId::new(SPEND, 2), store)).unwrap();
     }
     text
 }

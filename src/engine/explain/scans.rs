@@ -42,7 +42,8 @@ impl Names {
                 Object::FeatureView(view) => {
                     let view = BoundView::of_feature_view(view)?;
                     names.stored.insert(view.events_table(), name.clone());
-                    names.stored.insert(view.offline_table(), name);
+                    let groups = view.by_group().into_iter().map(|group| group.offline_table());
+                    names.stored.extend(groups.map(|table| (table, name.clone())));
                 }
                 Object::Source(source) => {
                     let SourceDefinition::Files { paths, .. } = &source.definition else { continue };

@@ -21,7 +21,7 @@ use super::tree::Property;
 pub const FILTER: &str = "Filter";
 
 /// DataFusion's operator, PostgreSQL's word.
-const OPERATORS: [(&str, &str); 31] = [
+const OPERATORS: [(&str, &str); 32] = [
     ("AggregateExec", "Aggregate"),
     ("BoundedWindowAggExec", "WindowAgg"),
     ("CoalesceBatchesExec", "Collect Batches"),
@@ -37,6 +37,7 @@ const OPERATORS: [(&str, &str); 31] = [
     ("InterleaveExec", "Append"),
     ("LazyMemoryExec", "Function Scan"),
     ("LocalLimitExec", "Limit"),
+    ("MergedExec", "Merge Columns"),
     ("NestedLoopJoinExec", "Nested Loop"),
     ("OnlineLookupExec", "Online Lookup"),
     ("PartialSortExec", "Incremental Sort"),

@@ -56,7 +56,7 @@ pub struct Answerer {
     plan: ViewPlan,
     /// for each partial of `plan`, its number in the view's plan
     partials: Vec<usize>,
-    /// for each attribute of `plan`, its number in the view
+    /// for each attribute of `plan`, the view's input that it is
     attributes: Vec<usize>,
     /// for every wanted feature, its place in what the evaluators give
     places: Vec<Option<usize>>,
@@ -88,7 +88,7 @@ impl Answerer {
             answerer.prune_aggregates(&features);
         } else {
             answerer.plan.attributes = features.iter().map(|&index| view.plan.attributes[index].clone()).collect();
-            answerer.attributes = features;
+            answerer.attributes = features.iter().map(|&index| view.attribute_inputs[index]).collect();
             let mut next = 0..;
             answerer.places = wanted
                 .iter()
@@ -214,7 +214,8 @@ impl Answerer {
         let mut reader = Reader::new(payload);
         let mut states = Vec::with_capacity(self.view.plan.partials.len());
         for _ in &self.view.plan.partials {
-            let length = reader.length()?;
+            // what was stored before the view had a state is not known
+            let length = if reader.is_empty() { 0 } else { reader.length()? };
             states.push(reader.take(length)?);
         }
         self.partials
@@ -231,11 +232,16 @@ impl Answerer {
     /// Reads one stored event of the online store as states of one row.
     pub fn partials_of_event(&self, payload: &[u8], order: Order) -> Result<Vec<Partial>> {
         let values = Reader::new(payload).values()?;
+        let n_inputs = values.len() - usize::from(self.view.known_at.is_some()).min(values.len());
         self.partials
             .iter()
             .map(|&partial| {
                 let spec = &self.view.plan.partials[partial];
                 let taken = self.view.partial_inputs[partial].iter();
+                if taken.clone().any(|input| *input >= n_inputs) {
+                    // stored before the view had it
+                    return Ok(Partial::unknown());
+                }
                 let inputs: Vec<Option<Value>> = taken.map(|&input| values.get(input).cloned().flatten()).collect();
                 let mut state = spec.empty();
                 state.update(spec, &inputs, order)?;
@@ -246,7 +252,12 @@ impl Answerer {
 
     /// Rows of all attributes, ascending by time, as rows of those that are wanted.
     pub fn attribute_rows(&self, times: Vec<i64>, rows: &[Vec<Option<Value>>]) -> KeyRows {
-        let of_attribute = |&attribute: &usize| rows.iter().map(|row| row.get(attribute).cloned().flatten()).collect();
+        // behind them is since when a row is known, where that counts
+        let n_behind = usize::from(self.view.known_at.is_some());
+        let value = |row: &Vec<Option<Value>>, attribute: usize| {
+            row.get(attribute).filter(|_| attribute + n_behind < row.len()).cloned().flatten()
+        };
+        let of_attribute = |&attribute: &usize| rows.iter().map(|row| value(row, attribute)).collect();
         KeyRows::Attributes { times, values: self.attributes.iter().map(of_attribute).collect() }
     }
 
@@ -283,7 +294,7 @@ impl Answerer {
         Ok(())
     }
 
-    /// The number, in the view, of the attribute that this column wants.
+    /// The number, in the view, of the input that this column wants.
     pub fn attribute(&self, column: usize) -> Result<usize> {
         let place = self.places[column].and_then(|place| self.attributes.get(place).copied());
         place.ok_or_else(|| Error::internal("a wanted feature is no attribute"))

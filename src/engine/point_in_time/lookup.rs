@@ -505,9 +505,9 @@ fn read_key(
 fn known_items(view: &BoundView, items: Vec<Item>, now_us: i64) -> Result<Vec<Item>> {
     let mut known = Vec::with_capacity(items.len());
     for item in items {
-        // the values of its inputs, and then since when it is known
+        // the values of its inputs, of as many as the view had, and then since when it is known
         let values = Reader::new(&item.payload).values()?;
-        let Some(Some(Value::Int(known_us))) = values.get(view.inputs.len()) else {
+        let Some(Some(Value::Int(known_us))) = values.last() else {
             return Err(Error::new(Kind::DataCorrupted, format!("an item of \"{}\" has no known time", view.name)));
         };
         if *known_us <= now_us {

@@ -28,8 +28,9 @@ use super::row_states::RowStates;
 use super::share::{RowByRow, share};
 use super::spans::SpanInput;
 use super::stored::StoredInput;
+use crate::engine::column_groups::absent;
 use crate::engine::relation::{
-    ARRIVAL, Bindings, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
+    ARRIVAL, Bindings, ChosenRows, FeatureRelation, KNOWN_AT, ReadMode, RowLayout, RowsOrigin, time_type,
 };
 use crate::engine::rows::is_row_by_row;
 use crate::engine::sealed::sealed;
@@ -127,27 +128,52 @@ struct ViewRows<'a> {
     plan: LogicalPlan,
     layout: RowLayout,
     state: &'a SessionState,
-    materialized: &'a Option<IntervalSet>,
-    stored: &'a Option<StoredRows>,
+    materialized: Option<IntervalSet>,
+    stored: Option<StoredRows>,
 }
 
 impl<'a> ViewRows<'a> {
     fn of(relation: &'a FeatureRelation, columns: &[usize]) -> Result<ViewRows<'a>> {
-        let RowsOrigin::Plan { plan, layout, state, materialized, stored } = &relation.origin else {
-            return Err(Error::internal("the online store has no rows of the past"));
-        };
         let wanted: Vec<Wanted> = columns.iter().map(|&column| relation.wanted(column)).collect();
+        let (plan, layout, state, materialized, mut stored) = match &relation.origin {
+            RowsOrigin::Online { .. } => return Err(Error::internal("the online store has no rows of the past")),
+            RowsOrigin::Plan { plan, layout, state, materialized, stored } => {
+                (plan.as_ref().clone(), *layout, state.as_ref(), materialized.clone(), stored.clone())
+            }
+            RowsOrigin::Groups(groups) => {
+                // whether a key is known the rows of any group say
+                let features = wanted.iter().filter_map(|wanted| match wanted {
+                    Wanted::Feature(index) => Some(*index),
+                    _ => None,
+                });
+                let ChosenRows { plan, materialized, stored } =
+                    groups.rows_of(&relation.view, &groups.needed_for(&relation.view, features))?;
+                (plan, relation.view.stored_layout(), &groups.state, Some(materialized), stored)
+            }
+        };
         let answerer = Arc::new(Answerer::new(&relation.view, &wanted));
-        let mut names = answerer.row_columns(*layout);
+        let mut names = answerer.row_columns(layout);
+        let has = |name: &str| plan.schema().has_column_with_unqualified_name(name);
+        if !names.iter().all(|name| has(name)) {
+            // of other groups, whose features nobody asks for
+            stored = None;
+        }
         // of files that lie in order of time, the place of a row says when it arrived
         let in_order = stored.as_ref().is_some_and(StoredRows::is_in_order);
-        if !in_order && plan.schema().has_column_with_unqualified_name(ARRIVAL) {
+        if !in_order && has(ARRIVAL) {
             names.push(ARRIVAL.to_owned());
         }
-        let exprs: Vec<Expr> =
-            names.iter().map(|name| Expr::Column(datafusion::common::Column::from_name(name))).collect();
-        let plan = LogicalPlanBuilder::from(plan.as_ref().clone()).project(exprs)?.build()?;
-        Ok(ViewRows { relation, answerer, names, plan, layout: *layout, state, materialized, stored })
+        let schema = relation.view.row_schema(layout);
+        let expr = |name: &String| match has(name) {
+            true => Ok(Expr::Column(datafusion::common::Column::from_name(name))),
+            false => {
+                let field = schema.field_with_name(name).map_err(|error| lost(name).with_source(error))?;
+                absent(&relation.view, name, field.data_type())
+            }
+        };
+        let exprs = names.iter().map(expr).collect::<Result<Vec<_>>>()?;
+        let plan = LogicalPlanBuilder::from(plan).project(exprs)?.build()?;
+        Ok(ViewRows { relation, answerer, names, plan, layout, state, materialized, stored })
     }
 
     /// The rows over what the view's query reads, if others may read that too.
@@ -211,7 +237,8 @@ impl<'a> ViewRows<'a> {
         if input.stored.is_none() {
             return Ok(None);
         }
-        let (view, tiles) = (&self.relation.view, self.relation.view.row_schema(RowLayout::Tiles));
+        let view = &self.relation.view;
+        let Some(tiles) = stored.spans().first().map(|spans| spans.rows.schema()) else { return Ok(None) };
         let places = |schema: &SchemaRef, names: &[String]| -> Result<Vec<usize>> {
             let place = |name: &String| schema.index_of(name).map_err(|error| lost(name).with_source(error));
             names.iter().map(place).collect()
@@ -254,7 +281,7 @@ impl<'a> ViewRows<'a> {
     }
 
     fn stored_input(&self) -> Result<Option<StoredInput>> {
-        let Some(stored) = self.stored else { return Ok(None) };
+        let Some(stored) = &self.stored else { return Ok(None) };
         let schema = stored.schema();
         let place = |name: &String| {
             schema.index_of(name).map_err(|error| Error::internal("a stored column is lost").with_source(error))

@@ -1,20 +1,19 @@
 //! A feature view with everything resolved that reading and materializing it needs. Pure data, made from the
 //! catalog's object alone, so that stored features can be read when their source is gone.
 
-use std::collections::HashSet;
 use std::hash::Hasher;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use granary_catalog::{
-    AggregateFunction, Column, Feature, FeatureDefinition, FeatureTable, FeatureView, LeadingEdge, ObjectId, ViewKind,
-};
+use granary_catalog::{Column, ColumnGroup, Feature, FeatureTable, FeatureView, LeadingEdge, ObjectId, ViewKind};
 use serde_json::json;
 use twox_hash::XxHash64;
 
-use crate::error::{Error, Result};
+use super::columns::{BoundColumns, bind, bind_attributes, default_storage};
+
+use crate::error::Result;
 use crate::online::SpanPlan;
-use crate::tile::{FeatureInput, OutputColumn, Timing, ViewPlan, Window, item_levels, useful_levels, window_label};
+use crate::tile::{OutputColumn, Timing, ViewPlan, Window, item_levels, useful_levels, window_label};
 
 /// The event time in stored rows and tiles is always this type.
 pub fn time_type() -> DataType {
@@ -50,6 +49,10 @@ pub struct Input {
     pub name: String,
     pub sql: InputSql,
     pub data_type: DataType,
+    /// Whether the query still gives it; if not, it is NULL in rows that are made now.
+    pub is_live: bool,
+    /// The group of columns that it is stored in; of tiles, which have states, in none.
+    pub group: Option<u64>,
 }
 
 /// How an input comes out of the view's query.
@@ -73,12 +76,21 @@ pub enum RowLayout {
     Tiles,
 }
 
+/// A tile says nothing of when its rows were known.
+pub fn stored_layout(kind: ViewKind, known_at: Option<&str>) -> RowLayout {
+    match kind {
+        _ if known_at.is_some() => RowLayout::Events,
+        ViewKind::BatchAggregates | ViewKind::StreamTiled => RowLayout::Tiles,
+        ViewKind::BatchAttributes | ViewKind::StreamAttributes | ViewKind::StreamContinuous => RowLayout::Events,
+    }
+}
+
 /// A feature view or feature table, resolved.
 #[derive(Debug, Clone)]
 pub struct BoundView {
     pub id: u64,
     /// of everything that decides what rows are stored, and in which columns: rows stored under another fingerprint
-    /// are not this view's
+    /// are not this view's. Of several groups of columns, that of the first
     pub storage: u64,
     pub name: String,
     pub keys: Vec<Column>,
@@ -90,6 +102,12 @@ pub struct BoundView {
     pub partial_inputs: Vec<Vec<usize>>,
     /// the state columns of every partial in a tile
     pub partial_names: Vec<String>,
+    /// of every partial in a tile, the group of columns that it is stored in; `None`: it is so no more
+    pub partial_groups: Vec<Option<u64>>,
+    /// for every attribute, its input
+    pub attribute_inputs: Vec<usize>,
+    /// the tables that its rows are stored in: one, but for a view that was given features while it had rows
+    pub groups: Vec<ColumnGroup>,
     /// keys, then features as declared
     pub output: SchemaRef,
     /// the query over sources; None for a feature table
@@ -107,44 +125,28 @@ pub struct BoundView {
 
 impl BoundView {
     pub fn of_feature_view(view: &FeatureView) -> Result<BoundView> {
-        let timing = Timing {
-            kind: view.kind,
-            interval_us: view.aggregation_interval_us.unwrap_or(0),
-            schedule_us: view.schedule_us.unwrap_or(0),
-            delay_us: view.data_delay_us,
-            start_us: view.start_us,
-            lifetime_start_us: view.lifetime_start_us,
-            ttl_us: view.ttl_us,
-            compaction: view.compaction,
+        let timing = timing_of(view);
+        let storage = match &view.storage {
+            Some(storage) => storage.clone(),
+            None => default_storage(view)?,
         };
-        let mut columns = Columns::default();
-        let (plan, partial_inputs) = columns.plan(timing, view.secondary_key.as_ref(), &view.features)?;
+        let BoundColumns { plan, inputs, partial_inputs, partial_names, partial_groups, attribute_inputs } =
+            bind(timing, view, &storage.columns)?;
         let output = output_schema(&view.join_keys, view.secondary_key.as_ref(), &view.features, &plan);
-        let mut stored = json!({
-            "kind": view.kind,
-            "query": view.query,
-            "keys": view.join_keys,
-            "timestamp": view.timestamp,
-            "secondary": view.secondary_key,
-            "interval": view.aggregation_interval_us,
-            "unfiltered": view.unfiltered,
-            "buckets": view.buckets,
-            "inputs": stored_inputs(&view.features),
-        });
-        if let Some(known_at) = &view.known_at {
-            stored["known_at"] = json!(known_at);
-        }
         Ok(BoundView {
             id: view.header.id.0,
-            storage: storage_fingerprint(&stored),
+            storage: storage.groups.first().map_or(0, |group| group.fingerprint),
             name: view.header.name.clone(),
             keys: view.join_keys.clone(),
             timestamp: view.timestamp.clone(),
             secondary: view.secondary_key.clone(),
-            partial_names: name_partials(&plan, &partial_inputs, &columns.inputs),
             plan,
-            inputs: columns.inputs,
+            inputs,
             partial_inputs,
+            partial_names,
+            partial_groups,
+            attribute_inputs,
+            groups: storage.groups,
             output,
             query: Some(view.query.clone()),
             unfiltered: view.unfiltered,
@@ -167,25 +169,28 @@ impl BoundView {
             ttl_us: table.ttl_us,
             compaction: false,
         };
-        let mut columns = Columns::default();
-        let (plan, _) = columns.plan(timing, None, &table.features)?;
+        let BoundColumns { plan, inputs, attribute_inputs, .. } = bind_attributes(timing, &table.features)?;
         let output = output_schema(&table.join_keys, None, &table.features, &plan);
+        let storage = storage_fingerprint(&json!({
+            "columns": table.columns,
+            "keys": table.join_keys,
+            "timestamp": table.timestamp,
+            "buckets": table.buckets,
+        }));
         Ok(BoundView {
             id: table.header.id.0,
-            storage: storage_fingerprint(&json!({
-                "columns": table.columns,
-                "keys": table.join_keys,
-                "timestamp": table.timestamp,
-                "buckets": table.buckets,
-            })),
+            storage,
             name: table.header.name.clone(),
             keys: table.join_keys.clone(),
             timestamp: table.timestamp.clone(),
             plan,
             secondary: None,
-            inputs: columns.inputs,
+            inputs,
             partial_inputs: Vec::new(),
             partial_names: Vec::new(),
+            partial_groups: Vec::new(),
+            attribute_inputs,
+            groups: vec![ColumnGroup { number: 0, fingerprint: storage }],
             output,
             query: None,
             unfiltered: false,
@@ -205,13 +210,9 @@ impl BoundView {
         self.keys.iter().map(|key| key.data_type.clone()).collect()
     }
 
-    /// The layout in the offline store. A tile says nothing of when its rows were known.
+    /// The layout in the offline store.
     pub fn stored_layout(&self) -> RowLayout {
-        match self.kind() {
-            _ if self.known_at.is_some() => RowLayout::Events,
-            ViewKind::BatchAggregates | ViewKind::StreamTiled => RowLayout::Tiles,
-            ViewKind::BatchAttributes | ViewKind::StreamAttributes | ViewKind::StreamContinuous => RowLayout::Events,
-        }
+        stored_layout(self.kind(), self.known_at.as_deref())
     }
 
     /// Whether the online store keeps items; else the newest row of each key is enough. Of a feature table it is not:
@@ -326,137 +327,24 @@ impl BoundView {
     }
 }
 
-/// Collects the distinct inputs of a view's features.
-#[derive(Default)]
-struct Columns {
-    inputs: Vec<Input>,
-    names: HashSet<String>,
-}
-
-impl Columns {
-    /// The plan of the features, and for each of its partials the inputs that it takes.
-    fn plan(
-        &mut self,
-        timing: Timing,
-        secondary: Option<&Column>,
-        features: &[Feature],
-    ) -> Result<(ViewPlan, Vec<Vec<usize>>)> {
-        let mut attributes = Vec::new();
-        let mut aggregates = Vec::new();
-        for feature in features {
-            match &feature.definition {
-                FeatureDefinition::Expression { .. } => {
-                    return Err(Error::internal(format!("feature \"{}\" is computed, not stored", feature.name)));
-                }
-                FeatureDefinition::Attribute { column } => {
-                    attributes.push(feature.data_type.clone());
-                    self.inputs.push(Input {
-                        name: column.clone(),
-                        sql: InputSql::Column(column.clone()),
-                        data_type: feature.data_type.clone(),
-                    });
-                }
-                FeatureDefinition::Aggregate { function, inputs, input_types, filter, window } => {
-                    let taken = self.inputs_of(function, inputs, input_types, filter.as_deref())?;
-                    let inputs = taken.into_iter().map(|input| (input, self.inputs[input].data_type.clone())).collect();
-                    aggregates.push(FeatureInput { function: function.clone(), inputs, window: *window });
-                }
-            }
-        }
-        if aggregates.is_empty() {
-            return Ok((ViewPlan::for_attributes(timing, attributes), Vec::new()));
-        }
-        ViewPlan::for_features(timing, secondary.map(|column| column.data_type.clone()), &aggregates)
+pub fn timing_of(view: &FeatureView) -> Timing {
+    Timing {
+        kind: view.kind,
+        interval_us: view.aggregation_interval_us.unwrap_or(0),
+        schedule_us: view.schedule_us.unwrap_or(0),
+        delay_us: view.data_delay_us,
+        start_us: view.start_us,
+        lifetime_start_us: view.lifetime_start_us,
+        ttl_us: view.ttl_us,
+        compaction: view.compaction,
     }
-
-    fn inputs_of(
-        &mut self,
-        function: &AggregateFunction,
-        inputs: &[String],
-        types: &[DataType],
-        filter: Option<&str>,
-    ) -> Result<Vec<usize>> {
-        if matches!(function, AggregateFunction::Count) {
-            return Ok(vec![self.input(inputs.first().cloned(), filter, true, &DataType::Boolean)]);
-        }
-        if inputs.len() != types.len() {
-            return Err(Error::internal("a feature's arguments and their types differ in number"));
-        }
-        Ok(inputs
-            .iter()
-            .zip(types)
-            .map(|(sql, data_type)| self.input(Some(sql.clone()), filter, false, data_type))
-            .collect())
-    }
-
-    fn input(&mut self, sql: Option<String>, filter: Option<&str>, counted: bool, data_type: &DataType) -> usize {
-        let base = match &sql {
-            None => "rows".to_owned(),
-            Some(sql) if is_plain(sql) => sql.clone(),
-            Some(_) => "argument".to_owned(),
-        };
-        let sql = InputSql::Argument { sql, filter: filter.map(str::to_owned), counted };
-        if let Some(known) = self.inputs.iter().position(|input| input.sql == sql && input.data_type == *data_type) {
-            return known;
-        }
-        let name = unique(&mut self.names, &format!("_{base}"));
-        self.inputs.push(Input { name, sql, data_type: data_type.clone() });
-        self.inputs.len() - 1
-    }
-}
-
-/// What the features make the view store: functions over inputs, each once; not their names and windows.
-fn stored_inputs(features: &[Feature]) -> Vec<serde_json::Value> {
-    let mut inputs = Vec::new();
-    for feature in features {
-        let input = match &feature.definition {
-            FeatureDefinition::Attribute { column } => json!({ "column": column, "type": feature.data_type }),
-            FeatureDefinition::Expression { sql } => json!({ "expression": sql, "type": feature.data_type }),
-            FeatureDefinition::Aggregate { function, inputs, input_types, filter, .. } => {
-                json!({ "function": function, "inputs": inputs, "types": input_types, "filter": filter })
-            }
-        };
-        if !inputs.contains(&input) {
-            inputs.push(input);
-        }
-    }
-    inputs
 }
 
 /// A hash that stays the same between versions and machines: JSON's objects print in the order of their keys.
-fn storage_fingerprint(definition: &serde_json::Value) -> u64 {
+pub fn storage_fingerprint(definition: &serde_json::Value) -> u64 {
     let mut hasher = XxHash64::with_seed(0);
     hasher.write(definition.to_string().as_bytes());
     hasher.finish()
-}
-
-/// A readable, unique name for the state columns of each partial: its function and its inputs.
-fn name_partials(plan: &ViewPlan, partial_inputs: &[Vec<usize>], inputs: &[Input]) -> Vec<String> {
-    let mut used = HashSet::new();
-    partial_inputs
-        .iter()
-        .enumerate()
-        .map(|(partial, taken)| {
-            let user = plan.features.iter().find(|feature| feature.partial == partial);
-            let function = user.map_or("state", |feature| feature.function.name());
-            let names: String = taken.iter().map(|&input| inputs[input].name.as_str()).collect();
-            unique(&mut used, &format!("{function}{names}"))
-        })
-        .collect()
-}
-
-fn is_plain(sql: &str) -> bool {
-    sql.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
-}
-
-fn unique(used: &mut HashSet<String>, base: &str) -> String {
-    let mut name = base.to_owned();
-    let mut number = 1;
-    while !used.insert(name.clone()) {
-        number += 1;
-        name = format!("{base}_{number}");
-    }
-    name
 }
 
 fn output_schema(keys: &[Column], secondary: Option<&Column>, features: &[Feature], plan: &ViewPlan) -> SchemaRef {

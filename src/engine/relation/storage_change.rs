@@ -1,9 +1,12 @@
 //! What becomes of a feature view's stored rows when the view is defined anew. Pure: it looks at both definitions, and
 //! changes nothing.
 
-use granary_catalog::FeatureView;
+use granary_catalog::{ColumnGroup, FeatureView, StoredColumn, ViewStorage};
+use serde_json::json;
 
-use super::BoundView;
+use super::bound_view::storage_fingerprint;
+use super::columns::{Form, default_storage, needed_by_feature, needed_columns};
+use super::query_change;
 use crate::error::Result;
 
 /// See the module.
@@ -19,23 +22,116 @@ pub enum StorageChange {
 }
 
 impl StorageChange {
-    /// What it means to put `new` in the place of `old`: two definitions of one view.
+    /// What it means to put `new` in the place of `old`: two definitions of one view. How `new` says that its rows are
+    /// stored does not count.
     pub fn between(old: &FeatureView, new: &FeatureView) -> Result<StorageChange> {
-        if let Some(reason) = changed_rows(old, new) {
-            return Ok(StorageChange::Recreate { reason: reason.to_owned() });
+        let kept = match Kept::of(old, new)? {
+            Ok(kept) => kept,
+            Err(reason) => return Ok(StorageChange::Recreate { reason }),
+        };
+        let mut features = Vec::new();
+        for (feature, needed) in new.features.iter().zip(needed_by_feature(new)?) {
+            let mut is_new = false;
+            for value in &needed {
+                is_new |= !kept.has(&Form::of(value)?);
+            }
+            if is_new {
+                features.push(feature.name.clone());
+            }
         }
-        let storage = |view: &FeatureView| BoundView::of_feature_view(view).map(|view| view.storage);
-        if storage(old)? == storage(new)? {
-            return Ok(StorageChange::Same);
-        }
-        let reason =
-            if old.query == new.query { "its features need other values of its rows" } else { "its query changes" };
-        Ok(StorageChange::Recreate { reason: reason.to_owned() })
+        Ok(if features.is_empty() { StorageChange::Same } else { StorageChange::NewGroup { features } })
     }
 }
 
+/// How the rows of `new` are stored once it is in the place of `old`; `None` where its features say it.
+pub fn next_storage(old: &FeatureView, new: &FeatureView) -> Result<Option<ViewStorage>> {
+    match Kept::of(old, new)? {
+        Ok(kept) => kept.next(new),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What is stored of a view, and stays.
+struct Kept {
+    storage: ViewStorage,
+    /// by column; of those that cannot be used none
+    forms: Vec<Option<Form>>,
+}
+
+impl Kept {
+    /// Errors of the inner result: why nothing stays.
+    fn of(old: &FeatureView, new: &FeatureView) -> Result<std::result::Result<Kept, String>> {
+        if let Some(reason) = changed_options(old, new) {
+            return Ok(Err(reason.to_owned()));
+        }
+        if let Some(reason) = query_change::changed_rows(&old.query, &new.query)? {
+            return Ok(Err(reason));
+        }
+        // the same words may mean another relation elsewhere; functions come and go with features
+        let (before, after) = (&old.depends_on, &new.depends_on);
+        let keeps = before.iter().all(|id| after.contains(id)) || after.iter().all(|id| before.contains(id));
+        if old.query != new.query && !keeps {
+            return Ok(Err("its query reads other relations".to_owned()));
+        }
+        let storage = match &old.storage {
+            Some(storage) => storage.clone(),
+            None => default_storage(old)?,
+        };
+        let form = |column: &StoredColumn| match column.group {
+            Some(_) if !column.dropped => Form::of(&column.value).map(Some),
+            _ => Ok(None),
+        };
+        let forms = storage.columns.iter().map(form).collect::<Result<Vec<_>>>()?;
+        let kept = Kept { storage, forms };
+        if old.joins || new.joins {
+            let needed = needed_columns(new)?.iter().map(Form::of).collect::<Result<Vec<_>>>()?;
+            let all_used = kept.forms.iter().flatten().all(|form| needed.contains(form));
+            if old.query != new.query || !all_used || !needed.iter().all(|form| kept.has(form)) {
+                let reason = "its query joins, so what it made of events was stored as they came";
+                return Ok(Err(reason.to_owned()));
+            }
+        }
+        Ok(Ok(kept))
+    }
+
+    fn has(&self, form: &Form) -> bool {
+        self.forms.iter().flatten().any(|known| known == form)
+    }
+
+    fn next(mut self, new: &FeatureView) -> Result<Option<ViewStorage>> {
+        let needed = needed_columns(new)?;
+        let needed_forms = needed.iter().map(Form::of).collect::<Result<Vec<_>>>()?;
+        for (column, form) in self.storage.columns.iter_mut().zip(&self.forms) {
+            column.dropped |= form.as_ref().is_some_and(|form| !needed_forms.contains(form));
+        }
+        let missing: Vec<_> =
+            needed.into_iter().zip(needed_forms).filter(|(_, form)| !self.has(form)).map(|(value, _)| value).collect();
+        let ViewStorage { groups, next_group, columns } = &mut self.storage;
+        groups.retain(|group| columns.iter().any(|column| column.group == Some(group.number) && !column.dropped));
+        for column in columns.iter_mut() {
+            column.group = column.group.filter(|number| groups.iter().any(|group| group.number == *number));
+        }
+        if !missing.is_empty() {
+            let number = *next_group;
+            groups.push(ColumnGroup { number, fingerprint: fingerprint_of(new, number)? });
+            *next_group += 1;
+            let added = missing.into_iter();
+            columns.extend(added.map(|value| StoredColumn { value, group: Some(number), dropped: false }));
+        }
+        let plain = default_storage(new)?;
+        let is_plain = plain.groups == self.storage.groups && plain.columns == self.storage.columns;
+        Ok((!is_plain).then_some(self.storage))
+    }
+}
+
+/// Of the table of a view's group with this number.
+pub fn fingerprint_of(view: &FeatureView, number: u64) -> Result<u64> {
+    let first = default_storage(view)?.groups.first().map_or(0, |group| group.fingerprint);
+    Ok(storage_fingerprint(&json!({ "view": first, "group": number })))
+}
+
 /// Why the rows that are stored are not those of the new definition, as far as options and keys say it.
-fn changed_rows(old: &FeatureView, new: &FeatureView) -> Option<&'static str> {
+fn changed_options(old: &FeatureView, new: &FeatureView) -> Option<&'static str> {
     let reasons = [
         (old.kind != new.kind, "it becomes a view of another kind"),
         (old.join_keys != new.join_keys, "its join keys change"),

@@ -16,12 +16,13 @@ use granary_catalog::{FeatureTable, Interval, IntervalSet, ObjectId, StoreKind};
 use super::bindings::{Bindings, binding};
 use super::bound_view::{BoundView, RowLayout, time_type};
 use super::{EFFECTIVE_TIME, STATUS, VALID_FROM, VALID_TO};
+use crate::engine::column_groups::{GroupRows, merged_plan};
 use crate::engine::event_rows::{event_rows_plan, stream_of, together};
 use crate::engine::into_datafusion;
 use crate::engine::leading_edge::ViewEdge;
 use crate::engine::point_in_time::{self, Wanted};
 use crate::engine::query::{FromSource, QueryPlanner};
-use crate::engine::rows::{RowsRequest, is_row_by_row, rows_plan, rows_without_arrival, sorted_plan, stored_rows_plan};
+use crate::engine::rows::{RowsRequest, is_row_by_row, rows_plan, rows_without_arrival, sorted_plan, stored_plan};
 use crate::engine::tables::events::StreamRows;
 use crate::engine::tables::stored::StoredRows;
 use crate::engine::tiles::TileTable;
@@ -56,6 +57,8 @@ pub enum RowsOrigin {
         /// the same rows, for who reads them file by file
         stored: Option<StoredRows>,
     },
+    /// several tables, each with columns of its own: the rows of those that are needed
+    Groups(Arc<StoredGroups>),
 }
 
 impl fmt::Debug for RowsOrigin {
@@ -69,7 +72,7 @@ impl RowsOrigin {
     pub fn name(&self) -> &'static str {
         match self {
             RowsOrigin::Online { .. } => "online store",
-            RowsOrigin::Plan { materialized: Some(_), .. } => "offline store",
+            RowsOrigin::Plan { materialized: Some(_), .. } | RowsOrigin::Groups(_) => "offline store",
             RowsOrigin::Plan { materialized: None, .. } => "source",
         }
     }
@@ -208,16 +211,98 @@ async fn origin(planner: &QueryPlanner, view: &BoundView, mode: &ReadMode) -> Re
         return Ok(RowsOrigin::Plan { plan, layout: RowLayout::Events, state, materialized: None, stored: None });
     }
     check_offline(planner, view)?;
-    let state = Box::new(planner.engine.split_state(planner.now_us));
-    let materialized = Some(materialized(planner, view));
-    let layout = view.stored_layout();
-    let plan = stored_rows_plan(planner, view).await?;
-    if let Some(events) = event_rows_plan(planner, view).await? {
-        let plan = Box::new(together(plan, in_layout(planner, view, events)?, &view.row_schema(layout))?);
-        return Ok(RowsOrigin::Plan { plan, layout, state, materialized, stored: None });
+    let mut groups = Vec::with_capacity(view.groups.len());
+    let events = event_rows_plan(planner, view).await?;
+    for group in view.by_group() {
+        let stored = if events.is_none() { Some(StoredRows::open(planner, &group).await?) } else { None };
+        let plan = stored_plan(planner, &group).await?;
+        // last: who drops a table forgets its ranges before
+        let materialized = materialized(planner, view, &group.group_numbers());
+        groups.push(StoredGroup { rows: GroupRows { view: Arc::new(group), plan }, materialized, stored });
     }
-    let stored = Some(StoredRows::open(planner, view).await?);
-    Ok(RowsOrigin::Plan { plan: Box::new(plan), layout, state, materialized, stored })
+    let state = planner.engine.split_state(planner.now_us);
+    let is_merged = groups.len() > 1 || events.is_some();
+    let ordered = is_merged.then(|| planner.engine.ordered_state(planner.now_us));
+    let groups = StoredGroups { groups, events, state, ordered };
+    if groups.groups.len() > 1 {
+        return Ok(RowsOrigin::Groups(Arc::new(groups)));
+    }
+    let (layout, numbers) = (view.stored_layout(), view.group_numbers());
+    let ChosenRows { plan, materialized, stored } = groups.rows_of(view, &numbers)?;
+    let state = Box::new(groups.state);
+    Ok(RowsOrigin::Plan { plan: Box::new(plan), layout, state, materialized: Some(materialized), stored })
+}
+
+/// The tables of a view's stored rows.
+pub struct StoredGroups {
+    groups: Vec<StoredGroup>,
+    /// rows of events, which no table has yet, in the columns of the whole view
+    events: Option<LogicalPlan>,
+    pub state: SessionState,
+    /// in which the order of rows is kept, where they are more than those of one table
+    ordered: Option<SessionState>,
+}
+
+struct StoredGroup {
+    rows: GroupRows,
+    materialized: IntervalSet,
+    stored: Option<StoredRows>,
+}
+
+/// The rows of some tables.
+pub struct ChosenRows {
+    pub plan: LogicalPlan,
+    /// where all of them have rows
+    pub materialized: IntervalSet,
+    /// the same rows, if they are those of files, for who reads them file by file
+    pub stored: Option<StoredRows>,
+}
+
+impl StoredGroups {
+    /// The groups that are read for these outputs, by their places behind the keys.
+    pub fn needed_for(&self, view: &BoundView, outputs: impl IntoIterator<Item = usize>) -> Vec<u64> {
+        let mut needed = view.groups_of(outputs);
+        if view.kind().has_aggregates() {
+            return needed;
+        }
+        // attributes are chosen as a row: one that only another group has is the newest all the same, once that group is
+        // filled where these are
+        let is_needed = |group: &&StoredGroup| needed.contains(&group.rows.view.group_id().group);
+        let ranges = self.groups.iter().filter(is_needed).map(|group| group.materialized.clone());
+        let Some(common) = ranges.reduce(|common, ranges| common.common(&ranges)) else { return needed };
+        let others = self.groups.iter().filter(|group| group.materialized.common(&common) == common);
+        let others: Vec<u64> = others.map(|group| group.rows.view.group_id().group).collect();
+        needed.extend(others);
+        needed
+    }
+
+    /// Of each group, the rows of its table.
+    pub fn plans(&self) -> impl Iterator<Item = &LogicalPlan> {
+        self.groups.iter().map(|group| &group.rows.plan)
+    }
+
+    /// The rows of the groups with these numbers, with those of events, in the columns of these groups.
+    pub fn rows_of(&self, view: &BoundView, numbers: &[u64]) -> Result<ChosenRows> {
+        let is_chosen = |group: &&StoredGroup| numbers.contains(&group.rows.view.group_id().group);
+        let chosen: Vec<&StoredGroup> = self.groups.iter().filter(is_chosen).collect();
+        let Some((first, others)) = chosen.split_first() else {
+            return Err(Error::internal("a view without stored columns"));
+        };
+        let materialized =
+            others.iter().fold(first.materialized.clone(), |common, group| common.common(&group.materialized));
+        let of_all = Arc::new(view.of_groups(numbers));
+        let mut plan = first.rows.plan.clone();
+        if let Some(ordered) = self.ordered.as_ref().filter(|_| !others.is_empty()) {
+            let rows: Vec<GroupRows> = chosen.iter().map(|group| group.rows.clone()).collect();
+            plan = merged_plan(&of_all, &rows, ordered.clone())?;
+        }
+        if let (Some(events), Some(ordered)) = (&self.events, &self.ordered) {
+            let events = in_layout(&of_all, events.clone(), ordered.clone())?;
+            plan = together(plan, events, &of_all.row_schema(of_all.stored_layout()))?;
+        }
+        let stored = if others.is_empty() { first.stored.clone() } else { None };
+        Ok(ChosenRows { plan, materialized, stored })
+    }
 }
 
 /// Rows of a stream view from its stream, if that has events: they say themselves in which order they arrived.
@@ -236,13 +321,12 @@ async fn on_demand_with_events(planner: &QueryPlanner, view: &BoundView) -> Resu
     Ok(Some(RowsOrigin::Plan { plan, layout, state, materialized: None, stored: None }))
 }
 
-/// Rows of events as the view's offline table would have them.
-pub fn in_layout(planner: &QueryPlanner, view: &BoundView, events: LogicalPlan) -> Result<LogicalPlan> {
+/// Rows of events as the view's offline table would have them. `ordered`: a state in which the order of rows is kept.
+pub fn in_layout(view: &BoundView, events: LogicalPlan, ordered: SessionState) -> Result<LogicalPlan> {
     match view.stored_layout() {
         RowLayout::Events => Ok(events),
         RowLayout::Tiles => {
-            let state = planner.engine.ordered_state(planner.now_us);
-            let tiles = TileTable::new(Arc::new(view.clone()), sorted_plan(view, events)?, state);
+            let tiles = TileTable::new(Arc::new(view.clone()), sorted_plan(view, events)?, ordered);
             Ok(LogicalPlanBuilder::scan("events", provider_as_source(Arc::new(tiles)), None)?.build()?)
         }
     }
@@ -261,9 +345,9 @@ fn check_offline(planner: &QueryPlanner, view: &BoundView) -> Result<()> {
 }
 
 /// The ranges that the offline store answers for. From its cut-over on a stream has no mirror, so there is nothing to
-/// materialize from it; a feature table has none at all.
-pub fn materialized(planner: &QueryPlanner, view: &BoundView) -> IntervalSet {
-    let mut ranges = planner.catalog.ledger().ranges(ObjectId(view.id), StoreKind::Offline);
+/// materialize from it; a feature table has none at all. `groups`: of columns, all of which are asked for.
+pub fn materialized(planner: &QueryPlanner, view: &BoundView, groups: &[u64]) -> IntervalSet {
+    let mut ranges = planner.catalog.ledger().ranges_of_all(ObjectId(view.id), groups, StoreKind::Offline);
     if view.kind().is_stream() {
         let until_us =
             stream_of(planner, view).and_then(|stream| stream.backfill).map_or(i64::MIN, |backfill| backfill.until_us);

@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use granary_catalog::{IntervalSet, ObjectId};
+use granary_catalog::IntervalSet;
 
 use super::merge::within;
 use super::reach::Reach;
@@ -59,10 +59,11 @@ impl fmt::Debug for StoredRows {
 }
 
 impl StoredRows {
-    /// The newest version, and the spans that were folded from just these rows.
+    /// The newest version, and the spans that were folded from just these rows. `view` has one group of columns, as in
+    /// all that follows.
     pub async fn open(planner: &QueryPlanner, view: &BoundView) -> Result<StoredRows> {
         let ledger = planner.catalog.ledger();
-        let folded = || ledger.folded(ObjectId(view.id)).filter(|folded| folded.form == view.span_form());
+        let folded = || ledger.folded(view.group_id()).filter(|folded| folded.form == view.span_form());
         let before = folded();
         let rows = StoredRows::open_without_spans(planner, view).await?;
         let Some(before) = before else { return Ok(rows) };

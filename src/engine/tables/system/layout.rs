@@ -98,7 +98,10 @@ const GRANARY: &[(&str, &str)] = &[
         "schema name!,view name!,range_start timestamptz,range_end timestamptz!,rows_then int8!,rows_now int8!,\
          late_rows int8!,checked_at timestamptz!,statement text!",
     ),
-    ("materialized_ranges", "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!"),
+    (
+        "materialized_ranges",
+        "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!,features _text!",
+    ),
     (
         "metrics",
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\

@@ -12,7 +12,9 @@ pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let ledger = context.catalog.ledger();
     for object in context.objects() {
         let Object::FeatureView(view) = object else { continue };
-        let until = |store| ledger.ranges(view.header.id, store).iter().last().map(|range| range.end_us);
+        let groups = view.group_numbers();
+        let ranges = |store| ledger.ranges_of_all(view.header.id, &groups, store);
+        let until = |store| ranges(store).iter().last().map(|range| range.end_us);
         object_row!(context, rows, &view.header,
             kind: kind_name(view.kind),
             entities: context.names_of(&view.entities),

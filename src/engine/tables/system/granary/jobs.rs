@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use granary_catalog::{FeatureView, Job, JobFilter, JobState, Object, ObjectId, StoreKind};
-
+use granary_catalog::{FeatureView, GroupId, Job, JobFilter, JobState, Object, ObjectId, StoreKind};
 use granary_sql::name::canonical;
 use granary_sql::timestamp::format_timestamp;
 use sqlparser::ast::{Ident, ObjectName};
 
 use super::{Rows, SystemContext, row};
 use crate::engine::readiness::Readiness;
+use crate::engine::relation::BoundView;
 use crate::error::Result;
 
 /// Newest first.
@@ -171,16 +171,24 @@ pub fn late_rows(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 
 pub fn materialized_ranges(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for object in context.objects() {
-        let (Object::FeatureView(_) | Object::FeatureTable(_)) = object else { continue };
-        for store in StoreKind::ALL {
-            for range in context.catalog.ledger().ranges(object.id(), store).iter() {
-                row!(rows,
-                    schema: context.schema_of(object.header()),
-                    view: object.name(),
-                    store: store.as_str(),
-                    start: bounded(range.start_us),
-                    end: range.end_us,
-                );
+        let Object::FeatureView(view) = object else { continue };
+        let bound = BoundView::of_feature_view(view)?;
+        for group in bound.group_numbers() {
+            let of_group = |place: usize| bound.groups_of_feature(place).contains(&group);
+            let features = view.features.iter().enumerate().filter(|(place, _)| of_group(*place));
+            let features: Vec<String> = features.map(|(_, feature)| feature.name.clone()).collect();
+            let id = GroupId::new(object.id(), group);
+            for store in StoreKind::ALL {
+                for range in context.catalog.ledger().ranges(id, store).iter() {
+                    row!(rows,
+                        schema: context.schema_of(object.header()),
+                        view: object.name(),
+                        store: store.as_str(),
+                        start: bounded(range.start_us),
+                        end: range.end_us,
+                        features: features.clone(),
+                    );
+                }
             }
         }
     }

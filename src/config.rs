@@ -45,6 +45,14 @@ pub struct Config {
     pub drain_timeout_seconds: u64,
     /// how often rows that nobody can see any more go out of the online store
     pub expiry_interval_seconds: u64,
+    /// jobs are made by themselves: views are materialized period by period
+    pub scheduler: bool,
+    /// jobs of the scheduler that run at a time; default: the machine's cores, and at least two
+    pub max_jobs: Option<usize>,
+    /// of these, of one view; default: half
+    pub max_jobs_per_view: Option<usize>,
+    /// how often the stores are looked at for files to merge or to remove
+    pub maintenance_interval_seconds: u64,
     /// files of the online store; fixed when the data folder is made
     pub online_shards: u32,
     /// memory in which the online store keeps rows and pages, with a unit; default: an eighth of the machine's
@@ -80,6 +88,10 @@ impl Default for Config {
             login_timeout_seconds: 60,
             drain_timeout_seconds: 30,
             expiry_interval_seconds: 300,
+            scheduler: true,
+            max_jobs: None,
+            max_jobs_per_view: None,
+            maintenance_interval_seconds: 3600,
             online_shards: 4,
             online_cache: None,
             now: None,
@@ -102,6 +114,12 @@ impl Config {
             ("http_max_connections", config.http_max_connections),
             ("http_max_requests", config.http_max_requests),
             ("online_shards", config.online_shards as usize),
+            (
+                "maintenance_interval_seconds",
+                usize::try_from(config.maintenance_interval_seconds).unwrap_or(usize::MAX),
+            ),
+            ("max_jobs", config.max_jobs.unwrap_or(1)),
+            ("max_jobs_per_view", config.max_jobs_per_view.unwrap_or(1)),
             ("expiry_interval_seconds", usize::try_from(config.expiry_interval_seconds).unwrap_or(usize::MAX)),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
@@ -111,6 +129,12 @@ impl Config {
                 Err(Error::new(Kind::InvalidParameterValue, message))
             }
         }
+    }
+
+    /// How many jobs of the scheduler run at a time, and how many of one view.
+    pub fn job_limits(&self) -> (usize, usize) {
+        let total = self.max_jobs.unwrap_or(self.parallelism.max(2));
+        (total, self.max_jobs_per_view.unwrap_or(total.div_ceil(2)).min(total))
     }
 
     /// Bytes that all queries together may hold.

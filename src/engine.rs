@@ -21,6 +21,7 @@ mod freshness;
 mod functions;
 mod guarded;
 mod joined_rows;
+mod late;
 mod leading_edge;
 mod literals;
 mod logged;
@@ -31,6 +32,7 @@ mod plans;
 mod point_in_time;
 mod profiled;
 mod query;
+mod readiness;
 mod relation;
 mod returned;
 mod row_expression;
@@ -65,6 +67,7 @@ pub use functions::session::parse_name;
 pub use joined_rows::{
     MadeOfCall, MadeRows, check_made_rows, few_at_once, made_rows, numbered, rows_as_made, with_made_rows,
 };
+pub use late::{LateRange, LateRows, Looked};
 pub use leading_edge::{Edge, Moment, served_from_us};
 pub use logged::{log_differences, log_differences_schema, log_target};
 pub use made_up::{MadeUp, own_columns};
@@ -80,6 +83,7 @@ pub use query::{
     FromSource, GivenRelation, LabeledPlan, Labels, NameScope, Passed, Passing, QueryPlanner, ReadStores, RowChecks,
     called_relations, dataset_call, is_built_in, is_of_texts, max_length, schemas_of, table_reference, type_label,
 };
+pub use readiness::{Readiness, Ready};
 pub use relation::{
     ARRIVAL, BoundView, Input, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange,
     fingerprint_of, is_of_joined_view, next_storage, time_type, view_of_table,
@@ -87,8 +91,8 @@ pub use relation::{
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;
 pub use rows::{
-    BUCKET, RowsRequest, argument_type, check_names, has_rows_before, newest_arrival, query_plan, query_rows,
-    rows_plan, sorted_stored_rows, stored_rows, stored_rows_after,
+    BUCKET, RowsRequest, argument_type, check_names, count_rows, counted, has_rows_before, newest_arrival, query_plan,
+    query_rows, rows_plan, sorted_stored_rows, stored_rows, stored_rows_after,
 };
 pub use serving::{AskedRow, ServedFeature, ServedRows, ServiceLookup, Serving, Shape, ValueRows, shown_name};
 pub use settled::{Purpose, parameter_oid, rows_with_lists, with_lists};

@@ -110,6 +110,42 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of an error that was kept as its SQLSTATE; None for one that nothing here ends with.
+    pub fn of_sqlstate(sqlstate: &str) -> Option<Kind> {
+        const KEPT: [Kind; 29] = [
+            Kind::CheckViolation,
+            Kind::FeatureNotSupported,
+            Kind::CardinalityViolation,
+            Kind::InvalidParameterValue,
+            Kind::NumericValueOutOfRange,
+            Kind::DivisionByZero,
+            Kind::InvalidTextRepresentation,
+            Kind::InvalidDatetimeFormat,
+            Kind::DatetimeFieldOverflow,
+            Kind::NullValueNotAllowed,
+            Kind::InvalidSchemaName,
+            Kind::SerializationFailure,
+            Kind::Syntax,
+            Kind::InsufficientPrivilege,
+            Kind::DatatypeMismatch,
+            Kind::WrongObjectType,
+            Kind::UndefinedColumn,
+            Kind::UndefinedFunction,
+            Kind::UndefinedTable,
+            Kind::UndefinedObject,
+            Kind::DiskFull,
+            Kind::OutOfMemory,
+            Kind::ConfigurationLimitExceeded,
+            Kind::StatementTooComplex,
+            Kind::ObjectInUse,
+            Kind::IoError,
+            Kind::UndefinedFile,
+            Kind::DataCorrupted,
+            Kind::Internal,
+        ];
+        KEPT.into_iter().find(|kind| kind.sqlstate() == sqlstate)
+    }
+
     /// The five-character SQLSTATE, as PostgreSQL 15 gives it (Appendix A of its manual).
     pub const fn sqlstate(self) -> &'static str {
         match self {

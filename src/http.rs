@@ -5,6 +5,7 @@ mod body;
 mod caller;
 mod features;
 mod ingest;
+mod jobs;
 mod json;
 mod listener;
 mod names;
@@ -32,6 +33,7 @@ use crate::metrics;
 use crate::warehouse::Warehouse;
 use features::{Call, FeatureServer};
 use ingest::IngestServer;
+use jobs::{JobsServer, Order};
 use refusal::{Refusal, json_response};
 
 pub use features::FeatureLimits;
@@ -67,8 +69,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let ingest = Arc::new(IngestServer::new(Arc::clone(&warehouse)));
+    let jobs = Arc::new(JobsServer::new(Arc::clone(&warehouse)));
     let features = Arc::new(FeatureServer::new(Arc::clone(&warehouse), limits.features));
-    let router = routes(Door { features, ingest, warehouse, draining });
+    let router = routes(Door { features, ingest, jobs, warehouse, draining });
     let port = Port { router, tls, max_connections: limits.max_connections, stop_grace: STOP_GRACE };
     port.serve(listener, stop).await;
 }
@@ -78,6 +81,7 @@ pub async fn serve(
 struct Door {
     features: Arc<FeatureServer>,
     ingest: Arc<IngestServer>,
+    jobs: Arc<JobsServer>,
     warehouse: Arc<Warehouse>,
     draining: CancellationToken,
 }
@@ -90,6 +94,16 @@ const CALLS: [(&str, Call); 4] = [
     ("metadata", Call::Metadata),
 ];
 const FEATURE_SERVICE: &str = "/api/v1/feature-service/";
+/// The calls of the jobs API by their last step.
+const ORDERS: [(&str, Order); 6] = [
+    ("submit-materialization-job", Order::Submit),
+    ("get-materialization-job", Order::Get),
+    ("list-materialization-jobs", Order::List),
+    ("cancel-materialization-job", Order::Cancel),
+    ("retry-materialization-job", Order::Retry),
+    ("get-latest-ready-time", Order::ReadyTime),
+];
+const JOBS: &str = "/api/v1/jobs/";
 const INGEST: &str = "/ingest";
 
 fn routes(door: Door) -> Router {
@@ -108,6 +122,13 @@ fn routes(door: Door) -> Router {
                 door.features.serve(call, peer, &headers, body).await
             };
         router = router.route(&format!("{FEATURE_SERVICE}{name}"), post(handler));
+    }
+    for (name, order) in ORDERS {
+        let handler =
+            async move |State(door): State<Door>, Extension(peer): Extension<Peer>, headers: HeaderMap, body: Body| {
+                door.jobs.serve(order, peer, &headers, body).await
+            };
+        router = router.route(&format!("{JOBS}{name}"), post(handler));
     }
     router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(map_response(count)).with_state(door)
 }
@@ -147,7 +168,8 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn wrong_method(uri: Uri) -> Response {
-    let is_post = uri.path().starts_with(FEATURE_SERVICE) || uri.path() == INGEST;
+    let path = uri.path();
+    let is_post = path.starts_with(FEATURE_SERVICE) || path.starts_with(JOBS) || path == INGEST;
     let method = if is_post { "POST" } else { "GET" };
     let error = Error::new(Kind::FeatureNotSupported, format!("ask {} with {method}", uri.path()));
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response()
@@ -166,6 +188,7 @@ mod tests {
         let mut served = vec!["/health", "/ready", "/metrics", "/openapi.json", INGEST].into_iter().map(str::to_owned);
         let mut expected: Vec<String> =
             served.by_ref().chain(CALLS.map(|(name, _)| format!("{FEATURE_SERVICE}{name}"))).collect();
+        expected.extend(ORDERS.map(|(name, _)| format!("{JOBS}{name}")));
         expected.sort_unstable();
         let mut described: Vec<String> = paths.keys().cloned().collect();
         described.sort_unstable();

@@ -46,6 +46,7 @@ pub mod flight;
 pub mod attendants;
 
 pub mod readers;
+pub mod scheduler;
 pub mod sinks;
 
 pub mod server;

@@ -16,6 +16,7 @@ use crate::http::{self, HttpLimits};
 use crate::materialize;
 use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
+use crate::scheduler::{self, Limits};
 use crate::sinks;
 use crate::warehouse::{Warehouse, WarehouseConfig};
 use crate::wire::{self, MockSecret, WireLimits};
@@ -41,6 +42,10 @@ pub struct ServerConfig {
     pub password: Option<String>,
     /// how often rows that nobody can see any more go out of the online store
     pub expiry_interval: Duration,
+    /// how many jobs run at a time
+    pub jobs: Limits,
+    /// how often the stores are looked at for what would do them good
+    pub maintenance_interval: Duration,
     /// without the log-in secret, which is the data folder's
     pub limits: WireLimits,
 }
@@ -62,6 +67,8 @@ pub struct Server {
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
     expiry_interval: Duration,
+    jobs: Limits,
+    maintenance_interval: Duration,
     limits: WireLimits,
     /// made up at the first start, to be shown once
     pub new_password: Option<String>,
@@ -107,6 +114,8 @@ impl Server {
             tls,
             http_limits,
             expiry_interval,
+            jobs: config.jobs,
+            maintenance_interval: config.maintenance_interval,
             limits,
             new_password,
         })
@@ -147,6 +156,9 @@ impl Server {
         let sweep = store.spawn(async move { stop.run_until_cancelled(warehouse.sweep()).await });
         let expiry = store.spawn(expire(Arc::clone(&self.warehouse), self.expiry_interval, shutdown.clone()));
         let flushing = store.spawn(flush(Arc::clone(&self.warehouse), stopped.clone()));
+        let scheduling = store.spawn(scheduler::run(Arc::clone(&self.warehouse), self.jobs, shutdown.clone()));
+        let keeping = scheduler::keep(Arc::clone(&self.warehouse), self.maintenance_interval, shutdown.clone());
+        let keeping = store.spawn(keeping);
         let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
@@ -162,6 +174,8 @@ impl Server {
         logging.await.map_err(|error| Error::internal("what logs requests died").with_source(error))?;
         sweep.await.map_err(|error| Error::internal("the sweep died").with_source(error))?;
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
+        keeping.await.map_err(|error| Error::internal("the maintenance died").with_source(error))?;
+        scheduling.await.map_err(|error| Error::internal("the scheduler died").with_source(error))?;
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;
         }

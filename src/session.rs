@@ -5,6 +5,7 @@ mod cursors;
 mod describe;
 mod ingest;
 mod isolation;
+mod jobs;
 mod listening;
 mod parameters;
 mod prepared;
@@ -36,12 +37,14 @@ use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
 use crate::warehouse::{Listener, Warehouse};
 
+pub use crate::statement::Submission;
 pub use crate::statement::{
     BatchStream, CallRows, CallStream, CopyForm, CopyFormat, CopyIn, CopyOut, Fault, Faults, Header, LeftOut,
     NullFields, Response, RowsTag, Target,
 };
 pub use crate::warehouse::Notification;
 pub use ingest::{IngestCall, Push};
+pub use jobs::JobsCall;
 pub use transaction::TransactionStatus;
 
 use cursors::Cursors;
@@ -151,6 +154,7 @@ impl Session {
         }
         let mut settings = Settings::default();
         settings.force("is_superuser", if role.superuser { "on" } else { "off" });
+        settings.force("scheduler", if warehouse.schedules { "on" } else { "off" });
         settings.force("session_authorization", &login.user);
         for (name, value) in &login.options {
             // What a client asks for at the start must not keep it out: an unknown name is an error in PostgreSQL too.
@@ -579,6 +583,7 @@ impl Session {
             settings: Arc::new(move || settings.all()),
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
+            late: Arc::clone(&self.warehouse.late),
             sequences: Arc::clone(&self.sequences),
             zone: self.settings.zone(),
         })

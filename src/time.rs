@@ -67,13 +67,13 @@ impl Stopwatch {
 /// `floor(t, width)` on the Unix epoch, also before 1970. `width_us` > 0.
 pub fn floor_us(t_us: i64, width_us: i64) -> i64 {
     debug_assert!(width_us > 0);
-    t_us - t_us.rem_euclid(width_us)
+    t_us.saturating_sub(t_us.rem_euclid(width_us))
 }
 
 /// The smallest multiple of `width_us` that is not before `t_us`.
 pub fn ceil_us(t_us: i64, width_us: i64) -> i64 {
     let floor = floor_us(t_us, width_us);
-    if floor == t_us { floor } else { floor + width_us }
+    if floor == t_us { floor } else { floor.saturating_add(width_us) }
 }
 
 #[cfg(test)]

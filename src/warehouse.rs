@@ -1,6 +1,7 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
 mod channels;
+mod jobs;
 mod locks;
 
 use std::collections::{HashMap, HashSet};
@@ -8,14 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, JobId, ObjectId, Stream};
-use tokio_util::sync::CancellationToken;
+use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, ObjectId, Stream};
 
 use crate::access::Asker;
 use crate::audit::Audit;
 use crate::engine::{
-    Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, NameScope, QueryPlanner, ReadStores, events_table,
-    is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of, view_of_table,
+    Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, LateRows, NameScope, QueryPlanner, ReadStores,
+    events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of, view_of_table,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -26,6 +26,7 @@ use crate::online::OnlineStore;
 use crate::request_log::{LOG, RequestLog};
 use crate::time::Clock;
 pub use channels::{Channels, Listener, Notification};
+pub use jobs::RunningJobs;
 pub use locks::{LockHolder, LockMode, TableLocks};
 
 /// Where a warehouse lives and what it may use.
@@ -37,6 +38,8 @@ pub struct WarehouseConfig {
     pub online_shards: u32,
     pub online_cache_bytes: usize,
     pub clock: Clock,
+    /// jobs are made by themselves
+    pub schedules: bool,
 }
 
 /// Everything that an action needs.
@@ -53,13 +56,16 @@ pub struct Warehouse {
     pub clock: Clock,
     pub activity: Arc<Activity>,
     pub expiry: Arc<Expiry>,
+    pub late: Arc<LateRows>,
     pub locks: Arc<TableLocks>,
     pub channels: Arc<Channels>,
     pub audit: Audit,
     /// of tables with unique keys
     pub key_indexes: Arc<KeyIndexes>,
+    pub jobs: Arc<RunningJobs>,
+    /// jobs are made by themselves
+    pub schedules: bool,
     stores: ReadStores,
-    running_jobs: Mutex<HashMap<JobId, CancellationToken>>,
     /// held, by view, while its spans are folded
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// held, by feature table, while rows are written to it
@@ -123,11 +129,13 @@ impl Warehouse {
             clock: config.clock.clone(),
             activity: Arc::default(),
             expiry: Arc::default(),
+            late: Arc::default(),
             locks: Arc::default(),
             channels: Arc::default(),
             audit,
             key_indexes: Arc::default(),
-            running_jobs: Mutex::default(),
+            jobs: Arc::default(),
+            schedules: config.schedules,
             folding: Mutex::default(),
             writing: Mutex::default(),
             n_forgotten: AtomicU64::default(),
@@ -242,30 +250,6 @@ impl Warehouse {
     /// To be locked by who changes the stored rows of a feature table: one at a time.
     pub fn writing(&self, table: u64) -> Writing {
         Arc::clone(self.writing.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default())
-    }
-
-    /// Notes that a job runs here, so that it can be cancelled.
-    pub fn job_started(&self, job: JobId, cancel: CancellationToken) {
-        self.jobs().insert(job, cancel);
-    }
-
-    pub fn job_ended(&self, job: JobId) {
-        self.jobs().remove(&job);
-    }
-
-    /// Asks a running job to stop; false if it does not run.
-    pub fn cancel_job(&self, job: JobId) -> bool {
-        match self.jobs().get(&job) {
-            Some(cancel) => {
-                cancel.cancel();
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
-        self.running_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -28,7 +28,7 @@ impl Server {
     fn start(now: &str) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let mut process = granary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--now", now, "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--scheduler", "off", "--now", now, "--data"])
             .arg(folder.path().join("data"))
             .env("GRANARY_LOG", "error")
             .stderr(Stdio::piped())

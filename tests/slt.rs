@@ -52,6 +52,7 @@ aspects![
     refresh,
     repository,
     rights,
+    scheduler,
     services,
     sessions,
     sources,

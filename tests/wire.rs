@@ -37,12 +37,16 @@ mod http;
 mod ingest;
 #[path = "wire/jobs.rs"]
 mod jobs;
+#[path = "wire/jobs_api.rs"]
+mod jobs_api;
 #[path = "wire/large.rs"]
 mod large;
 #[path = "wire/limits.rs"]
 mod limits;
 #[path = "wire/login.rs"]
 mod login;
+#[path = "wire/maintenance.rs"]
+mod maintenance;
 #[path = "wire/queries.rs"]
 mod queries;
 #[path = "it/random.rs"]

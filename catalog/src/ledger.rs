@@ -5,6 +5,10 @@ mod folded;
 mod groups;
 mod interval;
 mod job;
+mod log;
+mod open;
+mod schedule;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
@@ -16,9 +20,11 @@ pub use folded::FoldedSpans;
 pub use groups::GroupId;
 pub use interval::{Interval, IntervalSet};
 pub use job::{
-    DatasetWork, ForgetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobWork, NewJob, OptimizeWork, Outcome,
-    RefreshWork, StoreKind,
+    DatasetWork, ForgetWork, Job, JobAttempt, JobError, JobFilter, JobState, JobTrigger, JobWork, MaintenanceTask,
+    MaintenanceWork, NewJob, OptimizeWork, Outcome, RefreshWork, StoreKind,
 };
+pub use log::{JobLog, LogLevel};
+use unfinished::Unfinished;
 
 use crate::error::Error;
 use crate::id::{JobId, ObjectId};
@@ -40,6 +46,9 @@ struct State {
     active: BTreeMap<JobId, Job>,
     ranges: BTreeMap<(GroupId, StoreKind), IntervalSet>,
     folded: BTreeMap<GroupId, FoldedSpans>,
+    unfinished: BTreeMap<ObjectId, Unfinished>,
+    /// How many lines the running attempts have logged.
+    lines: BTreeMap<JobId, u64>,
 }
 
 /// The first stretch of a range that is not materialized.
@@ -82,17 +91,20 @@ impl Ledger {
         let next_job = JobId(store.required_number(Number::NextJob)?);
         let ranges: Vec<RangesRecord> = store.all(Table::Ranges)?;
         let folded: Vec<FoldedSpans> = store.all(Table::Folded)?;
-        let interrupted = end_interrupted(&store, made)?;
+        let open::Opened { active, interrupted, unfinished } = open::open(&store, made)?;
         let state = State {
             next_job,
-            active: BTreeMap::new(),
+            active,
             ranges: ranges.into_iter().map(|record| ((record.group(), record.store), record.intervals)).collect(),
             folded: folded.into_iter().map(|spans| (GroupId::new(spans.view, spans.group), spans)).collect(),
+            unfinished,
+            lines: BTreeMap::new(),
         };
         Ok(Ledger { store, writer: Mutex::new(()), state: RwLock::new(state), interrupted })
     }
 
-    /// The jobs that a crash or a stop had ended, in order. They are failed now; nobody saw when they ended.
+    /// The jobs that a crash or a stop had ended, in order. They are failed now; nobody saw when they ended. Those that
+    /// the scheduler starts are in the queue again.
     pub fn interrupted_at_open(&self) -> &[Job] {
         &self.interrupted
     }
@@ -102,29 +114,26 @@ impl Ledger {
     /// A refresh is refused if a job of the view that has not ended covers part of the range, or if part of it is
     /// materialized already in a store the job would write to and the job may not overwrite. A dataset is refused if
     /// another job that has not ended makes one of the same name. To forget keys is refused while any other job of the
-    /// view has not ended, and so is a refresh meanwhile: it would bring rows back.
+    /// view has not ended, and so is a refresh meanwhile: it would bring rows back. Jobs of the scheduler that have not
+    /// begun are in nobody's way: they are cancelled, and what is missing of them then the scheduler makes anew.
     pub fn create_job(&self, request: NewJob) -> Result<Job, Error> {
         let _writer = self.writer();
-        let job = {
+        let (job, superseded) = {
             let state = self.state();
-            state.admit(&request.work)?;
-            Job {
-                id: state.next_job,
-                request,
-                state: JobState::Queued,
-                started_at_us: None,
-                finished_at_us: None,
-                rows_read: 0,
-                rows_written: 0,
-                error: None,
-                attempts: 0,
-            }
+            let gives_way = |job: &Job| !request.is_scheduled() && job.gives_way();
+            let superseded: Vec<JobId> = state.admit(&request.work, gives_way)?;
+            (Job::queued(state.next_job, request), superseded)
         };
         let next_job = JobId(job.id.0 + 1);
         let mut batch = self.store.batch();
         batch.set(Number::NextJob, next_job.0);
+        let at_us = job.created_at_us();
+        let gone = self.withdraw(&mut batch, &superseded, &format!("job {} is to do its work", job.id), at_us)?;
         self.write_job(batch, &job)?;
-        self.change(|state| state.next_job = next_job);
+        self.change(|state| {
+            state.next_job = next_job;
+            gone.iter().for_each(|job| drop(state.active.remove(job)));
+        });
         Ok(job)
     }
 
@@ -139,6 +148,7 @@ impl Ledger {
         job.attempts += 1;
         job.started_at_us = job.started_at_us.or(Some(at_us));
         job.error = None;
+        job.next_attempt_at_us = None;
         (job.rows_read, job.rows_written) = (0, 0);
         let attempt = JobAttempt {
             job: job.id,
@@ -150,7 +160,12 @@ impl Ledger {
         };
         let mut batch = self.store.batch();
         attempt.put(&mut batch)?;
+        let line = JobLog::new(&job, at_us, LogLevel::Info, format!("attempt {} has begun", job.attempts));
+        batch.put(Table::JobLogs, &log::key(&job, 0), &line)?;
         self.write_job(batch, &job)?;
+        self.change(|state| {
+            state.lines.insert(job.id, 1);
+        });
         Ok(attempt)
     }
 
@@ -168,8 +183,17 @@ impl Ledger {
         Err(self.get(job)?.wrong_state())
     }
 
-    /// Ends the running attempt and puts the job back in the queue, to be tried again.
-    pub fn fail_attempt(&self, job: JobId, error: JobError, at_us: i64) -> Result<Job, Error> {
+    /// Sets how many rows the view's query has had in the range of a running refresh; kept as [`Ledger::progress`] is.
+    pub fn note_source_rows(&self, job: JobId, rows: u64) {
+        self.change(|state| {
+            if let Some(job) = state.active.get_mut(&job) {
+                job.source_rows = Some(rows);
+            }
+        });
+    }
+
+    /// Ends the running attempt and puts the job back in the queue, to be tried again at `again_at_us`.
+    pub fn fail_attempt(&self, job: JobId, error: JobError, at_us: i64, again_at_us: i64) -> Result<Job, Error> {
         let _writer = self.writer();
         let mut job = self.active_job(job)?;
         if job.state != JobState::Running {
@@ -177,9 +201,13 @@ impl Ledger {
         }
         job.state = JobState::Queued;
         job.error = Some(error);
+        job.failures += 1;
+        job.next_attempt_at_us = Some(again_at_us);
         let mut batch = self.store.batch();
         self.end_attempt(&mut batch, &job, JobState::Failed, at_us)?;
+        let unfinished = self.note_unfinished(&mut batch, &job)?;
         self.write_job(batch, &job)?;
+        self.change(|state| state.unfinished.extend(unfinished));
         Ok(job)
     }
 
@@ -196,6 +224,8 @@ impl Ledger {
         job.state = outcome.state();
         job.error = outcome.error();
         job.finished_at_us = Some(at_us);
+        job.next_attempt_at_us = None;
+        job.failures += u32::from(was_running && job.state == JobState::Failed);
         let mut batch = self.store.batch();
         if was_running {
             self.end_attempt(&mut batch, &job, job.state, at_us)?;
@@ -213,29 +243,40 @@ impl Ledger {
         for record in &grown {
             batch.put(Table::Ranges, &record.group().ranges_key(record.store), record)?;
         }
+        let unfinished = self.note_unfinished(&mut batch, &job)?;
         batch.put(Table::Jobs, &[job.id.0], &job)?;
         batch.commit()?;
         self.change(|state| {
             state.active.remove(&job.id);
+            state.lines.remove(&job.id);
+            state.unfinished.extend(unfinished);
             let grown = grown.into_iter().map(|record| ((record.group(), record.store), record.intervals));
             state.ranges.extend(grown);
         });
         Ok(job)
     }
 
-    /// Puts a failed or cancelled job back in the queue, under the conditions of [`Ledger::create_job`].
-    pub fn retry(&self, job: JobId) -> Result<Job, Error> {
+    /// Puts a failed or cancelled job back in the queue, under the conditions of [`Ledger::create_job`]; one that waits
+    /// for its next attempt waits no longer. Its failures are forgotten. From here on the scheduler starts its attempts.
+    pub fn retry(&self, job: JobId, max_attempts: u32) -> Result<Job, Error> {
         let _writer = self.writer();
         let mut job = self.get(job)?;
         match job.state {
-            JobState::Failed | JobState::Cancelled => {}
+            JobState::Failed | JobState::Cancelled => {
+                let superseded = self.state().admit(&job.request.work, |_| false)?;
+                assert!(superseded.is_empty(), "no job was to give way");
+            }
+            JobState::Queued if job.request.managed => {}
             JobState::Queued | JobState::Running | JobState::Succeeded => {
                 return Err(job.wrong_state());
             }
         }
-        self.state().admit(&job.request.work)?;
         job.state = JobState::Queued;
         job.finished_at_us = None;
+        job.next_attempt_at_us = None;
+        job.failures = 0;
+        job.request.managed = true;
+        job.request.max_attempts = max_attempts;
         self.write_job(self.store.batch(), &job)?;
         Ok(job)
     }
@@ -363,10 +404,14 @@ impl Ledger {
 
     /// Forgets what is materialized of a view, because the view or its stored rows are gone. Its jobs stay listed.
     ///
-    /// Refused while a job of the view has not ended: it would bring a range back.
-    pub fn forget(&self, view: ObjectId) -> Result<(), Error> {
+    /// Refused while a job of the view has not ended: it would bring a range back. Those that the scheduler has not begun
+    /// are cancelled.
+    pub fn forget(&self, view: ObjectId, at_us: i64) -> Result<(), Error> {
         let _writer = self.writer();
-        if let Some(job) = self.state().active.values().find(|job| job.works_on(view)) {
+        let queued = |job: &&Job| job.request.managed && job.state == JobState::Queued;
+        let of_view = self.active().into_iter().filter(|job| job.works_on(view));
+        let (queued, others): (Vec<Job>, Vec<Job>) = of_view.partition(|job| queued(&job));
+        if let Some(job) = others.first() {
             return Err(Error::JobConflict { job: job.id });
         }
         let groups: BTreeSet<GroupId> = {
@@ -375,26 +420,36 @@ impl Ledger {
             all.filter(|group| group.view == view).collect()
         };
         let mut batch = self.store.batch();
+        let queued: Vec<JobId> = queued.iter().map(|job| job.id).collect();
+        let gone = self.withdraw(&mut batch, &queued, "the view is another now, or gone", at_us)?;
+        batch.delete(Table::Unfinished, &[view.0]);
         groups.iter().for_each(|group| groups::delete_group(&mut batch, *group));
         batch.commit()?;
         self.change(|state| {
             state.ranges.retain(|(group, _), _| group.view != view);
             state.folded.retain(|group, _| group.view != view);
+            state.unfinished.remove(&view);
+            gone.iter().for_each(|job| drop(state.active.remove(job)));
         });
         Ok(())
     }
 
-    /// Deletes ended jobs made before this time, and their attempts; tells how many jobs. Ranges stay.
-    pub fn prune(&self, created_before_us: i64) -> Result<u64, Error> {
+    /// Deletes ended jobs made before this time, their attempts and logs; tells how many jobs, the oldest first and so many
+    /// at most. Ranges stay.
+    pub fn prune(&self, created_before_us: i64, most: u64) -> Result<u64, Error> {
         let _writer = self.writer();
         let mut pruned = 0;
         let mut batch = self.store.batch();
         self.store.scan(Table::Jobs, (Bound::Unbounded, Bound::Unbounded), Order::Ascending, |job: Job| {
+            if pruned >= most {
+                return ControlFlow::Break(());
+            }
             if job.state.has_ended() && job.created_at_us() < created_before_us {
                 pruned += 1;
                 batch.delete(Table::Jobs, &[job.id.0]);
-                for attempt in 1..=job.attempts {
-                    batch.delete(Table::Attempts, &[job.id.0, u64::from(attempt)]);
+                for attempt in 1..=u64::from(job.attempts) {
+                    batch.delete(Table::Attempts, &[job.id.0, attempt]);
+                    (0..log::MOST_LINES).for_each(|line| batch.delete(Table::JobLogs, &[job.id.0, attempt, line]));
                 }
             }
             ControlFlow::Continue(())
@@ -418,6 +473,13 @@ impl Ledger {
         attempt.state = state;
         attempt.error.clone_from(&job.error);
         attempt.finished_at_us = Some(at_us);
+        let (level, message) = match (state, &job.error) {
+            (JobState::Succeeded, _) => (LogLevel::Info, format!("attempt {} has succeeded", job.attempts)),
+            (_, Some(error)) => (LogLevel::Error, format!("{} (SQLSTATE {})", error.message, error.sqlstate)),
+            _ => (LogLevel::Warning, format!("attempt {} was cancelled", job.attempts)),
+        };
+        let line = JobLog::new(job, at_us, level, message);
+        batch.put(Table::JobLogs, &log::key(job, self.state().lines.get(&job.id).copied().unwrap_or(1)), &line)?;
         attempt.put(batch)
     }
 
@@ -451,38 +513,22 @@ impl State {
         others.filter_map(|other| other.request.work.refresh().map(|refresh| refresh.range))
     }
 
-    fn admit(&self, work: &JobWork) -> Result<(), Error> {
-        match work {
-            JobWork::Refresh(refresh) => self.admit_refresh(refresh),
-            JobWork::Dataset(dataset) => {
-                let mut others = self.active.values().filter_map(|job| Some((job.id, job.request.work.dataset()?)));
-                let same = |other: &DatasetWork| (other.schema, &other.name) == (dataset.schema, &dataset.name);
-                match others.find(|(_, other)| same(other)) {
-                    Some((job, _)) => Err(Error::JobConflict { job }),
-                    None => Ok(()),
-                }
-            }
-            JobWork::Forget(ForgetWork { view, .. }) | JobWork::Optimize(OptimizeWork { view, .. }) => {
-                match self.active.values().find(|job| job.works_on(*view)) {
-                    Some(job) => Err(Error::JobConflict { job: job.id }),
-                    None => Ok(()),
-                }
-            }
+    /// Which jobs of those that give way are in the way of this work; the error of one that does not.
+    fn admit(&self, work: &JobWork, gives_way: impl Fn(&Job) -> bool) -> Result<Vec<JobId>, Error> {
+        let conflicts: Vec<&Job> = self.active.values().filter(|job| job.is_in_the_way_of(work)).collect();
+        if let Some(job) = conflicts.iter().find(|job| !gives_way(job)) {
+            return Err(Error::JobConflict { job: job.id });
         }
+        if let JobWork::Refresh(refresh) = work {
+            self.admit_range(refresh)?;
+        }
+        Ok(conflicts.iter().map(|job| job.id).collect())
     }
 
-    fn admit_refresh(&self, refresh: &RefreshWork) -> Result<(), Error> {
+    fn admit_range(&self, refresh: &RefreshWork) -> Result<(), Error> {
         let range = refresh.range;
         if range.is_empty() {
             return Err(Error::EmptyRange { range });
-        }
-        // a job of the view that has no range works on all of it
-        let meets = |other: &&Job| match &other.request.work {
-            JobWork::Refresh(other) => other.view == refresh.view && other.range.intersection(&range).is_some(),
-            _ => other.works_on(refresh.view),
-        };
-        if let Some(job) = self.active.values().find(meets) {
-            return Err(Error::JobConflict { job: job.id });
         }
         if refresh.overwrite {
             return Ok(());
@@ -497,6 +543,37 @@ impl State {
 }
 
 impl Job {
+    fn queued(id: JobId, request: NewJob) -> Job {
+        Job {
+            id,
+            request,
+            state: JobState::Queued,
+            started_at_us: None,
+            finished_at_us: None,
+            rows_read: 0,
+            rows_written: 0,
+            error: None,
+            attempts: 0,
+            failures: 0,
+            next_attempt_at_us: None,
+            source_rows: None,
+        }
+    }
+
+    /// Whether that work cannot be begun before this job has ended.
+    fn is_in_the_way_of(&self, work: &JobWork) -> bool {
+        match (&self.request.work, work) {
+            (JobWork::Maintenance(own), JobWork::Maintenance(work)) => (own.task, own.view) == (work.task, work.view),
+            (JobWork::Maintenance(_), _) | (_, JobWork::Maintenance(_)) => false,
+            (JobWork::Dataset(own), JobWork::Dataset(work)) => (own.schema, &own.name) == (work.schema, &work.name),
+            (JobWork::Refresh(own), JobWork::Refresh(work)) => {
+                own.view == work.view && own.range.intersection(&work.range).is_some()
+            }
+            // a job of the view that has no range works on all of it
+            (_, work) => work.view().is_some_and(|(view, _)| self.works_on(view)),
+        }
+    }
+
     fn wrong_state(&self) -> Error {
         Error::JobState { job: self.id, state: self.state }
     }
@@ -506,52 +583,4 @@ impl JobAttempt {
     fn put(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
         batch.put(Table::Attempts, &[self.job.0, u64::from(self.attempt)], self)
     }
-}
-
-/// Ends the jobs that were queued or running when the process that knew of them went away. Those whose dataset is in
-/// the catalog had done their work; the others are failed and given back.
-fn end_interrupted(store: &Store, made: &BTreeMap<JobId, &DatasetVersion>) -> Result<Vec<Job>, Error> {
-    let error = JobError {
-        // crash_shutdown
-        sqlstate: "57P02".to_owned(),
-        message: "interrupted by a restart".to_owned(),
-    };
-    let mut interrupted: Vec<Job> = Vec::new();
-    store.scan(Table::Jobs, (Bound::Unbounded, Bound::Unbounded), Order::Ascending, |job: Job| {
-        if !job.state.has_ended() {
-            interrupted.push(job);
-        }
-        ControlFlow::Continue(())
-    })?;
-    if interrupted.is_empty() {
-        return Ok(interrupted);
-    }
-    let mut batch = store.batch();
-    for job in &mut interrupted {
-        let was_running = job.state == JobState::Running;
-        match made.get(&job.id) {
-            Some(version) => {
-                job.state = JobState::Succeeded;
-                (job.rows_read, job.rows_written) = (version.rows, version.rows);
-                job.finished_at_us = Some(version.created_at_us);
-            }
-            None => {
-                job.state = JobState::Failed;
-                job.error = Some(error.clone());
-            }
-        }
-        if was_running {
-            let key = [job.id.0, u64::from(job.attempts)];
-            if let Some(mut attempt) = store.get::<JobAttempt>(Table::Attempts, &key)? {
-                attempt.state = job.state;
-                attempt.finished_at_us = job.finished_at_us;
-                attempt.error.clone_from(&job.error);
-                attempt.put(&mut batch)?;
-            }
-        }
-        batch.put(Table::Jobs, &[job.id.0], job)?;
-    }
-    batch.commit()?;
-    interrupted.retain(|job| job.state == JobState::Failed);
-    Ok(interrupted)
 }

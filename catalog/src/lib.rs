@@ -31,7 +31,8 @@ pub use error::{Error, ObjectName};
 pub use id::{JobId, ObjectId, PlanId, Version};
 pub use ledger::{
     DatasetWork, FoldedSpans, ForgetWork, Gap, GroupId, Interval, IntervalSet, Job, JobAttempt, JobError, JobFilter,
-    JobState, JobWork, Ledger, NewJob, OptimizeWork, Outcome, RefreshWork, StoreKind,
+    JobLog, JobState, JobTrigger, JobWork, Ledger, LogLevel, MaintenanceTask, MaintenanceWork, NewJob, OptimizeWork,
+    Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
     AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, ColumnGroup, Constraint, ConstraintKind, Dataset,

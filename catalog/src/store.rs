@@ -35,12 +35,16 @@ pub(crate) enum Table {
     Sequences,
     /// kind, number → a refusal, or a change of rows
     Records,
+    /// job id, attempt, number → a line of its log
+    JobLogs,
+    /// view id → ranges that jobs have not done
+    Unfinished,
     /// plan id → plan
     Plans,
 }
 
 impl Table {
-    const ALL: [Table; 9] = [
+    const ALL: [Table; 11] = [
         Table::Objects,
         Table::Log,
         Table::Jobs,
@@ -49,6 +53,8 @@ impl Table {
         Table::Folded,
         Table::Sequences,
         Table::Records,
+        Table::JobLogs,
+        Table::Unfinished,
         Table::Plans,
     ];
 
@@ -62,6 +68,8 @@ impl Table {
             Table::Folded => "folded",
             Table::Sequences => "sequences",
             Table::Records => "records",
+            Table::JobLogs => "job_logs",
+            Table::Unfinished => "unfinished",
             Table::Plans => "plans",
         })
     }

@@ -132,6 +132,7 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
         "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
         "retry" => statement::job::parse_retry(cursor).map(Statement::RetryJob),
+        "wait" => statement::job::parse_wait(cursor).map(Statement::WaitForJob),
         "comment" => statement::comment_on::parse(cursor).map(Statement::CommentOn),
         "declare" => statement::fetch::parse_declare(cursor).map(Statement::Declare),
         "fetch" | "move" => statement::fetch::parse_fetch(cursor).map(Statement::Fetch),
@@ -160,9 +161,9 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 17] = [
+    const OURS: [&str; 18] = [
         "create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "copy", "declare",
-        "fetch", "move", "close", "prepare", "execute", "explain",
+        "fetch", "move", "close", "prepare", "execute", "explain", "wait",
     ];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();

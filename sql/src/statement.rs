@@ -61,7 +61,7 @@ pub use create_workspace::{CreateWorkspace, WorkspaceMode};
 pub use drop::Drop;
 pub use explain::{Explain, ExplainFormat};
 pub use fetch::{Close, Declare, Direction, Fetch};
-pub use job::{CancelJob, RetryJob};
+pub use job::{CancelJob, RetryJob, WaitForJob};
 pub use optimize::{Optimize, StoredKind};
 pub use prepare::{Execute, Prepare};
 pub use refresh::{Refresh, RefreshStores};
@@ -97,6 +97,7 @@ pub enum Statement {
     Verify(Verify),
     CancelJob(CancelJob),
     RetryJob(RetryJob),
+    WaitForJob(WaitForJob),
     Drop(Drop),
     Alter(Alter),
     AlterSequence(AlterSequence),
@@ -144,6 +145,7 @@ impl Display for Statement {
             Statement::Verify(statement) => statement.fmt(formatter),
             Statement::CancelJob(statement) => statement.fmt(formatter),
             Statement::RetryJob(statement) => statement.fmt(formatter),
+            Statement::WaitForJob(statement) => statement.fmt(formatter),
             Statement::Drop(statement) => statement.fmt(formatter),
             Statement::Alter(statement) => statement.fmt(formatter),
             Statement::AlterSequence(statement) => statement.fmt(formatter),

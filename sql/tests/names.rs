@@ -33,6 +33,8 @@ const WORDS: &[&str] = &[
     "dataset",
     "request",
     "retry",
+    "wait",
+    "timeout",
     "cancel",
     "api",
     "push",

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result, io_error};
 use crate::flight::FlightLimits;
 use crate::http::HttpLimits;
+use crate::scheduler::Limits;
 use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::{Clock, Stopwatch};
 use crate::warehouse::WarehouseConfig;
@@ -161,6 +162,7 @@ fn enter_root_of(example: &Path) -> Result<()> {
 fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &str) -> Result<ServerConfig> {
     let config = Config::default();
     let now_us = parse_timestamp(NOW).map_err(|error| Error::internal(error.to_string()))?;
+    let (total, per_view) = config.job_limits();
     Ok(ServerConfig {
         warehouse: WarehouseConfig {
             data_folder: folder,
@@ -169,6 +171,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
             online_shards: config.online_shards,
             online_cache_bytes: config.online_cache()?,
             clock: Clock::starting_at(now_us),
+            schedules: config.scheduler,
         },
         listen: arguments.listen.unwrap_or_else(|| free_address(config.listen)),
         http: None,
@@ -178,6 +181,8 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         http_limits: HttpLimits::default(),
         password: Some(password.to_owned()),
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
+        jobs: Limits { total, per_view },
+        maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),
         limits: WireLimits::default(),
     })
 }

@@ -16,6 +16,7 @@ use crate::config::{Config, parse_size};
 use crate::error::{Error, Kind, Result};
 use crate::flight::FlightLimits;
 use crate::http::{FeatureLimits, HttpLimits};
+use crate::scheduler::Limits;
 use crate::server::{FIRST_NAME, Server, ServerConfig, TlsFiles};
 use crate::time::Clock;
 use crate::warehouse::WarehouseConfig;
@@ -59,6 +60,9 @@ pub struct ServeArguments {
     /// Memory in which the online store keeps rows and pages [default: an eighth of the machine's]
     #[arg(long, value_name = "SIZE")]
     online_cache: Option<String>,
+    /// Whether views are materialized by themselves, period by period; off: only when somebody asks [default: on]
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    scheduler: Option<bool>,
     /// Run as if it were this time now, to serve data of the past, such as 2014-01-01 [default: the machine's clock]
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<String>,
@@ -107,6 +111,9 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     if arguments.hba.is_some() {
         config.hba.clone_from(&arguments.hba);
     }
+    if let Some(scheduler) = arguments.scheduler {
+        config.scheduler = scheduler;
+    }
     let rules = config.hba.as_deref().map(HostRules::read).transpose()?.map(Arc::new);
     let tls = tls_files(&config)?;
     if let Some(size) = &arguments.memory_limit {
@@ -122,6 +129,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             Error::new(Kind::InvalidDatetimeFormat, format!("--now \"{text}\" is not a timestamp: {error}"))
         })?),
     };
+    let (total, per_view) = config.job_limits();
     Ok(ServerConfig {
         warehouse: WarehouseConfig {
             data_folder: config.data.clone(),
@@ -130,6 +138,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             online_shards: config.online_shards,
             online_cache_bytes: config.online_cache()?,
             clock,
+            schedules: config.scheduler,
         },
         listen: config.listen,
         http: config.http,
@@ -147,6 +156,8 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         },
         password: crate::config::password(),
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
+        jobs: Limits { total, per_view },
+        maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),
         limits: WireLimits {
             max_connections: config.max_connections,
             startup_timeout: Duration::from_secs(config.login_timeout_seconds),
@@ -201,6 +212,15 @@ fn announce(server: &Server, config: &ServerConfig) -> Result<()> {
         address.port()
     );
     Ok(())
+}
+
+/// A switch as typed after `--scheduler`.
+fn parse_switch(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it is on or off".to_owned()),
+    }
 }
 
 /// An address as typed after `--listen`.

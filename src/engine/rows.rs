@@ -4,14 +4,16 @@
 //! ordered state, whose single partition keeps the order of the files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::{TableProvider, provider_as_source, source_as_provider};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::functions_aggregate::expr_fn::{count, max};
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, when};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use granary_catalog::ObjectId;
 use sqlparser::ast;
@@ -286,6 +288,27 @@ pub async fn query_rows(
 ) -> Result<SendableRecordBatchStream> {
     let plan = sorted_rows_plan(planner, view, request).await?;
     run_ordered(planner, &plan).await
+}
+
+/// How many rows [`query_rows`] would give.
+pub async fn count_rows(planner: &QueryPlanner, view: &BoundView, request: RowsRequest) -> Result<u64> {
+    let rows = rows_without_arrival(planner, view, request).await?;
+    let plan = LogicalPlanBuilder::from(rows).aggregate(Vec::<Expr>::new(), [count(lit(1))])?.build()?;
+    let batches: Vec<_> = run_ordered(planner, &plan).await?.try_collect().await?;
+    let counted = batches.iter().find(|batch| batch.num_rows() > 0);
+    match counted.map(|batch| value_at(batch.column(0).as_ref(), 0)).transpose()?.flatten() {
+        Some(Value::Int(count)) => u64::try_from(count).map_err(|_| Error::internal("a count below zero")),
+        _ => Err(Error::internal("a count is no number")),
+    }
+}
+
+/// The same rows; how many have come by is added to `count`.
+pub fn counted(rows: SendableRecordBatchStream, count: Arc<AtomicU64>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let counted = rows.inspect_ok(move |batch| {
+        count.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, counted))
 }
 
 /// The view's rows, sorted by (bucket, keys, time, arrival), in the columns of `row_schema(RowLayout::Events)` and the

@@ -136,7 +136,7 @@ async fn write_both(
 async fn put_online(warehouse: &Arc<Warehouse>, view: &Arc<BoundView>, groups: RowGroups) -> Result<()> {
     // whatever is written is served as the law says, and what nobody can see any more expires
     let useful = Useful { from_us: i64::MIN, now_us: warehouse.clock.now_us() };
-    write_rows(Arc::clone(&warehouse.online), view, groups, useful, Mode::Add).await
+    write_rows(Arc::clone(&warehouse.online), view, groups, useful, Mode::Add).await.map(drop)
 }
 
 /// Notes up to which row the online store has all, when it has them durably. A mark that a crash takes back is no harm

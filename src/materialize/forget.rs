@@ -32,7 +32,7 @@ pub struct Forgetting {
 pub async fn forget(warehouse: &Arc<Warehouse>, forgetting: Forgetting, cancel: CancellationToken) -> Result<u64> {
     let Forgetting { view, workspace, keys, author } = forgetting;
     let work = ForgetWork { view: ObjectId(view.id), view_name: view.name.clone(), keys: keys.len() as u64 };
-    let job = warehouse.catalog.ledger().create_job(NewJob { work: JobWork::Forget(work), workspace, author })?;
+    let job = warehouse.catalog.ledger().create_job(NewJob::new(JobWork::Forget(work), workspace, author))?;
     let warehouse = Arc::clone(warehouse);
     let task = tokio::spawn(async move {
         let work = remove(&warehouse, &job, &view, keys, &cancel);

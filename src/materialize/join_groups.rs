@@ -40,7 +40,7 @@ pub async fn join_groups(warehouse: &Arc<Warehouse>, joining: Joining, cancel: &
     let header = &joining.view.header;
     let work = OptimizeWork { view: header.id, view_name: header.name.clone() };
     let (workspace, author) = (joining.workspace, joining.author.clone());
-    let job = warehouse.catalog.ledger().create_job(NewJob { work: JobWork::Optimize(work), workspace, author })?;
+    let job = warehouse.catalog.ledger().create_job(NewJob::new(JobWork::Optimize(work), workspace, author))?;
     let work = async {
         tokio::select! {
             result = join(warehouse, &joining, &job, cancel) => result,

@@ -42,25 +42,31 @@ enum OnlineRow {
 
 type Pack = Result<Vec<OnlineRow>>;
 
-/// Writes all rows of `groups`, which are in the view's stored layout; to make them durable is the caller's.
+/// Writes all rows of `groups`, which are in the view's stored layout, and tells how many; to make them durable is the
+/// caller's.
 pub async fn write_rows(
     store: Arc<OnlineStore>,
     view: &Arc<BoundView>,
     groups: RowGroups,
     useful: Useful,
     mode: Mode,
-) -> Result<()> {
+) -> Result<u64> {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Pack>(PACKS_WAITING);
     let writer = Writer { store, view: Arc::clone(view), spans: view.item_spans() };
     // The store blocks, so it has a thread of its own; an error on its way there ends a replacement before it removes.
     let writing = tokio::task::spawn_blocking(move || writer.write_packs(receiver, mode));
     let read = send_rows(view, groups, useful, &sender).await;
-    if let Err(error) = read {
-        // If the other side has failed itself, its error is the one to tell.
-        let _ = sender.send(Err(error)).await;
-    }
+    let rows = match read {
+        Ok(rows) => rows,
+        Err(error) => {
+            // If the other side has failed itself, its error is the one to tell.
+            let _ = sender.send(Err(error)).await;
+            0
+        }
+    };
     drop(sender);
-    writing.await.map_err(|error| Error::internal("the writing thread died").with_source(error))?
+    writing.await.map_err(|error| Error::internal("the writing thread died").with_source(error))??;
+    Ok(rows)
 }
 
 struct Writer {
@@ -123,17 +129,22 @@ async fn send_rows(
     mut groups: RowGroups,
     useful: Useful,
     sender: &tokio::sync::mpsc::Sender<Pack>,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut n_rows = 0;
     let mut reader = RowReader { view, useful, rows: Vec::new() };
     while let Some((_, columns)) = groups.next().await? {
         reader.add_key(groups.schema(), &columns)?;
-        if reader.rows.len() >= ROWS_AT_ONCE && sender.send(Ok(std::mem::take(&mut reader.rows))).await.is_err() {
-            // The writer has ended early, with an error of its own.
-            return Ok(());
+        if reader.rows.len() >= ROWS_AT_ONCE {
+            n_rows += reader.rows.len() as u64;
+            if sender.send(Ok(std::mem::take(&mut reader.rows))).await.is_err() {
+                // The writer has ended early, with an error of its own.
+                return Ok(n_rows);
+            }
         }
     }
+    n_rows += reader.rows.len() as u64;
     let _ = sender.send(Ok(reader.rows)).await;
-    Ok(())
+    Ok(n_rows)
 }
 
 /// Turns stored rows, key by key, into rows of the online store.

@@ -1,22 +1,29 @@
 //! The job itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use granary_catalog::{Author, Interval, Job, JobWork, NewJob, ObjectId, RefreshWork};
+use granary_catalog::{
+    Author, FeatureView, Interval, Job, JobTrigger, JobWork, LogLevel, NewJob, ObjectId, RefreshWork, Trigger,
+};
+use granary_sql::timestamp::format_timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::fill::{completes, fills};
-use super::job::{cancelled, run_job};
+use super::job::{Wait, attempt, cancelled, log};
 use super::online::{Mode, Useful, write_rows};
 use super::quality::Watch;
 use super::range::ResolvedRange;
 use super::spans::write_spans;
+use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, query_rows, stored_rows, stream_of, tile_batches,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, StreamRows, counted, query_rows, stored_rows,
+    stream_of, tile_batches,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, Write, WriteKind};
+use crate::time::floor_us;
 use crate::warehouse::Warehouse;
 
 /// What one job is to do.
@@ -34,20 +41,17 @@ pub struct Materialization {
 /// Puts the job into the ledger, where it is before anything is written. Errors: `ObjectNotInPrerequisiteState` for a
 /// range that is done already, `ObjectInUse` while another job works on it.
 pub fn register(warehouse: &Warehouse, work: &Materialization) -> Result<Job> {
-    let numbers = work.view.group_numbers();
-    Ok(warehouse.catalog.ledger().create_job(NewJob {
-        work: JobWork::Refresh(RefreshWork {
-            view: ObjectId(work.view.id),
-            view_name: work.view.name.clone(),
-            range: Interval::new(work.range.start_us, work.range.end_us),
-            online: work.online,
-            offline: work.offline,
-            overwrite: work.overwrite,
-            groups: if numbers == [0] { Vec::new() } else { numbers },
-        }),
-        workspace: work.workspace,
-        author: work.author.clone(),
-    })?)
+    let refresh = RefreshWork {
+        view: ObjectId(work.view.id),
+        view_name: work.view.name.clone(),
+        range: Interval::new(work.range.start_us, work.range.end_us),
+        online: work.online,
+        offline: work.offline,
+        overwrite: work.overwrite,
+        groups: groups_to_note(work.view.group_numbers()),
+    };
+    let request = NewJob::new(JobWork::Refresh(refresh), work.workspace, work.author.clone());
+    Ok(warehouse.catalog.ledger().create_job(request)?)
 }
 
 /// Runs a registered job to its end. Errors: the job's own.
@@ -58,13 +62,89 @@ pub async fn run(
     job: Job,
     cancel: CancellationToken,
 ) -> Result<()> {
+    attempt_work(warehouse, planner, work, job, cancel, None).await
+}
+
+/// One attempt of a job that is tried again if it fails.
+pub async fn run_again(
+    warehouse: &Arc<Warehouse>,
+    (planner, work): (QueryPlanner, Materialization),
+    job: Job,
+    cancel: CancellationToken,
+    wait_us: Wait,
+) -> Result<()> {
+    attempt_work(warehouse, planner, work, job, cancel, Some(wait_us)).await
+}
+
+async fn attempt_work(
+    warehouse: &Arc<Warehouse>,
+    planner: QueryPlanner,
+    work: Materialization,
+    job: Job,
+    cancel: CancellationToken,
+    again: Option<Wait>,
+) -> Result<()> {
     let both = async {
         tokio::select! {
             result = write_both(warehouse, &planner, &work, &job, &cancel) => result,
             () = cancel.cancelled() => Err(cancelled()),
         }
     };
-    run_job(warehouse, &job, &cancel, both).await
+    attempt(warehouse, &job, &cancel, again, both).await
+}
+
+/// What a registered refresh is to do by what its view is now, in the server's own name. An `Err` inside says why there
+/// is nothing to be done any more.
+pub fn work_of(
+    warehouse: &Arc<Warehouse>,
+    job: &Job,
+) -> Result<std::result::Result<(QueryPlanner, Materialization), &'static str>> {
+    let Some(refresh) = job.request.work.refresh() else {
+        return Err(Error::internal(format!("job {} is no refresh", job.id)));
+    };
+    let snapshot = warehouse.catalog.snapshot();
+    let Some(view) = snapshot.get_as::<FeatureView>(refresh.view) else { return Ok(Err("the view is gone")) };
+    if view.trigger == Trigger::None {
+        return Ok(Err("the view is not materialized any more"));
+    }
+    let (online, offline) = (refresh.online && view.online, refresh.offline && view.offline);
+    if !online && !offline {
+        return Ok(Err("the view is not kept in that store any more"));
+    }
+    let bound = Arc::new(BoundView::of_feature_view(view)?);
+    let now = bound.group_numbers();
+    let is_stale = job.request.trigger != JobTrigger::Manual && now != refresh.groups();
+    if is_stale || !refresh.groups().iter().all(|group| now.contains(group)) {
+        return Ok(Err("the view has other columns now"));
+    }
+    let is_aligned = |at_us: i64| at_us == i64::MIN || floor_us(at_us, unit_us(&bound)) == at_us;
+    if !is_aligned(refresh.range.start_us) || !is_aligned(refresh.range.end_us) {
+        return Ok(Err("the view has other periods now"));
+    }
+    let scope = warehouse.scope(job.request.workspace, Vec::new(), Asker::Server);
+    let planner = warehouse.planner(scope, warehouse.clock.now_us());
+    let planner = if view.kind.is_stream() { planner.with_stream_rows(StreamRows::Mirror) } else { planner };
+    let work = Materialization {
+        view: bound,
+        workspace: job.request.workspace,
+        range: ResolvedRange { start_us: refresh.range.start_us, end_us: refresh.range.end_us, notice: None },
+        online,
+        offline,
+        overwrite: refresh.overwrite,
+        author: job.request.author.clone(),
+    };
+    Ok(Ok((planner, work)))
+}
+
+/// The groups of columns as a job names them: none where there is but the first.
+pub fn groups_to_note(numbers: Vec<u64>) -> Vec<u64> {
+    if numbers == [0] { Vec::new() } else { numbers }
+}
+
+/// What stored rows of a view are cut at: its tiles, or its periods where it has none.
+fn unit_us(view: &BoundView) -> i64 {
+    let timing = &view.plan.timing;
+    if timing.interval_us > 0 { timing.interval_us } else { timing.schedule_us.max(1) }
 }
 
 async fn write_both(
@@ -74,6 +154,9 @@ async fn write_both(
     job: &Job,
     cancel: &CancellationToken,
 ) -> Result<()> {
+    check_is_current(warehouse, &work.view)?;
+    let range = Interval::new(work.range.start_us, work.range.end_us);
+    log(warehouse, job, LogLevel::Info, format!("source range {}", told_range(range)));
     let ledger = warehouse.catalog.ledger();
     let fills = fills(ledger, work);
     for (fill, part) in fills.iter().flat_map(|fill| fill.parts.iter().map(move |part| (fill, part))) {
@@ -83,48 +166,80 @@ async fn write_both(
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
-    let mut rows = 0;
+    let (mut read, mut rows) = (0, 0);
     for fill in &fills {
-        for (number, part) in fill.parts.iter().enumerate() {
+        let mut of_group = 0;
+        for part in &fill.parts {
             let watch = Watch::of(warehouse, planner, work, job)?;
-            rows += write_offline(warehouse, planner, &fill.view, (job, number, *part), watch, cancel).await?;
-            ledger.progress(job.id, rows, rows)?;
+            let (has_read, written) = write_offline(warehouse, planner, &fill.view, *part, watch, cancel).await?;
+            (of_group, rows) = (of_group + has_read, rows + written);
+            ledger.progress(job.id, read + of_group, rows)?;
+        }
+        read += of_group;
+        // each group that has all of the range made anew reads the same rows
+        if fill.parts == [range] {
+            ledger.note_source_rows(job.id, of_group);
         }
         warehouse.vacuum(&fill.view.offline_table()).await;
         for part in &fill.parts {
             write_spans(warehouse, planner, &fill.view, job, *part, cancel).await?;
         }
     }
+    log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
     if work.online {
-        write_online(warehouse, planner, work, job, completes(&fills, work)).await?;
+        let rows = write_online(warehouse, planner, work, completes(&fills, work)).await?;
+        log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the online store"));
     }
     Ok(())
 }
 
-/// One commit of an offline table: the rows of a part of the job's range, instead of whatever was there.
+/// Whoever gives a view's stores up after its definition has changed waits for jobs that the ledger says are running.
+/// So one that begins after that must not write: it looks once more at what it is about.
+fn check_is_current(warehouse: &Warehouse, view: &BoundView) -> Result<()> {
+    let snapshot = warehouse.catalog.snapshot();
+    let now = snapshot.get_as::<FeatureView>(ObjectId(view.id)).map(BoundView::of_feature_view).transpose()?;
+    if now.is_some_and(|now| view.groups.iter().all(|group| now.groups.contains(group))) {
+        return Ok(());
+    }
+    let message = format!("feature view \"{}\" was changed or dropped meanwhile", view.name);
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, message))
+}
+
+fn told_range(range: Interval) -> String {
+    let start = match range.start_us {
+        i64::MIN => "the beginning".to_owned(),
+        start_us => format_timestamp(start_us),
+    };
+    format!("from {start} to {}", format_timestamp(range.end_us))
+}
+
+/// One commit of an offline table: the rows of a part of the job's range, instead of whatever was there. Gives how many
+/// rows its query had, and how many were written.
 async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     view: &Arc<BoundView>,
-    (job, number, part): (&Job, usize, Interval),
+    part: Interval,
     watch: Option<Watch>,
     cancel: &CancellationToken,
-) -> Result<u64> {
+) -> Result<(u64, u64)> {
     let layout = view.stored_layout();
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: part.start_us, end_us: part.end_us };
-    let rows = Watch::over(watch.as_ref(), query_rows(planner, view, range).await?);
+    let read = Arc::new(AtomicU64::new(0));
+    let rows = counted(query_rows(planner, view, range).await?, Arc::clone(&read));
+    let rows = Watch::over(watch.as_ref(), rows);
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
     let batches = Watch::gate(watch, batches);
     let kind = WriteKind::ReplaceRange { start_us: part.start_us, end_us: part.end_us };
-    let version = i64::try_from(job.id.0).map_err(|_| Error::internal("job numbers have run out"))?;
-    let transaction = if number == 0 { "granary-job".to_owned() } else { format!("granary-job-{number}") };
-    let write = Write::new(kind, batches).with_transaction(&transaction, version).with_cancel(cancel.clone());
-    Ok(warehouse.offline.write(&table, write).await?.rows_written)
+    // written anew by each attempt: jobs end in any order, so that a version of the table tells of none of them
+    let write = Write::new(kind, batches).with_cancel(cancel.clone());
+    let written = warehouse.offline.write(&table, write).await?.rows_written;
+    Ok((read.load(Ordering::Relaxed), written))
 }
 
 /// How rows of a view lie in the offline store.
@@ -142,24 +257,29 @@ async fn write_online(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     work: &Materialization,
-    job: &Job,
     completes: bool,
-) -> Result<()> {
+) -> Result<u64> {
     let view = &work.view;
+    let own = Interval::new(work.range.start_us, work.range.end_us);
     let now_us = warehouse.clock.now_us();
     let useful = Useful { from_us: useful_from_us(view, warehouse.served_from_us(view, now_us)), now_us };
     let mut range = (work.range.start_us.max(useful.from_us), work.range.end_us);
     let mut mode = Mode::Add;
-    if work.overwrite || completes || was_tried_before(warehouse, work, job)? {
+    if work.overwrite || completes || warehouse.catalog.ledger().was_tried(ObjectId(view.id), own) {
         if !view.is_kept_as_items() {
             // The newest row of a key may be gone now, and an older one be its newest: take them all again.
             range = (i64::MIN, i64::MAX);
         }
         mode = Mode::Replace { start_us: range.0, end_us: range.1 };
     }
+    // One job of a view at a time: to replace newest rows is to read all of them first, which others must not add to
+    // meanwhile.
+    let writing = warehouse.writing(view.id);
+    let _one_at_a_time = writing.lock().await;
+    let mut rows = 0;
     if range.0 < range.1 {
         let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
-        write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
+        rows = write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
     }
     if work.overwrite && view.kind().is_stream() {
         warehouse.ingest.rebuild(view).await?;
@@ -172,7 +292,8 @@ async fn write_online(
         }
         online.sync()
     })
-    .await
+    .await?;
+    Ok(rows)
 }
 
 /// Runs what blocks on a thread where it may.
@@ -188,16 +309,4 @@ pub fn useful_from_us(view: &BoundView, now_us: i64) -> i64 {
         Some((start_us, _)) => start_us,
         None => i64::MIN,
     }
-}
-
-/// Whether an earlier job that did not succeed may have left rows of this range behind.
-fn was_tried_before(warehouse: &Warehouse, work: &Materialization, job: &Job) -> Result<bool> {
-    use granary_catalog::{JobFilter, JobState};
-    let filter = JobFilter { view: Some(ObjectId(work.view.id)), ..JobFilter::default() };
-    let range = Interval::new(work.range.start_us, work.range.end_us);
-    Ok(warehouse.catalog.ledger().list(&filter)?.iter().any(|earlier| {
-        earlier.id != job.id
-            && matches!(earlier.state, JobState::Failed | JobState::Cancelled)
-            && earlier.request.work.refresh().is_some_and(|earlier| earlier.range.intersection(&range).is_some())
-    }))
 }

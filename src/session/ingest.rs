@@ -35,33 +35,7 @@ pub struct Push {
 impl IngestCall {
     /// A call of this role in a workspace.
     pub fn begin(warehouse: &Arc<Warehouse>, snapshot: Arc<Snapshot>, workspace: ObjectId, role: &str) -> IngestCall {
-        let mut scope = warehouse.scope(workspace, vec![PUBLIC_SCHEMA.to_owned()], Asker::role(role));
-        scope.snapshot = snapshot;
-        IngestCall {
-            context: StatementContext {
-                warehouse: Arc::clone(warehouse),
-                scope,
-                role: role.to_owned(),
-                now_us: warehouse.clock.now_us(),
-                from_source: FromSource::Unset,
-                text: "INGEST".to_owned(),
-                changes: Vec::new(),
-                writes: Vec::new(),
-                read_versions: None,
-                locks: Arc::new(LockHolder::new(&warehouse.locks)),
-                isolation: Isolation::ReadCommitted,
-                changed: Arc::default(),
-                pending: Arc::default(),
-                notices: Vec::new(),
-                setting_changes: Vec::new(),
-                writing: Writing::default(),
-                view_counts: Vec::new(),
-                facts: Arc::default(),
-                with: None,
-                redefined: Arc::default(),
-                given: Vec::new(),
-            },
-        }
+        IngestCall { context: call_context(warehouse, snapshot, workspace, (role, "INGEST".to_owned())) }
     }
 
     /// Refuses a role that may not write to these columns of a relation.
@@ -99,5 +73,39 @@ impl IngestCall {
         };
         let task = tokio::spawn(commit.boxed());
         task.await.map_err(|error| Error::internal("a task that writes rows died").with_source(error))?
+    }
+}
+
+/// The surroundings of a call that has no session: whose it is, and what it says in the place of a statement.
+pub(super) fn call_context(
+    warehouse: &Arc<Warehouse>,
+    snapshot: Arc<Snapshot>,
+    workspace: ObjectId,
+    (role, text): (&str, String),
+) -> StatementContext {
+    let mut scope = warehouse.scope(workspace, vec![PUBLIC_SCHEMA.to_owned()], Asker::role(role));
+    scope.snapshot = snapshot;
+    StatementContext {
+        warehouse: Arc::clone(warehouse),
+        scope,
+        role: role.to_owned(),
+        now_us: warehouse.clock.now_us(),
+        from_source: FromSource::Unset,
+        text,
+        changes: Vec::new(),
+        writes: Vec::new(),
+        read_versions: None,
+        locks: Arc::new(LockHolder::new(&warehouse.locks)),
+        isolation: Isolation::ReadCommitted,
+        changed: Arc::default(),
+        pending: Arc::default(),
+        notices: Vec::new(),
+        setting_changes: Vec::new(),
+        writing: Writing::default(),
+        view_counts: Vec::new(),
+        facts: Arc::default(),
+        with: None,
+        redefined: Arc::default(),
+        given: Vec::new(),
     }
 }

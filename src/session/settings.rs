@@ -118,6 +118,7 @@ static SETTINGS: &[Setting] = &[
         "whether policies leave out rows; off: a query that they would change is an error",
     ),
     setting("scram_iterations", "4096", Check::Fixed, true, "iterations of new password verifiers"),
+    setting("scheduler", "on", Check::Fixed, false, "whether jobs are made by themselves; --scheduler off: no"),
     setting("search_path", "\"$user\", public", Check::Any, true, "schemas of names without one"),
     setting("server_encoding", "UTF8", Check::Fixed, true, "encoding of texts"),
     setting("server_version", SERVER_VERSION, Check::Fixed, true, "the version"),
@@ -261,7 +262,7 @@ impl Settings {
     }
 
     pub fn reset_all(&mut self) {
-        let fixed = ["is_superuser", "session_authorization"];
+        let fixed = ["is_superuser", "scheduler", "session_authorization"];
         self.revision += 1;
         self.changed.retain(|name, _| fixed.contains(&name.as_str()));
     }

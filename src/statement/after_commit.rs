@@ -41,11 +41,13 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
             _ => {}
         }
     }
+    warehouse.jobs.has_changed();
     warehouse.ingest.after_change(before, after).await
 }
 
 async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {
-    warehouse.catalog.ledger().forget(ObjectId(view.id))?;
+    warehouse.jobs.end_scheduled(warehouse.catalog.ledger(), ObjectId(view.id)).await;
+    warehouse.catalog.ledger().forget(ObjectId(view.id), warehouse.clock.now_us())?;
     warehouse.online.remove_view(view.id)?;
     warehouse.online.sync()?;
     warehouse.offline.drop_table(&view.events_table()).await?;

@@ -38,14 +38,14 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
             let owner = context.role_named(owner);
             change_owner(context, &object, owner)
         }
-        AlterAction::Pause => stream::pause(context, &object, own_statement(&object)?, true),
-        AlterAction::Resume => stream::pause(context, &object, own_statement(&object)?, false),
+        AlterAction::Pause => pause(context, &object, true),
+        AlterAction::Resume => pause(context, &object, false),
         AlterAction::Set(options) => {
-            if let (ObjectKind::Stream, [only]) = (kind, options.entries.as_slice())
+            if let (ObjectKind::Stream | ObjectKind::FeatureView, [only]) = (kind, options.entries.as_slice())
                 && only.name == stream::PAUSED
             {
                 let paused = options.bool(stream::PAUSED)?.unwrap_or(false);
-                stream::pause(context, &object, own_statement(&object)?, paused)
+                pause(context, &object, paused)
             } else if options.entries.iter().all(|entry| COMMON_OPTIONS.contains(&entry.name.as_str())) {
                 set_common(context, &object, options)
             } else {
@@ -54,11 +54,19 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         }
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
-            if kind == ObjectKind::Stream && names == [stream::PAUSED] {
-                return stream::pause(context, &object, own_statement(&object)?, false);
+            if matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView) && names == [stream::PAUSED] {
+                return pause(context, &object, false);
             }
             reset(context, &object, &names).await
         }
+    }
+}
+
+fn pause(context: &mut StatementContext, object: &Object, paused: bool) -> Result<()> {
+    let own = own_statement(object)?;
+    match object.kind() {
+        ObjectKind::FeatureView => feature_view::pause(context, object, own, paused),
+        _ => stream::pause(context, object, own, paused),
     }
 }
 

@@ -107,7 +107,7 @@ fn register(context: &StatementContext, dataset: &Dataset, author: Author) -> Re
     let schema = dataset.header.home.schema().ok_or_else(|| Error::internal("a dataset is in no schema"))?;
     let work = DatasetWork { schema, name: dataset.header.name.clone(), version: dataset.newest.number };
     let workspace = context.scope.workspace;
-    Ok(context.warehouse.catalog.ledger().create_job(NewJob { work: JobWork::Dataset(work), workspace, author })?)
+    Ok(context.warehouse.catalog.ledger().create_job(NewJob::new(JobWork::Dataset(work), workspace, author))?)
 }
 
 /// What the job needs.

@@ -16,7 +16,7 @@ use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
     alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
-    feature_table, feature_view, forget, function, grant, index, lock, materialized_view, optimize, policy,
+    feature_table, feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy,
     realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
     test, truncate, update, vacuum, verify, view, with, workspace,
 };
@@ -216,8 +216,16 @@ async fn dispatch(
             Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
         Statement::CancelJob(statement) => {
-            refresh::cancel_job(context, statement)?;
+            job::cancel(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
+        }
+        Statement::RetryJob(statement) => {
+            job::retry(context, statement)?;
+            Ok(Response::done("RETRY JOB"))
+        }
+        Statement::WaitForJob(statement) => {
+            job::wait(context, statement).await?;
+            Ok(Response::done("WAIT FOR JOB"))
         }
         Statement::CreateApiKey(create) => {
             Ok(Response::batch(api_key::create(context, create)?, RowsTag::CreateApiKey))
@@ -265,7 +273,6 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::AlterSequence(statement) => sequence::alter(context, statement),
         Statement::CommentOn(statement) => comment::comment(context, statement),
         Statement::CreateSecret(_) => Err(Error::not_supported("CREATE SECRET")),
-        Statement::RetryJob(_) => Err(Error::not_supported("RETRY JOB")),
         Statement::GrantRole(grant) => role::grant(context, grant),
         Statement::RevokeRole(revoke) => role::revoke(context, revoke),
         Statement::Utility(utility) => Err(Error::not_supported(first_words(&utility.to_string()))),
@@ -277,7 +284,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
 pub fn writing_word(statement: &Statement) -> Option<String> {
     match statement {
         Statement::Query(query) => repository::calls_apply(&query.ast).then(|| "granary.apply".to_owned()),
-        Statement::Explain(_) | Statement::ShowCreate(_) | Statement::Verify(_) => None,
+        Statement::Explain(_) | Statement::ShowCreate(_) | Statement::Verify(_) | Statement::WaitForJob(_) => None,
         Statement::Utility(granary_sql::statement::Utility::RefreshMaterializedView { .. }) => {
             Some("REFRESH MATERIALIZED VIEW".to_owned())
         }

@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use granary_catalog::{
-    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, GroupId, ObjectId, ObjectKind,
-    StoreKind, Trigger, Window,
+    AggregateFunction, Change, Column, Entity, Feature, FeatureDefinition, FeatureView, GroupId, Object, ObjectId,
+    ObjectKind, StoreKind, Trigger, Window,
 };
+use granary_sql::interval::format_interval;
 use granary_sql::name::fold;
 use granary_sql::statement::CreateFeatureView;
-use granary_sql::{Arguments, FeatureItem, Options};
+use granary_sql::{Arguments, FeatureItem, OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast::ObjectName;
 
 use super::context::{NewObject, StatementContext, check_options};
@@ -33,7 +34,7 @@ use aggregate::function;
 use times::Times;
 use window::window;
 
-pub const OPTIONS: [&str; 16] = [
+pub const OPTIONS: [&str; 19] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -49,8 +50,17 @@ pub const OPTIONS: [&str; 16] = [
     "leading_edge",
     "known_at",
     "cache",
+    PAUSED,
+    "max_backfill_interval",
+    "max_attempts",
     "quality",
 ];
+
+/// The option that says that the scheduler leaves the view alone.
+pub const PAUSED: &str = "paused";
+/// After so many failures a job of the scheduler has failed, unless the view says otherwise.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 10;
+const MOST_ATTEMPTS: i64 = 1000;
 
 /// How many files a period of a view is cut into, unless it says so itself.
 const DEFAULT_BUCKETS: u32 = 4;
@@ -111,6 +121,9 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         cache_us: cache_age(options)?,
         known_at: known_at(&create.options, &query)?,
         joins: false,
+        paused: options.bool(PAUSED)?.unwrap_or(false),
+        max_backfill_interval_us: max_backfill_interval(options, &times)?,
+        max_attempts: max_attempts(options)?,
         quality: options.bool("quality")?.unwrap_or(true),
         storage: None,
         depends_on: query.depends_on.clone(),
@@ -353,6 +366,49 @@ pub fn buckets(options: &Options) -> Result<u32> {
         }
         Some(_) => Err(Error::new(Kind::InvalidParameterValue, format!("buckets must be from 1 to {MAX_BUCKETS}"))),
     }
+}
+
+/// The longest range of one job of the past: a period, or several.
+fn max_backfill_interval(options: &Options, times: &Times) -> Result<Option<i64>> {
+    let Some(longest_us) = positive_interval(options, "max_backfill_interval")? else { return Ok(None) };
+    match times.period_us() {
+        period_us if longest_us < period_us => Err(Error::new(
+            Kind::InvalidParameterValue,
+            format!("max_backfill_interval is shorter than a period of the view, {}", format_interval(period_us)),
+        )),
+        _ => Ok(Some(longest_us)),
+    }
+}
+
+fn max_attempts(options: &Options) -> Result<Option<u32>> {
+    match options.integer("max_attempts")? {
+        None => Ok(None),
+        Some(attempts) if (1..=MOST_ATTEMPTS).contains(&attempts) => {
+            Ok(Some(u32::try_from(attempts).map_err(|_| Error::internal("a checked number does not fit"))?))
+        }
+        Some(_) => {
+            Err(Error::new(Kind::InvalidParameterValue, format!("max_attempts must be from 1 to {MOST_ATTEMPTS}")))
+        }
+    }
+}
+
+/// Stops the scheduler from making and starting jobs of the view, or lets it go on. Its own statement says so, too.
+pub fn pause(context: &mut StatementContext, object: &Object, own: Statement, paused: bool) -> Result<()> {
+    let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
+    let Statement::CreateFeatureView(mut create) = own else {
+        return Err(Error::internal("a feature view was made by another statement"));
+    };
+    create.options.entries.retain(|entry| entry.name != PAUSED);
+    if paused {
+        let value = OptionValue::Bool(true);
+        create.options.entries.push(OptionEntry { name: PAUSED.to_owned(), value, position: None });
+    }
+    let mut view = FeatureView { paused, ..view.clone() };
+    let options = create.options.entries.iter();
+    view.header.options = options.map(|entry| (entry.name.clone(), entry.value.to_string())).collect();
+    view.header.statement = create.to_string();
+    context.changes.push(Change::put(view));
+    Ok(())
 }
 
 fn secondary_key(

@@ -26,10 +26,11 @@ const MERGED_BYTES: u64 = 256 << 20;
 /// A plain table's files below this are worth merging.
 const SMALL_BYTES: u64 = 128 << 20;
 
+/// What was merged, in files.
 #[derive(Debug, Default)]
-struct Merged {
-    from: usize,
-    to: usize,
+pub struct Merged {
+    pub from: usize,
+    pub to: usize,
 }
 
 pub async fn optimize(context: &mut StatementContext, statement: &Optimize, cancel: &CancellationToken) -> Result<()> {
@@ -81,7 +82,8 @@ async fn join_groups(
     Ok(n_groups)
 }
 
-async fn merge_all(warehouse: &Warehouse, tables: &[String], cancel: &CancellationToken) -> Result<Merged> {
+/// Merges what is worth it of these tables.
+pub async fn merge_all(warehouse: &Warehouse, tables: &[String], cancel: &CancellationToken) -> Result<Merged> {
     let mut merged = Merged::default();
     for table in tables {
         merge_files(warehouse, table, cancel, &mut merged).await?;
@@ -111,6 +113,23 @@ async fn merge_files(
         }
     }
     Ok(())
+}
+
+/// How many files fewer there would be of these tables, about.
+pub async fn superfluous_files(warehouse: &Warehouse, tables: &[String]) -> Result<usize> {
+    let mut superfluous = 0;
+    for table in tables {
+        if let Some(version) = warehouse.offline.table(table).await? {
+            superfluous += match version.layout {
+                Layout::Plain => next_group(&version).len().saturating_sub(1),
+                Layout::Keyed { .. } => {
+                    let partitions = version.files.chunk_by(|a, b| (a.bucket, a.month) == (b.bucket, b.month));
+                    partitions.map(|files| files.len() - 1).sum()
+                }
+            };
+        }
+    }
+    Ok(superfluous)
 }
 
 /// The files to be merged next; none if all is well.

@@ -1,10 +1,12 @@
-//! `REFRESH FEATURE VIEW` and `CANCEL JOB`.
+//! `REFRESH FEATURE VIEW`.
 
 use std::sync::Arc;
 
-use granary_catalog::{Author, FeatureView, JobId, ObjectId, ObjectKind, Trigger};
+use granary_catalog::{
+    Author, FeatureView, Interval, Job, JobId, JobWork, NewJob, ObjectId, ObjectKind, RefreshWork, Trigger,
+};
 use granary_sql::SqlText;
-use granary_sql::statement::{CancelJob, Refresh, RefreshStores};
+use granary_sql::statement::{Refresh, RefreshStores};
 use granary_sql::timestamp::parse_timestamp;
 use sqlparser::ast::Expr;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use crate::materialize::{self, Materialization, RangeRequest, resolve_range};
 pub async fn refresh(context: &mut StatementContext, refresh: &Refresh, cancel: &CancellationToken) -> Result<()> {
     let object = context.find(ObjectKind::FeatureView, &refresh.view)?;
     let view: &FeatureView = object.downcast().ok_or_else(|| Error::internal("a feature view is not one"))?;
-    check(context, view, refresh)?;
+    check(context, view, refresh.stores)?;
     let bound = Arc::new(BoundView::of_feature_view(view)?);
     // a stream's events come into the stores by themselves; what is materialized is its mirror
     let planner = match view.kind.is_stream() {
@@ -72,7 +74,42 @@ fn tell_failures(context: &mut StatementContext, view: ObjectId, job: JobId) -> 
     Ok(())
 }
 
-fn check(context: &StatementContext, view: &FeatureView, refresh: &Refresh) -> Result<()> {
+/// A refresh that is left to the scheduler, which starts it soon and tries it again if it fails.
+pub struct Submission<'a> {
+    pub view: &'a FeatureView,
+    pub range: RangeRequest,
+    pub stores: RefreshStores,
+    pub overwrite: bool,
+    pub max_attempts: u32,
+}
+
+/// Puts the job into the queue. Errors: those of REFRESH before it begins.
+pub async fn submit(context: &StatementContext, submission: Submission<'_>) -> Result<Job> {
+    let Submission { view, range, stores, overwrite, max_attempts } = submission;
+    check(context, view, stores)?;
+    let bound = Arc::new(BoundView::of_feature_view(view)?);
+    let planner = match view.kind.is_stream() {
+        true => context.planner().with_stream_rows(StreamRows::Mirror),
+        false => context.planner(),
+    };
+    let range = resolve_range(&planner, &bound, range, context.now_us).await?;
+    let work = JobWork::Refresh(RefreshWork {
+        view: view.header.id,
+        view_name: view.header.name.clone(),
+        range: Interval::new(range.start_us, range.end_us),
+        online: view.online && stores != RefreshStores::OfflineOnly,
+        offline: view.offline && stores != RefreshStores::OnlineOnly,
+        overwrite,
+        groups: materialize::groups_to_note(view.group_numbers()),
+    });
+    let author = Author { role: context.role.clone(), at_us: context.now_us, statement: context.text.clone() };
+    let request = NewJob { managed: true, max_attempts, ..NewJob::new(work, context.scope.workspace, author) };
+    let job = context.warehouse.catalog.ledger().create_job(request)?;
+    context.warehouse.jobs.has_changed();
+    Ok(job)
+}
+
+fn check(context: &StatementContext, view: &FeatureView, stores: RefreshStores) -> Result<()> {
     let name = &view.header.name;
     if !context.scope.is_live() {
         return Err(Error::new(
@@ -88,7 +125,7 @@ fn check(context: &StatementContext, view: &FeatureView, refresh: &Refresh) -> R
         )
         .with_hint(format!("ALTER FEATURE VIEW {name} SET (trigger = manual)")));
     }
-    let wanted = match refresh.stores {
+    let wanted = match stores {
         RefreshStores::Both => view.online || view.offline,
         RefreshStores::OnlineOnly => view.online,
         RefreshStores::OfflineOnly => view.offline,
@@ -116,14 +153,4 @@ pub async fn bound_time(context: &StatementContext, expr: Option<&SqlText<Expr>>
         return Ok(Some(time));
     }
     constant_time(&context.planner(), expr).await.map(Some)
-}
-
-/// Asks a job to stop.
-pub fn cancel_job(context: &StatementContext, cancel: &CancelJob) -> Result<()> {
-    let job = JobId(cancel.job);
-    let known = context.warehouse.catalog.ledger().get(job)?;
-    if context.warehouse.cancel_job(job) {
-        return Ok(());
-    }
-    Err(Error::new(Kind::ObjectNotInPrerequisiteState, format!("job {job} is not running: it is {}", known.state)))
 }

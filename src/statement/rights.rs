@@ -79,6 +79,7 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         }
         Statement::CancelJob(cancel) => check.job(cancel.job),
         Statement::RetryJob(retry) => check.job(retry.job),
+        Statement::WaitForJob(wait) => check.job(wait.job),
         Statement::Drop(drop) if drop.kind == granary_sql::ObjectKind::ApiKey => check.api_keys(&drop.names),
         Statement::Drop(drop) => check.manage_all(kind_of(drop.kind), &drop.names),
         Statement::Alter(alter) if alter.kind == granary_sql::ObjectKind::ApiKey => {

@@ -7,6 +7,7 @@ use sqlparser::ast::ObjectName;
 use super::context::StatementContext;
 use crate::engine::{BoundView, table_id, table_reference};
 use crate::error::{Error, Kind, Result};
+use crate::warehouse::Warehouse;
 
 /// One of them, and its tables in the offline store: the first has its rows and need not exist yet, others those of events
 /// that a joined view has made, and spans folded from rows.
@@ -46,10 +47,15 @@ pub fn all(context: &StatementContext) -> Result<Vec<Stored>> {
 }
 
 fn stored(context: &StatementContext, object: &Object) -> Result<Option<Stored>> {
+    stored_of(&context.warehouse, object)
+}
+
+/// None of what has no stored rows.
+pub fn stored_of(warehouse: &Warehouse, object: &Object) -> Result<Option<Stored>> {
     let tables = if let Some(view) = object.downcast::<FeatureView>() {
         let view = BoundView::of_feature_view(view)?;
         let of_events = view.joins.then(|| view.events_table());
-        context.warehouse.tables_of_rows(&view)?.into_iter().chain(of_events).collect()
+        warehouse.tables_of_rows(&view)?.into_iter().chain(of_events).collect()
     } else if let Some(table) = object.downcast::<FeatureTable>() {
         vec![BoundView::of_feature_table(table)?.offline_table()]
     } else if let Some(table) = object.downcast::<Table>() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use granary_catalog::{JobFilter, JobId, Object, ObjectId, ObjectKind};
+use granary_catalog::{Job, JobFilter, JobId, JobState, Object, ObjectId, ObjectKind};
 use granary_sql::statement::Verify;
 
 use super::context::StatementContext;
@@ -66,15 +66,21 @@ pub async fn verify(context: &StatementContext, verify: &Verify) -> Result<(Sche
     Ok((schema, differences))
 }
 
-/// The view's last job. Errors: `ObjectInUse` if it has not ended, since a job writes one store after the other.
-fn idle_since(context: &StatementContext, view: u64, name: &str) -> Result<Option<JobId>> {
+/// The same twice: no job has begun in between.
+type Idle = (Option<JobId>, Vec<(JobId, u32)>);
+
+/// The view's last job, and how often those were begun that have not ended. Errors: `ObjectInUse` while one of them
+/// runs, since a job writes one store after the other.
+fn idle_since(context: &StatementContext, view: u64, name: &str) -> Result<Idle> {
     let filter = JobFilter { view: Some(ObjectId(view)), limit: 1, ..JobFilter::default() };
-    let last = context.warehouse.catalog.ledger().list(&filter)?.pop();
-    let active = context.warehouse.catalog.ledger().active();
-    if active.iter().any(|job| job.request.work.view().is_some_and(|(of, _)| of == ObjectId(view))) {
+    let ledger = context.warehouse.catalog.ledger();
+    let last = ledger.list(&filter)?.pop();
+    let is_of_view = |job: &Job| job.request.work.view().is_some_and(|(of, _)| of == ObjectId(view));
+    let active: Vec<Job> = ledger.active().into_iter().filter(is_of_view).collect();
+    if active.iter().any(|job| job.state == JobState::Running) {
         return Err(busy(name));
     }
-    Ok(last.map(|job| job.id))
+    Ok((last.map(|job| job.id), active.iter().map(|job| (job.id, job.attempts)).collect()))
 }
 
 fn busy(name: &str) -> Error {

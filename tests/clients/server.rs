@@ -30,8 +30,11 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let own = [OsStr::new("--data"), folder.path().as_os_str()];
         let data: &[&OsStr] = if arguments.contains(&"--data") { &[] } else { &own };
+        // tests type REFRESH themselves, unless they say otherwise
+        let scheduler: &[&str] = if arguments.contains(&"--scheduler") { &[] } else { &["--scheduler", "off"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(scheduler)
             .env("GRANARY_LOG", "error")
             .args(data)
             .args(arguments)

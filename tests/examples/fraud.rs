@@ -169,7 +169,7 @@ fn an_apply_that_is_killed_is_whole_or_not_at_all() {
     let mut seen = BTreeMap::new();
     for round in 0..6_u64 {
         let mut server = granary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--scheduler", "off", "--data"])
             .arg(&data)
             .env("GRANARY_LOG", "error")
             .stderr(Stdio::piped())

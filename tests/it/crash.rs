@@ -33,8 +33,15 @@ impl Process {
     }
 
     pub fn start(folder: &Path) -> Process {
+        Process::start_with(folder, &["--scheduler", "off"])
+    }
+
+    /// With arguments of its own.
+    pub fn start_with(folder: &Path, arguments: &[&str]) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .arg("--data")
             .arg(folder)
             .env("GRANARY_PASSWORD", PASSWORD)
             .stderr(Stdio::piped())

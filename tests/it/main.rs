@@ -19,6 +19,8 @@ mod ready;
 mod replay;
 mod rows;
 mod rows_crash;
+mod scheduler;
+mod scheduler_crash;
 mod services;
 mod sinks;
 mod spans;

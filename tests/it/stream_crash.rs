@@ -139,7 +139,7 @@ async fn a_failed_offline_store_loses_nothing() {
     // stopped in order, it tries to write them and cannot
     process.stop();
     let refused = std::process::Command::new(env!("CARGO_BIN_EXE_granary"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--scheduler", "off", "--data"])
         .arg(folder.path())
         .output()
         .expect("runs");

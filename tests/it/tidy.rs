@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "error",
     "metrics",
     "time",
@@ -32,6 +32,7 @@ const LAYERS: [&str; 31] = [
     "flight",
     "attendants",
     "readers",
+    "scheduler",
     "sinks",
     "server",
     "cli",

@@ -10,6 +10,7 @@ use granary::error::Result;
 use granary::flight::FlightLimits;
 use granary::http::HttpLimits;
 use granary::row::{Value, normalize_type, values_of};
+use granary::scheduler::Limits;
 use granary::server::{FIRST_NAME, Server, ServerConfig};
 use granary::session::{DeclaredTypes, Login, Response, Session};
 use granary::time::Clock;
@@ -36,6 +37,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
             online_shards: 2,
             online_cache_bytes: 8 << 20,
             clock,
+            schedules: false,
         },
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         http: None,
@@ -45,6 +47,8 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
         expiry_interval: Duration::from_secs(3600),
+        jobs: Limits { total: 2, per_view: 1 },
+        maintenance_interval: Duration::from_secs(3600),
         limits: WireLimits { max_connections: 4, ..WireLimits::default() },
     }
 }

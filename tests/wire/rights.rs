@@ -62,7 +62,7 @@ pub async fn a_right_that_ends_ends_prepared_statements(target: Target) {
 pub async fn refusals_are_logged_and_secrets_never() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_granary"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--scheduler", "off", "--data"])
         .arg(folder.path())
         .envs([("GRANARY_LOG", "granary=trace"), ("GRANARY_PASSWORD", PASSWORD)])
         .stderr(Stdio::piped())

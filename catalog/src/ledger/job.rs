@@ -16,6 +16,56 @@ pub struct NewJob {
     pub workspace: ObjectId,
     /// Whoever asked; `at_us` is when the job was made.
     pub author: Author,
+    #[serde(default)]
+    pub trigger: JobTrigger,
+    /// Its attempts are started by the scheduler, also those after a restart; else by whoever asked for it.
+    #[serde(default)]
+    pub managed: bool,
+    /// After so many failures it has failed.
+    #[serde(default = "one")]
+    pub max_attempts: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl NewJob {
+    /// A job whose one attempt whoever asked for it starts.
+    pub fn new(work: JobWork, workspace: ObjectId, author: Author) -> NewJob {
+        NewJob { work, workspace, author, trigger: JobTrigger::Manual, managed: false, max_attempts: one() }
+    }
+
+    /// A job that the scheduler has made for a view's range, and would make again.
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.managed && matches!(self.trigger, JobTrigger::Scheduled | JobTrigger::Backfill)
+    }
+}
+
+/// Why there is a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobTrigger {
+    /// Somebody asked for it.
+    #[default]
+    Manual,
+    /// A period has ended.
+    Scheduled,
+    /// Periods of the past are missing.
+    Backfill,
+    /// The stores are to be kept in order.
+    Maintenance,
+}
+
+impl JobTrigger {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobTrigger::Manual => "manual",
+            JobTrigger::Scheduled => "scheduled",
+            JobTrigger::Backfill => "backfill",
+            JobTrigger::Maintenance => "maintenance",
+        }
+    }
 }
 
 /// What a job is to do.
@@ -26,6 +76,7 @@ pub enum JobWork {
     Dataset(DatasetWork),
     Forget(ForgetWork),
     Optimize(OptimizeWork),
+    Maintenance(MaintenanceWork),
 }
 
 /// Materializes a range of a view.
@@ -71,6 +122,36 @@ pub struct OptimizeWork {
     pub view_name: String,
 }
 
+/// Keeps what a view or feature table has stored in order. No answer changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceWork {
+    pub task: MaintenanceTask,
+    pub view: ObjectId,
+    /// Kept beside the id because the job outlives the view.
+    pub view_name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaintenanceTask {
+    /// Merges files.
+    Optimize,
+    /// Removes files that no version needs.
+    Vacuum,
+    /// Removes rows from the online store that no answer can see.
+    Expire,
+}
+
+impl MaintenanceTask {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MaintenanceTask::Optimize => "optimize",
+            MaintenanceTask::Vacuum => "vacuum",
+            MaintenanceTask::Expire => "expire",
+        }
+    }
+}
+
 impl JobWork {
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -78,29 +159,31 @@ impl JobWork {
             JobWork::Dataset(_) => "dataset",
             JobWork::Forget(_) => "forget",
             JobWork::Optimize(_) => "optimize",
+            JobWork::Maintenance(work) => work.task.as_str(),
         }
     }
 
     pub fn refresh(&self) -> Option<&RefreshWork> {
         match self {
             JobWork::Refresh(refresh) => Some(refresh),
-            JobWork::Dataset(_) | JobWork::Forget(_) | JobWork::Optimize(_) => None,
+            JobWork::Dataset(_) | JobWork::Forget(_) | JobWork::Optimize(_) | JobWork::Maintenance(_) => None,
         }
     }
 
     pub fn dataset(&self) -> Option<&DatasetWork> {
         match self {
             JobWork::Dataset(dataset) => Some(dataset),
-            JobWork::Refresh(_) | JobWork::Forget(_) | JobWork::Optimize(_) => None,
+            JobWork::Refresh(_) | JobWork::Forget(_) | JobWork::Optimize(_) | JobWork::Maintenance(_) => None,
         }
     }
 
-    /// The view or feature table whose stored rows it changes, and its name.
+    /// The view or feature table that it is about, and its name.
     pub fn view(&self) -> Option<(ObjectId, &str)> {
         match self {
             JobWork::Refresh(refresh) => Some((refresh.view, &refresh.view_name)),
             JobWork::Forget(forget) => Some((forget.view, &forget.view_name)),
             JobWork::Optimize(optimize) => Some((optimize.view, &optimize.view_name)),
+            JobWork::Maintenance(work) => Some((work.view, &work.view_name)),
             JobWork::Dataset(_) => None,
         }
     }
@@ -143,6 +226,15 @@ pub struct Job {
     /// How many attempts were started.
     #[serde(default)]
     pub attempts: u32,
+    /// How many attempts ended with an error of their own, since the job was made or retried.
+    #[serde(default)]
+    pub failures: u32,
+    /// Of a queued job that failed: it is not tried before.
+    #[serde(default)]
+    pub next_attempt_at_us: Option<i64>,
+    /// Of a refresh: how many rows the view's query had in its range.
+    #[serde(default)]
+    pub source_rows: Option<u64>,
 }
 
 impl Job {
@@ -152,7 +244,16 @@ impl Job {
 
     /// Whether it changes the stored rows of that view.
     pub(crate) fn works_on(&self, view: ObjectId) -> bool {
+        !matches!(self.request.work, JobWork::Maintenance(_)) && self.is_about(view)
+    }
+
+    fn is_about(&self, view: ObjectId) -> bool {
         self.request.work.view().is_some_and(|(of, _)| of == view)
+    }
+
+    /// Whether the scheduler has made it and has not begun it: it gives way to others that are about the same.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.request.is_scheduled() && self.state == JobState::Queued
     }
 }
 
@@ -256,7 +357,7 @@ impl Default for JobFilter {
 impl JobFilter {
     pub(crate) fn admits(&self, job: &Job) -> bool {
         self.workspace.is_none_or(|workspace| workspace == job.request.workspace)
-            && self.view.is_none_or(|view| job.works_on(view))
+            && self.view.is_none_or(|view| job.is_about(view))
             && self.state.is_none_or(|state| state == job.state)
     }
 }

@@ -57,6 +57,15 @@ pub struct FeatureView {
     /// What the query makes of an event hangs on other relations, too: its rows are stored as the event comes.
     #[serde(default)]
     pub joins: bool,
+    /// The scheduler makes no jobs for it and starts none.
+    #[serde(default)]
+    pub paused: bool,
+    /// How long a range of the past is that one job of the scheduler does; by itself a tenth of what is missing.
+    #[serde(default)]
+    pub max_backfill_interval_us: Option<i64>,
+    /// After so many failures a job of the scheduler has failed.
+    #[serde(default)]
+    pub max_attempts: Option<u32>,
     /// Whether runs are profiled.
     #[serde(default = "yes")]
     pub quality: bool,

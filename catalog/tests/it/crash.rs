@@ -60,19 +60,16 @@ fn comment(id: ObjectId, generation: u64) -> Change {
 }
 
 fn job(end_us: i64) -> NewJob {
-    NewJob {
-        work: JobWork::Refresh(RefreshWork {
-            groups: Vec::new(),
-            view: SPEND,
-            view_name: "user_spend".to_owned(),
-            range: Interval::new(end_us - 1, end_us),
-            online: true,
-            offline: true,
-            overwrite: false,
-        }),
-        workspace: WORKSPACE,
-        author: author("…"),
-    }
+    let refresh = RefreshWork {
+        view: SPEND,
+        view_name: "user_spend".to_owned(),
+        range: Interval::new(end_us - 1, end_us),
+        online: true,
+        offline: true,
+        overwrite: false,
+        groups: Vec::new(),
+    };
+    NewJob::new(JobWork::Refresh(refresh), WORKSPACE, author("…"))
 }
 
 /// The generation of the objects, which must be the same for all that change together.

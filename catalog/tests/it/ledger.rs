@@ -13,24 +13,24 @@ fn request(start_us: i64, end_us: i64) -> NewJob {
 
 fn job(refresh: RefreshWork) -> NewJob {
     let author = author("REFRESH FEATURE VIEW user_spend");
-    NewJob { work: JobWork::Refresh(refresh), workspace: WORKSPACE, author }
+    NewJob::new(JobWork::Refresh(refresh), WORKSPACE, author)
 }
 
 fn refresh(start_us: i64, end_us: i64) -> RefreshWork {
     RefreshWork {
-        groups: Vec::new(),
         view: SPEND,
         view_name: "user_spend".to_owned(),
         range: Interval::new(start_us, end_us),
         online: true,
         offline: true,
         overwrite: false,
+        groups: Vec::new(),
     }
 }
 
 fn dataset(name: &str, version: u64) -> NewJob {
     let work = JobWork::Dataset(DatasetWork { schema: SCHEMA, name: name.to_owned(), version });
-    NewJob { work, workspace: WORKSPACE, author: author("CREATE DATASET …") }
+    NewJob::new(work, WORKSPACE, author("CREATE DATASET …"))
 }
 
 fn failure(message: &str) -> JobError {
@@ -85,13 +85,13 @@ fn every_attempt_is_kept() {
     let ledger = catalog.ledger();
     let job = ledger.create_job(request(0, 10)).unwrap().id;
     ledger.start_attempt(job, 1).unwrap();
-    let queued = ledger.fail_attempt(job, failure("disk full"), 2).unwrap();
+    let queued = ledger.fail_attempt(job, failure("disk full"), 2, 3).unwrap();
     assert_eq!((queued.state, queued.finished_at_us), (JobState::Queued, None));
     ledger.start_attempt(job, 3).unwrap();
     let failed = ledger.finish(job, Outcome::Failed(failure("still full")), 4).unwrap();
     assert_eq!(failed.error, Some(failure("still full")));
     assert_eq!(failed.started_at_us, Some(1));
-    let queued = ledger.retry(job).unwrap();
+    let queued = ledger.retry(job, 1).unwrap();
     assert_eq!((queued.state, queued.finished_at_us), (JobState::Queued, None));
     ledger.start_attempt(job, 5).unwrap();
     let done = ledger.finish(job, Outcome::Succeeded, 6).unwrap();
@@ -116,9 +116,9 @@ fn a_step_out_of_turn_is_refused() {
         assert!(matches!(error, Error::JobState { state, .. } if state == expected), "{error:?}");
     };
     refused(ledger.finish(job, Outcome::Succeeded, 1).map(drop), JobState::Queued);
-    refused(ledger.fail_attempt(job, failure("…"), 1).map(drop), JobState::Queued);
+    refused(ledger.fail_attempt(job, failure("…"), 1, 2).map(drop), JobState::Queued);
     refused(ledger.progress(job, 1, 1), JobState::Queued);
-    refused(ledger.retry(job).map(drop), JobState::Queued);
+    refused(ledger.retry(job, 1).map(drop), JobState::Queued);
     ledger.start_attempt(job, 1).unwrap();
     refused(ledger.start_attempt(job, 1).map(drop), JobState::Running);
     ledger.finish(job, Outcome::Cancelled, 2).unwrap();
@@ -156,7 +156,7 @@ fn two_jobs_do_not_work_on_the_same_range() {
     ledger.create_job(request(10, 20)).unwrap();
     ledger.finish(first, Outcome::Cancelled, 1).unwrap();
     assert!(matches!(ledger.create_job(overwrite), Err(Error::JobConflict { job: JobId(2) })));
-    ledger.retry(first).unwrap();
+    ledger.retry(first, 1).unwrap();
     assert!(matches!(ledger.create_job(request(0, 5)), Err(Error::JobConflict { job }) if job == first));
 }
 
@@ -196,11 +196,17 @@ fn jobs_in_flight_are_failed_when_the_catalog_opens_again() {
     assert_eq!(job.finished_at_us, None);
     assert_eq!(ledger.attempts(running).unwrap()[0].state, JobState::Failed);
     assert!(ledger.active().is_empty());
-    ledger.retry(running).unwrap();
+    ledger.retry(running, 1).unwrap();
     assert_eq!(ledger.start_attempt(running, 6).unwrap().attempt, 2);
     drop(catalog);
+    // one that was retried is the scheduler's
     let catalog = Catalog::open(&place.path).unwrap();
-    assert_eq!(catalog.ledger().interrupted_at_open().len(), 1);
+    let ledger = catalog.ledger();
+    assert!(ledger.interrupted_at_open().is_empty());
+    let job = ledger.get(running).unwrap();
+    assert_eq!((job.state, job.attempts, job.failures), (JobState::Queued, 2, 0));
+    assert_eq!(ledger.active(), [job]);
+    assert!(ledger.was_tried(SPEND, Interval::new(25, 26)) && !ledger.was_tried(SPEND, Interval::new(10, 20)));
 }
 
 #[test]
@@ -247,7 +253,7 @@ fn one_job_at_a_time_makes_a_dataset_and_ends_as_the_catalog_says() {
 
 fn forget(view: ObjectId) -> NewJob {
     let work = JobWork::Forget(ForgetWork { view, view_name: "user_spend".to_owned(), keys: 3 });
-    NewJob { work, workspace: WORKSPACE, author: author("DELETE FROM user_spend WHERE … (3 keys)") }
+    NewJob::new(work, WORKSPACE, author("DELETE FROM user_spend WHERE … (3 keys)"))
 }
 
 #[test]
@@ -262,7 +268,7 @@ fn keys_are_forgotten_while_nothing_else_works_on_the_view() {
     for other in [request(100, 110), forget(SPEND)] {
         assert!(matches!(ledger.create_job(other), Err(Error::JobConflict { job }) if job == forgetting));
     }
-    assert!(matches!(ledger.forget(SPEND), Err(Error::JobConflict { job }) if job == forgetting));
+    assert!(matches!(ledger.forget(SPEND, 50), Err(Error::JobConflict { job }) if job == forgetting));
     // jobs of others go on
     ledger.create_job(dataset("fraud", 1)).unwrap();
     let of_view = JobFilter { view: Some(SPEND), ..JobFilter::default() };
@@ -286,9 +292,9 @@ fn a_forgotten_view_can_be_materialized_again() {
     run(ledger, request(0, 10));
     run(ledger, job(RefreshWork { view: SERVICE, ..refresh(0, 10) }));
     let job = ledger.create_job(request(10, 20)).unwrap().id;
-    assert!(matches!(ledger.forget(SPEND), Err(Error::JobConflict { .. })));
+    assert!(matches!(ledger.forget(SPEND, 50), Err(Error::JobConflict { .. })));
     ledger.finish(job, Outcome::Cancelled, 1).unwrap();
-    ledger.forget(SPEND).unwrap();
+    ledger.forget(SPEND, 50).unwrap();
     assert!(ranges(ledger, StoreKind::Offline).is_empty());
     drop(catalog);
     let catalog = Catalog::open(&place.path).unwrap();
@@ -324,12 +330,12 @@ fn pruning_keeps_ranges_and_jobs_in_flight() {
     let done = run(ledger, old.clone()).id;
     let waiting = ledger.create_job(NewJob { author: old.author, ..request(10, 20) }).unwrap().id;
     let recent = run(ledger, request(20, 30)).id;
-    assert_eq!(ledger.prune(2).unwrap(), 1);
+    assert_eq!(ledger.prune(2, 1000).unwrap(), 1);
     assert!(matches!(ledger.get(done), Err(Error::UndefinedJob { .. })));
     assert!(ledger.attempts(done).unwrap().is_empty());
     assert!(ledger.get(waiting).is_ok() && ledger.get(recent).is_ok());
     assert_eq!(ranges(ledger, StoreKind::Offline), [Interval::new(0, 10), Interval::new(20, 30)]);
-    assert_eq!(ledger.prune(2).unwrap(), 0);
+    assert_eq!(ledger.prune(2, 1000).unwrap(), 0);
 }
 
 /// Random jobs against sets of points.
@@ -423,8 +429,131 @@ fn folded_spans_count_until_their_rows_change() {
     assert_eq!((other.form, &other.widths), (8, &vec![(10, spans(&[(20, 30)]))]));
     assert!(other.revision > less.revision);
     ledger.finish(job, Outcome::Succeeded, 20).unwrap();
-    ledger.forget(SPEND).unwrap();
+    ledger.forget(SPEND, 50).unwrap();
     assert_eq!(ledger.folded(SPEND), None);
+}
+
+fn scheduled(start_us: i64, end_us: i64, trigger: JobTrigger) -> NewJob {
+    NewJob { trigger, managed: true, max_attempts: 3, ..request(start_us, end_us) }
+}
+
+#[test]
+fn jobs_of_the_scheduler_outlive_a_restart() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let wanted = vec![
+        scheduled(20, 30, JobTrigger::Scheduled),
+        scheduled(10, 20, JobTrigger::Backfill),
+        // refused because of the one before
+        scheduled(15, 18, JobTrigger::Backfill),
+        scheduled(0, 10, JobTrigger::Backfill),
+    ];
+    let jobs: Vec<JobId> = ledger.create_jobs(wanted).unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(jobs, [1, 2, 3].map(JobId));
+    ledger.start_attempt(jobs[0], 5).unwrap();
+    ledger.log(jobs[0], 6, LogLevel::Info, "half of it".to_owned()).unwrap();
+    ledger.start_attempt(jobs[1], 5).unwrap();
+    ledger.fail_attempt(jobs[1], failure("disk full"), 7, 99).unwrap();
+    drop(catalog);
+
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert!(ledger.interrupted_at_open().is_empty());
+    let told: Vec<_> =
+        ledger.active().iter().map(|job| (job.state, job.attempts, job.failures, job.next_attempt_at_us)).collect();
+    let queued = JobState::Queued;
+    assert_eq!(told, [(queued, 1, 0, None), (queued, 1, 1, Some(99)), (queued, 0, 0, None)]);
+    assert_eq!(ledger.attempts(jobs[0]).unwrap()[0].state, JobState::Failed);
+    let lines = |job| ledger.logs(job).unwrap().into_iter().map(|line| (line.attempt, line.at_us, line.message));
+    let line = |attempt, at_us, message: &str| (attempt, at_us, message.to_owned());
+    let expected =
+        [line(1, 5, "attempt 1 has begun"), line(1, 6, "half of it"), line(1, 5, "interrupted by a restart")];
+    assert_eq!(lines(jobs[0]).collect::<Vec<_>>(), expected);
+    let expected = [line(1, 5, "attempt 1 has begun"), line(1, 7, "disk full (SQLSTATE 58030)")];
+    assert_eq!(lines(jobs[1]).collect::<Vec<_>>(), expected);
+    assert!(ledger.was_tried(SPEND, Interval::new(29, 31)) && !ledger.was_tried(SPEND, Interval::new(0, 10)));
+    assert!(ledger.given_up(SPEND).is_empty());
+}
+
+#[test]
+fn a_job_that_ends_the_server_is_not_started_for_ever() {
+    let (place, mut catalog) = shop_catalog();
+    let job = catalog.ledger().create_jobs(vec![scheduled(0, 10, JobTrigger::Backfill)]).unwrap()[0].id;
+    for attempt in 1..=100 {
+        assert_eq!(catalog.ledger().start_attempt(job, 5).unwrap().attempt, attempt);
+        drop(catalog);
+        catalog = Catalog::open(&place.path).unwrap();
+    }
+    assert_eq!(catalog.ledger().get(job).unwrap().state, JobState::Failed);
+    assert_eq!(catalog.ledger().given_up(SPEND), spans(&[(0, 10)]));
+}
+
+#[test]
+fn what_was_given_up_stays_so_until_it_is_done() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let wanted = (0..4).map(|n| scheduled(n * 10, n * 10 + 10, JobTrigger::Backfill)).collect();
+    let jobs: Vec<JobId> = ledger.create_jobs(wanted).unwrap().iter().map(|job| job.id).collect();
+    ledger.start_attempt(jobs[0], 5).unwrap();
+    ledger.finish(jobs[0], Outcome::Failed(failure("no")), 6).unwrap();
+    ledger.finish(jobs[1], Outcome::Cancelled, 6).unwrap();
+    ledger.take_back(jobs[2], "not needed", 6).unwrap();
+    assert_eq!(ledger.get(jobs[2]).unwrap().state, JobState::Cancelled);
+    assert_eq!(ledger.given_up(SPEND), spans(&[(0, 20)]));
+    // whoever asks for it themselves leaves no gap to others
+    let manual = ledger.create_job(request(50, 60)).unwrap().id;
+    ledger.start_attempt(manual, 5).unwrap();
+    ledger.finish(manual, Outcome::Cancelled, 6).unwrap();
+    assert_eq!(ledger.given_up(SPEND), spans(&[(0, 20)]));
+    assert!(ledger.was_tried(SPEND, Interval::new(50, 60)) && !ledger.was_tried(SPEND, Interval::new(10, 20)));
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    let ledger = catalog.ledger();
+    assert_eq!(ledger.given_up(SPEND), spans(&[(0, 20)]));
+    run(ledger, request(5, 15));
+    assert_eq!(ledger.given_up(SPEND), spans(&[(0, 5), (15, 20)]));
+    ledger.forget(SPEND, 50).unwrap();
+    assert!(ledger.given_up(SPEND).is_empty() && ledger.active().is_empty());
+    assert_eq!(ledger.get(jobs[3]).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
+fn jobs_of_the_scheduler_make_way_as_long_as_they_have_not_begun() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let wanted = (0..3).map(|n| scheduled(n * 10, n * 10 + 10, JobTrigger::Backfill)).collect();
+    let jobs: Vec<JobId> = ledger.create_jobs(wanted).unwrap().iter().map(|job| job.id).collect();
+    let manual = ledger.create_job(request(5, 15)).unwrap().id;
+    let states: Vec<JobState> = jobs.iter().map(|job| ledger.get(*job).unwrap().state).collect();
+    assert_eq!(states, [JobState::Cancelled, JobState::Cancelled, JobState::Queued]);
+    assert_eq!(ledger.active().iter().map(|job| job.id).collect::<Vec<_>>(), [jobs[2], manual]);
+    assert!(ledger.given_up(SPEND).is_empty());
+    ledger.start_attempt(jobs[2], 5).unwrap();
+    let error = ledger.create_job(request(15, 25)).unwrap_err();
+    assert!(matches!(error, Error::JobConflict { job } if job == jobs[2]), "{error:?}");
+    // nor does the scheduler itself take anything away
+    ledger.fail_attempt(jobs[2], failure("no"), 6, 7).unwrap();
+    assert!(ledger.create_job(scheduled(20, 30, JobTrigger::Backfill)).is_err());
+    // one that is asked for again waits no longer
+    assert_eq!(ledger.retry(jobs[2], 3).unwrap().next_attempt_at_us, None);
+}
+
+#[test]
+fn logs_are_bounded() {
+    let (_place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let job = ledger.create_job(request(0, 10)).unwrap().id;
+    ledger.start_attempt(job, 1).unwrap();
+    for line in 0..100 {
+        ledger.log(job, 2, LogLevel::Info, format!("{line} {}", "é".repeat(2000))).unwrap();
+    }
+    ledger.finish(job, Outcome::Failed(failure("at last")), 3).unwrap();
+    let lines = ledger.logs(job).unwrap();
+    assert_eq!(lines.len(), 64);
+    assert!(lines.iter().all(|line| line.message.len() < 2010), "cut");
+    assert_eq!(lines[63].message, "at last (SQLSTATE 58030)");
+    assert_eq!(ledger.prune(i64::MAX, 1000).unwrap(), 1);
+    assert!(ledger.logs(job).unwrap().is_empty());
 }
 
 #[test]
@@ -462,6 +591,6 @@ fn groups_of_columns_have_ranges_of_their_own_and_a_job_fills_what_some_lack() {
     );
     ledger.keep_groups(|group| group.group != 3).unwrap();
     assert_eq!((of(ledger, 0), of(ledger, 3)), (vec![Interval::new(0, 30)], vec![]));
-    ledger.forget(SPEND).unwrap();
+    ledger.forget(SPEND, 50).unwrap();
     assert!(of(ledger, 0).is_empty());
 }

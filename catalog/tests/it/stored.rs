@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_operated";
+const NEWEST: &str = "format_1_scheduled";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -65,29 +65,26 @@ fn write(path: &Path) -> Snapshot {
 
     let ledger = catalog.ledger();
     let job = |start_us, end_us| {
-        let request = NewJob {
-            work: JobWork::Refresh(RefreshWork {
-                groups: if end_us == 6 { vec![0, 2] } else { Vec::new() },
-                view: SPEND,
-                view_name: "user_spend".to_owned(),
-                range: Interval::new(start_us, end_us),
-                online: end_us > 0,
-                offline: true,
-                overwrite: false,
-            }),
-            workspace: WORKSPACE,
-            author: author("REFRESH FEATURE VIEW user_spend"),
+        let refresh = RefreshWork {
+            view: SPEND,
+            view_name: "user_spend".to_owned(),
+            range: Interval::new(start_us, end_us),
+            online: end_us > 0,
+            offline: true,
+            overwrite: false,
+            groups: if end_us == 6 { vec![0, 2] } else { Vec::new() },
         };
+        let request = NewJob::new(JobWork::Refresh(refresh), WORKSPACE, author("REFRESH FEATURE VIEW user_spend"));
         ledger.create_job(request).unwrap().id
     };
     let error = JobError { sqlstate: "58030".to_owned(), message: "disk full".to_owned() };
     let first = job(i64::MIN, 0);
     ledger.start_attempt(first, 10).unwrap();
-    ledger.fail_attempt(first, error.clone(), 11).unwrap();
+    ledger.fail_attempt(first, error.clone(), 11, 12).unwrap();
     ledger.start_attempt(first, 12).unwrap();
     ledger.progress(first, 3, 2).unwrap();
     ledger.finish(first, Outcome::Succeeded, 13).unwrap();
-    for (start_us, outcome) in [(5, Outcome::Succeeded), (7, Outcome::Failed(error)), (8, Outcome::Cancelled)] {
+    for (start_us, outcome) in [(5, Outcome::Succeeded), (7, Outcome::Failed(error.clone())), (8, Outcome::Cancelled)] {
         let id = job(start_us, start_us + 1);
         ledger.start_attempt(id, 20).unwrap();
         ledger.finish(id, outcome, 21).unwrap();
@@ -113,16 +110,42 @@ fn write(path: &Path) -> Snapshot {
         ..refused.clone()
     };
     catalog.records().add(vec![refused, changed]).unwrap();
-    let joined = ledger.create_job(NewJob {
-        work: JobWork::Optimize(OptimizeWork { view: SERVICE, view_name: "fraud".to_owned() }),
-        workspace: WORKSPACE,
-        author: author("OPTIMIZE FEATURE VIEW fraud"),
-    });
+    let joined = JobWork::Optimize(OptimizeWork { view: SERVICE, view_name: "fraud".to_owned() });
+    let joined = ledger.create_job(NewJob::new(joined, WORKSPACE, author("OPTIMIZE FEATURE VIEW fraud")));
     ledger.start_attempt(joined.unwrap().id, 25).unwrap();
     ledger.finish(JobId(5), Outcome::Succeeded, 26).unwrap();
     job(100, 200);
     ledger.start_attempt(job(200, 300), 30).unwrap();
+    for job in ledger.create_jobs(jobs_of_the_scheduler()).unwrap() {
+        ledger.start_attempt(job.id, 50).unwrap();
+        ledger.log(job.id, 51, LogLevel::Warning, "slow".to_owned()).unwrap();
+        match job.request.trigger {
+            JobTrigger::Scheduled => drop(ledger.fail_attempt(job.id, error.clone(), 52, 60).unwrap()),
+            JobTrigger::Backfill => drop(ledger.finish(job.id, Outcome::Failed(error.clone()), 52).unwrap()),
+            _ => drop(ledger.finish(job.id, Outcome::Succeeded, 52).unwrap()),
+        }
+    }
     Snapshot::clone(&catalog.snapshot())
+}
+
+fn jobs_of_the_scheduler() -> Vec<NewJob> {
+    let view_name = || "user_spend".to_owned();
+    let refresh = |trigger, start_us, end_us| {
+        let range = Interval::new(start_us, end_us);
+        let (view, view_name) = (SPEND, view_name());
+        let work =
+            RefreshWork { view, view_name, range, online: true, offline: true, overwrite: false, groups: Vec::new() };
+        let job = NewJob::new(JobWork::Refresh(work), WORKSPACE, author("schedule of user_spend"));
+        NewJob { trigger, managed: true, max_attempts: 10, ..job }
+    };
+    let tasks = [MaintenanceTask::Optimize, MaintenanceTask::Vacuum, MaintenanceTask::Expire];
+    let maintenance = tasks.map(|task| {
+        let work = JobWork::Maintenance(MaintenanceWork { task, view: SPEND, view_name: view_name() });
+        let job = NewJob::new(work, WORKSPACE, author("maintenance of user_spend"));
+        NewJob { trigger: JobTrigger::Maintenance, managed: true, ..job }
+    });
+    let ranges = [refresh(JobTrigger::Scheduled, 400, 500), refresh(JobTrigger::Backfill, 500, 600)];
+    ranges.into_iter().chain(maintenance).collect()
 }
 
 fn everything_else() -> Vec<Change> {
@@ -516,6 +539,9 @@ fn list(catalog: &Catalog) -> String {
     let ledger = catalog.ledger();
     for job in ledger.list(&JobFilter::default()).unwrap() {
         writeln!(text, "{job:?}").unwrap();
+        for line in ledger.logs(job.id).unwrap() {
+            writeln!(text, "{line:?}").unwrap();
+        }
         for attempt in ledger.attempts(job.id).unwrap() {
             writeln!(text, "  {attempt:?}").unwrap();
         }

@@ -18,7 +18,7 @@ pub enum AlterAction {
     Reset(Vec<Ident>),
     RenameTo(Ident),
     OwnerTo(Ident),
-    /// Of a stream: no more events.
+    /// Of a stream: no more events. Of a feature view: nothing by the scheduler.
     Pause,
     Resume,
 }
@@ -45,7 +45,7 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Alter> {
 }
 
 fn parse_action(cursor: &mut Cursor, kind: ObjectKind) -> Result<AlterAction> {
-    let can_pause = kind == ObjectKind::Stream;
+    let can_pause = matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView);
     if cursor.take(&["set"]) {
         let position = cursor.index();
         let options = parse_options(cursor)?;
@@ -122,6 +122,7 @@ mod tests {
         check("ALTER ENTITY IF EXISTS e RESET (owner, tags)", "ALTER ENTITY IF EXISTS e RESET (owner, tags)");
         check("ALTER SOURCE s RENAME TO \"T\"", "ALTER SOURCE s RENAME TO \"T\"");
         check("alter stream if exists S pause", "ALTER STREAM IF EXISTS s PAUSE");
+        check("alter feature view V pause", "ALTER FEATURE VIEW v PAUSE");
         check("ALTER STREAM pause RESUME", "ALTER STREAM pause RESUME");
         check("ALTER DATABASE d OWNER TO CURRENT_USER", "ALTER WORKSPACE d OWNER TO current_user");
     }
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn errors_have_places() {
         check_error("ALTER FEATURE VIEW v", "syntax error at end of input", 21);
-        check_error("ALTER FEATURE VIEW v PAUSE", "syntax error at or near \"PAUSE\"", 22);
+        check_error("ALTER ENTITY v PAUSE", "syntax error at or near \"PAUSE\"", 16);
         check_error("ALTER FEATURE VIEW v SET ()", "syntax error at or near \"(\"", 26);
         check_error("ALTER FEATURE VIEW v SET (a = 1, a = 2)", "option \"a\" is given more than once", 34);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use sqlparser::ast::{Ident, ObjectName, Query};
+use sqlparser::ast::{Ident, ObjectName, Query, SetExpr};
 use sqlparser::tokenizer::Token;
 
 use crate::clause::{Clause, Clauses, Printed, unexpected};
@@ -76,7 +76,13 @@ pub(crate) fn parse(cursor: &mut Cursor) -> Result<CreateSource> {
     let mut clauses = Clauses::default();
     clauses.parse(cursor, &CLAUSES)?;
     let origin = if cursor.take(&["as"]) {
-        SourceOrigin::Query(parse_query_and_clauses(cursor, &mut clauses)?)
+        let position = cursor.index();
+        let query = parse_query_and_clauses(cursor, &mut clauses)?;
+        // printed with clauses behind it, SELECT of nothing would take them for columns
+        if matches!(query.ast.body.as_ref(), SetExpr::Select(select) if select.projection.is_empty()) {
+            return Err(cursor.expected_at(position, "a query with columns"));
+        }
+        SourceOrigin::Query(query)
     } else if cursor.take(&["from"]) {
         let origin = parse_origin(cursor)?;
         clauses.parse(cursor, &CLAUSES)?;
@@ -228,6 +234,7 @@ mod tests {
     #[test]
     fn errors_have_places() {
         check_error("CREATE SOURCE s", "syntax error at end of input", 16);
+        check_error("CREATE SOURCE s TIMESTAMP ts AS SELECT", "syntax error at or near \"SELECT\"", 33);
         check_error("CREATE SOURCE s FROM xml 'a'", "syntax error at or near \"xml\"", 22);
         check_error("CREATE SOURCE s AS SELECT a FROM WHERE x TIMESTAMP ts", "syntax error at or near \"WHERE\"", 34);
         check_error(

@@ -24,6 +24,7 @@ use crate::engine::activity::Activity;
 use crate::engine::catalog_query;
 use crate::engine::expiry::Expiry;
 use crate::engine::functions::sequence::SessionSequences;
+use crate::engine::late::LateRows;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::MonitorStore;
@@ -63,6 +64,8 @@ pub struct SessionFacts {
     pub activity: Arc<Activity>,
     /// what has expired out of the online store
     pub expiry: Arc<Expiry>,
+    /// what has come too late for its job
+    pub late: Arc<LateRows>,
     pub sequences: Arc<SessionSequences>,
     /// of times that say none
     pub zone: Zone,
@@ -84,6 +87,7 @@ impl Default for SessionFacts {
             settings: Arc::new(Vec::new),
             activity: Arc::default(),
             expiry: Arc::default(),
+            late: Arc::default(),
             sequences: Arc::default(),
             zone: Zone::UTC,
         }

@@ -105,6 +105,15 @@ impl Times {
         })
     }
 
+    /// What ranges of the view are made of.
+    pub fn period_us(&self) -> i64 {
+        match self.kind {
+            ViewKind::BatchAttributes | ViewKind::BatchAggregates => self.schedule_us.unwrap_or(1),
+            ViewKind::StreamTiled => self.interval_us.unwrap_or(1),
+            ViewKind::StreamAttributes | ViewKind::StreamContinuous => 1,
+        }
+    }
+
     pub fn timing(&self) -> Timing {
         Timing {
             kind: self.kind,

@@ -146,7 +146,7 @@ async fn without_key(client: &Client, view: &View, store: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_flights_from_source_and_from_the_offline_store() {
-    let server = Server::start(Program::Granary, None);
+    let server = Server::start(Program::Granary, None, false);
     let connection = server.connect("granary").await;
     let client = &connection.client;
     execute(client, VIEWS).await;

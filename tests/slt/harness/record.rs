@@ -11,6 +11,7 @@
 //! login error 28P01 name password [message "part of it"]
 //! file name                        the lines below become $TEMP/name
 //! only simple|extended             the next record is for one protocol
+//! eventually                       the next record is asked again until it is answered as expected, for a minute
 //! differs why                      the next record is what PostgreSQL answers, and Granary does not
 //! parameters a | b | NULL          values of $1, $2, … of the next record, as text; extended only
 //! statement ok [notice "part of it"]
@@ -41,6 +42,8 @@ pub struct Record {
     /// the lines of the answer, `[start, end)`, 0-based; for blessing
     pub answer: (usize, usize),
     pub only: Option<Protocol>,
+    /// what it is about comes to be by itself
+    pub eventually: bool,
     /// why Granary answers something else
     pub differs: Option<String>,
     pub parameters: Option<Vec<Option<String>>>,
@@ -117,6 +120,7 @@ pub fn parse(text: &str) -> Result<Script, String> {
     let lines: Vec<&str> = text.lines().collect();
     let mut script = Script::default();
     let mut only = None;
+    let mut eventually = false;
     let mut differs = None;
     let mut parameters = None;
     let mut at = 0;
@@ -152,6 +156,10 @@ pub fn parse(text: &str) -> Result<Script, String> {
             }
             ["only", "extended"] => {
                 only = Some(Protocol::Extended);
+                continue;
+            }
+            ["eventually"] => {
+                eventually = true;
                 continue;
             }
             ["differs", why @ ..] if !why.is_empty() => {
@@ -223,7 +231,8 @@ pub fn parse(text: &str) -> Result<Script, String> {
             _ => return Err(format!("line {line}: what is \"{}\"", lines[start])),
         };
         let (only, differs, parameters) = (only.take(), differs.take(), parameters.take());
-        script.records.push(Record { line, answer, only, differs, parameters, action });
+        let eventually = std::mem::take(&mut eventually);
+        script.records.push(Record { line, answer, only, eventually, differs, parameters, action });
     }
     Ok(script)
 }

@@ -1,7 +1,7 @@
 //! Runs scripts and tells, with file and line, where an answer is not the expected one.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::SinkExt;
 use tempfile::TempDir;
@@ -23,6 +23,9 @@ fn blessing(folder: &str, program: Program) -> bool {
     std::env::var_os("SLT_BLESS").is_some() && (folder == "postgres") == (program == Program::Postgres)
 }
 
+/// For what comes to be by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Runs every script of a folder under both protocols.
 pub async fn run_folder(folder: &str, program: Program) {
     let mut files: Vec<PathBuf> = std::fs::read_dir(scripts().join(folder))
@@ -33,7 +36,9 @@ pub async fn run_folder(folder: &str, program: Program) {
     files.sort();
     assert!(!files.is_empty(), "tests/slt/{folder} has no scripts");
     let blessing = blessing(folder, program);
-    let mut shared = Server::start(program, None);
+    // the others type REFRESH themselves
+    let schedules = folder == "scheduler";
+    let mut shared = Server::start(program, None, schedules);
     let mut failures = Vec::new();
     for file in files {
         for protocol in [Protocol::Simple, Protocol::Extended] {
@@ -47,7 +52,8 @@ async fn run_file(file: &Path, protocol: Protocol, blessing: bool, shared: &mut 
     let text = std::fs::read_to_string(file).expect("a script");
     let script = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let restarts = script.records.iter().any(|record| matches!(record.action, Action::Restart));
-    let mut own = (restarts || script.now.is_some()).then(|| Server::start(shared.program(), script.now.as_deref()));
+    let needs_own = restarts || script.now.is_some();
+    let mut own = needs_own.then(|| Server::start(shared.program(), script.now.as_deref(), shared.schedules()));
     let server = own.as_mut().unwrap_or(shared);
     let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a plain name");
     let run = Run::start(server, stem, How { protocol, blessing }, &script).await;
@@ -128,7 +134,12 @@ impl<'a> Run<'a> {
 
     /// The record, or its opposite if it is known to differ.
     async fn with_difference(&mut self, record: &Record) -> Result<Option<Vec<String>>, String> {
-        let answer = self.record(record).await;
+        let begun = Instant::now();
+        let mut answer = self.record(record).await;
+        while record.eventually && !self.how.blessing && answer.is_err() && begun.elapsed() < LONGEST_WAIT {
+            tokio::task::yield_now().await;
+            answer = self.record(record).await;
+        }
         match &record.differs {
             Some(_) if self.server.program() == Program::Granary => match answer {
                 // by the other protocol types are not compared

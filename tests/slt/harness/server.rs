@@ -28,6 +28,7 @@ pub enum Server {
 pub struct Granary {
     folder: TempDir,
     now: Option<String>,
+    schedules: bool,
     child: Child,
     port: u16,
 }
@@ -45,15 +46,20 @@ impl Connection {
 }
 
 impl Server {
-    /// A server on an empty folder. `now`: what it takes for the time.
-    pub fn start(program: Program, now: Option<&str>) -> Server {
+    /// A server on an empty folder. `now`: what it takes for the time; `schedules`: whether it makes jobs by itself.
+    pub fn start(program: Program, now: Option<&str>, schedules: bool) -> Server {
         match program {
-            Program::Granary => Server::Granary(Granary::start(now)),
+            Program::Granary => Server::Granary(Granary::start(now, schedules)),
             Program::Postgres => {
                 assert!(now.is_none(), "PostgreSQL has the time of the machine");
                 Server::Postgres(Cluster::start(USER, PASSWORD, &["timezone=UTC"]))
             }
         }
+    }
+
+    /// Whether it makes jobs by itself.
+    pub fn schedules(&self) -> bool {
+        matches!(self, Server::Granary(granary) if granary.schedules)
     }
 
     pub fn program(&self) -> Program {
@@ -120,10 +126,10 @@ impl Server {
 }
 
 impl Granary {
-    fn start(now: Option<&str>) -> Granary {
+    fn start(now: Option<&str>, schedules: bool) -> Granary {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (child, port) = launch(folder.path(), now);
-        Granary { folder, now: now.map(str::to_owned), child, port }
+        let (child, port) = launch(folder.path(), now, schedules);
+        Granary { folder, now: now.map(str::to_owned), schedules, child, port }
     }
 
     fn restart(&mut self) {
@@ -132,7 +138,7 @@ impl Granary {
         assert!(sent.success(), "SIGTERM to process {pid}");
         let status = self.child.wait().expect("the server ends");
         assert!(status.success(), "the server ended with {status}");
-        (self.child, self.port) = launch(self.folder.path(), self.now.as_deref());
+        (self.child, self.port) = launch(self.folder.path(), self.now.as_deref(), self.schedules);
     }
 }
 
@@ -145,9 +151,10 @@ impl Drop for Granary {
 }
 
 /// Starts the program and reads its port from the line that says it is ready.
-fn launch(folder: &Path, now: Option<&str>) -> (Child, u16) {
+fn launch(folder: &Path, now: Option<&str>, schedules: bool) -> (Child, u16) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_granary"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--memory-limit", "1GiB", "--data"]).arg(folder.join("data"));
+    command.args(["--scheduler", if schedules { "on" } else { "off" }]);
     if let Some(now) = now {
         command.args(["--now", now]);
     }

@@ -188,7 +188,7 @@ async fn every_vector_from_source_and_from_the_offline_store() {
     let cases: Json = serde_json::from_str(VECTORS).expect("the file is JSON");
     let cases = items(&cases);
     assert_eq!(cases.len(), CASES);
-    let server = Server::start(Program::Granary, None);
+    let server = Server::start(Program::Granary, None, false);
     let connection = server.connect("granary").await;
     let client = &connection.client;
     execute(client, "CREATE ENTITY thing (k text)").await;

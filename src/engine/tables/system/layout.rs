@@ -65,7 +65,7 @@ const GRANARY: &[(&str, &str)] = &[
          aggregation_interval interval,data_delay interval!,start timestamptz,lifetime_start timestamptz,\
          ttl interval,online bool!,offline bool!,trigger text!,owner text!,description text,\
          materialized_offline_until timestamptz,materialized_online_until timestamptz,features int4!,revision int8!,\
-         cache interval",
+         cache interval,paused bool!,max_backfill_interval interval,max_attempts int4",
     ),
     (
         "features",
@@ -83,12 +83,20 @@ const GRANARY: &[(&str, &str)] = &[
         "job int8!,attempt int4!,state text!,started_at timestamptz!,finished_at timestamptz,error_sqlstate text,\
          error_message text",
     ),
+    ("job_logs", "job int8!,attempt int4!,at timestamptz!,level text!,message text!"),
     (
         "jobs",
         "id int8!,kind text!,feature_view text,state text!,range_start timestamptz,range_end timestamptz,\
          online bool!,offline bool!,overwrite bool!,created_at timestamptz!,started_at timestamptz,\
          finished_at timestamptz,rows_read int8!,rows_written int8!,error_sqlstate text,error_message text,\
-         attempts int4!,role text!,statement text,dataset text,dataset_version int8",
+         attempts int4!,role text!,statement text,dataset text,dataset_version int8,trigger text!,\
+         next_attempt_at timestamptz,failures int4!,max_attempts int4!,periods_total int8,periods_done int8,\
+         estimated_rows int8,estimated_duration interval",
+    ),
+    (
+        "late_rows",
+        "schema name!,view name!,range_start timestamptz,range_end timestamptz!,rows_then int8!,rows_now int8!,\
+         late_rows int8!,checked_at timestamptz!,statement text!",
     ),
     (
         "materialized_ranges",
@@ -114,6 +122,7 @@ const GRANARY: &[(&str, &str)] = &[
          profiled_at timestamptz!,rows int8!,distinct_keys int8!,distinct_keys_exact bool!,\
          previous_job int8,expectations int8!,failed int8!",
     ),
+    ("ready", "schema name!,name name!,kind text!,online_ready_until timestamptz,offline_ready_until timestamptz"),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
         "services",

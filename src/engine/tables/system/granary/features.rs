@@ -34,6 +34,9 @@ pub fn feature_views(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             features: view.features.len(),
             revision: view.header.revision,
             cache: view.cache_us,
+            paused: view.paused,
+            max_backfill_interval: view.max_backfill_interval_us,
+            max_attempts: view.max_attempts,
         );
     }
     Ok(())

@@ -41,7 +41,13 @@ impl Watch {
         work: &Materialization,
         job: &Job,
     ) -> Result<Option<Watch>> {
-        let view = Arc::clone(&work.view);
+        // the rows that pass have its columns, in its order
+        let mut groups = work.view.by_group();
+        let n_groups = groups.len();
+        let view = match groups.pop() {
+            Some(only) if n_groups == 1 => Arc::new(only),
+            _ => Arc::clone(&work.view),
+        };
         // as they are now: the job may have waited
         let snapshot = warehouse.catalog.snapshot();
         let Some(defined) = snapshot.get_as::<FeatureView>(ObjectId(view.id)) else { return Ok(None) };
@@ -51,7 +57,7 @@ impl Watch {
         if !defined.quality && expectations.is_empty() {
             return Ok(None);
         }
-        if view.by_group().len() > 1 {
+        if n_groups > 1 {
             let holds = |object: &&Arc<granary_catalog::Object>| {
                 of_view(object, view.id).is_some_and(|expectation| expectation.on_failure == OnFailure::Hold)
             };

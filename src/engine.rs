@@ -34,6 +34,7 @@ mod profiled;
 mod query;
 mod readiness;
 mod relation;
+mod reshaped;
 mod returned;
 mod row_expression;
 mod rows;
@@ -69,7 +70,7 @@ pub use joined_rows::{
 };
 pub use late::{LateRange, LateRows, Looked};
 pub use leading_edge::{Edge, Moment, served_from_us};
-pub use logged::{log_differences, log_differences_schema, log_target};
+pub use logged::{log_differences, log_differences_schema, log_target, logs_requests};
 pub use made_up::{MadeUp, own_columns};
 pub use memory::HeldMemory;
 pub use named_keys::named_keys;

@@ -543,7 +543,8 @@ impl State {
 }
 
 impl Job {
-    fn queued(id: JobId, request: NewJob) -> Job {
+    /// As it is when it is made.
+    pub fn queued(id: JobId, request: NewJob) -> Job {
         Job {
             id,
             request,

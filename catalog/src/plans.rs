@@ -48,6 +48,13 @@ pub struct PlannedChange {
     pub file: Option<String>,
 }
 
+impl PlannedChange {
+    /// The properties that differ, as JSON: `[{"name": …, "new": …, "old": …}]`.
+    pub fn properties_json(&self) -> String {
+        serde_json::to_value(&self.properties).unwrap_or_default().to_string()
+    }
+}
+
 /// A property that becomes another; `None` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedProperty {

@@ -10,9 +10,10 @@ use sqlparser::ast::{self, Expr, ObjectName, Query, Value, VisitMut, VisitorMut}
 use crate::name::{fold, quote_literal};
 use crate::option::{Options, join};
 use crate::statement::{
-    CreateEntity, CreateExpectation, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateFunction,
-    CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest, Expected, FunctionBody, OnFailure,
-    Severity, SinkTarget, SourceOrigin, Statement, StreamOrigin, Volatility,
+    CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService, CreateFeatureTable,
+    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest,
+    CreateWorkspace, Expected, FunctionBody, OnFailure, Severity, SinkTarget, SourceOrigin, Statement, StreamOrigin,
+    Volatility,
 };
 use crate::text::SqlText;
 
@@ -35,25 +36,6 @@ pub enum DeclaredKind {
 }
 
 impl DeclaredKind {
-    /// In lower case, as in an error: `feature view`.
-    pub fn words(self) -> &'static str {
-        match self {
-            DeclaredKind::Schema => "schema",
-            DeclaredKind::Entity => "entity",
-            DeclaredKind::Source => "source",
-            DeclaredKind::Stream => "stream",
-            DeclaredKind::View => "view",
-            DeclaredKind::Function => "function",
-            DeclaredKind::FeatureView => "feature view",
-            DeclaredKind::FeatureTable => "feature table",
-            DeclaredKind::RealtimeFeatureView => "realtime feature view",
-            DeclaredKind::FeatureService => "feature service",
-            DeclaredKind::Sink => "sink",
-            DeclaredKind::Expectation => "expectation",
-            DeclaredKind::Test => "test",
-        }
-    }
-
     /// Whether it can stand in a FROM; all of these share their names.
     pub fn is_relation(self) -> bool {
         match self {
@@ -173,7 +155,17 @@ fn modes(statement: &mut Statement) -> Option<(&mut bool, &mut bool)> {
     }
 }
 
-/// Says a comment in the statement itself; false if it has no place for one.
+/// The text of the query that a declared object is defined by, if one is.
+pub fn query(statement: &Statement) -> Option<&str> {
+    match statement {
+        Statement::CreateFeatureView(create) => Some(&create.query.text),
+        Statement::CreateRealtimeFeatureView(create) => Some(&create.query.text),
+        Statement::CreateSource(CreateSource { origin: SourceOrigin::Query(query), .. }) => Some(&query.text),
+        _ => None,
+    }
+}
+
+/// Says a comment in a statement that makes an object, declared or not; false if it has no place for one.
 pub fn say_comment(statement: &mut Statement, text: Option<String>) -> bool {
     match statement {
         Statement::CreateEntity(CreateEntity { comment, .. })
@@ -186,7 +178,10 @@ pub fn say_comment(statement: &mut Statement, text: Option<String>) -> bool {
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment, .. })
         | Statement::CreateFeatureService(CreateFeatureService { comment, .. })
         | Statement::CreateFunction(CreateFunction { comment, .. })
-        | Statement::CreateTest(CreateTest { comment, .. }) => {
+        | Statement::CreateTest(CreateTest { comment, .. })
+        | Statement::CreateDataset(CreateDataset { comment, .. })
+        | Statement::CreateWorkspace(CreateWorkspace { comment, .. })
+        | Statement::CreateApiKey(CreateApiKey { comment, .. }) => {
             *comment = text;
             true
         }
@@ -194,7 +189,7 @@ pub fn say_comment(statement: &mut Statement, text: Option<String>) -> bool {
     }
 }
 
-/// Gives the declared object another name.
+/// Gives the object that a statement makes another name.
 pub fn rename(statement: &mut Statement, to: ObjectName) {
     match statement {
         Statement::CreateEntity(CreateEntity { name, .. })
@@ -207,7 +202,12 @@ pub fn rename(statement: &mut Statement, to: ObjectName) {
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { name, .. })
         | Statement::CreateFeatureService(CreateFeatureService { name, .. })
         | Statement::CreateFunction(CreateFunction { name, .. })
-        | Statement::CreateTest(CreateTest { name, .. }) => *name = to,
+        | Statement::CreateTest(CreateTest { name, .. })
+        | Statement::CreateDataset(CreateDataset { name, .. })
+        | Statement::CreateWorkspace(CreateWorkspace { name, .. }) => *name = to,
+        Statement::CreateApiKey(CreateApiKey { name, .. }) => {
+            *name = to.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
+        }
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! `granary plan`, `apply`, `test`, `log`, `restore` and `init`: a folder of .sql files as the declaration of a workspace.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::client::{self, Notices};
 use super::plan_text::{self, Row};
-use super::sql::config;
+use super::sql::{config, print};
 use crate::error::{Error, Kind, Result, io_error};
 
 /// Where the server is, and which of its workspaces is meant.
@@ -27,6 +27,17 @@ pub struct ServerArguments {
     json: bool,
 }
 
+/// How a plan is made.
+#[derive(Debug, Args)]
+pub struct MadeArguments {
+    /// What it is for, as `granary log` will show it
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+    /// Do not run the repository's tests
+    #[arg(long)]
+    skip_tests: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct PlanArguments {
     /// The repository: a folder with .sql files, at any depth
@@ -34,12 +45,8 @@ pub struct PlanArguments {
     folder: PathBuf,
     #[command(flatten)]
     server: ServerArguments,
-    /// What the plan is for, as `granary log` will show it
-    #[arg(long, short, value_name = "TEXT")]
-    message: Option<String>,
-    /// Do not run the repository's tests
-    #[arg(long)]
-    skip_tests: bool,
+    #[command(flatten)]
+    made: MadeArguments,
     /// Exit with 2 if something changes, and with 3 if something is recreated or dropped
     #[arg(long)]
     exit_code: bool,
@@ -55,12 +62,8 @@ pub struct ApplyArguments {
     plan: Option<i64>,
     #[command(flatten)]
     server: ServerArguments,
-    /// What it is for, as `granary log` will show it
-    #[arg(long, short, value_name = "TEXT")]
-    message: Option<String>,
-    /// Do not run the repository's tests
-    #[arg(long)]
-    skip_tests: bool,
+    #[command(flatten)]
+    made: MadeArguments,
     /// Do not ask before
     #[arg(long, short)]
     yes: bool,
@@ -216,8 +219,9 @@ const DESTROYS: u8 = 3;
 pub async fn plan(arguments: PlanArguments) -> Result<u8> {
     let files = Files::read(&arguments.folder)?;
     let workspace = Workspace::connect(&arguments.server).await?;
-    let tests = !arguments.skip_tests;
-    let (plan, rows, json) = workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.message, &tests]).await?;
+    let tests = !arguments.made.skip_tests;
+    let (plan, rows, json) =
+        workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?;
     show(&workspace, &arguments.server, (plan, &rows, json))?;
     Ok(match () {
         () if !arguments.exit_code || rows.is_empty() => 0,
@@ -232,21 +236,21 @@ const APPLY_PLAN: &str = "granary.apply(plan => $1::bigint, message => $2::text,
 
 /// Makes the workspace what the repository declares, all at once or not at all.
 pub async fn apply(arguments: ApplyArguments) -> Result<()> {
-    let tests = !arguments.skip_tests;
+    let tests = !arguments.made.skip_tests;
     let workspace;
     let (plan, rows, json) = match arguments.plan {
         Some(plan) => {
             workspace = Workspace::connect(&arguments.server).await?;
-            workspace.rows(APPLY_PLAN, &[&plan, &arguments.message, &tests]).await?
+            workspace.rows(APPLY_PLAN, &[&plan, &arguments.made.message, &tests]).await?
         }
         None => {
             let files = Files::read(arguments.folder.as_deref().unwrap_or(Path::new(".")))?;
             workspace = Workspace::connect(&arguments.server).await?;
             match confirmed(&workspace, &arguments, &files).await? {
                 Confirmed::NothingToDo => return Ok(()),
-                Confirmed::Plan(plan) => workspace.rows(APPLY_PLAN, &[&plan, &arguments.message, &false]).await?,
+                Confirmed::Plan(plan) => workspace.rows(APPLY_PLAN, &[&plan, &arguments.made.message, &false]).await?,
                 Confirmed::Unasked => {
-                    workspace.rows(APPLY, &[&files.texts, &files.paths, &arguments.message, &tests]).await?
+                    workspace.rows(APPLY, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?
                 }
             }
         }
@@ -273,8 +277,8 @@ async fn confirmed(workspace: &Workspace, arguments: &ApplyArguments, files: &Fi
         let message = "there is nobody to ask whether to apply the plan";
         return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("say --yes, or apply --plan NUMBER"));
     }
-    let tests = !arguments.skip_tests;
-    let (plan, rows, _) = workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.message, &tests]).await?;
+    let tests = !arguments.made.skip_tests;
+    let (plan, rows, _) = workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?;
     print(&plan_text::text(&workspace.name, plan, &rows))?;
     let Some(plan) = plan else { return Ok(Confirmed::NothingToDo) };
     print(&format!("\nApply plan {plan} to workspace {}? [y/N] ", workspace.name))?;
@@ -362,10 +366,7 @@ pub async fn log(arguments: LogArguments) -> Result<()> {
 /// Writes the files of a plan into a folder.
 pub async fn restore(arguments: RestoreArguments) -> Result<()> {
     let folder = &arguments.folder;
-    if folder.exists() && std::fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?.next().is_some() {
-        let message = format!("\"{}\" is not empty", folder.display());
-        return Err(Error::new(Kind::ObjectInUse, message).with_hint("name a new folder"));
-    }
+    check_empty(folder)?;
     let workspace = Workspace::connect(&arguments.server).await?;
     let sql = "SELECT path, text FROM granary.plan_files WHERE plan = coalesce($1::bigint, \
                (SELECT plan FROM granary.applies ORDER BY version DESC LIMIT 1)) ORDER BY path";
@@ -382,6 +383,15 @@ pub async fn restore(arguments: RestoreArguments) -> Result<()> {
         let path = path.unwrap_or_else(|| format!("definitions_{}.sql", number + 1));
         write(folder, &path, file[1].as_deref().unwrap_or_default())?;
         print(&format!("{path}\n"))?;
+    }
+    Ok(())
+}
+
+/// Refuses to write into a folder that has anything in it.
+fn check_empty(folder: &Path) -> Result<()> {
+    if folder.exists() && std::fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?.next().is_some() {
+        let message = format!("\"{}\" is not empty", folder.display());
+        return Err(Error::new(Kind::ObjectInUse, message).with_hint("name a new folder"));
     }
     Ok(())
 }
@@ -412,10 +422,7 @@ const TEMPLATE: [(&str, &str); 5] = [
 /// Makes a small repository.
 pub fn init(arguments: InitArguments) -> Result<()> {
     let folder = &arguments.folder;
-    if folder.exists() && std::fs::read_dir(folder).map_err(|error| io_error("read", folder, error))?.next().is_some() {
-        let message = format!("\"{}\" is not empty", folder.display());
-        return Err(Error::new(Kind::ObjectInUse, message).with_hint("name a new folder"));
-    }
+    check_empty(folder)?;
     for (path, text) in TEMPLATE {
         write(folder, path, text)?;
     }
@@ -423,11 +430,4 @@ pub fn init(arguments: InitArguments) -> Result<()> {
     print(&format!(
         "A repository is in {folder}. Next: granary test {folder}; granary plan {folder}; granary apply {folder}\n"
     ))
-}
-
-/// To the standard output, which may be closed by whoever reads it.
-fn print(text: &str) -> Result<()> {
-    let mut output = std::io::stdout();
-    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    written.map_err(|error| Error::new(Kind::IoError, format!("could not write to the standard output: {error}")))
 }

@@ -44,10 +44,12 @@ pub async fn sql(arguments: SqlArguments) -> Result<()> {
 }
 
 /// To the standard output, which may be closed by whoever reads it.
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     use std::io::Write;
-    std::io::stdout()
+    let mut output = std::io::stdout();
+    output
         .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
         .map_err(|error| Error::new(Kind::IoError, format!("could not write to the standard output: {error}")))
 }
 

@@ -9,29 +9,25 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use datafusion::arrow::compute::{concat, concat_batches, take};
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
-use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::{TableProvider, TableType, provider_as_source};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt;
 
 use super::into_datafusion;
-use super::point_in_time::{RowGroups, single_partition};
+use super::point_in_time::RowGroups;
 use super::relation::{ARRIVAL, BoundView, KNOWN_AT, RowLayout};
+use super::reshaped::{Reshape, ReshapedTable};
 use super::rows::column;
-use super::sealed::sealed;
 use crate::error::{Error, Result};
 use crate::row::integers_of;
 use crate::tile::states_to_arrays;
@@ -81,7 +77,7 @@ pub fn merged_plan(view: &Arc<BoundView>, groups: &[GroupRows], state: SessionSt
     }
     let sorted = all.sort(order.into_iter().map(|expr| expr.sort(true, true)).collect::<Vec<_>>())?.build()?;
     let merger = Arc::new(Merger::new(view, groups)?);
-    let table = MergedTable { merger, rows: sorted, state };
+    let table = ReshapedTable::new(merger, sorted, state);
     Ok(LogicalPlanBuilder::scan(view.name.as_str(), provider_as_source(Arc::new(table)), None)?.build()?)
 }
 
@@ -123,13 +119,6 @@ impl Merger {
         if view.known_at.is_some() {
             alike.push(place(KNOWN_AT)?);
         }
-        let mut empty: HashMap<String, ArrayRef> = HashMap::new();
-        if layout == RowLayout::Tiles {
-            for (spec, name) in view.plan.partials.iter().zip(&view.partial_names) {
-                let arrays = states_to_arrays(spec, &[spec.empty()])?;
-                empty.extend(spec.state_fields(name).iter().map(|field| field.name().clone()).zip(arrays));
-            }
-        }
         let of_groups: Vec<SchemaRef> = groups.iter().map(|group| group.view.row_schema(layout)).collect();
         let origin = |field: &Arc<Field>| -> Result<Origin> {
             let name = field.name();
@@ -137,8 +126,11 @@ impl Merger {
             match (having.next(), having.next()) {
                 _ if name == ARRIVAL => Ok(Origin::Arrival),
                 (Some((group, _)), None) => {
-                    let none = || new_null_array(field.data_type(), 1);
-                    Ok(Origin::Group { group, empty: empty.get(name).cloned().unwrap_or_else(none) })
+                    let empty = match layout {
+                        RowLayout::Tiles => value_of_no_row(view, name, field.data_type())?,
+                        RowLayout::Events => new_null_array(field.data_type(), 1),
+                    };
+                    Ok(Origin::Group { group, empty })
                 }
                 (Some(_), Some(_)) => Ok(Origin::Shared),
                 (None, _) => Err(lost(name)),
@@ -243,6 +235,32 @@ impl Merger {
         };
         taken.map_err(|error| Error::internal("rows of several tables do not join").with_source(error))
     }
+}
+
+impl fmt::Debug for Merger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Merger({})", self.view.name)
+    }
+}
+
+impl Reshape for Merger {
+    fn name(&self) -> &'static str {
+        "MergedExec"
+    }
+
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (view, groups) = (&self.view.name, self.n_groups);
+        match format {
+            DisplayFormatType::TreeRender => write!(f, "view={view}\ngroups={groups}"),
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "MergedExec: {view} from {groups} groups of columns")
+            }
+        }
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
 
     fn stream(self: Arc<Self>, rows: SendableRecordBatchStream) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = Arc::clone(&self.schema);
@@ -270,132 +288,19 @@ fn lost(name: &str) -> Error {
     Error::internal(format!("stored rows lack column {name}"))
 }
 
-/// See the module.
-struct MergedTable {
-    merger: Arc<Merger>,
-    /// sorted
-    rows: LogicalPlan,
-    /// in which the order of the rows is kept
-    state: SessionState,
-}
-
-impl fmt::Debug for MergedTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergedTable({})", self.merger.view.name)
-    }
-}
-
-#[async_trait]
-impl TableProvider for MergedTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.merger.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let rows = sealed(self.state.create_physical_plan(&self.rows).await?);
-        let all = || (0..self.merger.schema.fields().len()).collect();
-        let projection = projection.cloned().unwrap_or_else(all);
-        Ok(Arc::new(MergedExec::new(Arc::clone(&self.merger), rows, projection)?))
-    }
-}
-
-/// Merges sorted rows of several tables.
-struct MergedExec {
-    merger: Arc<Merger>,
-    rows: Arc<dyn ExecutionPlan>,
-    projection: Vec<usize>,
-    properties: Arc<PlanProperties>,
-}
-
-impl fmt::Debug for MergedExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergedExec({})", self.merger.view.name)
-    }
-}
-
-impl MergedExec {
-    fn new(merger: Arc<Merger>, rows: Arc<dyn ExecutionPlan>, projection: Vec<usize>) -> DataFusionResult<MergedExec> {
-        let schema = Arc::new(merger.schema.project(&projection)?);
-        Ok(MergedExec { merger, rows, projection, properties: Arc::new(single_partition(schema)) })
-    }
-}
-
-impl DisplayAs for MergedExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (view, groups) = (&self.merger.view.name, self.merger.n_groups);
-        match format {
-            DisplayFormatType::TreeRender => write!(f, "view={view}\ngroups={groups}"),
-            DisplayFormatType::Default | DisplayFormatType::Verbose => {
-                write!(f, "MergedExec: {view} from {groups} groups of columns")
-            }
-        }
-    }
-}
-
-impl ExecutionPlan for MergedExec {
-    fn name(&self) -> &str {
-        "MergedExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.rows]
-    }
-
-    // Rows come sorted, in one partition.
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
-    ) -> DataFusionResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(rows), true) => {
-                Ok(Arc::new(MergedExec::new(Arc::clone(&self.merger), rows, self.projection.clone())?))
-            }
-            _ => Err(DataFusionError::Internal("merged rows have one input".into())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let rows = Arc::clone(&self.merger).stream(self.rows.execute(partition, context)?)?;
-        let projection = self.projection.clone();
-        let batches = rows
-            .and_then(move |batch| futures::future::ready(batch.project(&projection).map_err(DataFusionError::from)));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
-    }
-}
-
-/// A column of rows that no table has: what it is where there is no row.
-pub fn absent(view: &BoundView, name: &str, data_type: &DataType) -> Result<Expr> {
+/// What a column is where there is no row: the state of no rows, or NULL.
+fn value_of_no_row(view: &BoundView, name: &str, data_type: &DataType) -> Result<ArrayRef> {
     for (spec, prefix) in view.plan.partials.iter().zip(&view.partial_names) {
         if let Some(place) = spec.state_fields(prefix).iter().position(|field| field.name() == name) {
             let arrays = states_to_arrays(spec, &[spec.empty()])?;
-            let value = arrays.get(place).ok_or_else(|| lost(name))?;
-            return Ok(lit(ScalarValue::try_from_array(value, 0)?).alias(name));
+            return arrays.into_iter().nth(place).ok_or_else(|| lost(name));
         }
     }
-    Ok(cast(lit(ScalarValue::Null), data_type.clone()).alias(name))
+    Ok(new_null_array(data_type, 1))
+}
+
+/// A column of rows that no table has.
+pub fn absent(view: &BoundView, name: &str, data_type: &DataType) -> Result<Expr> {
+    let value = value_of_no_row(view, name, data_type)?;
+    Ok(lit(ScalarValue::try_from_array(&value, 0)?).alias(name))
 }

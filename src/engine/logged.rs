@@ -24,6 +24,12 @@ use crate::row::{Value, array_of, text_of, values_of};
 /// The logged rows in the query below; no object can have this name.
 const ROWS: &str = "logged@rows";
 
+/// Whether requests to an object are logged.
+pub fn logs_requests(object: &Object) -> bool {
+    let service = object.downcast::<FeatureService>();
+    service.and_then(|service| service.log_sample).is_some_and(|rate| rate > 0.0)
+}
+
 /// Where requests to an object are logged, whether or not they are.
 pub fn log_target(snapshot: &Snapshot, object: &Object) -> Result<LogTarget> {
     let service = object.downcast::<FeatureService>().ok_or_else(|| {

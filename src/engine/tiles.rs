@@ -5,30 +5,26 @@ use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::datasource::{TableProvider, TableType, provider_as_source};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::datasource::{TableProvider, provider_as_source};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionState;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
 
 use super::event_rows::{event_rows_plan, together};
 use super::folding::{Fold, folded, folded_schema};
 use super::into_datafusion;
-use super::point_in_time::{check_materialized, single_partition};
+use super::point_in_time::check_materialized;
 use super::query::QueryPlanner;
 use super::relation::{BoundView, RowLayout, TILE, in_layout, is_on_demand, materialized};
+use super::reshaped::{Reshape, ReshapedTable};
 use super::rows::{RowsRequest, in_range, rows_plan, sorted_plan, sorted_rows_plan, stored_rows_plan};
-use super::sealed::sealed;
 use super::tables::events::StreamRows;
 use crate::error::{Error, Kind, Result};
 use crate::offline::BatchStream;
@@ -42,115 +38,34 @@ pub fn tile_batches(view: &Arc<BoundView>, rows: SendableRecordBatchStream) -> D
     Ok(tiles.map_ok(|tiles| tiles.states).boxed())
 }
 
-/// The tiles of a view out of a plan of its rows, as a table.
-pub struct TileTable {
-    view: Arc<BoundView>,
-    /// [`super::rows::sorted_rows_plan`]
-    rows: LogicalPlan,
-    /// in which the order of the rows is kept
-    state: SessionState,
-    schema: SchemaRef,
-}
-
-impl TileTable {
-    pub fn new(view: Arc<BoundView>, rows: LogicalPlan, state: SessionState) -> TileTable {
-        TileTable { schema: folded_schema(&view), view, rows, state }
-    }
-}
-
-impl fmt::Debug for TileTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TileTable({})", self.view.name)
-    }
-}
-
-#[async_trait]
-impl TableProvider for TileTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let rows = sealed(self.state.create_physical_plan(&self.rows).await?);
-        let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
-        Ok(Arc::new(TileExec::new(Arc::clone(&self.view), rows, projection)?))
-    }
+/// The tiles of a view out of a plan of its rows ([`super::rows::sorted_rows_plan`]), as a table. The order of the rows is
+/// kept in `state`.
+pub fn tile_table(view: Arc<BoundView>, rows: LogicalPlan, state: SessionState) -> Arc<dyn TableProvider> {
+    Arc::new(ReshapedTable::new(Arc::new(Tiles { view }), rows, state))
 }
 
 /// Folds the sorted rows of a view into tiles.
 #[derive(Debug)]
-struct TileExec {
+struct Tiles {
     view: Arc<BoundView>,
-    rows: Arc<dyn ExecutionPlan>,
-    projection: Vec<usize>,
-    properties: Arc<PlanProperties>,
 }
 
-impl TileExec {
-    fn new(view: Arc<BoundView>, rows: Arc<dyn ExecutionPlan>, projection: Vec<usize>) -> DataFusionResult<TileExec> {
-        let schema = Arc::new(folded_schema(&view).project(&projection)?);
-        Ok(TileExec { view, rows, projection, properties: Arc::new(single_partition(schema)) })
-    }
-}
-
-impl DisplayAs for TileExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TileExec: {} from source", self.view.name)
-    }
-}
-
-impl ExecutionPlan for TileExec {
-    fn name(&self) -> &str {
+impl Reshape for Tiles {
+    fn name(&self) -> &'static str {
         "TileExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TileExec: {} from source", self.view.name)
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.rows]
+    fn schema(&self) -> SchemaRef {
+        folded_schema(&self.view)
     }
 
-    // Rows come sorted, in one partition.
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
-    ) -> DataFusionResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(rows), true) => Ok(Arc::new(TileExec::new(Arc::clone(&self.view), rows, self.projection.clone())?)),
-            _ => Err(DataFusionError::Internal("tiles have one input".into())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let tiles = tile_batches(&self.view, self.rows.execute(partition, context)?)?;
-        let projection = self.projection.clone();
-        let batches = tiles
-            .map_err(into_datafusion)
-            .and_then(move |batch| futures::future::ready(batch.project(&projection).map_err(DataFusionError::from)));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    fn stream(self: Arc<Self>, rows: SendableRecordBatchStream) -> DataFusionResult<SendableRecordBatchStream> {
+        let tiles = tile_batches(&self.view, rows)?;
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), tiles.map_err(into_datafusion))))
     }
 }
 
@@ -190,7 +105,7 @@ pub async fn partial_aggregates_plan(
             }
         };
         let state = planner.engine.ordered_state(planner.now_us);
-        table_plan(Arc::new(TileTable::new(Arc::clone(view), rows, state)), view)?
+        table_plan(tile_table(Arc::clone(view), rows, state), view)?
     } else {
         check_materialized(view, &materialized(planner, view, &view.group_numbers()), (start_us, end_us))?;
         let mut tiles = stored_rows_plan(planner, view, (start_us, end_us)).await?;

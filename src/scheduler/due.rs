@@ -234,20 +234,7 @@ mod tests {
         };
         let author = Author { role: String::new(), at_us: 0, statement: String::new() };
         let request = NewJob::new(JobWork::Refresh(work), ObjectId(1), author);
-        Job {
-            id: JobId(1),
-            request: NewJob { trigger, managed: true, ..request },
-            state: JobState::Queued,
-            started_at_us: None,
-            finished_at_us: None,
-            rows_read: 0,
-            rows_written: 0,
-            error: None,
-            attempts: 0,
-            failures: 0,
-            next_attempt_at_us: None,
-            source_rows: None,
-        }
+        Job::queued(JobId(1), NewJob { trigger, managed: true, ..request })
     }
 
     /// What is owed, in days, as `trigger from..to stores`.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use granary_catalog::{Change, Object, ObjectKind};
+use granary_sql::declaration;
 use granary_sql::name::fold;
 use granary_sql::statement::{
-    Alter, AlterAction, CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService,
-    CreateFeatureTable, CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource,
-    CreateStream, CreateTest, CreateWorkspace,
+    Alter, AlterAction, CreateFeatureService, CreateFeatureTable, CreateFeatureView, CreateFunction,
+    CreateRealtimeFeatureView, CreateSource, CreateStream,
 };
 use granary_sql::{OptionEntry, OptionValue, Options, Statement};
 use sqlparser::ast;
@@ -206,7 +206,8 @@ async fn redefine(context: &mut StatementContext, object: &Object, change: impl 
     Box::pin(super::execute::define(context, &statement)).await
 }
 
-fn own_statement(object: &Object) -> Result<Statement> {
+/// The statement that an object is defined by.
+pub fn own_statement(object: &Object) -> Result<Statement> {
     let parsed = granary_sql::parse(&object.header().statement)?;
     let only = parsed.into_iter().next().map(|parsed| parsed.statement);
     only.ok_or_else(|| Error::internal(format!("{} has no statement", object.name())))
@@ -242,23 +243,7 @@ pub fn reword_comment(context: &mut StatementContext, object: &Object, comment: 
         if let Some(options) = options_of(statement) {
             options.entries.retain(|entry| entry.name != "description");
         }
-        match statement {
-            Statement::CreateEntity(CreateEntity { comment: own, .. })
-            | Statement::CreateSource(CreateSource { comment: own, .. })
-            | Statement::CreateStream(CreateStream { comment: own, .. })
-            | Statement::CreateSink(CreateSink { comment: own, .. })
-            | Statement::CreateExpectation(CreateExpectation { comment: own, .. })
-            | Statement::CreateFeatureView(CreateFeatureView { comment: own, .. })
-            | Statement::CreateFeatureTable(CreateFeatureTable { comment: own, .. })
-            | Statement::CreateFeatureService(CreateFeatureService { comment: own, .. })
-            | Statement::CreateDataset(CreateDataset { comment: own, .. })
-            | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment: own, .. })
-            | Statement::CreateApiKey(CreateApiKey { comment: own, .. })
-            | Statement::CreateFunction(CreateFunction { comment: own, .. })
-            | Statement::CreateTest(CreateTest { comment: own, .. })
-            | Statement::CreateWorkspace(CreateWorkspace { comment: own, .. }) => *own = comment.cloned(),
-            _ => {}
-        }
+        declaration::say_comment(statement, comment.cloned());
     })
 }
 
@@ -317,23 +302,5 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
     let name = sqlparser::ast::ObjectName::from(vec![granary_sql::name::canonical(
         &sqlparser::ast::Ident::with_quote('"', to),
     )]);
-    reword(context, object, |statement| match statement {
-        Statement::CreateEntity(create) => create.name = name,
-        Statement::CreateSource(create) => create.name = name,
-        Statement::CreateStream(create) => create.name = name,
-        Statement::CreateSink(create) => create.name = name,
-        Statement::CreateExpectation(create) => create.name = name,
-        Statement::CreateFeatureView(create) => create.name = name,
-        Statement::CreateFeatureTable(create) => create.name = name,
-        Statement::CreateFeatureService(create) => create.name = name,
-        Statement::CreateDataset(create) => create.name = name,
-        Statement::CreateRealtimeFeatureView(create) => create.name = name,
-        Statement::CreateWorkspace(create) => create.name = name,
-        Statement::CreateFunction(create) => create.name = name,
-        Statement::CreateTest(create) => create.name = name,
-        Statement::CreateApiKey(create) => {
-            create.name = name.0.first().and_then(ast::ObjectNamePart::as_ident).cloned();
-        }
-        _ => {}
-    })
+    reword(context, object, |statement| declaration::rename(statement, name))
 }

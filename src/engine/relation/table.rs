@@ -25,7 +25,7 @@ use crate::engine::query::{FromSource, QueryPlanner};
 use crate::engine::rows::{RowsRequest, is_row_by_row, rows_plan, rows_without_arrival, sorted_plan, stored_plan};
 use crate::engine::tables::events::StreamRows;
 use crate::engine::tables::stored::StoredRows;
-use crate::engine::tiles::TileTable;
+use crate::engine::tiles::tile_table;
 use crate::error::{Error, Kind, Result};
 use crate::online::OnlineStore;
 
@@ -326,8 +326,8 @@ pub fn in_layout(view: &BoundView, events: LogicalPlan, ordered: SessionState) -
     match view.stored_layout() {
         RowLayout::Events => Ok(events),
         RowLayout::Tiles => {
-            let tiles = TileTable::new(Arc::new(view.clone()), sorted_plan(view, events)?, ordered);
-            Ok(LogicalPlanBuilder::scan("events", provider_as_source(Arc::new(tiles)), None)?.build()?)
+            let tiles = tile_table(Arc::new(view.clone()), sorted_plan(view, events)?, ordered);
+            Ok(LogicalPlanBuilder::scan("events", provider_as_source(tiles), None)?.build()?)
         }
     }
 }

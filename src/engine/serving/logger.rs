@@ -9,7 +9,7 @@ use super::ValueRows;
 use super::service::{ServedRows, ServiceLookup};
 use super::vector::AskedRow;
 use crate::engine::leading_edge::Moment;
-use crate::engine::logged::log_target;
+use crate::engine::logged::{log_target, logs_requests};
 use crate::engine::point_in_time::{MISSING, PRESENT};
 use crate::engine::query::QueryPlanner;
 use crate::error::Result;
@@ -29,9 +29,7 @@ pub struct Logger {
 impl Logger {
     /// `None` if requests to the object are not logged.
     pub async fn of(planner: &QueryPlanner, object: &Object, places: &[usize]) -> Result<Option<Logger>> {
-        let logs =
-            matches!(object, Object::FeatureService(service) if service.log_sample.is_some_and(|rate| rate > 0.0));
-        if !logs {
+        if !logs_requests(object) {
             return Ok(None);
         }
         Ok(Some(Logger {

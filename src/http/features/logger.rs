@@ -7,7 +7,7 @@ use granary_catalog::{Object, Snapshot};
 
 use super::answer::Answer;
 use super::bound::{BoundService, Part};
-use crate::engine::{AskedRow, Interface, log_target};
+use crate::engine::{AskedRow, Interface, log_target, logs_requests};
 use crate::error::{Error, Result};
 use crate::http::values::value_of;
 use crate::request_log::{LogTarget, LoggedFeature, LoggedVector, RequestLog};
@@ -38,9 +38,7 @@ impl RequestLogger {
         interface: &Interface,
         parts: &[Part],
     ) -> Result<Option<RequestLogger>> {
-        let logs =
-            matches!(object, Object::FeatureService(service) if service.log_sample.is_some_and(|rate| rate > 0.0));
-        if !logs {
+        if !logs_requests(object) {
             return Ok(None);
         }
         let place = |name: &str| {

@@ -10,11 +10,12 @@ use arrow::datatypes::{DataType, Int64Type};
 use futures::TryStreamExt;
 use granary_catalog::{Author, NewPlan, ObjectId, Plan, PlanId, Snapshot, Version};
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, TableAlias, TableFactor, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::planning::{Wishes, plan};
+use super::planning::{objects_of, plan};
 use super::texts::{File, Texts};
 use super::{rows, testing};
 use crate::engine::{rows_with_lists, with_lists};
@@ -85,7 +86,27 @@ struct Call {
 
 /// Whether a query changes the workspace.
 pub fn calls_apply(query: &Query) -> bool {
-    matches!(taken(query), Ok(Some((Call { function: Function::Apply, .. }, _))))
+    called_in(query) == Some(Function::Apply)
+}
+
+/// The first such function that a query calls.
+fn called_in(query: &Query) -> Option<Function> {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = Function;
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Function> {
+            let name = match factor {
+                TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => name,
+                _ => return ControlFlow::Continue(()),
+            };
+            Function::of(name).map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        }
+    }
+    match Visit::visit(query, &mut Finder) {
+        ControlFlow::Break(function) => Some(function),
+        ControlFlow::Continue(()) => None,
+    }
 }
 
 /// The query over empty rows, for who only wants to know its columns.
@@ -126,9 +147,13 @@ pub async fn with_answer<'q>(
 
 /// The call in a query, and the query without it. Errors: several, or arguments that there are not.
 fn taken(query: &Query) -> Result<Option<(Call, Query)>> {
+    // nearly every query has none: it is looked at, and not copied
+    if called_in(query).is_none() {
+        return Ok(None);
+    }
     let mut query = query.clone();
     let mut taker = Taker { call: None };
-    match query.visit(&mut taker) {
+    match VisitMut::visit(&mut query, &mut taker) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(taker.call.map(|call| (call, query))),
     }
@@ -316,8 +341,7 @@ impl Asked {
     /// Makes a plan, and keeps it.
     async fn plan(&self, context: &mut StatementContext, is_to_be_applied: bool) -> Result<(Plan, Arc<Snapshot>)> {
         let texts = Texts::read(self.files.clone().unwrap_or_default())?;
-        let wishes = Wishes { is_to_be_applied };
-        let planned = plan(context, &texts, &wishes).await?;
+        let planned = plan(context, &texts, is_to_be_applied).await?;
         if self.runs_tests {
             testing::failed(&testing::run_tests(context, &planned.snapshot, &texts, None).await?)?;
         }
@@ -333,7 +357,7 @@ impl Asked {
             files,
             has_secrets,
             suppress_recreates: false,
-            base: objects_of(context),
+            base: changes_of(context),
             changes: planned.changes.clone(),
         };
         let plan = context.warehouse.catalog.plans().add(new)?;
@@ -364,7 +388,7 @@ impl Asked {
             return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
                 .with_hint("apply its definitions instead of its number"));
         }
-        if kept.new.base != objects_of(context) {
+        if kept.new.base != changes_of(context) {
             let message = format!("the workspace has changed since plan {id} was made");
             return Err(Error::new(Kind::SerializationFailure, message).with_hint("plan again"));
         }
@@ -391,7 +415,7 @@ impl Asked {
             return testing::run_tests(context, &snapshot, &Texts::default(), only).await;
         };
         let texts = Texts::read(files.clone())?;
-        let planned = plan(context, &texts, &Wishes::default()).await?;
+        let planned = plan(context, &texts, false).await?;
         testing::run_tests(context, &planned.snapshot, &texts, only).await
     }
 }
@@ -416,12 +440,9 @@ fn texts_of(array: &Arc<dyn Array>) -> Result<Vec<String>> {
 }
 
 /// The workspace's objects, and when each was changed last.
-fn objects_of(context: &StatementContext) -> Vec<(ObjectId, Version)> {
-    let workspace = context.scope.workspace;
-    let is_own =
-        |header: &&granary_catalog::Header| header.home.workspace() == Some(workspace) && !header.id.is_temporary();
-    let headers = context.snapshot().objects().map(|object| object.header()).filter(is_own);
-    headers.map(|header| (header.id, header.changed)).collect()
+fn changes_of(context: &StatementContext) -> Vec<(ObjectId, Version)> {
+    let objects = objects_of(context.snapshot(), context.scope.workspace);
+    objects.map(|object| (object.id(), object.header().changed)).collect()
 }
 
 #[cfg(test)]

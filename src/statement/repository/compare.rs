@@ -1,11 +1,13 @@
 //! What differs between a workspace and what it would be, object by object, in words.
 
+use std::collections::HashMap;
+
 use granary_catalog::{
     ChangedProperty, FeatureTable, FeatureView, Object, ObjectId, PlanAction, PlannedChange, Snapshot,
 };
 use granary_sql::declaration::{Property, properties};
 
-use super::planning::stated;
+use super::planning::{objects_of, stated};
 use super::texts::Texts;
 use crate::engine::{BoundView, StorageChange};
 use crate::error::Result;
@@ -25,9 +27,8 @@ pub fn changes(
     (before, after): (&Snapshot, &Snapshot),
 ) -> Result<Vec<Compared>> {
     let workspace = context.scope.workspace;
-    let is_own = |object: &&Object| object.home().workspace() == Some(workspace) && !object.id().is_temporary();
     let mut found = Vec::new();
-    for object in after.objects().map(AsRef::as_ref).filter(is_own) {
+    for object in objects_of(after, workspace).map(AsRef::as_ref) {
         let place = declared.iter().position(|id| *id == Some(object.id()));
         let file = place.map(|place| texts.declarations[place].place).map(|place| texts.shown(place));
         let planned = match before.get(object.id()) {
@@ -36,18 +37,27 @@ pub fn changes(
         };
         found.extend(planned.map(|planned| Compared { id: object.id(), planned: PlannedChange { file, ..planned } }));
     }
-    for object in before.objects().map(AsRef::as_ref).filter(is_own).filter(|object| after.get(object.id()).is_none()) {
+    let gone = objects_of(before, workspace).filter(|object| after.get(object.id()).is_none());
+    for object in gone.map(AsRef::as_ref) {
         found.push(Compared { id: object.id(), planned: planned(before, object, PlanAction::Drop) });
     }
     // as they are carried out: what is made first, in the order of its making, and what goes last
-    found.sort_by_key(|compared| (compared.planned.action == PlanAction::Drop, depth(after, compared.id), compared.id));
+    let mut depths = HashMap::new();
+    found.sort_by_cached_key(|compared| {
+        (compared.planned.action == PlanAction::Drop, depth(after, compared.id, &mut depths), compared.id)
+    });
     Ok(found)
 }
 
 /// How many objects stand below this one, at most one on top of another.
-fn depth(snapshot: &Snapshot, id: ObjectId) -> usize {
+fn depth(snapshot: &Snapshot, id: ObjectId, known: &mut HashMap<ObjectId, usize>) -> usize {
+    if let Some(depth) = known.get(&id) {
+        return *depth;
+    }
     let below = snapshot.get(id).map(|object| object.depends_on()).unwrap_or_default();
-    below.into_iter().map(|id| 1 + depth(snapshot, id)).max().unwrap_or(0)
+    let own = below.into_iter().map(|id| 1 + depth(snapshot, id, known)).max().unwrap_or(0);
+    known.insert(id, own);
+    own
 }
 
 fn planned(snapshot: &Snapshot, object: &Object, action: PlanAction) -> PlannedChange {

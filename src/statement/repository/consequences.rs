@@ -1,5 +1,7 @@
 //! What follows of a plan: jobs, about how many rows they read, and what its reader should know before.
 
+use std::sync::Arc;
+
 use granary_catalog::{FeatureView, GroupId, IntervalSet, ObjectId, PlanAction, Snapshot, StoreKind, Trigger};
 use granary_sql::timestamp::format_timestamp;
 
@@ -9,7 +11,7 @@ use crate::error::Result;
 use crate::statement::context::StatementContext;
 
 /// Adds them to each change.
-pub async fn add(context: &StatementContext, after: &Snapshot, changes: &mut [Compared]) -> Result<()> {
+pub async fn add(context: &StatementContext, after: &Arc<Snapshot>, changes: &mut [Compared]) -> Result<()> {
     for change in changes.iter_mut() {
         let (id, action) = (change.id, change.planned.action);
         if context.scope.is_live()
@@ -43,9 +45,9 @@ fn jobs(view: &FeatureView, action: PlanAction) -> Option<String> {
 }
 
 /// About how many rows the view's query reads, if its files say so.
-async fn rows_of(context: &StatementContext, after: &Snapshot, view: &FeatureView) -> Option<u64> {
+async fn rows_of(context: &StatementContext, after: &Arc<Snapshot>, view: &FeatureView) -> Option<u64> {
     let mut planner = context.planner();
-    planner.scope.snapshot = std::sync::Arc::new(after.clone());
+    planner.scope.snapshot = Arc::clone(after);
     let bound = BoundView::of_feature_view(view).ok()?;
     let plan = rows_plan(&planner, &bound, RowsRequest::Everything).await.ok()?;
     estimated_rows(&planner, &plan).await

@@ -9,6 +9,7 @@ use granary_sql::Statement;
 use granary_sql::declaration::{self, DeclaredKind};
 use sqlparser::ast::{self, Ident, ObjectName};
 
+use super::super::alter::own_statement;
 use super::super::{comment, execute, grant, rights, view, workspace};
 use super::order::{in_order, named};
 use super::rename::{self, Renames};
@@ -16,13 +17,6 @@ use super::texts::{Declaration, Texts};
 use super::{compare, consequences};
 use crate::error::{Error, Kind, Result};
 use crate::statement::context::StatementContext;
-
-/// What is asked of a plan besides its texts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// whether the asker may do it is looked at
-    pub is_to_be_applied: bool,
-}
 
 /// A plan that is not kept yet.
 pub struct Planned {
@@ -41,24 +35,6 @@ impl Planned {
             changes.push(Change::put(Workspace { applied_plan: Some(plan), ..workspace.clone() }));
         }
         changes
-    }
-}
-
-/// Parts of declarations that every kind has.
-pub struct Known;
-
-impl Known {
-    /// The text of the query that defines it, if one does.
-    pub fn query(statement: &Statement) -> Option<&str> {
-        match statement {
-            Statement::CreateFeatureView(create) => Some(&create.query.text),
-            Statement::CreateRealtimeFeatureView(create) => Some(&create.query.text),
-            Statement::CreateSource(create) => match &create.origin {
-                granary_sql::statement::SourceOrigin::Query(query) => Some(&query.text),
-                _ => None,
-            },
-            _ => None,
-        }
     }
 }
 
@@ -83,11 +59,7 @@ pub fn kind_of(kind: DeclaredKind) -> ObjectKind {
 
 /// What an object is declared by, as far as its own text says it.
 pub fn stated(object: &Object) -> Option<Statement> {
-    let mut parsed = granary_sql::parse(&object.header().statement).ok()?;
-    match (parsed.pop(), parsed.is_empty()) {
-        (Some(only), true) => Some(declaration::bare(only.statement)),
-        _ => None,
-    }
+    own_statement(object).ok().map(declaration::bare)
 }
 
 /// Whether objects of a kind are the repository's: who is not declared is dropped.
@@ -116,12 +88,19 @@ fn is_managed(kind: ObjectKind) -> bool {
     }
 }
 
-/// Plans. The context is left as it was.
-pub async fn plan(context: &mut StatementContext, texts: &Texts, wishes: &Wishes) -> Result<Planned> {
+/// The objects of a workspace that are more than a session's.
+pub fn objects_of(snapshot: &Snapshot, workspace: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
+    let is_own =
+        move |object: &&Arc<Object>| object.home().workspace() == Some(workspace) && !object.id().is_temporary();
+    snapshot.objects().filter(is_own)
+}
+
+/// Plans. Of what is to be applied it is looked at whether the asker may do it. The context is left as it was.
+pub async fn plan(context: &mut StatementContext, texts: &Texts, is_to_be_applied: bool) -> Result<Planned> {
     let before = Arc::clone(context.snapshot());
     let text = std::mem::take(&mut context.text);
     let n_notices = context.notices.len();
-    let mut planner = Planner { context, texts, wishes, before: Arc::clone(&before), declared: Vec::new() };
+    let mut planner = Planner { context, texts, is_to_be_applied, before: Arc::clone(&before), declared: Vec::new() };
     let made = planner.make().await;
     let declared = std::mem::take(&mut planner.declared);
     let snapshot = Arc::clone(context.snapshot());
@@ -141,7 +120,7 @@ pub async fn plan(context: &mut StatementContext, texts: &Texts, wishes: &Wishes
 struct Planner<'a> {
     context: &'a mut StatementContext,
     texts: &'a Texts,
-    wishes: &'a Wishes,
+    is_to_be_applied: bool,
     before: Arc<Snapshot>,
     /// the id of each declaration's object, by its place; `None` while there is none
     declared: Vec<Option<ObjectId>>,
@@ -153,9 +132,10 @@ impl Planner<'_> {
         let order = in_order(self.texts, &named)?;
         self.declared = self.texts.declarations.iter().map(|declaration| self.existing(declaration)).collect();
         self.check_kinds()?;
-        let renamed = self.rename(&order)?;
+        let was_declared = self.views_declared_before()?;
+        let renamed = self.rename(&order, &was_declared)?;
         let known: HashSet<ObjectId> = self.declared.iter().copied().flatten().collect();
-        let mut to_drop = self.to_drop(&known)?;
+        let mut to_drop = self.to_drop(&known, &was_declared);
         self.drop(&mut to_drop)?;
         self.context.redefined = Arc::new(known);
         let mut is_changed = vec![false; named.len()];
@@ -214,7 +194,7 @@ impl Planner<'_> {
             let Some(object) = id.and_then(|id| self.before.get(id)) else { continue };
             if object.kind() != kind_of(declaration.kind) {
                 let (name, is) = (&declaration.name, object.kind().as_str());
-                let message = format!("\"{name}\" is a {is}, and is declared as a {}", declaration.kind.words());
+                let message = format!("\"{name}\" is a {is}, and is declared as a {}", kind_of(declaration.kind));
                 let error = Error::new(Kind::WrongObjectType, message)
                     .with_hint("give it another name, or drop the one that there is first");
                 return Err(self.texts.at(declaration.place, error));
@@ -224,9 +204,9 @@ impl Planner<'_> {
     }
 
     /// Gives objects their new names. Tells which declarations are that much and no more.
-    fn rename(&mut self, order: &[usize]) -> Result<HashSet<usize>> {
+    fn rename(&mut self, order: &[usize], was_declared: &HashSet<String>) -> Result<HashSet<usize>> {
         let known: HashSet<ObjectId> = self.declared.iter().copied().flatten().collect();
-        let mut orphans = self.to_drop(&known)?;
+        let mut orphans = self.to_drop(&known, was_declared);
         let mut renames = Renames::default();
         let mut renamed = HashSet::new();
         for &place in order {
@@ -249,18 +229,13 @@ impl Planner<'_> {
     }
 
     /// The objects that nothing declares: those of the repository's kinds, and views that the plan before had declared.
-    fn to_drop(&self, known: &HashSet<ObjectId>) -> Result<Vec<Arc<Object>>> {
-        let context = &self.context;
-        let workspace = context.scope.workspace;
-        let was_declared = self.views_declared_before()?;
+    fn to_drop(&self, known: &HashSet<ObjectId>, was_declared: &HashSet<String>) -> Vec<Arc<Object>> {
         let goes = |object: &&Arc<Object>| {
-            object.home().workspace() == Some(workspace)
-                && !object.id().is_temporary()
-                && !known.contains(&object.id())
-                && (is_managed(object.kind())
-                    || object.kind() == ObjectKind::View && was_declared.contains(object.name()))
+            let kind = object.kind();
+            !known.contains(&object.id())
+                && (is_managed(kind) || kind == ObjectKind::View && was_declared.contains(object.name()))
         };
-        Ok(context.snapshot().objects().filter(goes).cloned().collect())
+        objects_of(self.context.snapshot(), self.context.scope.workspace).filter(goes).cloned().collect()
     }
 
     fn views_declared_before(&self) -> Result<HashSet<String>> {
@@ -287,14 +262,11 @@ impl Planner<'_> {
             let mut left = Vec::new();
             for object in std::mem::take(objects) {
                 self.check_manage(&object, "DROP")?;
-                let change = Change::Drop { id: object.id(), cascade: false };
                 // who is protected is told with all others, later
-                let mut working = Snapshot::clone(self.context.snapshot());
-                if object.header().prevent_destroy {
-                    let id = object.id();
-                    working = working.apply(&[Change::SetPreventDestroy { id, prevent_destroy: false }])?;
-                }
-                match working.apply(&[change]) {
+                let id = object.id();
+                let changes =
+                    [Change::SetPreventDestroy { id, prevent_destroy: false }, Change::Drop { id, cascade: false }];
+                match self.context.snapshot().apply(&changes) {
                     Ok(working) => self.context.scope.snapshot = Arc::new(working),
                     Err(_) => left.push(object),
                 }
@@ -307,7 +279,7 @@ impl Planner<'_> {
     }
 
     fn check_manage(&self, object: &Object, action: &str) -> Result<()> {
-        match self.wishes.is_to_be_applied {
+        match self.is_to_be_applied {
             true => self.context.scope.access().check_manage(object, action),
             false => Ok(()),
         }
@@ -322,7 +294,7 @@ impl Planner<'_> {
         };
         // positions of errors count in it
         self.context.text.clone_from(&self.texts.files[declaration.place.file].text);
-        if self.wishes.is_to_be_applied {
+        if self.is_to_be_applied {
             rights::check(self.context, &statement)?;
         }
         match &statement {
@@ -347,7 +319,7 @@ impl Planner<'_> {
 
     fn remark(&mut self, statement: &Statement, text: &str) -> Result<()> {
         text.clone_into(&mut self.context.text);
-        if self.wishes.is_to_be_applied {
+        if self.is_to_be_applied {
             rights::check(self.context, statement)?;
         }
         match statement {

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use granary_catalog::{Change, Object, ObjectId};
-use granary_sql::declaration::{DeclaredKind, NameUse, rename, visit_names};
+use granary_sql::declaration::{DeclaredKind, NameUse, query, rename, visit_names};
 use granary_sql::name::canonical;
 use granary_sql::{QualifiedName, Statement};
 use sqlparser::ast::{Ident, ObjectName};
 
-use super::planning::{Known, kind_of, stated};
+use super::planning::{kind_of, stated};
 use super::texts::Declaration;
 
 /// New names, by kind and old name.
@@ -63,13 +63,9 @@ pub fn changes(object: &Object, declaration: &Declaration) -> Vec<Change> {
     if object.name() != declaration.name {
         changes.push(Change::Rename { id, to: declaration.name.clone() });
     }
-    let query = object.query().and_then(|_| query_of(&declaration.statement));
+    let query = object.query().and_then(|_| query(&declaration.statement)).map(str::to_owned);
     changes.push(Change::Reword { id, statement: declaration.statement.to_string(), query });
     changes
-}
-
-fn query_of(statement: &Statement) -> Option<String> {
-    Known::query(statement).map(str::to_owned)
 }
 
 fn name_of(statement: &Statement) -> Option<ObjectName> {

@@ -80,12 +80,7 @@ pub fn of_plan(name: String, plan: &Plan) -> Result<GivenRelation> {
         texts(&|change| Some(change.schema.clone())),
         texts(&|change| Some(change.name.clone())),
         texts(&|change| change.renamed_from.clone()),
-        texts(&|change| {
-            let properties = change.properties.iter();
-            let properties =
-                properties.map(|changed| json!({ "name": changed.name, "old": changed.old, "new": changed.new }));
-            Some(serde_json::Value::from_iter(properties).to_string())
-        }),
+        texts(&|change| Some(change.properties_json())),
         texts(&|change| change.reason.clone()),
         texts(&|change| change.jobs.clone()),
         Arc::new(changes.iter().map(|change| i64::try_from(change.estimated_rows?).ok()).collect::<Int64Array>()),

@@ -14,6 +14,7 @@ use granary_sql::name::fold;
 use granary_sql::statement::{CreateTest, Expected, GivenRows};
 use granary_sql::timestamp::parse_timestamp;
 
+use super::super::alter::own_statement;
 use super::texts::Texts;
 use crate::engine::{FromSource, MadeUp, QueryPlanner, own_columns, rows_with_lists, run, table_reference, with_lists};
 use crate::error::{Error, Kind, Result};
@@ -59,7 +60,7 @@ pub async fn run_tests(
                 && declaration.name == header.name
                 && declaration.schema.as_ref().is_none_or(|own| *own == schema)
         });
-        let failure = Box::pin(failure_of(context, &stores_nothing, test)).await?;
+        let failure = Box::pin(failure_of(context, &stores_nothing, &test.clone().into())).await?;
         let file = place.map(|declaration| texts.shown(declaration.place));
         tested.push(Tested { schema, name: header.name.clone(), failure, file });
     }
@@ -86,9 +87,8 @@ pub fn failed(tested: &[Tested]) -> Result<()> {
 }
 
 /// `None` if it passes. Errors: of the statement around it, as when it is cancelled.
-async fn failure_of(context: &StatementContext, snapshot: &Arc<Snapshot>, test: &Test) -> Result<Option<String>> {
-    let parsed = granary_sql::parse(&test.header.statement)?.pop().map(|parsed| parsed.statement);
-    let Some(Statement::CreateTest(test)) = parsed else { return Err(Error::internal("a test is not one")) };
+async fn failure_of(context: &StatementContext, snapshot: &Arc<Snapshot>, test: &Object) -> Result<Option<String>> {
+    let Statement::CreateTest(test) = own_statement(test)? else { return Err(Error::internal("a test is not one")) };
     match Box::pin(judge(context, snapshot, &test)).await {
         Ok(failure) => Ok(failure),
         Err(error) if error.kind() == Kind::QueryCanceled => Err(error),

@@ -1,7 +1,6 @@
 //! Plans of repositories, their files, and which of them were applied.
 
 use granary_catalog::{Change, HistoryFilter, Object, Plan, PlanId, Version};
-use serde_json::json;
 
 use super::{Rows, SystemContext, row};
 use crate::error::Result;
@@ -55,9 +54,6 @@ pub fn plans(context: &SystemContext, rows: &mut Rows) -> Result<()> {
 pub fn plan_changes(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     for plan in plans_of(context)? {
         for change in &plan.new.changes {
-            let properties = change.properties.iter();
-            let properties =
-                properties.map(|changed| json!({ "name": changed.name, "old": changed.old, "new": changed.new }));
             row!(rows,
                 plan: plan.id.0,
                 action: change.action.as_str(),
@@ -65,7 +61,7 @@ pub fn plan_changes(context: &SystemContext, rows: &mut Rows) -> Result<()> {
                 schema: &change.schema,
                 name: &change.name,
                 renamed_from: change.renamed_from.as_ref(),
-                changes: serde_json::Value::from_iter(properties).to_string(),
+                changes: change.properties_json(),
                 reason: change.reason.as_ref(),
                 jobs: change.jobs.as_ref(),
                 estimated_rows: change.estimated_rows,

@@ -1,5 +1,6 @@
 //! The command line: words and flags into a configuration, and the commands.
 
+mod backup;
 mod client;
 mod plan_text;
 mod quickstart;
@@ -36,10 +37,14 @@ enum Command {
     Test(repository::TestArguments),
     /// Show what was applied to a workspace
     Log(repository::LogArguments),
-    /// Write the files that were applied to a workspace into a folder
+    /// Write the files that were applied to a workspace into a folder; or make a data folder of a backup
     Restore(repository::RestoreArguments),
     /// Make a small repository that works as it is
     Init(repository::InitArguments),
+    /// Have a server take a backup of all its data, while it works
+    Backup(backup::BackupArguments),
+    /// Read a backup, and say whether it is whole
+    Verify(backup::VerifyArguments),
 }
 
 /// Runs what the process was called with. Gives the exit code.
@@ -53,6 +58,8 @@ pub async fn run() -> Result<u8> {
         Command::Test(arguments) => return repository::test(arguments).await,
         Command::Log(arguments) => repository::log(arguments).await,
         Command::Restore(arguments) => repository::restore(arguments).await,
+        Command::Backup(arguments) => backup::backup(arguments).await,
+        Command::Verify(arguments) => backup::verify(arguments).await,
         Command::Init(arguments) => repository::init(arguments),
     }?;
     Ok(0)

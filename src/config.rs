@@ -213,6 +213,52 @@ pub fn log_filter() -> String {
     std::env::var("GRANARY_LOG").unwrap_or_else(|_| "warn,granary=info,pgwire_replication=off".to_owned())
 }
 
+/// The form of the log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogForm {
+    Text,
+    /// an object a line
+    Json,
+}
+
+/// `GRANARY_LOG_FORMAT`: `text`, which is the default, or `json`.
+pub fn log_form() -> Result<LogForm> {
+    match std::env::var("GRANARY_LOG_FORMAT").as_deref() {
+        Err(_) | Ok("" | "text") => Ok(LogForm::Text),
+        Ok("json") => Ok(LogForm::Json),
+        Ok(other) => {
+            let message = format!("GRANARY_LOG_FORMAT is \"{other}\", and not text or json");
+            Err(Error::new(Kind::InvalidParameterValue, message))
+        }
+    }
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceSettings {
+    pub endpoint: String,
+    pub service: String,
+    /// of statements that belong to no other's span, from 0 to 1
+    pub share: f64,
+}
+
+/// OpenTelemetry's own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, an address of gRPC, without which there are no spans;
+/// `OTEL_SERVICE_NAME`; `OTEL_TRACES_SAMPLER_ARG`, the share of statements.
+pub fn trace_settings() -> Result<Option<TraceSettings>> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let traces = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let Some(endpoint) = traces.or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT")) else { return Ok(None) };
+    let share = match variable("OTEL_TRACES_SAMPLER_ARG") {
+        None => 1.0,
+        Some(text) => text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
+            let message = format!("OTEL_TRACES_SAMPLER_ARG is \"{text}\", and not a share from 0 to 1");
+            Error::new(Kind::InvalidParameterValue, message)
+        })?,
+    };
+    let service = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "granary".to_owned());
+    Ok(Some(TraceSettings { endpoint, service, share }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,19 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::middleware::map_response;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{Error, Kind};
 use crate::metrics;
+use crate::trace;
 use crate::warehouse::Warehouse;
 use features::{Call, FeatureServer};
 use ingest::IngestServer;
@@ -130,11 +132,22 @@ fn routes(door: Door) -> Router {
             };
         router = router.route(&format!("{JOBS}{name}"), post(handler));
     }
-    router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(map_response(count)).with_state(door)
+    router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(from_fn(counted)).with_state(door)
 }
 
-async fn count(response: Response) -> Response {
-    metrics::answered_http(response.status().as_u16());
+/// Counts an answer. Of what is asked by POST there is a span.
+async fn counted(request: Request, next: Next) -> Response {
+    let span = match request.method() {
+        &Method::POST => {
+            let parent = request.headers().get("traceparent").and_then(|parent| parent.to_str().ok());
+            trace::request(request.uri().path(), parent)
+        }
+        _ => Span::none(),
+    };
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
+    metrics::answered_http(status);
     response
 }
 

@@ -13,6 +13,7 @@
 mod capture;
 mod check;
 mod consumer;
+mod files;
 mod flush;
 mod forget;
 mod joined;
@@ -38,6 +39,7 @@ use tokio::sync::Notify;
 
 pub use self::capture::{Begun, Capture, Spooled};
 pub use self::check::{Refused, ViewCount};
+pub use self::files::IngestFile;
 pub use self::payload::Positions;
 pub use self::reading::ReadLog;
 pub use self::replay::ReplayStart;

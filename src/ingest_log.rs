@@ -19,6 +19,7 @@
 
 mod disk;
 mod errors;
+mod file;
 mod format;
 mod queue;
 mod reader;
@@ -35,13 +36,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::file::LogFile;
 pub use self::reader::Reader;
 
 use self::disk::Disk;
 use self::format::Identity;
 use self::queue::{Files, Shared};
 use self::reader::{Extent, Stored};
-use self::segment::Segment;
+use self::segment::{Opened, Segment};
 use self::tail::Tail;
 use crate::error::{Error, Kind, Result, io_error};
 
@@ -189,6 +191,12 @@ impl IngestLog {
         lock(&self.shared.extent).segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// The files of the log as they are on disk now, by name, to be read while it goes on: also when they are removed
+    /// meanwhile.
+    pub fn files(&self) -> Result<Vec<(String, LogFile)>> {
+        self.shared.files()
+    }
+
     pub fn counts(&self) -> Counts {
         self.shared.counts()
     }
@@ -228,7 +236,7 @@ fn open_segments(disk: &Disk, options: &Options, consumed: u64) -> Result<(Segme
     let mut segments = VecDeque::new();
     for &first_offset in earlier {
         let path = segment::path_of(folder, first_offset);
-        let (file, identity, ..) = segment::open(&path, false, options.stream, first_offset)?;
+        let Opened { file, identity, .. } = segment::open(&path, false, options.stream, first_offset)?;
         follows(&path, &identity, &segments)?;
         let bytes = file.metadata().map_err(|error| io_error("read", &path, error))?.len();
         segments.push_back(Stored { first_offset, bytes });

@@ -8,6 +8,10 @@ pub mod metrics;
 pub mod priority;
 pub mod time;
 
+pub mod trace;
+
+pub mod logging;
+
 pub mod access;
 pub mod audit;
 
@@ -32,6 +36,8 @@ pub mod capture;
 pub mod warehouse;
 
 pub mod materialize;
+
+pub mod backup;
 
 pub mod statement;
 

@@ -1,6 +1,5 @@
 //! The program: a runtime, a log, and the command line.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use granary::priority::STACK_BYTES;
@@ -10,16 +9,6 @@ use granary::priority::STACK_BYTES;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::new(granary::config::log_filter());
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        // where nobody reads the log any more, to say so there would end who says it
-        .log_internal_errors(false)
-        .init();
     // for listeners and HTTP; queries, and clients of the Postgres port, have threads of their own
     let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()
     {
@@ -29,7 +18,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(granary::cli::run()) {
+    let _in_runtime = runtime.enter();
+    let logging = granary::logging::begin();
+    match logging.and_then(|_logging| runtime.block_on(granary::cli::run())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("granary: {error}");

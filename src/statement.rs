@@ -5,6 +5,7 @@ mod after_commit;
 mod alter;
 mod alter_table;
 mod api_key;
+mod backup;
 mod changing;
 mod comment;
 mod context;
@@ -56,6 +57,7 @@ mod workspace;
 
 pub use after_commit::after_commit;
 pub use api_key::schema as api_key_schema;
+pub use backup::backup_schema;
 pub use context::{Isolation, StatementContext, Writing};
 pub use copy::{CopyForm, CopyFormat, CopyIn, CopyOut, Header, NullFields, copy_rows};
 pub use delete::plan as plan_delete;

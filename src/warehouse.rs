@@ -1,6 +1,7 @@
 //! The handles of one warehouse in one struct: what every action takes first. It opens and holds; it decides nothing.
 
 mod channels;
+mod gauges;
 mod jobs;
 mod locks;
 
@@ -25,6 +26,7 @@ use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
 use crate::request_log::{LOG, RequestLog};
 use crate::time::Clock;
+use gauges::StoreSizes;
 pub use channels::{Channels, Listener, Notification};
 pub use jobs::RunningJobs;
 pub use locks::{LockHolder, LockMode, TableLocks};
@@ -63,6 +65,9 @@ pub struct Warehouse {
     /// of tables with unique keys
     pub key_indexes: Arc<KeyIndexes>,
     pub jobs: Arc<RunningJobs>,
+    store_sizes: StoreSizes,
+    /// held while a backup is taken
+    pub backing_up: tokio::sync::Mutex<()>,
     /// jobs are made by themselves
     pub schedules: bool,
     stores: ReadStores,
@@ -135,6 +140,8 @@ impl Warehouse {
             audit,
             key_indexes: Arc::default(),
             jobs: Arc::default(),
+            store_sizes: StoreSizes::default(),
+            backing_up: tokio::sync::Mutex::default(),
             schedules: config.schedules,
             folding: Mutex::default(),
             writing: Mutex::default(),
@@ -150,7 +157,8 @@ impl Warehouse {
 
     /// What the stores say of streams and views, as metrics.
     pub fn samples(&self) -> Vec<Sample> {
-        samples(&self.catalog, &self.stores.tails, self.clock.now_us())
+        let of_stores = samples(&self.catalog, &self.stores.tails, self.clock.now_us());
+        of_stores.into_iter().chain(self.gauges()).collect()
     }
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.

@@ -2,6 +2,8 @@
 
 #[path = "examples/fraud.rs"]
 mod fraud;
+#[path = "examples/monitoring.rs"]
+mod monitoring;
 #[path = "support/ready.rs"]
 mod ready;
 #[path = "examples/reference.rs"]

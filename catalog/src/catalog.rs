@@ -17,7 +17,7 @@ use crate::plans::Plans;
 use crate::record::Records;
 use crate::sequences::Sequences;
 use crate::snapshot::{Applied, Snapshot};
-use crate::store::{Number, Order, Store, Table};
+use crate::store::{Image, Number, Order, Store, Table};
 
 pub struct Catalog {
     store: Arc<Store>,
@@ -101,6 +101,17 @@ impl Catalog {
             if entries.len() >= filter.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(entries)
+    }
+
+    /// One state of everything that is in the file, with jobs and records.
+    pub fn image(&self) -> Result<Image, Error> {
+        self.store.image()
+    }
+
+    /// How many commits of any kind have returned since the catalog was opened. With the same number before and after
+    /// [`Catalog::image`], nobody has done anything in between that rests on what the image lacks.
+    pub fn n_commits(&self) -> u64 {
+        self.store.n_commits()
     }
 
     /// The numbers of sequences.

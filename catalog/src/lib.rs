@@ -48,3 +48,4 @@ pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedCha
 pub use record::{Record, RecordKind, Records};
 pub use sequences::Sequences;
 pub use snapshot::Snapshot;
+pub use store::Image;

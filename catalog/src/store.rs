@@ -2,9 +2,11 @@
 //! knows no object and no job.
 
 mod file;
+mod image;
 
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::Serialize;
@@ -12,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::migrate::{self, FORMAT, Step};
+pub use image::Image;
 
 /// Objects are held in memory, so the cache only serves commits and the history.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -111,6 +114,7 @@ pub(crate) enum Order {
 pub(crate) struct Store {
     database: Database,
     path: PathBuf,
+    n_commits: AtomicU64,
 }
 
 impl Store {
@@ -124,7 +128,7 @@ impl Store {
             }
             error => storage_error(path, "open", error),
         })?;
-        let store = Store { database, path: path.to_owned() };
+        let store = Store { database, path: path.to_owned(), n_commits: AtomicU64::new(0) };
         match store.format()? {
             None => store.initialize(first)?,
             Some(format) if format > u64::from(FORMAT) => {
@@ -264,6 +268,11 @@ impl Store {
         }
     }
 
+    /// How many commits have returned since the file was opened.
+    pub(crate) fn n_commits(&self) -> u64 {
+        self.n_commits.load(Ordering::SeqCst)
+    }
+
     /// Collects writes that happen together or not at all.
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { store: self, records: Vec::new(), numbers: Vec::new() }
@@ -353,7 +362,9 @@ impl Batch<'_> {
                 meta.insert(number.key(), value).map_err(store.failed("write"))?;
             }
         }
-        transaction.commit().map_err(store.failed("write"))
+        transaction.commit().map_err(store.failed("write"))?;
+        store.n_commits.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 }
 

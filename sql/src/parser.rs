@@ -128,6 +128,7 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
         "refresh" => statement::refresh::parse(cursor).map(Statement::Refresh),
         "replay" => statement::replay::parse(cursor).map(Statement::Replay),
         "optimize" => statement::optimize::parse(cursor).map(Statement::Optimize),
+        "backup" => statement::backup::parse(cursor).map(Statement::Backup),
         "vacuum" => statement::vacuum::parse(cursor).map(Statement::Vacuum),
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
         "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
@@ -161,9 +162,9 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 18] = [
+    const OURS: [&str; 19] = [
         "create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "copy", "declare",
-        "fetch", "move", "close", "prepare", "execute", "explain", "wait",
+        "fetch", "move", "close", "prepare", "execute", "explain", "wait", "backup",
     ];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();

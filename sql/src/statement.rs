@@ -2,6 +2,7 @@
 
 pub mod alter;
 pub mod alter_sequence;
+pub mod backup;
 pub mod comment_on;
 pub mod copy;
 pub mod create_api_key;
@@ -41,6 +42,7 @@ use crate::text::SqlText;
 
 pub use alter::{Alter, AlterAction};
 pub use alter_sequence::{AlterSequence, SequenceChange};
+pub use backup::Backup;
 pub use comment_on::{CommentOn, CommentTarget};
 pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
 pub use create_api_key::CreateApiKey;
@@ -94,6 +96,7 @@ pub enum Statement {
     Replay(Replay),
     Optimize(Optimize),
     Vacuum(Vacuum),
+    Backup(Backup),
     Verify(Verify),
     CancelJob(CancelJob),
     RetryJob(RetryJob),
@@ -142,6 +145,7 @@ impl Display for Statement {
             Statement::Replay(statement) => statement.fmt(formatter),
             Statement::Optimize(statement) => statement.fmt(formatter),
             Statement::Vacuum(statement) => statement.fmt(formatter),
+            Statement::Backup(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),
             Statement::CancelJob(statement) => statement.fmt(formatter),
             Statement::RetryJob(statement) => statement.fmt(formatter),

@@ -96,8 +96,14 @@ pub struct RestoreArguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// The plan whose files are wanted [default: the one that was applied last]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "backup")]
     plan: Option<i64>,
+    /// Make a data folder instead, of the backup there: s3://bucket/folder, or a folder
+    #[arg(long, value_name = "URL")]
+    backup: Option<String>,
+    /// Which backup [default: the newest]
+    #[arg(long, value_name = "BACKUP", requires = "backup")]
+    id: Option<String>,
     #[command(flatten)]
     server: ServerArguments,
 }
@@ -363,9 +369,12 @@ pub async fn log(arguments: LogArguments) -> Result<()> {
     Ok(())
 }
 
-/// Writes the files of a plan into a folder.
+/// Writes the files of a plan into a folder, or a backup.
 pub async fn restore(arguments: RestoreArguments) -> Result<()> {
     let folder = &arguments.folder;
+    if let Some(from) = &arguments.backup {
+        return super::backup::restore(from, arguments.id.as_deref(), folder, arguments.server.json).await;
+    }
     check_empty(folder)?;
     let workspace = Workspace::connect(&arguments.server).await?;
     let sql = "SELECT path, text FROM granary.plan_files WHERE plan = coalesce($1::bigint, \

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner as PhysicalQueryPlanner, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::TrackConsumersPool;
+use datafusion::execution::memory_pool::{MemoryLimit, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -118,6 +118,16 @@ impl Engine {
     /// Room beside that of queries, out of the same memory.
     pub fn hold(&self, name: &str) -> HeldMemory {
         HeldMemory::new(&self.base.runtime_env().memory_pool, name)
+    }
+
+    /// Bytes that queries hold, and may hold together.
+    pub fn memory(&self) -> (usize, usize) {
+        let pool = &self.base.runtime_env().memory_pool;
+        let limit = match pool.memory_limit() {
+            MemoryLimit::Finite(limit) => limit,
+            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+        };
+        (pool.reserved(), limit)
     }
 
     /// For work that is no client's own, such as a job.

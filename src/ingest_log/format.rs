@@ -48,6 +48,8 @@ const FORMAT: u32 = 1;
 const MARK_BYTES: usize = 20;
 pub(super) const MARKS_POSITION: u64 = 512;
 const MARK_POSITIONS: [u64; 2] = [MARKS_POSITION, MARKS_POSITION + 512];
+/// From there on, for both.
+pub(super) const MARKS_BYTES: usize = 1024;
 const KIND_EVENTS: u8 = 1;
 
 /// What a segment says of itself; it never changes.
@@ -176,6 +178,11 @@ pub(super) fn encode_mark(mark: Mark, salt: u64, turn: Turn) -> [u8; MARK_BYTES]
 fn decode_mark(salt: u64, position: u64, bytes: &[u8]) -> Option<Mark> {
     let holds = u32_at(bytes, 16) == salted(salt, position, &bytes[..16]);
     holds.then(|| Mark { durable_bytes: u64_at(bytes, 0), end_offset: u64_at(bytes, 8) })
+}
+
+/// Whether a mark was ever begun in a header so long, be it that none holds now. Then a group was on disk.
+pub(super) fn is_marked(header: &[u8]) -> bool {
+    MARK_POSITIONS.iter().any(|&position| header[position as usize..][..MARK_BYTES].iter().any(|byte| *byte != 0))
 }
 
 /// Adds a frame at `position` of the file.

@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::file::LogFile;
 use super::format::{FRAME_HEADER_BYTES, payload_checksum};
 use super::reader::{Extent, Reader, Stored};
 use super::tail::{Frame, Tail};
@@ -361,6 +362,17 @@ impl Shared {
                 _ => tail.sync_folder_of(&path)?,
             }
         }
+    }
+
+    pub(super) fn files(&self) -> Result<Vec<(String, LogFile)>> {
+        let extent = lock(&self.extent);
+        let last = extent.segments.len() - 1;
+        let opened = extent.segments.iter().enumerate().map(|(number, stored)| {
+            let path = segment::path_of(&self.options.folder, stored.first_offset);
+            let name = path.file_name().expect("it was joined").to_string_lossy().into_owned();
+            Ok((name, LogFile::open(&path, stored.bytes, number == last)?))
+        });
+        opened.collect()
     }
 
     /// After this nothing is put in line, and what was is done.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::errors::{damaged, removed};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, decode_frame_header, payload_checksum};
-use super::{Entry, PAYLOAD_MAX_BYTES, lock, segment};
+use super::segment::{self, Opened};
+use super::{Entry, PAYLOAD_MAX_BYTES, lock};
 use crate::error::{Error, Kind, Result, io_error};
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -111,7 +112,7 @@ impl Reader {
 
     fn open(&self, first_offset: u64) -> Result<Place> {
         let path = segment::path_of(&self.folder, first_offset);
-        let (file, identity, ..) = segment::open(&path, false, self.stream, first_offset).map_err(|error| {
+        let Opened { file, identity, .. } = segment::open(&path, false, self.stream, first_offset).map_err(|error| {
             let first_now = lock(&self.extent).first_offset();
             if error.kind() == Kind::UndefinedFile && first_offset < first_now {
                 removed(&self.folder, first_offset, first_now)

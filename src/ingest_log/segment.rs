@@ -9,7 +9,7 @@ use super::disk::Disk;
 use super::errors::damaged;
 use super::format::{
     FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Identity, MARKS_POSITION, Mark, Turn, decode_frame_header,
-    decode_header, encode_header, encode_mark, payload_checksum,
+    decode_header, encode_header, encode_mark, is_marked, payload_checksum,
 };
 use crate::error::{Result, io_error};
 
@@ -61,8 +61,18 @@ pub(super) fn list(folder: &Path) -> Result<Vec<u64>> {
     }
 }
 
+/// A segment's file, and what its header says.
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) identity: Identity,
+    mark: Mark,
+    turn: Turn,
+    /// or was: a mark that does not hold any more counts
+    is_marked: bool,
+}
+
 /// Opens a segment and reads its header. `first_offset`: what its name says.
-pub(super) fn open(path: &Path, write: bool, stream: u64, first_offset: u64) -> Result<(File, Identity, Mark, Turn)> {
+pub(super) fn open(path: &Path, write: bool, stream: u64, first_offset: u64) -> Result<Opened> {
     let file = File::options().read(true).write(write).open(path).map_err(|error| io_error("open", path, error))?;
     let mut header = Vec::new();
     let read = io::Read::read_to_end(&mut io::Read::take(&file, HEADER_BYTES), &mut header);
@@ -74,7 +84,7 @@ pub(super) fn open(path: &Path, write: bool, stream: u64, first_offset: u64) -> 
     if identity.first_offset != first_offset {
         return Err(damaged(path, 24, format!("its first offset is {}, not that of its name", identity.first_offset)));
     }
-    Ok((file, identity, mark, turn))
+    Ok(Opened { file, identity, mark, turn, is_marked: is_marked(&header) })
 }
 
 impl Segment {
@@ -103,7 +113,7 @@ impl Segment {
     /// that stays is on disk.
     pub(super) fn recover(disk: &Disk, folder: &Path, stream: u64, first_offset: u64) -> Result<Segment> {
         let path = path_of(folder, first_offset);
-        let (file, identity, marked, turn) = open(&path, true, stream, first_offset)?;
+        let Opened { file, identity, mark: marked, turn, is_marked } = open(&path, true, stream, first_offset)?;
         let fail = |error| io_error("read", &path, error);
         let length = file.metadata().map_err(fail)?.len();
         if marked.durable_bytes < HEADER_BYTES || marked.end_offset < first_offset {
@@ -118,6 +128,10 @@ impl Segment {
             segment.durable = end;
         }
         let kept = segment.durable;
+        if is_marked && kept.durable_bytes == HEADER_BYTES {
+            let what = "the first frame does not hold, and a mark says that it was on disk";
+            return Err(damaged(&segment.path, HEADER_BYTES, what));
+        }
         if kept.durable_bytes < length {
             let torn_bytes = segment.torn_bytes(kept.durable_bytes, length)?;
             if torn_bytes > 0 {

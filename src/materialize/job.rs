@@ -5,7 +5,12 @@ use std::sync::Arc;
 use granary_catalog::{Job, JobError, JobId, LogLevel, Outcome};
 use tokio_util::sync::CancellationToken;
 
+use tracing::Instrument as _;
+
 use crate::error::{Error, Kind, Result};
+use crate::metrics::{self, Ended};
+use crate::time::Stopwatch;
+use crate::trace;
 use crate::warehouse::Warehouse;
 
 pub fn cancelled() -> Error {
@@ -39,7 +44,11 @@ pub async fn attempt<T>(
     // whoever waits for a place looks again
     begun.inspect_err(|_| warehouse.jobs.has_changed())?;
     warehouse.jobs.started(job.id, cancel.clone());
-    let result = work.await;
+    let (view, dataset) = (job.request.work.view(), job.request.work.dataset());
+    let of = view.map(|(_, name)| name).or(dataset.map(|work| work.name.as_str())).unwrap_or_default();
+    let (watch, span) = (Stopwatch::start(), trace::job(job.id.0, job.request.work.kind(), of));
+    let result = work.instrument(span.clone()).await;
+    trace::ended(&span, &result);
     let result = result.map_err(|error| if error.kind() == Kind::QueryCanceled { cancelled() } else { error });
     let failed = |error: &Error| {
         let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
@@ -62,7 +71,14 @@ pub async fn attempt<T>(
         }
     };
     warehouse.jobs.ended(job.id);
+    let how = match &result {
+        Ok(_) => Ended::Succeeded,
+        Err(error) if error.kind() == Kind::QueryCanceled => Ended::Cancelled,
+        Err(_) => Ended::Failed,
+    };
+    metrics::attempt_ended(job.request.work.kind(), how, watch.elapsed());
     let ended = ended?;
+    metrics::job_moved(ended.rows_read, ended.rows_written);
     result.map_err(|error| {
         let detail = format!("Job {} ended as {}.", ended.id, ended.state);
         if error.detail().is_none() { error.with_detail(detail) } else { error }

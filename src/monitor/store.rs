@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 
 use super::profile::Piece;
@@ -136,6 +136,12 @@ impl MonitorStore {
         write().map_err(|error| self.fail(error))
     }
 
+    /// The runs and pieces as they are now.
+    pub fn image(&self) -> Result<MonitorImage> {
+        let transaction = self.database.begin_read().map_err(|error| self.fail(error.into()))?;
+        Ok(MonitorImage { path: self.path.clone(), transaction })
+    }
+
     fn fail(&self, error: redb::Error) -> Error {
         storage_error(&self.path, error)
     }
@@ -147,6 +153,37 @@ impl MonitorStore {
             Some((&FORMAT, json)) => serde_json::from_slice(json).map_err(|error| damaged().with_source(error)),
             _ => Err(damaged()),
         }
+    }
+}
+
+/// One state of the file.
+pub struct MonitorImage {
+    path: PathBuf,
+    transaction: ReadTransaction,
+}
+
+impl MonitorImage {
+    /// Makes a file of it.
+    pub fn write_to(&self, path: &Path) -> Result<()> {
+        let read = |error: redb::Error| storage_error(&self.path, error);
+        let write = |error: redb::Error| storage_error(path, error);
+        let database = Database::create(path).map_err(|error| write(error.into()))?;
+        let transaction = database.begin_write().map_err(|error| write(error.into()))?;
+        {
+            let mut copy = transaction.open_table(RUNS).map_err(|error| write(error.into()))?;
+            let runs = self.transaction.open_table(RUNS).map_err(|error| read(error.into()))?;
+            for run in runs.iter().map_err(|error| read(error.into()))? {
+                let (key, bytes) = run.map_err(|error| read(error.into()))?;
+                copy.insert(key.value(), bytes.value()).map_err(|error| write(error.into()))?;
+            }
+            let mut copy = transaction.open_table(PIECES).map_err(|error| write(error.into()))?;
+            let pieces = self.transaction.open_table(PIECES).map_err(|error| read(error.into()))?;
+            for piece in pieces.iter().map_err(|error| read(error.into()))? {
+                let (key, bytes) = piece.map_err(|error| read(error.into()))?;
+                copy.insert(key.value(), bytes.value()).map_err(|error| write(error.into()))?;
+            }
+        }
+        transaction.commit().map_err(|error| write(error.into()))
     }
 }
 

@@ -27,6 +27,11 @@ impl ReadVersions {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    /// Whether any table has changed since.
+    pub fn is_past(&self) -> bool {
+        !self.before.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Whether a table has changed since.
     pub fn has_changed(&self, id: &str) -> bool {
         self.of(id).is_some()

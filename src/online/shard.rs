@@ -7,6 +7,7 @@
 
 mod claims;
 mod front;
+mod image;
 mod settler;
 mod snapshot;
 mod stored;
@@ -26,6 +27,7 @@ use super::{ItemRow, LatestRow};
 use crate::error::Result;
 use crate::row::Key;
 use front::Front;
+pub(super) use image::ShardImage;
 pub(super) use settler::{Settler, Wanted};
 pub(super) use snapshot::Snapshot;
 use stored::Stored;

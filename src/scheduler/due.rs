@@ -183,7 +183,7 @@ fn by_stores(online: &IntervalSet, offline: &IntervalSet) -> Vec<(bool, bool, In
 
 #[cfg(test)]
 mod tests {
-    use granary_catalog::{Author, JobId, JobState, JobWork, NewJob, RefreshWork};
+    use granary_catalog::{Author, JobId, JobWork, NewJob, RefreshWork};
 
     use super::*;
 

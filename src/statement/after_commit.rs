@@ -20,6 +20,9 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
                 let bound = BoundView::of_feature_view(view)?;
                 match after.get_as::<FeatureView>(view.header.id) {
                     Some(now) if keeps_rows(view, now)? => {
+                        if view.group_numbers() != now.group_numbers() {
+                            begin_anew(warehouse, view.header.id).await?;
+                        }
                         materialize::reach_back(warehouse, view, now).await?;
                         forget_groups(warehouse, &bound, now).await?;
                     }
@@ -43,6 +46,14 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
     }
     warehouse.jobs.has_changed();
     warehouse.ingest.after_change(before, after).await
+}
+
+/// Ends what the scheduler does for a view with other groups of columns than it has now. It looks anew at what is missing,
+/// also at what it had given up: that may have been for want of what was changed.
+async fn begin_anew(warehouse: &Arc<Warehouse>, view: ObjectId) -> Result<()> {
+    let ledger = warehouse.catalog.ledger();
+    warehouse.jobs.end_scheduled(ledger, view).await;
+    Ok(ledger.ask_again(view, warehouse.clock.now_us())?)
 }
 
 async fn forget_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<()> {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
-    alter, alter_table, api_key, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
+    alter, alter_table, api_key, backup, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
     feature_table, feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy,
     realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
     test, truncate, update, vacuum, verify, view, with, workspace,
@@ -35,6 +35,7 @@ pub enum RowsTag {
     Explain,
     Show,
     CreateApiKey,
+    Backup,
     /// `INSERT 0 n`, of rows that RETURNING shows; so are the others
     Insert,
     Update,
@@ -57,6 +58,7 @@ impl RowsTag {
             RowsTag::Fetch { .. } => format!("FETCH {rows}"),
             RowsTag::Copy => format!("COPY {rows}"),
             RowsTag::CreateApiKey => "CREATE API KEY".to_owned(),
+            RowsTag::Backup => "BACKUP".to_owned(),
             RowsTag::Insert => format!("INSERT 0 {rows}"),
             RowsTag::Update => format!("UPDATE {rows}"),
             RowsTag::Delete => format!("DELETE {rows}"),
@@ -210,6 +212,9 @@ async fn dispatch(
         Statement::Vacuum(statement) => {
             vacuum::vacuum(context, statement, cancel).await?;
             Ok(Response::done("VACUUM"))
+        }
+        Statement::Backup(statement) => {
+            Ok(Response::batch(Box::pin(backup::backup(context, statement, cancel)).await?, RowsTag::Backup))
         }
         Statement::Verify(statement) => {
             let (schema, rows) = Box::pin(verify::verify(context, statement)).await?;

@@ -15,6 +15,8 @@ use crate::engine::{
     dataset_call, is_of_texts, is_system_schema, qualified_columns, table_reference,
 };
 use crate::error::{Error, Kind, Result};
+use crate::metrics::Phase;
+use crate::trace;
 
 /// A query as it was typed.
 pub type QueryText = SqlText<Box<Query>>;
@@ -184,7 +186,9 @@ pub async fn plan_labeled(
 /// The same, with what is known of its parameters.
 pub async fn plan_query(context: &StatementContext, query: Box<Query>, parameters: &Parameters) -> Result<LabeledPlan> {
     let planner = planner_of(context, parameters);
-    planner.plan_labeled(ast::Statement::Query(query), &declared(parameters), &context.text).await
+    let declared = declared(parameters);
+    let planning = planner.plan_labeled(ast::Statement::Query(query), &declared, &context.text);
+    trace::phase(Phase::Plan, planning).await
 }
 
 /// Plans rows for these columns of a table, or the first of them, as PostgreSQL assigns them; None if only the engine

@@ -35,14 +35,17 @@ impl Store {
 
     /// A server that may read it, if the secret is the right one.
     fn reader(&self, secret: &str) -> Server {
-        let environment = [
+        Server::start_with(&["--now", "2024-01-10"], &self.environment(secret))
+    }
+
+    fn environment<'a>(&'a self, secret: &'a str) -> [(&'a str, &'a str); 5] {
+        [
             ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", self.key.as_str()),
             ("AWS_SECRET_ACCESS_KEY", secret),
-        ];
-        Server::start_with(&["--now", "2024-01-10"], &environment)
+        ]
     }
 }
 
@@ -173,4 +176,43 @@ async fn copy_to_s3_works() {
     let answer = refused(&client, "COPY (SELECT 1 AS a) TO 's3://lake/a.parquet'").await;
     let message = "could not write \"s3://lake/a.parquet\": the server's credentials do not allow it";
     assert_eq!(answer, ("42501".to_owned(), message.to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_go_to_s3_and_come_back() {
+    let store = Store::start(&[]);
+    let server = store.reader(&store.secret);
+    let client = server.connect().await;
+    // more than one part of an upload
+    rows(&client, "CREATE TABLE t AS SELECT i, md5(i::text) AS h FROM generate_series(1, 400000) AS g(i)").await;
+    let taken = rows(&client, "BACKUP TO 's3://lake/backups/granary'").await;
+    assert_eq!(taken.len(), 1);
+    rows(&client, "CREATE TABLE u AS SELECT 1 AS n").await;
+    let again = rows(&client, "BACKUP TO 's3://lake/backups/granary/' KEEP 1").await;
+    assert!(again[0].ends_with(" 1"), "the first has gone: {again:?}");
+
+    let granary = |arguments: &[&str], secret: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_granary"));
+        command.args(arguments).envs(store.environment(secret));
+        let output = command.output().expect("runs");
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (is_whole, told) = granary(&["verify", "s3://lake/backups/granary"], &store.secret);
+    assert!(is_whole && told.contains("is whole"), "{told}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("a plain path");
+    let (is_done, told) = granary(&["restore", data, "--backup", "s3://lake/backups/granary"], &store.secret);
+    assert!(is_done, "{told}");
+    let restored = Server::start(&["--data", data, "--now", "2024-01-10"]);
+    let sum = "SELECT count(*), sum(i), max(h) FROM t";
+    assert_eq!(rows(&restored.connect().await, sum).await, rows(&client, sum).await);
+
+    let (is_done, told) = granary(&["verify", "s3://lake/backups/granary"], "not the secret");
+    assert!(!is_done && told.contains("s3://lake/backups/granary"), "{told}");
+    let (code, _) = refused(&client, "BACKUP TO 's3://nolake/backups'").await;
+    assert_eq!(code, "58P01");
+    let stranger = store.reader("not the secret");
+    let (code, _) = refused(&stranger.connect().await, "BACKUP TO 's3://lake/strange'").await;
+    assert_eq!(code, "42501");
 }

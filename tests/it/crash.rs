@@ -51,6 +51,11 @@ impl Process {
         Process { child, port }
     }
 
+    /// For other programs.
+    pub fn dsn(&self) -> String {
+        format!("host=127.0.0.1 port={} user=granary dbname=granary password={PASSWORD}", self.port)
+    }
+
     pub async fn connect(&self) -> Client {
         self.connect_as("granary", PASSWORD).await
     }

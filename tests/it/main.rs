@@ -1,6 +1,7 @@
 //! Tests that look inside: laws against a brute force, crashes, and the tidiness of the tree.
 
 mod asking;
+mod backup;
 mod crash;
 mod groups;
 mod groups_crash;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 35] = [
     "error",
     "metrics",
     "time",
     "priority",
     "config",
+    "trace",
+    "logging",
     "access",
     "audit",
     "row",
@@ -25,6 +27,7 @@ const LAYERS: [&str; 32] = [
     "capture",
     "warehouse",
     "materialize",
+    "backup",
     "statement",
     "session",
     "wire",
@@ -40,15 +43,16 @@ const LAYERS: [&str; 32] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("pgwire", &["access", "wire"]),
-    ("sha2", &["access"]),
+    ("sha2", &["access", "backup"]),
     ("subtle", &["access"]),
     ("crc32fast", &["ingest_log"]),
+    ("zstd", &["backup"]),
     ("redb", &["online", "monitor"]),
     ("deltalake", &["offline"]),
     ("parquet", &["offline"]),
-    ("object_store", &["offline", "engine"]),
+    ("object_store", &["offline", "engine", "backup"]),
     ("datafusion", &["engine"]),
     ("datasketches", &["tile"]),
     ("minijinja", &["engine"]),
@@ -59,6 +63,10 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("prost", &["flight"]),
     ("moka", &["http"]),
     ("tokio_rustls", &["http", "wire"]),
+    ("opentelemetry", &["trace"]),
+    ("opentelemetry_sdk", &["trace"]),
+    ("opentelemetry_otlp", &["trace"]),
+    ("tracing_opentelemetry", &["trace"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
     ("pgwire_replication", &["capture"]),

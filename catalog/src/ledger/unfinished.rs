@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Interval, IntervalSet, Job, JobState, JobWork, Ledger};
 use crate::error::Error;
-use crate::id::ObjectId;
+use crate::id::{JobId, ObjectId};
 use crate::store::{Batch, Table};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,29 @@ impl Ledger {
     /// What of a view the scheduler leaves to others: its jobs for it have failed for good, or were cancelled.
     pub fn given_up(&self, view: ObjectId) -> IntervalSet {
         self.state().unfinished.get(&view).map(|unfinished| unfinished.given_up.clone()).unwrap_or_default()
+    }
+
+    /// Takes back what the scheduler has not begun for a view, and what it has given up: it is to look at the view anew.
+    pub fn ask_again(&self, view: ObjectId, at_us: i64) -> Result<(), Error> {
+        let _writer = self.writer();
+        let waits = |job: &&Job| job.works_on(view) && job.request.managed && job.state == JobState::Queued;
+        let queued: Vec<JobId> = self.active().iter().filter(waits).map(|job| job.id).collect();
+        let known = self.state().unfinished.get(&view).cloned();
+        let after = known.map(|known| Unfinished { given_up: IntervalSet::default(), ..known });
+        if queued.is_empty() && after.as_ref() == self.state().unfinished.get(&view) {
+            return Ok(());
+        }
+        let mut batch = self.store.batch();
+        let gone = self.withdraw(&mut batch, &queued, "the view has other groups of columns now", at_us)?;
+        if let Some(after) = &after {
+            after.put(&mut batch)?;
+        }
+        batch.commit()?;
+        self.change(|state| {
+            state.unfinished.extend(after.map(|after| (view, after)));
+            gone.iter().for_each(|job| drop(state.active.remove(job)));
+        });
+        Ok(())
     }
 
     /// Puts what this job leaves undone into the batch; to be shown when that is committed.

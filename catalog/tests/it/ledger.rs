@@ -518,6 +518,26 @@ fn what_was_given_up_stays_so_until_it_is_done() {
 }
 
 #[test]
+fn a_view_that_is_looked_at_anew_has_nothing_given_up_and_nothing_waiting() {
+    let (place, catalog) = shop_catalog();
+    let ledger = catalog.ledger();
+    let wanted = (0..3).map(|n| scheduled(n * 10, n * 10 + 10, JobTrigger::Backfill)).collect();
+    let jobs: Vec<JobId> = ledger.create_jobs(wanted).unwrap().iter().map(|job| job.id).collect();
+    ledger.start_attempt(jobs[0], 5).unwrap();
+    ledger.finish(jobs[0], Outcome::Failed(failure("no")), 6).unwrap();
+    ledger.start_attempt(jobs[1], 5).unwrap();
+    ledger.ask_again(SPEND, 7).unwrap();
+    assert!(ledger.given_up(SPEND).is_empty());
+    assert!(ledger.was_tried(SPEND, Interval::new(0, 10)), "rows may have been left behind");
+    assert_eq!(ledger.active().iter().map(|job| job.id).collect::<Vec<_>>(), [jobs[1]]);
+    assert_eq!(ledger.get(jobs[2]).unwrap().state, JobState::Cancelled);
+    drop(catalog);
+    let catalog = Catalog::open(&place.path).unwrap();
+    assert!(catalog.ledger().given_up(SPEND).is_empty());
+    assert_eq!(catalog.ledger().get(jobs[2]).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
 fn jobs_of_the_scheduler_make_way_as_long_as_they_have_not_begun() {
     let (_place, catalog) = shop_catalog();
     let ledger = catalog.ledger();

@@ -18,7 +18,7 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::execution::context::SessionState;
 use futures::TryStreamExt;
 use granary_catalog::{Column, FileFormat};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::error::{Error, Kind, Result};
@@ -87,23 +87,7 @@ pub fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(S
     match url.scheme() {
         "file" => Ok(()),
         "s3" | "s3a" => {
-            let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-            let mut builder = AmazonS3Builder::new().with_url(url.as_str());
-            for (name, value) in crate::config::aws_settings() {
-                if let Ok(key) = name.parse() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            if let Some(region) = option("region") {
-                builder = builder.with_region(region);
-            }
-            if let Some(endpoint) = option("endpoint") {
-                builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-            }
-            let store = builder.build().map_err(|error| {
-                Error::new(Kind::InvalidParameterValue, format!("\"{}\" cannot be reached: {error}", url.as_str()))
-                    .with_hint(S3_HINT)
-            })?;
+            let store = s3_store(url.as_str(), options)?;
             state.runtime_env().register_object_store(url.object_store().as_ref(), Arc::new(store));
             Ok(())
         }
@@ -111,6 +95,26 @@ pub fn register_store(state: &SessionState, url: &ListingTableUrl, options: &[(S
             Err(Error::not_supported(format!("a source on {other}://")).with_hint("use a local path or s3://bucket/…"))
         }
     }
+}
+
+/// The bucket of a URL: as options say, and the environment where they say nothing.
+pub fn s3_store(url: &str, options: &[(String, String)]) -> Result<AmazonS3> {
+    let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let mut builder = AmazonS3Builder::new().with_url(url);
+    for (name, value) in crate::config::aws_settings() {
+        if let Ok(key) = name.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(region) = option("region") {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = option("endpoint") {
+        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+    }
+    builder.build().map_err(|error| {
+        Error::new(Kind::InvalidParameterValue, format!("\"{url}\" cannot be reached: {error}")).with_hint(S3_HINT)
+    })
 }
 
 const S3_HINT: &str = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION in the server's environment";

@@ -27,6 +27,7 @@ use crate::engine::functions::sequence::SessionSequences;
 use crate::engine::late::LateRows;
 use crate::engine::query::{NameScope, QueryPlanner};
 use crate::error::{Error, Kind, Result};
+use crate::metrics::Sample;
 use crate::monitor::MonitorStore;
 use crate::row::Value;
 
@@ -67,9 +68,14 @@ pub struct SessionFacts {
     /// what has come too late for its job
     pub late: Arc<LateRows>,
     pub sequences: Arc<SessionSequences>,
+    /// what there is of the server now
+    pub gauges: Gauges,
     /// of times that say none
     pub zone: Zone,
 }
+
+/// Numbers as they are when they are asked for.
+pub type Gauges = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 impl std::fmt::Debug for SessionFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,6 +95,7 @@ impl Default for SessionFacts {
             expiry: Arc::default(),
             late: Arc::default(),
             sequences: Arc::default(),
+            gauges: Arc::new(Vec::new),
             zone: Zone::UTC,
         }
     }

@@ -159,6 +159,19 @@ fn every_overwritten_or_inserted_byte_of_a_log_at_rest_is_an_error_or_changes_no
     }
 }
 
+/// A byte too many where it is not noticed by itself moves both marks, and the frames behind them.
+#[test]
+fn a_marked_segment_without_a_frame_is_damaged() {
+    let written = write(&GROUPS, &[]);
+    let (name, bytes) = &written.states.last().expect("a state")[0];
+    for byte in 47..512 {
+        let mut longer = bytes.clone();
+        longer.insert(byte, bytes[byte]);
+        let error = entries_of(&vec![(name.clone(), longer)]).expect_err("is damaged");
+        assert_eq!(place_of(&error), (name.clone(), HEADER_BYTES), "before byte {byte}: {error:?}");
+    }
+}
+
 /// The last group was being written when the power went: of its bytes any part is there, in pieces as small as a byte,
 /// and the file has any length. What was acknowledged before is whole, the group's entries are there from its first
 /// on, or not, and the log goes on.

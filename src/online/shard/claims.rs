@@ -9,7 +9,7 @@ use crate::online::errors::storage_error;
 use crate::row::Key;
 
 /// Owner and key, as in the listing of keys.
-const CLAIMS: TableDefinition<&[u8], u64> = TableDefinition::new("claims");
+pub(super) const CLAIMS: TableDefinition<&[u8], u64> = TableDefinition::new("claims");
 
 impl Shard {
     /// Gives each key to its number, unless another had it before; whose they are, in the order of `claims`.

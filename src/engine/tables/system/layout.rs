@@ -105,7 +105,7 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "metrics",
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
-      partition int4,view text,sink text",
+      partition int4,view text,sink text,phase text,kind text,state text,part text,version text",
     ),
     (
         "quality",

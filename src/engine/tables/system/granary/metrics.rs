@@ -12,7 +12,7 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let workspace = workspace.map(|workspace| workspace.header.name.as_str());
     let is_shown = |of: &Option<String>| of.is_none() || of.as_deref() == workspace;
     let of_stores = freshness::samples(&context.catalog, &context.tails, context.now_us);
-    for sample in samples().into_iter().chain(of_stores).filter(|sample| is_shown(&sample.workspace)) {
+    for sample in samples().into_iter().chain(of_stores).chain((context.facts.gauges)()).filter(|sample| is_shown(&sample.workspace)) {
         let label = |name| sample.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         row!(rows,
             name: format!("{}{}", sample.metric.name, sample.suffix),
@@ -27,6 +27,11 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             view: label("view"),
             sink: label("sink"),
             partition: label("partition").and_then(|partition| partition.parse::<i32>().ok()),
+            phase: label("phase"),
+            kind: label("kind"),
+            state: label("state"),
+            part: label("part"),
+            version: label("version"),
         );
     }
     Ok(())

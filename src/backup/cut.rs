@@ -1,0 +1,79 @@
+//! One moment of all stores, taken while they go on.
+//!
+//! What jobs, streams and commits do to several stores follows an order of its own, so that a crash between two steps is
+//! mended at the next start. A cut at one moment is such a crash. Each store has a state that is taken at once and holds
+//! what it needs; that no commit of the catalog or the offline store lies between them is looked at, and if one does, all
+//! are taken again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use granary_catalog::{Image, Version};
+
+use crate::error::{Error, Kind, Result};
+use crate::ingest::IngestFile;
+use crate::monitor::MonitorImage;
+use crate::offline::OfflineTable;
+use crate::online::OnlineImage;
+use crate::warehouse::{STAGED, Warehouse};
+
+/// A cut takes about a millisecond: between commits one after the other there is always room for one.
+const TRIES: usize = 2_000;
+
+pub(super) struct Cut {
+    pub(super) taken_us: i64,
+    pub(super) catalog_version: Version,
+    pub(super) catalog: Image,
+    pub(super) monitor: MonitorImage,
+    pub(super) online: OnlineImage,
+    pub(super) streams: Vec<IngestFile>,
+    /// held, so that their files stay
+    pub(super) tables: Vec<Arc<OfflineTable>>,
+}
+
+impl Cut {
+    /// Blocks for moments. Errors: `ObjectInUse` if there was always a commit in between.
+    pub(super) async fn take(warehouse: &Warehouse) -> Result<Cut> {
+        for _ in 0..TRIES {
+            let versions = warehouse.offline.read_versions();
+            let n_commits = warehouse.catalog.n_commits();
+            let catalog_version = warehouse.catalog.snapshot().version();
+            let catalog = warehouse.catalog.image()?;
+            let monitor = warehouse.monitor.image()?;
+            // The online store before the logs: of an event that is online none is missing in its log.
+            let online = warehouse.online.image()?;
+            let streams = warehouse.ingest.files()?;
+            let names = warehouse.offline.all_tables()?;
+            let taken_us = warehouse.clock.now_us();
+            if versions.is_past() || warehouse.catalog.n_commits() != n_commits {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let mut tables = Vec::new();
+            for name in names.iter().filter(|name| !name.starts_with(STAGED)) {
+                // one without a commit was never anybody's
+                tables.extend(warehouse.offline.table_in(name, &versions).await?);
+            }
+            return Ok(Cut { taken_us, catalog_version, catalog, monitor, online, streams, tables });
+        }
+        Err(Error::new(Kind::ObjectInUse, "the stores are changed all the time, and no moment of rest was found")
+            .with_hint("run it again"))
+    }
+
+    /// Writes what is copied as a whole into a folder; gives paths below the data folder, and where they are now.
+    pub(super) fn write_images(&self, folder: &std::path::Path) -> Result<Vec<(String, PathBuf)>> {
+        let (catalog, monitor, online) =
+            (folder.join("catalog.redb"), folder.join("monitor.redb"), folder.join("online"));
+        self.catalog.write_to(&catalog)?;
+        self.monitor.write_to(&monitor)?;
+        std::fs::create_dir(&online).map_err(|error| crate::error::io_error("create the folder", &online, error))?;
+        self.online.write_to(&online)?;
+        let mut written = vec![("catalog.redb".to_owned(), catalog), ("monitor.redb".to_owned(), monitor)];
+        let failed = |error| crate::error::io_error("list the folder", &online, error);
+        for entry in std::fs::read_dir(&online).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            written.push((format!("online/{}", entry.file_name().to_string_lossy()), entry.path()));
+        }
+        Ok(written)
+    }
+}

@@ -8,6 +8,8 @@ pub mod metrics;
 pub mod priority;
 pub mod time;
 
+pub mod outbound;
+
 pub mod access;
 pub mod audit;
 
@@ -28,6 +30,8 @@ pub mod ingest;
 pub mod kafka;
 
 pub mod capture;
+
+pub mod openlineage;
 
 pub mod warehouse;
 

@@ -6,6 +6,7 @@ use granary_catalog::{Job, JobError, JobId, LogLevel, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
+use crate::openlineage::Moment;
 use crate::warehouse::Warehouse;
 
 pub fn cancelled() -> Error {
@@ -37,7 +38,8 @@ pub async fn attempt<T>(
     let ledger = warehouse.catalog.ledger();
     let begun = ledger.start_attempt(job.id, warehouse.clock.now_us());
     // whoever waits for a place looks again
-    begun.inspect_err(|_| warehouse.jobs.has_changed())?;
+    let begun = begun.inspect_err(|_| warehouse.jobs.has_changed())?;
+    warehouse.tell_lineage(job, begun.attempt, Moment::Begun);
     warehouse.jobs.started(job.id, cancel.clone());
     let result = work.await;
     let result = result.map_err(|error| if error.kind() == Kind::QueryCanceled { cancelled() } else { error });
@@ -63,6 +65,12 @@ pub async fn attempt<T>(
     };
     warehouse.jobs.ended(job.id);
     let ended = ended?;
+    let moment = match &result {
+        Ok(_) => Moment::Succeeded,
+        Err(error) if error.kind() == Kind::QueryCanceled => Moment::Cancelled,
+        Err(error) => Moment::Failed(failed(error)),
+    };
+    warehouse.tell_lineage(&ended, begun.attempt, moment);
     result.map_err(|error| {
         let detail = format!("Job {} ended as {}.", ended.id, ended.state);
         if error.detail().is_none() { error.with_detail(detail) } else { error }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 34] = [
     "error",
     "metrics",
     "time",
     "priority",
     "config",
+    "outbound",
     "access",
     "audit",
     "row",
@@ -23,6 +24,7 @@ const LAYERS: [&str; 32] = [
     "ingest",
     "kafka",
     "capture",
+    "openlineage",
     "warehouse",
     "materialize",
     "statement",
@@ -40,7 +42,7 @@ const LAYERS: [&str; 32] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access"]),
     ("subtle", &["access"]),
@@ -61,6 +63,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("tokio_rustls", &["http", "wire"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
+    ("reqwest", &["outbound"]),
     ("pgwire_replication", &["capture"]),
     ("arrow_avro", &["kafka"]),
 ];

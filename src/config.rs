@@ -45,6 +45,10 @@ pub struct Config {
     pub drain_timeout_seconds: u64,
     /// how often rows that nobody can see any more go out of the online store
     pub expiry_interval_seconds: u64,
+    /// who is told of jobs by OpenLineage, such as http://marquez:5000; default: nobody
+    pub openlineage_url: Option<String>,
+    /// of jobs and datasets there; default: granary
+    pub openlineage_namespace: Option<String>,
     /// jobs are made by themselves: views are materialized period by period
     pub scheduler: bool,
     /// jobs of the scheduler that run at a time; default: the machine's cores, and at least two
@@ -88,6 +92,8 @@ impl Default for Config {
             login_timeout_seconds: 60,
             drain_timeout_seconds: 30,
             expiry_interval_seconds: 300,
+            openlineage_url: None,
+            openlineage_namespace: None,
             scheduler: true,
             max_jobs: None,
             max_jobs_per_view: None,
@@ -195,6 +201,11 @@ pub fn password() -> Option<String> {
 /// `PGPASSWORD`: the client's password in `granary sql`, if GRANARY_PASSWORD does not set it.
 pub fn postgres_password() -> Option<String> {
     std::env::var("PGPASSWORD").ok()
+}
+
+/// `OPENLINEAGE_API_KEY`: what the server of OpenLineage knows this one by.
+pub fn openlineage_api_key() -> Option<String> {
+    std::env::var("OPENLINEAGE_API_KEY").ok().filter(|key| !key.is_empty())
 }
 
 /// The variables `AWS_…`, in lower case: credentials, region and endpoint of sources on `s3://`.

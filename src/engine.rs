@@ -23,6 +23,7 @@ mod guarded;
 mod joined_rows;
 mod late;
 mod leading_edge;
+mod lineage;
 mod literals;
 mod logged;
 mod made_up;
@@ -70,6 +71,7 @@ pub use joined_rows::{
 };
 pub use late::{LateRange, LateRows, Looked};
 pub use leading_edge::{Edge, Moment, served_from_us};
+pub use lineage::{Origin, Transformation, flat_lineage};
 pub use logged::{log_differences, log_differences_schema, log_target, logs_requests};
 pub use made_up::{MadeUp, own_columns};
 pub use memory::HeldMemory;
@@ -87,7 +89,7 @@ pub use query::{
 pub use readiness::{Readiness, Ready};
 pub use relation::{
     ARRIVAL, BoundView, Input, Interface, KNOWN_AT, RealtimeInput, RealtimeQuery, RowLayout, StorageChange,
-    fingerprint_of, is_of_joined_view, next_storage, time_type, view_of_table,
+    fingerprint_of, is_of_joined_view, next_storage, storage_kept_by_owner, time_type, view_of_table,
 };
 pub use returned::{OtherColumns, memory_table, qualified_columns, returned_rows, run_table};
 pub use row_expression::RowExpression;

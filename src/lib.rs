@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod priority;
 pub mod time;
 
+pub mod outbound;
 pub mod trace;
 
 pub mod logging;
@@ -32,6 +33,8 @@ pub mod ingest;
 pub mod kafka;
 
 pub mod capture;
+
+pub mod openlineage;
 
 pub mod warehouse;
 

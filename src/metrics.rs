@@ -167,6 +167,8 @@ struct Registry {
     http_responses: [AtomicU64; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64,
     cache_bytes: AtomicI64,
+    lineage_sent: AtomicU64,
+    lineage_dropped: AtomicU64,
 }
 
 static REGISTRY: Registry = Registry {
@@ -178,6 +180,8 @@ static REGISTRY: Registry = Registry {
     http_responses: [const { AtomicU64::new(0) }; HTTP_STATUSES.len() + 1],
     cache_entries: AtomicI64::new(0),
     cache_bytes: AtomicI64::new(0),
+    lineage_sent: AtomicU64::new(0),
+    lineage_dropped: AtomicU64::new(0),
 };
 
 /// The counters of a service, to be kept by who serves it. A service made anew under its old name counts on.
@@ -241,6 +245,16 @@ pub fn cache_changed(entries: i64, bytes: i64) {
     REGISTRY.cache_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
+/// An event that the server of OpenLineage has taken.
+pub fn lineage_sent() {
+    REGISTRY.lineage_sent.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Events that it will never get.
+pub fn lineage_dropped(events: u64) {
+    REGISTRY.lineage_dropped.fetch_add(events, Ordering::Relaxed);
+}
+
 /// One number, as Prometheus names it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -302,6 +316,11 @@ static STORE_READS: Metric =
     Metric { name: "granary_store_reads_total", kind: "counter", help: "Keys that were read in the online store." };
 static HTTP_RESPONSES: Metric =
     Metric { name: "granary_http_responses_total", kind: "counter", help: "Answers over HTTP, by status." };
+static LINEAGE_EVENTS: Metric = Metric {
+    name: "granary_openlineage_events_total",
+    kind: "counter",
+    help: "Events for OpenLineage that were sent, or dropped.",
+};
 static STREAM_MESSAGES: Metric = Metric {
     name: "granary_stream_messages_total",
     kind: "counter",
@@ -388,6 +407,11 @@ pub fn samples() -> Vec<Sample> {
     let statuses = HTTP_STATUSES.iter().map(u16::to_string).chain(["other".to_owned()]);
     for (status, count) in statuses.zip(&REGISTRY.http_responses) {
         samples.push(sample(&HTTP_RESPONSES, None, vec![("status", status)], count_of(count)));
+    }
+    let (sent, dropped) = (count_of(&REGISTRY.lineage_sent), count_of(&REGISTRY.lineage_dropped));
+    // where nobody is told there is nothing to count
+    for (outcome, count) in [("sent", sent), ("dropped", dropped)].into_iter().filter(|_| sent + dropped > 0.0) {
+        samples.push(sample(&LINEAGE_EVENTS, None, vec![outcome_label(outcome)], count));
     }
     add_streams(&mut samples);
     work::add_samples(&mut samples);

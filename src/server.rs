@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flight::{self, FlightLimits};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
+use crate::openlineage::{self, Moment, OpenLineageConfig, Waiting};
 use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
 use crate::scheduler::{self, Limits};
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub http_limits: HttpLimits,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
+    /// who is told of jobs
+    pub openlineage: Option<OpenLineageConfig>,
     /// how often rows that nobody can see any more go out of the online store
     pub expiry_interval: Duration,
     /// how many jobs run at a time
@@ -66,6 +69,7 @@ pub struct Server {
     flight_limits: FlightLimits,
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
+    openlineage: Option<(OpenLineageConfig, Waiting)>,
     expiry_interval: Duration,
     jobs: Limits,
     maintenance_interval: Duration,
@@ -78,9 +82,16 @@ impl Server {
     /// Opens everything; connections are accepted by the system from here on, and answered by [`Server::run`].
     pub async fn start(config: &ServerConfig) -> Result<Server> {
         let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
+        let openlineage = config.openlineage.clone().map(|config| {
+            let (outbox, waiting) = openlineage::outbox();
+            // nobody has set it before
+            let _ = warehouse.lineage.set(outbox);
+            (config, waiting)
+        });
         for job in warehouse.catalog.ledger().interrupted_at_open() {
             let statement = &job.request.author.statement;
             tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
+            warehouse.tell_lineage(job, job.attempts, Moment::Cancelled);
         }
         let acceptor = |protocols: &[&[u8]]| match &config.tls {
             Some(files) => http::acceptor(&files.certificates, &files.key, protocols).map(Some),
@@ -113,6 +124,7 @@ impl Server {
             flight_limits,
             tls,
             http_limits,
+            openlineage,
             expiry_interval,
             jobs: config.jobs,
             maintenance_interval: config.maintenance_interval,
@@ -160,6 +172,10 @@ impl Server {
         let keeping = scheduler::keep(Arc::clone(&self.warehouse), self.maintenance_interval, shutdown.clone());
         let keeping = store.spawn(keeping);
         let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
+        let telling = self.openlineage.map(|(config, waiting)| {
+            let stores = self.warehouse.stores().clone();
+            tokio::spawn(openlineage::run(stores, config, waiting, stopped.clone()))
+        });
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
@@ -176,6 +192,9 @@ impl Server {
         expiry.await.map_err(|error| Error::internal("the expiry died").with_source(error))?;
         keeping.await.map_err(|error| Error::internal("the maintenance died").with_source(error))?;
         scheduling.await.map_err(|error| Error::internal("the scheduler died").with_source(error))?;
+        if let Some(telling) = telling {
+            telling.await.map_err(|error| Error::internal("what tells OpenLineage died").with_source(error))?;
+        }
         if let Some(http) = http {
             http.await.map_err(|error| Error::internal("the HTTP listener's task died").with_source(error))?;
         }

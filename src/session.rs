@@ -589,6 +589,7 @@ impl Session {
             facts: self.facts(),
             with: None,
             redefined: Arc::default(),
+            suppresses_recreates: false,
             given: Vec::new(),
         }
     }

@@ -8,9 +8,9 @@ mod locks;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, ObjectId, Stream};
+use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, Job, ObjectId, Stream};
 
 use crate::access::Asker;
 use crate::audit::Audit;
@@ -24,6 +24,7 @@ use crate::metrics::Sample;
 use crate::monitor::MonitorStore;
 use crate::offline::OfflineStore;
 use crate::online::OnlineStore;
+use crate::openlineage::{Moment, Note, Outbox};
 use crate::request_log::{LOG, RequestLog};
 use crate::time::Clock;
 use gauges::StoreSizes;
@@ -70,6 +71,8 @@ pub struct Warehouse {
     pub backing_up: tokio::sync::Mutex<()>,
     /// jobs are made by themselves
     pub schedules: bool,
+    /// who is told of jobs; none, unless the server has somebody
+    pub lineage: OnceLock<Outbox>,
     stores: ReadStores,
     /// held, by view, while its spans are folded
     folding: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
@@ -143,6 +146,7 @@ impl Warehouse {
             store_sizes: StoreSizes::default(),
             backing_up: tokio::sync::Mutex::default(),
             schedules: config.schedules,
+            lineage: OnceLock::new(),
             folding: Mutex::default(),
             writing: Mutex::default(),
             n_forgotten: AtomicU64::default(),
@@ -153,6 +157,19 @@ impl Warehouse {
     /// A planner of queries that sees `scope` at `now_us`.
     pub fn planner(&self, scope: NameScope, now_us: i64) -> QueryPlanner {
         QueryPlanner::new(self.stores.clone(), scope, now_us)
+    }
+
+    /// The parts that reading needs.
+    pub fn stores(&self) -> &ReadStores {
+        &self.stores
+    }
+
+    /// Leaves a note of an attempt for OpenLineage, if anybody wants to know. It takes no time.
+    pub fn tell_lineage(&self, job: &Job, attempt: u32, moment: Moment) {
+        if let Some(outbox) = self.lineage.get() {
+            let (at_us, snapshot) = (self.clock.now_us(), self.catalog.snapshot());
+            outbox.tell(Note { job: job.clone(), attempt, moment, at_us, snapshot });
+        }
     }
 
     /// What the stores say of streams and views, as metrics.

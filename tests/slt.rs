@@ -46,6 +46,7 @@ aspects![
     feature_tables,
     forget,
     functions,
+    lineage,
     online,
     postgres,
     quality,

@@ -47,6 +47,8 @@ mod limits;
 mod login;
 #[path = "wire/maintenance.rs"]
 mod maintenance;
+#[path = "wire/openlineage.rs"]
+mod openlineage;
 #[path = "wire/queries.rs"]
 mod queries;
 #[path = "it/random.rs"]

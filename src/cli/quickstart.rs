@@ -180,6 +180,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some(password.to_owned()),
+        openlineage: None,
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         jobs: Limits { total, per_view },
         maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),

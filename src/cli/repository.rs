@@ -36,6 +36,10 @@ pub struct MadeArguments {
     /// Do not run the repository's tests
     #[arg(long)]
     skip_tests: bool,
+    /// Keep stored rows of feature views whose definition changes in what decides them: their owner says that they are the
+    /// same
+    #[arg(long)]
+    suppress_recreates: bool,
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +62,7 @@ pub struct ApplyArguments {
     #[arg(value_name = "DIR", conflicts_with = "plan")]
     folder: Option<PathBuf>,
     /// Apply this plan instead, if its workspace has not changed since
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "suppress_recreates")]
     plan: Option<i64>,
     #[command(flatten)]
     server: ServerArguments,
@@ -226,8 +230,9 @@ pub async fn plan(arguments: PlanArguments) -> Result<u8> {
     let files = Files::read(&arguments.folder)?;
     let workspace = Workspace::connect(&arguments.server).await?;
     let tests = !arguments.made.skip_tests;
+    let suppresses = arguments.made.suppress_recreates;
     let (plan, rows, json) =
-        workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?;
+        workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests, &suppresses]).await?;
     show(&workspace, &arguments.server, (plan, &rows, json))?;
     Ok(match () {
         () if !arguments.exit_code || rows.is_empty() => 0,
@@ -236,13 +241,15 @@ pub async fn plan(arguments: PlanArguments) -> Result<u8> {
     })
 }
 
-const PLAN: &str = "granary.plan($1::text[], $2::text[], message => $3::text, tests => $4::boolean)";
-const APPLY: &str = "granary.apply($1::text[], $2::text[], message => $3::text, tests => $4::boolean)";
+const PLAN: &str = "granary.plan($1::text[], $2::text[], message => $3::text, tests => $4::boolean, \
+                    suppress_recreates => $5::boolean)";
+const APPLY: &str = "granary.apply($1::text[], $2::text[], message => $3::text, tests => $4::boolean, \
+                     suppress_recreates => $5::boolean)";
 const APPLY_PLAN: &str = "granary.apply(plan => $1::bigint, message => $2::text, tests => $3::boolean)";
 
 /// Makes the workspace what the repository declares, all at once or not at all.
 pub async fn apply(arguments: ApplyArguments) -> Result<()> {
-    let tests = !arguments.made.skip_tests;
+    let (tests, suppresses) = (!arguments.made.skip_tests, arguments.made.suppress_recreates);
     let workspace;
     let (plan, rows, json) = match arguments.plan {
         Some(plan) => {
@@ -256,7 +263,9 @@ pub async fn apply(arguments: ApplyArguments) -> Result<()> {
                 Confirmed::NothingToDo => return Ok(()),
                 Confirmed::Plan(plan) => workspace.rows(APPLY_PLAN, &[&plan, &arguments.made.message, &false]).await?,
                 Confirmed::Unasked => {
-                    workspace.rows(APPLY, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?
+                    let given: [&(dyn ToSql + Sync); 5] =
+                        [&files.texts, &files.paths, &arguments.made.message, &tests, &suppresses];
+                    workspace.rows(APPLY, &given).await?
                 }
             }
         }
@@ -283,8 +292,9 @@ async fn confirmed(workspace: &Workspace, arguments: &ApplyArguments, files: &Fi
         let message = "there is nobody to ask whether to apply the plan";
         return Err(Error::new(Kind::InvalidParameterValue, message).with_hint("say --yes, or apply --plan NUMBER"));
     }
-    let tests = !arguments.made.skip_tests;
-    let (plan, rows, _) = workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests]).await?;
+    let (tests, suppresses) = (!arguments.made.skip_tests, arguments.made.suppress_recreates);
+    let (plan, rows, _) =
+        workspace.rows(PLAN, &[&files.texts, &files.paths, &arguments.made.message, &tests, &suppresses]).await?;
     print(&plan_text::text(&workspace.name, plan, &rows))?;
     let Some(plan) = plan else { return Ok(Confirmed::NothingToDo) };
     print(&format!("\nApply plan {plan} to workspace {}? [y/N] ", workspace.name))?;

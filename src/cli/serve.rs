@@ -16,6 +16,7 @@ use crate::config::{Config, parse_size};
 use crate::error::{Error, Kind, Result};
 use crate::flight::FlightLimits;
 use crate::http::{FeatureLimits, HttpLimits};
+use crate::openlineage::OpenLineageConfig;
 use crate::scheduler::Limits;
 use crate::server::{FIRST_NAME, Server, ServerConfig, TlsFiles};
 use crate::time::Clock;
@@ -63,6 +64,12 @@ pub struct ServeArguments {
     /// Whether views are materialized by themselves, period by period; off: only when somebody asks [default: on]
     #[arg(long, value_name = "on|off", value_parser = parse_switch)]
     scheduler: Option<bool>,
+    /// Whom to tell of jobs and their columns, by OpenLineage, such as http://marquez:5000; a key is that of the environment variable OPENLINEAGE_API_KEY
+    #[arg(long, value_name = "URL")]
+    openlineage_url: Option<String>,
+    /// The namespace of jobs and datasets there [default: granary]
+    #[arg(long, value_name = "NAME")]
+    openlineage_namespace: Option<String>,
     /// Run as if it were this time now, to serve data of the past, such as 2014-01-01 [default: the machine's clock]
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<String>,
@@ -114,6 +121,17 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
     if let Some(scheduler) = arguments.scheduler {
         config.scheduler = scheduler;
     }
+    if arguments.openlineage_url.is_some() {
+        config.openlineage_url.clone_from(&arguments.openlineage_url);
+    }
+    if arguments.openlineage_namespace.is_some() {
+        config.openlineage_namespace.clone_from(&arguments.openlineage_namespace);
+    }
+    let openlineage = config.openlineage_url.as_deref().map(|url| {
+        let namespace = config.openlineage_namespace.as_deref();
+        OpenLineageConfig::new(url, namespace, crate::config::openlineage_api_key())
+    });
+    let openlineage = openlineage.transpose()?;
     let rules = config.hba.as_deref().map(HostRules::read).transpose()?.map(Arc::new);
     let tls = tls_files(&config)?;
     if let Some(size) = &arguments.memory_limit {
@@ -155,6 +173,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             features: FeatureLimits { max_requests: config.http_max_requests, cache_bytes: config.serving_cache_bytes },
         },
         password: crate::config::password(),
+        openlineage,
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),
         jobs: Limits { total, per_view },
         maintenance_interval: Duration::from_secs(config.maintenance_interval_seconds),

@@ -19,6 +19,7 @@ use futures::stream::BoxStream;
 use super::arithmetic::CheckedArithmetic;
 use super::functions;
 use super::guarded::GuardedConditions;
+use super::lineage::KnownLineages;
 use super::literals::TextLiterals;
 use super::memory::{HeldMemory, SharedMemory};
 use super::point_in_time::{PointInTimePlanner, PointInTimeRule};
@@ -43,6 +44,7 @@ pub struct EngineConfig {
 pub struct Engine {
     base: SessionState,
     threads: Arc<QueryThreads>,
+    lineages: KnownLineages,
 }
 
 #[derive(Debug)]
@@ -98,12 +100,17 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(GuardedConditions))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins));
         functions::register(&mut builder);
-        Ok(Engine { base: builder.build(), threads })
+        Ok(Engine { base: builder.build(), threads, lineages: KnownLineages::default() })
     }
 
     /// Does work on the threads for queries: see [`QueryThreads::work`].
     pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         self.threads.work(work).await
+    }
+
+    /// Lineages that were asked for before.
+    pub fn lineages(&self) -> &KnownLineages {
+        &self.lineages
     }
 
     /// Polls a stream on the threads for queries: see [`QueryThreads::stream`].

@@ -8,6 +8,7 @@ mod given;
 mod labels;
 mod lengths;
 mod origins;
+mod outline;
 mod policies;
 mod provider;
 mod scope;
@@ -57,10 +58,11 @@ pub use dataset_version::dataset_call;
 pub use given::GivenRelation;
 pub use labels::{Labels, label_of, type_label};
 pub use lengths::max_length;
+pub(in crate::engine) use outline::{Outline, OutlineOf};
 pub(in crate::engine) use policies::QueryReads;
 pub use policies::{Passed, Passing, RowChecks, row_security_active, shown_expression};
 pub use scope::{NameScope, schemas_of};
-pub use system_time::as_of_column;
+pub use system_time::{as_of_column, is_as_of_column};
 pub use table_function::called_relations;
 pub use user_function::is_built_in;
 
@@ -125,6 +127,8 @@ pub struct QueryPlanner {
     locks_rows: bool,
     /// in a test: the rows of relations
     made_up: Option<Arc<MadeUp>>,
+    /// relations have columns and no rows
+    outlined: bool,
 }
 
 /// The parts of a warehouse that reading needs.
@@ -166,6 +170,7 @@ impl QueryPlanner {
             policing: Vec::new(),
             locks_rows: false,
             made_up: None,
+            outlined: false,
         }
     }
 
@@ -192,6 +197,7 @@ impl QueryPlanner {
             facts: Arc::clone(&self.facts),
             tails: Arc::clone(&self.tails),
             now_us: self.now_us,
+            planner: Arc::new(self.clone()),
         }
     }
 
@@ -469,6 +475,9 @@ impl QueryPlanner {
         if let Some(source) = self.given(reference) {
             return Ok(source);
         }
+        if self.outlined {
+            return self.outline_named(reference, times);
+        }
         if let Some((name, number)) = self.versioned(reference, times) {
             let original = with_table(reference, name);
             let object = self.find(&original)?;
@@ -567,7 +576,7 @@ impl QueryPlanner {
 
     /// An ordinary relation: a source, a stream, a table, a view.
     pub async fn provider(&self, object: &Object) -> Result<Arc<dyn TableProvider>> {
-        if let Some(rows) = self.made_up(object)? {
+        if let Some(rows) = self.outline(object).map_or_else(|| self.made_up(object), |outline| Ok(Some(outline)))? {
             return Ok(rows);
         }
         match object {

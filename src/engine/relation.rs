@@ -20,8 +20,10 @@ pub use bound_view::{
 };
 pub use composite::{CompositeRelation, Place};
 pub use interface::Interface;
-pub use realtime::{Input as RealtimeInput, RealtimeQuery, check_called_in_place};
-pub use storage_change::{StorageChange, fingerprint_of, next_storage};
+pub use realtime::{
+    Input as RealtimeInput, RealtimeQuery, check_called_in_place, request_column, time_column as request_time_column,
+};
+pub use storage_change::{StorageChange, fingerprint_of, next_storage, storage_kept_by_owner};
 pub use table::{ChosenRows, FeatureRelation, ReadMode, RowsOrigin, in_layout, is_on_demand, materialized};
 
 /// System column: when the row that answered took effect.

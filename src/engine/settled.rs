@@ -36,6 +36,7 @@ use crate::access::Readable;
 use crate::error::Result;
 use crate::row::text_of;
 
+pub(in crate::engine) use interpreted::Interpreted;
 pub use lists::{rows_with_lists, with_lists};
 use lower::{Lower, Lowered, Lowering, Stop};
 use world::{FIRST_UNKNOWN, Known, SettledWorld};
@@ -291,7 +292,7 @@ impl QueryPlanner {
         }
         let Some(object) = self.scope.relation(reference).ok().flatten().cloned() else { return Ok(None) };
         let source: Arc<dyn TableSource> = match object.as_ref() {
-            Object::View(view) => {
+            Object::View(view) if !self.is_outlined() => {
                 match Box::pin(self.nested_view(view)?.settled_text(&view.query, Purpose::Answer)).await? {
                     Some(plan) => provider_as_source(Arc::new(ViewTable::new(plan, None))),
                     None => provider_as_source(self.provider(&object).await?),

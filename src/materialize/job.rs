@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use granary_catalog::{Job, JobError, JobId, LogLevel, Outcome};
 use tokio_util::sync::CancellationToken;
-
 use tracing::Instrument as _;
 
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{self, Ended};
 use crate::time::Stopwatch;
 use crate::trace;
+use crate::openlineage::Moment;
 use crate::warehouse::Warehouse;
 
 pub fn cancelled() -> Error {
@@ -42,7 +42,8 @@ pub async fn attempt<T>(
     let ledger = warehouse.catalog.ledger();
     let begun = ledger.start_attempt(job.id, warehouse.clock.now_us());
     // whoever waits for a place looks again
-    begun.inspect_err(|_| warehouse.jobs.has_changed())?;
+    let begun = begun.inspect_err(|_| warehouse.jobs.has_changed())?;
+    warehouse.tell_lineage(job, begun.attempt, Moment::Begun);
     warehouse.jobs.started(job.id, cancel.clone());
     let (view, dataset) = (job.request.work.view(), job.request.work.dataset());
     let of = view.map(|(_, name)| name).or(dataset.map(|work| work.name.as_str())).unwrap_or_default();
@@ -79,6 +80,12 @@ pub async fn attempt<T>(
     metrics::attempt_ended(job.request.work.kind(), how, watch.elapsed());
     let ended = ended?;
     metrics::job_moved(ended.rows_read, ended.rows_written);
+    let moment = match &result {
+        Ok(_) => Moment::Succeeded,
+        Err(error) if error.kind() == Kind::QueryCanceled => Moment::Cancelled,
+        Err(error) => Moment::Failed(failed(error)),
+    };
+    warehouse.tell_lineage(&ended, begun.attempt, moment);
     result.map_err(|error| {
         let detail = format!("Job {} ended as {}.", ended.id, ended.state);
         if error.detail().is_none() { error.with_detail(detail) } else { error }

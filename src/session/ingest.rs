@@ -106,6 +106,7 @@ pub(super) fn call_context(
         facts: Arc::default(),
         with: None,
         redefined: Arc::default(),
+        suppresses_recreates: false,
         given: Vec::new(),
     }
 }

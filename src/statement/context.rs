@@ -73,6 +73,8 @@ pub struct StatementContext {
     pub with: Option<With>,
     /// objects that the statement defines anew, all of them: what they need of each other is looked at at the end
     pub redefined: Arc<HashSet<ObjectId>>,
+    /// stored rows stay where definitions change in what decides them: their owners say that they are the same
+    pub suppresses_recreates: bool,
     /// rows that parts of the statement have returned, which the others may name
     pub given: Vec<GivenRelation>,
 }

@@ -24,7 +24,7 @@ use super::stream::is_same_family;
 use super::types::type_name;
 use crate::engine::{
     BoundView, EventForm, Interface, RowLayout, RowsRequest, StorageChange, argument_type, check_made_rows,
-    check_time_type, event_form, event_rows, events_between, made_rows, next_storage, rows_plan,
+    check_time_type, event_form, event_rows, events_between, made_rows, next_storage, rows_plan, storage_kept_by_owner,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{self, Layout};
@@ -132,6 +132,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
     let replaced = context.snapshot().get_as::<FeatureView>(view.header.id).cloned();
     if let Some(replaced) = &replaced {
         view.storage = next_storage(replaced, &view)?;
+        keep_by_owner(context, replaced, &mut view)?;
         tell_what_is_missing(context, replaced, &view)?;
     }
     let bound = BoundView::of_feature_view(&view)?;
@@ -141,6 +142,33 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
     }
     context.changes.push(Change::put(view));
     Ok(())
+}
+
+/// Keeps the rows that the view had, if that is asked for and they would go. Errors: 42P16 if they cannot be those of the new
+/// definition. Who may say so is looked at when it is applied.
+fn keep_by_owner(context: &StatementContext, replaced: &FeatureView, view: &mut FeatureView) -> Result<()> {
+    if !context.suppresses_recreates || !context.scope.is_live() {
+        return Ok(());
+    }
+    let StorageChange::Recreate { reason } = StorageChange::between(replaced, view)? else { return Ok(()) };
+    let stream = |view: &FeatureView| context.snapshot().stream_among(&view.depends_on).map(|stream| stream.header.id);
+    let kept = match stream(replaced) == stream(view) {
+        true => storage_kept_by_owner(replaced, view)?,
+        false => Err("it reads another stream".to_owned()),
+    };
+    match kept {
+        Ok(storage) => {
+            view.storage = Some(storage);
+            Ok(())
+        }
+        Err(why) => {
+            let message = format!("the rows of feature view \"{}\" cannot be kept: {why}", view.header.name);
+            let error = Error::new(Kind::InvalidTableDefinition, message);
+            let detail =
+                format!("They would go because {reason}; --suppress-recreates keeps only rows that are stored alike.");
+            Err(error.with_detail(detail).with_hint("plan without it, or define the view under another name"))
+        }
+    }
 }
 
 /// Says of features that rows were stored without how they come to be stored.

@@ -98,6 +98,11 @@ fn the_fraud_repository_is_applied_and_changed_in_every_way() {
                    WHERE user_id = 'c001' AND merchant_id = 'm01' AND amount = 10) AS f;";
     let served = in_prod(&server, lookup);
 
+    let reached =
+        "SELECT DISTINCT object FROM granary.downstream('transactions.amount') WHERE kind = 'feature service';";
+    let reached = in_prod(&server, reached);
+    assert_eq!(reached.lines().nth(2).map(str::trim), Some("fraud"), "{reached}");
+
     let steps = ["1_in_place", "2_new_feature", "3_recreate", "4_rename", "5_drop"];
     for step in steps {
         let step_folder = example().join("steps").join(step);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 35] = [
+const LAYERS: [&str; 37] = [
     "error",
     "metrics",
     "time",
@@ -12,6 +12,7 @@ const LAYERS: [&str; 35] = [
     "config",
     "trace",
     "logging",
+    "outbound",
     "access",
     "audit",
     "row",
@@ -25,6 +26,7 @@ const LAYERS: [&str; 35] = [
     "ingest",
     "kafka",
     "capture",
+    "openlineage",
     "warehouse",
     "materialize",
     "backup",
@@ -43,7 +45,7 @@ const LAYERS: [&str; 35] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 27] = [
+const OWNERS: [(&str, &[&str]); 28] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access", "backup"]),
     ("subtle", &["access"]),
@@ -69,6 +71,7 @@ const OWNERS: [(&str, &[&str]); 27] = [
     ("tracing_opentelemetry", &["trace"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
+    ("reqwest", &["outbound"]),
     ("pgwire_replication", &["capture"]),
     ("arrow_avro", &["kafka"]),
 ];

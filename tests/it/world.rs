@@ -46,6 +46,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         tls: None,
         http_limits: HttpLimits::default(),
         password: Some("unused".to_owned()),
+        openlineage: None,
         expiry_interval: Duration::from_secs(3600),
         jobs: Limits { total: 2, per_view: 1 },
         maintenance_interval: Duration::from_secs(3600),

@@ -14,6 +14,9 @@ pub struct ViewStorage {
     pub next_group: u64,
     /// A row of the online store has its values in this order. So it only grows at its end.
     pub columns: Vec<StoredColumn>,
+    /// The view's definition changed in what decides its rows, and its owner said that they are the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept_by_owner: bool,
 }
 
 /// One table: it has keys and times, and the columns of its group.

@@ -416,6 +416,7 @@ fn storage() -> ViewStorage {
             column(state, Some(2), false),
             column(amount(), Some(2), false),
         ],
+        kept_by_owner: false,
     }
 }
 

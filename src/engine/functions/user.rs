@@ -97,6 +97,11 @@ impl UserFunction {
         self.planned.arguments.get(index).map(|argument| &argument.data_type)
     }
 
+    /// The expression, over the columns of this schema: one an argument.
+    pub fn body(&self) -> (&Expr, &DFSchema) {
+        (&self.planned.body, &self.planned.schema)
+    }
+
     /// Whether the expression may stand in the place of a call: nothing is computed more often for it.
     fn is_inlined(&self, arguments: &[Expr]) -> bool {
         let is_cheap = |argument: &Expr, uses: usize| match argument {

@@ -1,6 +1,7 @@
 //! `transformation('view', start, end)` and `partial_aggregates('view', start, end)` in FROM: the rows of a feature
-//! view before they are aggregated, and half way. And `granary.drift('view', start, end, start, end)` and
-//! `granary.dataset_drift('dataset', 'view')`: how far its features have gone.
+//! view before they are aggregated, and half way. `granary.drift('view', start, end, start, end)` and
+//! `granary.dataset_drift('dataset', 'view')`: how far its features have gone. And `granary.upstream('object.column')` and
+//! `granary.downstream(…)`: what a column is made of, and what is made of it.
 //!
 //! DataFusion's functions in FROM know no catalog, and none of their arguments may be a parameter. So each call becomes
 //! a subquery over a relation of its own before the planner sees the statement, and that relation's plan is made here.
@@ -22,10 +23,12 @@ use sqlparser::parser::Parser;
 
 use super::{QueryPlanner, at_node, table_reference};
 use crate::engine::drift::{Compared, drift_table, served_features};
+use crate::engine::lineage::{Direction, Start, reach_table};
 use crate::engine::logged::logged_rows;
 use crate::engine::plans::time_value;
 use crate::engine::relation::{BoundView, time_type};
 use crate::engine::rows::{RowsRequest, transformation_plan};
+use crate::engine::tables::system::names;
 use crate::engine::tiles::partial_aggregates_plan;
 use crate::error::{Error, Kind, Result};
 
@@ -36,6 +39,8 @@ enum Function {
     Drift,
     DatasetDrift,
     LoggedRequests,
+    Upstream,
+    Downstream,
 }
 
 impl Function {
@@ -50,6 +55,8 @@ impl Function {
                 "drift" => Some(Function::Drift),
                 "dataset_drift" => Some(Function::DatasetDrift),
                 "logged_requests" => Some(Function::LoggedRequests),
+                "upstream" => Some(Function::Upstream),
+                "downstream" => Some(Function::Downstream),
                 _ => None,
             },
             _ => None,
@@ -63,6 +70,8 @@ impl Function {
             Function::Drift => "drift",
             Function::DatasetDrift => "dataset_drift",
             Function::LoggedRequests => "logged_requests",
+            Function::Upstream => "upstream",
+            Function::Downstream => "downstream",
         }
     }
 
@@ -72,7 +81,7 @@ impl Function {
             Function::Transformation | Function::PartialAggregates => (1, 2),
             Function::Drift => (1, 4),
             Function::DatasetDrift => (2, 0),
-            Function::LoggedRequests => (1, 0),
+            Function::LoggedRequests | Function::Upstream | Function::Downstream => (1, 0),
         }
     }
 
@@ -84,6 +93,7 @@ impl Function {
             Function::Drift => "granary.drift('view', 'start', 'end', 'start', 'end')".to_owned(),
             Function::DatasetDrift => "granary.dataset_drift('dataset', 'view')".to_owned(),
             Function::LoggedRequests => "granary.logged_requests('service')".to_owned(),
+            Function::Upstream | Function::Downstream => format!("granary.{}('object.column')", self.name()),
         }
     }
 }
@@ -119,6 +129,9 @@ pub fn called<'a>(calls: &'a [TableCall], reference: &TableReference) -> Option<
 pub fn called_relations(factor: &TableFactor) -> Vec<ObjectName> {
     let TableFactor::Table { name, args: Some(args), .. } = factor else { return Vec::new() };
     let Some(function) = Function::of(name) else { return Vec::new() };
+    if matches!(function, Function::Upstream | Function::Downstream) {
+        return Vec::new(); // of the whole workspace
+    }
     let names = args.args.iter().take(function.arguments().0).map(|argument| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(name))) => name_of(&name.value),
         _ => None,
@@ -198,6 +211,7 @@ impl Rewriter<'_> {
                 let what = match function {
                     Function::DatasetDrift => "a relation",
                     Function::LoggedRequests => "a feature service",
+                    Function::Upstream | Function::Downstream => "an object, or of a column of one",
                     _ => "a feature view",
                 };
                 let place = if n_names == 1 { "the first argument" } else { "each argument" };
@@ -292,6 +306,14 @@ impl TableCall {
                 planner.scope.access().check(&service, Privilege::Select).map_err(in_place)?;
                 return Ok(provider_as_source(logged_rows(planner, &service).await.map_err(in_place)?));
             }
+            Function::Upstream | Function::Downstream => {
+                let start = self.start(planner).map_err(in_place)?;
+                let direction = match self.function {
+                    Function::Upstream => Direction::Upstream,
+                    _ => Direction::Downstream,
+                };
+                return Ok(provider_as_source(reach_table(planner, &start, direction)?));
+            }
             Function::DatasetDrift => {
                 let compared = self.served(planner).map_err(in_place)?;
                 return Ok(provider_as_source(drift_table(planner, compared)?));
@@ -310,6 +332,24 @@ impl TableCall {
         name_of(name).as_ref().and_then(table_reference).ok_or_else(|| {
             Error::new(Kind::InvalidName, format!("{name} is not a name")).with_hint(self.function.synopsis())
         })
+    }
+
+    /// `'object'`, `'object.column'`, or either behind a schema: a column of an object goes before an object of a schema.
+    fn start(&self, planner: &QueryPlanner) -> Result<Start> {
+        let whole = self.reference(0)?;
+        if let Some((relation, column)) = parent_of(&whole)
+            && let Ok(Some(object)) = planner.scope.relation(&relation)
+        {
+            let columns = names::columns(&planner.scope.snapshot, object);
+            if columns.iter().any(|known| known.name == column) || is_time_of(object, &column) {
+                return Ok(Start { object: object.id(), column: Some(column) });
+            }
+            if planner.scope.read_relation(&whole)?.is_none() {
+                let message = format!("column \"{column}\" of relation \"{}\" does not exist", object.name());
+                return Err(Error::new(Kind::UndefinedColumn, message));
+            }
+        }
+        Ok(Start { object: planner.find(&whole)?.id(), column: None })
     }
 
     fn feature_view(&self, planner: &QueryPlanner, place: usize) -> Result<Arc<Object>> {
@@ -354,7 +394,7 @@ impl TableCall {
 
     /// The ranges `[start, end)` in order. None while the statement is only described, and has parameters.
     async fn times(&self, planner: &QueryPlanner, text: &str) -> Result<Option<Vec<[i64; 2]>>> {
-        if planner.parameter_values.is_empty() && self.times.iter().any(has_parameter) {
+        if planner.is_outlined() || planner.parameter_values.is_empty() && self.times.iter().any(has_parameter) {
             return Ok(None);
         }
         let mut times = Vec::with_capacity(self.times.len());
@@ -373,6 +413,22 @@ impl TableCall {
         }
         Ok(Some(ranges.to_vec()))
     }
+}
+
+/// `a.b.c` as column c of `a.b`.
+fn parent_of(name: &TableReference) -> Option<(TableReference, String)> {
+    match name {
+        TableReference::Bare { .. } => None,
+        TableReference::Partial { schema, table } => Some((TableReference::bare(schema.as_ref()), table.to_string())),
+        TableReference::Full { catalog, schema, table } => {
+            Some((TableReference::partial(catalog.as_ref(), schema.as_ref()), table.to_string()))
+        }
+    }
+}
+
+/// The time of a feature view is no column of its relation.
+fn is_time_of(object: &Object, column: &str) -> bool {
+    matches!(object, Object::FeatureView(view) if view.timestamp == column)
 }
 
 fn range_of(ranges: Vec<[i64; 2]>) -> RowsRequest {

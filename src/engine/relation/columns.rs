@@ -46,6 +46,7 @@ pub fn default_storage(view: &FeatureView) -> Result<ViewStorage> {
         groups: vec![ColumnGroup { number: 0, fingerprint: storage_fingerprint(&stored) }],
         next_group: 1,
         columns: columns.map(|value| StoredColumn { value, group: Some(0), dropped: false }).collect(),
+        kept_by_owner: false,
     })
 }
 

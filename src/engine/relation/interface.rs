@@ -85,6 +85,13 @@ impl Interface {
         other.request.iter().try_for_each(|column| self.add_request(column))
     }
 
+    /// The features that a member of a service takes of its view's, whose interface this is: the service's name of each,
+    /// and the view's.
+    pub fn features_of(&self, member: &ServiceMember) -> Result<Vec<(String, String)>> {
+        let chosen = chosen(member, &self.features, &member.alias)?.into_iter();
+        Ok(chosen.map(|feature| (member_feature(member, &feature.name), feature.name.clone())).collect())
+    }
+
     fn add_key(&mut self, key: &Column) -> Result<()> {
         share(&mut self.keys, key, "join key")
     }

@@ -17,16 +17,19 @@ pub enum StorageChange {
     /// Everything that is stored stays. What these features need besides is stored in a group of columns of its own,
     /// which the next REFRESH fills.
     NewGroup { features: Vec<String> },
+    /// Everything that is stored stays, since the view's owner says so. The reason is why it would go otherwise.
+    KeptByOwner { reason: String },
     /// All stored rows go; the next REFRESH makes them anew. The reason is a clause, such as `its join keys change`.
     Recreate { reason: String },
 }
 
 impl StorageChange {
     /// What it means to put `new` in the place of `old`: two definitions of one view. How `new` says that its rows are
-    /// stored does not count.
+    /// stored does not count, but for whether its owner has kept those of `old`.
     pub fn between(old: &FeatureView, new: &FeatureView) -> Result<StorageChange> {
         let kept = match Kept::of(old, new)? {
             Ok(kept) => kept,
+            Err(reason) if is_kept_by_owner(old, new)? => return Ok(StorageChange::KeptByOwner { reason }),
             Err(reason) => return Ok(StorageChange::Recreate { reason }),
         };
         let mut features = Vec::new();
@@ -47,7 +50,59 @@ impl StorageChange {
 pub fn next_storage(old: &FeatureView, new: &FeatureView) -> Result<Option<ViewStorage>> {
     match Kept::of(old, new)? {
         Ok(kept) => kept.next(new),
-        Err(_) => Ok(None),
+        Err(_) => stored_elsewhere(old, new),
+    }
+}
+
+/// Of a view whose rows all go: nowhere where rows are that it has kept under another definition than theirs, since they
+/// go only after the commit.
+fn stored_elsewhere(old: &FeatureView, new: &FeatureView) -> Result<Option<ViewStorage>> {
+    let (before, mut storage) = (storage_of(old)?, default_storage(new)?);
+    if !before.kept_by_owner || !storage.groups.iter().any(|group| before.groups.contains(group)) {
+        return Ok(None);
+    }
+    let number = before.next_group;
+    storage.groups = vec![ColumnGroup { number, fingerprint: fingerprint_of(new, number)? }];
+    storage.next_group = number + 1;
+    storage.columns.iter_mut().for_each(|column| column.group = Some(number));
+    Ok(Some(storage))
+}
+
+/// How the rows of `new` are stored if its owner says that they are those of `old`. Errors of the inner result: why they
+/// cannot be, whoever says it. It is a clause.
+pub fn storage_kept_by_owner(old: &FeatureView, new: &FeatureView) -> Result<std::result::Result<ViewStorage, String>> {
+    if let Some(reason) = changed_layout(old, new) {
+        return Ok(Err(reason.to_owned()));
+    }
+    if old.joins || new.joins {
+        return Ok(Err("its query joins a stream, so what it made of events was stored as they came".to_owned()));
+    }
+    let kept = Kept::stored(old)?;
+    for (feature, needed) in new.features.iter().zip(needed_by_feature(new)?) {
+        for value in &needed {
+            if !kept.has(&Form::of(value)?) {
+                return Ok(Err(format!("its feature \"{}\" needs what is not stored", feature.name)));
+            }
+        }
+    }
+    let storage = match kept.next(new)? {
+        Some(storage) => storage,
+        None => default_storage(new)?,
+    };
+    Ok(Ok(ViewStorage { kept_by_owner: true, ..storage }))
+}
+
+/// Whether `new` says that the rows of `old` are its own.
+fn is_kept_by_owner(old: &FeatureView, new: &FeatureView) -> Result<bool> {
+    let Some(storage) = new.storage.as_ref().filter(|storage| storage.kept_by_owner) else { return Ok(false) };
+    let before = storage_of(old)?.groups;
+    Ok(!storage.groups.is_empty() && storage.groups.iter().all(|group| before.contains(group)))
+}
+
+fn storage_of(view: &FeatureView) -> Result<ViewStorage> {
+    match &view.storage {
+        Some(storage) => Ok(storage.clone()),
+        None => default_storage(view),
     }
 }
 
@@ -73,16 +128,7 @@ impl Kept {
         if old.query != new.query && !keeps {
             return Ok(Err("its query reads other relations".to_owned()));
         }
-        let storage = match &old.storage {
-            Some(storage) => storage.clone(),
-            None => default_storage(old)?,
-        };
-        let form = |column: &StoredColumn| match column.group {
-            Some(_) if !column.dropped => Form::of(&column.value).map(Some),
-            _ => Ok(None),
-        };
-        let forms = storage.columns.iter().map(form).collect::<Result<Vec<_>>>()?;
-        let kept = Kept { storage, forms };
+        let kept = Kept::stored(old)?;
         if old.joins || new.joins {
             let needed = needed_columns(new)?.iter().map(Form::of).collect::<Result<Vec<_>>>()?;
             let all_used = kept.forms.iter().flatten().all(|form| needed.contains(form));
@@ -92,6 +138,17 @@ impl Kept {
             }
         }
         Ok(Ok(kept))
+    }
+
+    /// All of a view.
+    fn stored(view: &FeatureView) -> Result<Kept> {
+        let storage = storage_of(view)?;
+        let form = |column: &StoredColumn| match column.group {
+            Some(_) if !column.dropped => Form::of(&column.value).map(Some),
+            _ => Ok(None),
+        };
+        let forms = storage.columns.iter().map(form).collect::<Result<Vec<_>>>()?;
+        Ok(Kept { storage, forms })
     }
 
     fn has(&self, form: &Form) -> bool {
@@ -106,7 +163,7 @@ impl Kept {
         }
         let missing: Vec<_> =
             needed.into_iter().zip(needed_forms).filter(|(_, form)| !self.has(form)).map(|(value, _)| value).collect();
-        let ViewStorage { groups, next_group, columns } = &mut self.storage;
+        let ViewStorage { groups, next_group, columns, .. } = &mut self.storage;
         groups.retain(|group| columns.iter().any(|column| column.group == Some(group.number) && !column.dropped));
         for column in columns.iter_mut() {
             column.group = column.group.filter(|number| groups.iter().any(|group| group.number == *number));
@@ -132,13 +189,18 @@ pub fn fingerprint_of(view: &FeatureView, number: u64) -> Result<u64> {
 
 /// Why the rows that are stored are not those of the new definition, as far as options and keys say it.
 fn changed_options(old: &FeatureView, new: &FeatureView) -> Option<&'static str> {
+    let unfiltered = (old.unfiltered != new.unfiltered).then_some("its option unfiltered changes");
+    changed_layout(old, new).or(unfiltered)
+}
+
+/// Why rows of the new definition are not stored like those that are.
+fn changed_layout(old: &FeatureView, new: &FeatureView) -> Option<&'static str> {
     let reasons = [
         (old.kind != new.kind, "it becomes a view of another kind"),
         (old.join_keys != new.join_keys, "its join keys change"),
         (old.timestamp != new.timestamp, "its TIMESTAMP changes"),
         (old.secondary_key != new.secondary_key, "its AGGREGATE BY changes"),
         (old.aggregation_interval_us != new.aggregation_interval_us, "its aggregation_interval changes"),
-        (old.unfiltered != new.unfiltered, "its option unfiltered changes"),
         (old.buckets != new.buckets, "its option buckets changes"),
         (old.known_at != new.known_at, "its option known_at changes"),
     ];

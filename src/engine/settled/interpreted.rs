@@ -101,6 +101,11 @@ impl Interpreted {
         let work = Work { query, values, context, world: Arc::clone(world) };
         Interpreted { work: Arc::new(work), reads, schema: Arc::new(Schema::new(fields)) }
     }
+
+    /// The relations that it reads, and the places of the columns that it reads of each.
+    pub fn columns_read(&self) -> impl Iterator<Item = (&Arc<dyn TableSource>, Vec<usize>)> {
+        self.reads.iter().map(|read| (&read.source, read.columns.iter().map(|(column, _)| *column).collect()))
+    }
 }
 
 /// The rows that functions of FROM give, in the columns of `scan` that are read. None: it is needed by what it stands in.

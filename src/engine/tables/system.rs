@@ -110,6 +110,8 @@ pub struct SystemContext {
     pub facts: Arc<SessionFacts>,
     pub tails: Arc<EventTails>,
     pub now_us: i64,
+    /// plans definitions, for what only a plan says of them
+    pub planner: Arc<QueryPlanner>,
 }
 
 impl std::fmt::Debug for SystemContext {

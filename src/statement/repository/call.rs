@@ -60,6 +60,7 @@ impl Function {
                 ("paths", Some("text[]")),
                 ("message", Some("text")),
                 ("tests", Some("boolean")),
+                ("suppress_recreates", Some("boolean")),
             ],
             Function::Apply => &[
                 ("definitions", None),
@@ -67,6 +68,7 @@ impl Function {
                 ("message", Some("text")),
                 ("tests", Some("boolean")),
                 ("plan", Some("bigint")),
+                ("suppress_recreates", Some("boolean")),
             ],
             Function::Test => &[("definitions", None), ("paths", Some("text[]")), ("name", Some("text"))],
         }
@@ -263,6 +265,7 @@ struct Asked {
     files: Option<Vec<File>>,
     message: Option<String>,
     runs_tests: bool,
+    suppresses_recreates: bool,
     plan: Option<PlanId>,
     test: Option<String>,
 }
@@ -304,6 +307,9 @@ impl Asked {
                 "message" => asked.message = texts_of(array)?.pop(),
                 "name" => asked.test = texts_of(array)?.pop(),
                 "tests" => asked.runs_tests = array.as_boolean_opt().is_none_or(|tests| tests.value(0)),
+                "suppress_recreates" => {
+                    asked.suppresses_recreates = array.as_boolean_opt().is_some_and(|said| said.value(0));
+                }
                 "plan" => {
                     let id = array.as_primitive_opt::<Int64Type>().map(|ids| ids.value(0));
                     asked.plan = id.and_then(|id| u64::try_from(id).ok()).map(PlanId);
@@ -332,6 +338,9 @@ impl Asked {
         let wrong = match (function, &self.files, self.plan) {
             (Function::Plan, None, _) => "granary.plan needs definitions",
             (Function::Apply, None, None) => "granary.apply needs definitions, or the number of a plan",
+            (Function::Apply, None, Some(_)) if self.suppresses_recreates => {
+                "whether rows are kept is said when the plan is made, not when its number is applied"
+            }
             (Function::Apply, Some(_), Some(_)) => "granary.apply takes definitions or the number of a plan, not both",
             _ => return Ok(self),
         };
@@ -341,7 +350,10 @@ impl Asked {
     /// Makes a plan, and keeps it.
     async fn plan(&self, context: &mut StatementContext, is_to_be_applied: bool) -> Result<(Plan, Arc<Snapshot>)> {
         let texts = Texts::read(self.files.clone().unwrap_or_default())?;
-        let planned = plan(context, &texts, is_to_be_applied).await?;
+        context.suppresses_recreates = self.suppresses_recreates;
+        let planned = plan(context, &texts, is_to_be_applied).await;
+        context.suppresses_recreates = false;
+        let planned = planned?;
         if self.runs_tests {
             testing::failed(&testing::run_tests(context, &planned.snapshot, &texts, None).await?)?;
         }
@@ -356,7 +368,7 @@ impl Asked {
             message: self.message.clone(),
             files,
             has_secrets,
-            suppress_recreates: false,
+            suppress_recreates: self.suppresses_recreates,
             base: changes_of(context),
             changes: planned.changes.clone(),
         };
@@ -397,6 +409,7 @@ impl Asked {
             files: Some(files.collect()),
             message: self.message.clone().or(kept.new.message),
             runs_tests: self.runs_tests,
+            suppresses_recreates: kept.new.suppress_recreates,
             ..Asked::default()
         };
         let (plan, _) = again.plan(context, true).await?;
@@ -475,7 +488,7 @@ mod tests {
         for sql in [
             "SELECT * FROM granary.plan('x', nothing => 1)",
             "SELECT * FROM granary.plan('x', definitions => 'y')",
-            "SELECT * FROM granary.plan('a', ARRAY['b'], 'c', true, 'd')",
+            "SELECT * FROM granary.plan('a', ARRAY['b'], 'c', true, true, 'd')",
             "SELECT * FROM granary.plan('x'), granary.plan('y')",
         ] {
             assert!(call(sql).is_err(), "{sql}");

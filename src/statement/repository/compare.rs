@@ -107,6 +107,9 @@ fn changed(
                         (action, reason) = (PlanAction::AddFeatures, Some(come.join(", ")));
                     }
                 }
+                StorageChange::KeptByOwner { reason: because } => {
+                    reason = Some(format!("kept by --suppress-recreates, although {because}"));
+                }
                 StorageChange::NewGroup { features } => {
                     (action, reason) = (PlanAction::AddFeatures, Some(features.join(", ")));
                 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use granary_catalog::{FeatureView, GroupId, IntervalSet, ObjectId, PlanAction, Snapshot, StoreKind, Trigger};
+use granary_catalog::{
+    FeatureView, GroupId, IntervalSet, ObjectId, ObjectKind, PlanAction, Snapshot, StoreKind, Trigger,
+};
 use granary_sql::timestamp::format_timestamp;
 
 use super::compare::Compared;
@@ -26,6 +28,7 @@ pub async fn add(context: &StatementContext, after: &Arc<Snapshot>, changes: &mu
         }
         if matches!(action, PlanAction::Drop | PlanAction::Recreate) {
             change.planned.warnings.extend(lost(context, id, action, &change.planned.kind));
+            change.planned.warnings.extend(reached(context.snapshot(), after, id));
         }
     }
     Ok(())
@@ -51,6 +54,21 @@ async fn rows_of(context: &StatementContext, after: &Arc<Snapshot>, view: &Featu
     let bound = BoundView::of_feature_view(view).ok()?;
     let plan = rows_plan(&planner, &bound, RowsRequest::Everything).await.ok()?;
     estimated_rows(&planner, &plan).await
+}
+
+/// The feature services that serve what is not there for a while.
+fn reached(before: &Snapshot, after: &Snapshot, id: ObjectId) -> Option<String> {
+    let services = after
+        .dependents(id)
+        .into_iter()
+        .filter(|object| object.kind() == ObjectKind::FeatureService && before.get(object.id()).is_some());
+    let mut names: Vec<&str> = services.map(|service| service.name()).collect();
+    names.sort_unstable();
+    match names.as_slice() {
+        [] => None,
+        [only] => Some(format!("feature service {only} serves it")),
+        several => Some(format!("feature services {} serve it", several.join(", "))),
+    }
 }
 
 /// What is stored of an object that goes.

@@ -15,6 +15,7 @@ use super::order::{in_order, named};
 use super::rename::{self, Renames};
 use super::texts::{Declaration, Texts};
 use super::{compare, consequences};
+use crate::engine::StorageChange;
 use crate::error::{Error, Kind, Result};
 use crate::statement::context::StatementContext;
 
@@ -111,6 +112,9 @@ pub async fn plan(context: &mut StatementContext, texts: &Texts, is_to_be_applie
     context.notices.truncate(n_notices);
     made?;
     let mut changes = compare::changes(context, texts, &declared, (&before, &snapshot))?;
+    if context.suppresses_recreates {
+        check_kept(context, (&before, &snapshot), &changes, is_to_be_applied)?;
+    }
     refuse_protected(&before, &changes)?;
     consequences::add(context, &snapshot, &mut changes).await?;
     let changes = changes.into_iter().map(|change| change.planned).collect();
@@ -341,6 +345,37 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+/// Whose rows stay although their definition changes in what decides them, only who owns them may say so; nothing else is
+/// recreated beside.
+fn check_kept(
+    context: &StatementContext,
+    (before, after): (&Snapshot, &Snapshot),
+    changes: &[compare::Compared],
+    is_to_be_applied: bool,
+) -> Result<()> {
+    for change in changes {
+        let Some(old) = before.get(change.id) else { continue };
+        if change.planned.action == granary_catalog::PlanAction::Recreate {
+            let (kind, name) = (&change.planned.kind, &change.planned.name);
+            let reason = change.planned.reason.as_deref().unwrap_or("it is another one");
+            let message = format!("the rows of {kind} \"{name}\" cannot be kept: {reason}");
+            return Err(
+                Error::new(Kind::InvalidTableDefinition, message).with_hint("plan without --suppress-recreates")
+            );
+        }
+        let is_kept = match (old.as_ref(), after.get(change.id).map(AsRef::as_ref)) {
+            (Object::FeatureView(old), Some(Object::FeatureView(new))) => {
+                matches!(StorageChange::between(old, new)?, StorageChange::KeptByOwner { .. })
+            }
+            _ => false,
+        };
+        if is_kept && is_to_be_applied {
+            context.scope.access().check_grant(old, "keep the rows of")?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to destroy what must not be.

@@ -6,9 +6,11 @@ mod datasets;
 mod definitions;
 mod features;
 mod jobs;
+mod lineage;
 mod metrics;
 mod plans;
 mod quality;
+mod search;
 mod streams;
 
 use granary_catalog::{Header, Object};
@@ -38,6 +40,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "job_attempts" => jobs::job_attempts(context, rows),
         "job_logs" => jobs::job_logs(context, rows),
         "jobs" => jobs::jobs(context, rows),
+        "lineage" => lineage::lineage(context, rows),
         "late_rows" => jobs::late_rows(context, rows),
         "materialized_ranges" => jobs::materialized_ranges(context, rows),
         "metrics" => metrics::metrics(context, rows),
@@ -48,6 +51,7 @@ pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         "quality" => quality::quality(context, rows),
         "quality_of_runs" => quality::quality_of_runs(context, rows),
         "roles" => access::roles(context, rows),
+        "search" => search::search(context, rows),
         "services" => definitions::services(context, rows),
         "settings" => {
             for setting in (context.facts.settings)() {

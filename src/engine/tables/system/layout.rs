@@ -99,6 +99,11 @@ const GRANARY: &[(&str, &str)] = &[
          late_rows int8!,checked_at timestamptz!,statement text!",
     ),
     (
+        "lineage",
+        "from_kind text,from_schema text,from_object text,from_column text,to_kind text!,to_schema text!,to_object text!,\
+         to_column text,type text!,subtype text!,error text",
+    ),
+    (
         "materialized_ranges",
         "schema name!,view name!,store text!,start timestamptz,\"end\" timestamptz!,features _text!",
     ),
@@ -125,6 +130,11 @@ const GRANARY: &[(&str, &str)] = &[
     ("ready", "schema name!,name name!,kind text!,online_ready_until timestamptz,offline_ready_until timestamptz"),
     ("roles", "name name!,login bool!,superuser bool!,member_of _text!,admin_of _text!,description text"),
     (
+        "search",
+        "kind text!,schema name!,name name!,parent name,type text,entities _text!,keys _text!,owner text!,tags jsonb!,\
+         description text,changed_at timestamptz,text text!",
+    ),
+    (
         "services",
         "schema name!,name name!,members _text!,cache interval,log_sample float8,owner text!,description text,\
          keys _text!,request _text!,features int4!",
@@ -144,7 +154,7 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "plans",
         "plan int8!,created_at timestamptz!,role text!,message text,changes int8!,applied_at timestamptz,\
-         applied_version int8",
+         applied_version int8,suppress_recreates bool!",
     ),
     (
         "sources",
@@ -165,7 +175,7 @@ const GRANARY: &[(&str, &str)] = &[
 ];
 
 /// Relations and functions of schema `granary` that a later release has.
-pub const LATER: [&str; 3] = ["consistency", "lineage", "request_log"];
+pub const LATER: [&str; 2] = ["consistency", "request_log"];
 
 /// OIDs below 16384 are PostgreSQL's own; those around 14000 are free in version 15.
 const FIRST_GRANARY_OID: i64 = 14_500;

@@ -46,6 +46,7 @@ pub fn plans(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             changes: plan.new.changes.len(),
             applied_at: done.map(|done| done.at_us),
             applied_version: done.map(|done| done.version.0),
+            suppress_recreates: plan.new.suppress_recreates,
         );
     }
     Ok(())

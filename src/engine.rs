@@ -62,7 +62,7 @@ pub use event_rows::{
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
-pub use freshness::{Freshness, samples};
+pub use freshness::{Freshness, alert_samples, samples};
 pub use functions::sequence::{SessionSequences, sequence_named, with_sequence_name};
 pub use functions::session::parse_name;
 pub use joined_rows::{

@@ -8,6 +8,8 @@ pub mod metrics;
 pub mod priority;
 pub mod time;
 
+pub mod outbound;
+
 pub mod access;
 pub mod audit;
 
@@ -15,6 +17,8 @@ pub mod row;
 pub mod tile;
 
 pub mod monitor;
+
+pub mod alerts;
 
 pub mod ingest_log;
 pub mod offline;
@@ -45,6 +49,7 @@ pub mod flight;
 
 pub mod attendants;
 
+pub mod alerting;
 pub mod readers;
 pub mod scheduler;
 pub mod sinks;

@@ -10,10 +10,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{make_verifier, random_bytes};
+use crate::alerting::{self, Couriers};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, FlightLimits};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
+use crate::outbound::OutboundConfig;
 use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
 use crate::scheduler::{self, Limits};
@@ -38,6 +40,8 @@ pub struct ServerConfig {
     /// None: nothing is encrypted
     pub tls: Option<TlsFiles>,
     pub http_limits: HttpLimits,
+    /// where alerts may be sent to, and by whom
+    pub outbound: OutboundConfig,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
     /// how often rows that nobody can see any more go out of the online store
@@ -66,6 +70,7 @@ pub struct Server {
     flight_limits: FlightLimits,
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
+    couriers: Couriers,
     expiry_interval: Duration,
     jobs: Limits,
     maintenance_interval: Duration,
@@ -77,7 +82,9 @@ pub struct Server {
 impl Server {
     /// Opens everything; connections are accepted by the system from here on, and answered by [`Server::run`].
     pub async fn start(config: &ServerConfig) -> Result<Server> {
+        let couriers = Couriers::new(config.outbound.clone())?;
         let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
+        warehouse.alerts.sends_mail.store(couriers.sends_mail(), std::sync::atomic::Ordering::Relaxed);
         for job in warehouse.catalog.ledger().interrupted_at_open() {
             let statement = &job.request.author.statement;
             tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
@@ -113,6 +120,7 @@ impl Server {
             flight_limits,
             tls,
             http_limits,
+            couriers,
             expiry_interval,
             jobs: config.jobs,
             maintenance_interval: config.maintenance_interval,
@@ -162,10 +170,12 @@ impl Server {
         let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
+        let alerting = tokio::spawn(alerting::run(Arc::clone(&self.warehouse), self.couriers, shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         if let Some(flight) = flight {
             flight.await.map_err(|error| Error::internal("the Flight SQL listener's task died").with_source(error))?;
         }
+        alerting.await.map_err(|error| Error::internal("the alerts' task died").with_source(error))?;
         // what they have read is flushed with the rest
         reading.await.map_err(|error| Error::internal("the readers' task died").with_source(error))?;
         sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;

@@ -584,6 +584,7 @@ impl Session {
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
             late: Arc::clone(&self.warehouse.late),
+            alerts: Some(Arc::clone(&self.warehouse.alerts)),
             sequences: Arc::clone(&self.sequences),
             zone: self.settings.zone(),
         })

@@ -4,6 +4,7 @@ pub mod alter;
 pub mod alter_sequence;
 pub mod comment_on;
 pub mod copy;
+pub mod create_alert;
 pub mod create_api_key;
 pub mod create_dataset;
 pub mod create_entity;
@@ -43,6 +44,7 @@ pub use alter::{Alter, AlterAction};
 pub use alter_sequence::{AlterSequence, SequenceChange};
 pub use comment_on::{CommentOn, CommentTarget};
 pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
+pub use create_alert::{AlertAction, AlertSeverity, CheckAlert, CreateAlert, Repeat};
 pub use create_api_key::CreateApiKey;
 pub use create_dataset::CreateDataset;
 pub use create_entity::CreateEntity;
@@ -80,6 +82,7 @@ pub enum Statement {
     CreateStream(CreateStream),
     CreateSink(CreateSink),
     CreateExpectation(CreateExpectation),
+    CreateAlert(CreateAlert),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -95,6 +98,7 @@ pub enum Statement {
     Optimize(Optimize),
     Vacuum(Vacuum),
     Verify(Verify),
+    CheckAlert(CheckAlert),
     CancelJob(CancelJob),
     RetryJob(RetryJob),
     WaitForJob(WaitForJob),
@@ -128,6 +132,7 @@ impl Display for Statement {
             Statement::CreateStream(statement) => statement.fmt(formatter),
             Statement::CreateSink(statement) => statement.fmt(formatter),
             Statement::CreateExpectation(statement) => statement.fmt(formatter),
+            Statement::CreateAlert(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),
@@ -143,6 +148,7 @@ impl Display for Statement {
             Statement::Optimize(statement) => statement.fmt(formatter),
             Statement::Vacuum(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),
+            Statement::CheckAlert(statement) => statement.fmt(formatter),
             Statement::CancelJob(statement) => statement.fmt(formatter),
             Statement::RetryJob(statement) => statement.fmt(formatter),
             Statement::WaitForJob(statement) => statement.fmt(formatter),

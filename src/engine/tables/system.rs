@@ -20,6 +20,7 @@ use granary_catalog::Catalog;
 use granary_postgres::datetime::Zone;
 
 use super::events::EventTails;
+use crate::alerts::AlertStore;
 use crate::engine::activity::Activity;
 use crate::engine::catalog_query;
 use crate::engine::expiry::Expiry;
@@ -66,6 +67,8 @@ pub struct SessionFacts {
     pub expiry: Arc<Expiry>,
     /// what has come too late for its job
     pub late: Arc<LateRows>,
+    /// what alerts have found and told, where that is known
+    pub alerts: Option<Arc<AlertStore>>,
     pub sequences: Arc<SessionSequences>,
     /// of times that say none
     pub zone: Zone,
@@ -88,6 +91,7 @@ impl Default for SessionFacts {
             activity: Arc::default(),
             expiry: Arc::default(),
             late: Arc::default(),
+            alerts: None,
             sequences: Arc::default(),
             zone: Zone::UTC,
         }

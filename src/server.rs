@@ -170,7 +170,7 @@ impl Server {
         let logging = store.spawn(log_requests(Arc::clone(&self.warehouse), stopped.clone()));
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
-        let alerting = tokio::spawn(alerting::run(Arc::clone(&self.warehouse), self.couriers, shutdown.clone()));
+        let alerting = store.spawn(alerting::run(Arc::clone(&self.warehouse), self.couriers, shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         if let Some(flight) = flight {
             flight.await.map_err(|error| Error::internal("the Flight SQL listener's task died").with_source(error))?;

@@ -265,6 +265,8 @@ impl Object {
             Object::View(view) => Some(&mut view.query),
             Object::Table(Table { materialized: Some(materialized), .. }) => Some(&mut materialized.query),
             Object::Dataset(dataset) => Some(&mut dataset.newest.query),
+            // not a whole query, but it names what it reads as one does
+            Object::Alert(alert) => Some(&mut alert.condition),
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
-//! Mails, by a mail server that the configuration names.
+//! Mails, by a mail server that the configuration names. Each is sent by a thread that may wait.
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lettre::{Address, SmtpTransport, Transport};
 
 use super::TIMEOUT;
 use crate::error::{Error, Kind, Result};
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// Sends mails. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    transport: SmtpTransport,
     from: Mailbox,
 }
 
@@ -36,7 +36,7 @@ impl Mailer {
     pub fn new(url: &str, from: &str) -> Result<Mailer> {
         let wrong = |what: String| Error::new(Kind::InvalidParameterValue, what);
         let from = from.parse().map_err(|_| wrong(format!("the sender \"{from}\" of mails is not an address")))?;
-        let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|_| {
+        let builder = SmtpTransport::from_url(url).map_err(|_| {
             wrong("the URL of the mail server does not read".to_owned())
                 .with_hint("type it as smtps://user:password@host:465, or smtp://host:587?tls=required")
         })?;
@@ -56,7 +56,10 @@ impl Mailer {
         }
         let failed = |error: &dyn std::error::Error| Error::new(Kind::IoError, with_causes(error));
         let message = builder.body(letter.text.to_owned()).map_err(|error| failed(&error))?;
-        self.transport.send(message).await.map(|_| ()).map_err(|error| failed(&error))
+        let transport = self.transport.clone();
+        let sent = tokio::task::spawn_blocking(move || transport.send(&message)).await;
+        let sent = sent.map_err(|error| Error::internal("what sends mails died").with_source(error))?;
+        sent.map(|_| ()).map_err(|error| failed(&error))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use granary_catalog::{Alert, AlertAction, AlertRepeat, AlertSeverity, Change, Object, ObjectKind, SealedText};
 use granary_sql::name::fold;
 use granary_sql::statement::{self, CheckAlert, CreateAlert};
@@ -132,10 +132,8 @@ pub fn pause(context: &mut StatementContext, object: &Object, own: Statement, pa
 
 /// The columns of the answer of CHECK ALERT.
 pub fn check_schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         Field::new("state", DataType::Utf8, true),
-        Field::new("since", time, true),
         Field::new("rows", DataType::Int64, true),
         Field::new("told", DataType::Utf8, true),
         Field::new("error", DataType::Utf8, true),
@@ -163,7 +161,6 @@ pub async fn check(context: &StatementContext, check: &CheckAlert) -> Result<Rec
     let text = |text: &str| Some(Value::Text(text.into()));
     let cells = [
         text(state.phase.as_str()),
-        state.since_us.map(Value::Int),
         Some(Value::Int(i64::try_from(state.rows).unwrap_or(i64::MAX))),
         (!told.is_empty()).then(|| told.join(", ")).and_then(|told| text(&told)),
         state.failing.as_ref().and_then(|failing| text(&failing.message)),

@@ -75,7 +75,6 @@ pub use vacuum::{Vacuum, VacuumOption};
 pub use verify::Verify;
 
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a statement, never many")]
 pub enum Statement {
     CreateEntity(CreateEntity),
     CreateSource(CreateSource),

@@ -1,13 +1,20 @@
 //! Alerts against a receiver of HTTP: what it is told, how often, and what a server that is killed tells again.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio_postgres::Client;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::server::Server;
 
@@ -32,6 +39,11 @@ impl Receiver {
     }
 
     async fn start_at(address: SocketAddr, answer: &'static str) -> Receiver {
+        Receiver::start_over(address, answer, None).await
+    }
+
+    /// Over TLS, if there is an acceptor.
+    async fn start_over(address: SocketAddr, answer: &'static str, tls: Option<TlsAcceptor>) -> Receiver {
         let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let taken: Arc<Mutex<Vec<Taken>>> = Arc::default();
@@ -39,8 +51,17 @@ impl Receiver {
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let into = Arc::clone(&into);
-                tokio::spawn(async move { take(stream, &into, answer).await });
+                let (into, tls) = (Arc::clone(&into), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => take(stream, &into, answer).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                take(stream, &into, answer).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Receiver { address, taken, task }
@@ -66,7 +87,7 @@ impl Drop for Receiver {
     }
 }
 
-async fn take(stream: TcpStream, into: &Mutex<Vec<Taken>>, answer: &str) {
+async fn take(stream: impl AsyncRead + AsyncWrite + Unpin, into: &Mutex<Vec<Taken>>, answer: &str) {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -82,6 +103,7 @@ async fn take(stream: TcpStream, into: &Mutex<Vec<Taken>>, answer: &str) {
     into.lock().expect("nobody panics while holding it").push(Taken { path, head, body });
     let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 /// Asks again until it is so.
@@ -240,4 +262,68 @@ async fn answers_that_say_no_are_not_followed_and_hosts_can_be_named() {
     assert_eq!(errors[1].as_deref(), Some("HTTP 500 Internal Server Error"));
     assert_eq!(errors[2].as_deref(), Some("this server may not send to \"localhost\""));
     assert_eq!(errors[3], None);
+}
+
+/// Makes an authority and a certificate of `localhost` in a folder; gives the authority's file.
+fn certificates(folder: &Path) -> String {
+    std::fs::write(folder.join("ext"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n").expect("a file");
+    for arguments in [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout key.pem -out request -subj /CN=localhost",
+        "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out certificate.pem",
+    ] {
+        let output =
+            Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    folder.join("ca.pem").to_str().expect("a plain path").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_over_https_must_show_who_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = certificates(folder.path());
+    let certificate = CertificateDer::from_pem_file(folder.path().join("certificate.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(folder.path().join("key.pem")).expect("a key");
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
+    let config = config.expect("versions").with_no_client_auth().with_single_cert(vec![certificate], key);
+    let tls = TlsAcceptor::from(Arc::new(config.expect("they belong together")));
+    let receiver = Receiver::start_over(SocketAddr::from(([127, 0, 0, 1], 0)), "200 OK", Some(tls)).await;
+    let url = format!("https://localhost:{}/x", receiver.address.port());
+    let create = format!("CREATE ALERT a WHEN true CHECK EVERY '1 day' DO WEBHOOK '{url}'");
+
+    let stranger = Server::start(&[]);
+    let client = stranger.connect().await;
+    client.batch_execute(&create).await.expect("an alert");
+    let refused =
+        "SELECT count(*) = 1 FROM granary.alert_deliveries WHERE state = 'pending' AND error LIKE '%certificate%'";
+    eventually("it is not believed", async || is(&client, refused).await).await;
+    assert!(receiver.taken().is_empty());
+
+    let server = Server::start_with(&[], &[("SSL_CERT_FILE", &authority)]);
+    let client = server.connect().await;
+    client.batch_execute(&create).await.expect("an alert");
+    eventually("it is told", async || !receiver.taken().is_empty()).await;
+    assert_eq!(receiver.events(), ["firing"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_is_told_in_a_payload_that_fits() {
+    let server = Server::start(&[]);
+    let mut listener = crate::client::Client::login(&crate::target(&server)).await;
+    assert_eq!(listener.query("LISTEN ops").await, ["C LISTEN", "Z I"]);
+    let client = server.connect().await;
+    let create = "CREATE ALERT a WHEN (SELECT i, repeat('x', 490) AS x FROM generate_series(1, 50) AS g (i) ORDER BY i) \
+                  CHECK EVERY '1 day' DO NOTIFY ops";
+    client.batch_execute(create).await.expect("an alert");
+    let heard = listener.next().await;
+    // the server itself has no number
+    assert_eq!((heard.tag, &heard.body[..8]), (b'A', &b"\0\0\0\0ops\0"[..]));
+    let payload = heard.body[8..].strip_suffix(b"\0").expect("a text");
+    assert!(payload.len() < 8000);
+    let told: Json = serde_json::from_slice(payload).expect("JSON");
+    assert_eq!((&told["status"], &told["row_count"]), (&Json::from("firing"), &Json::from(50)));
+    let rows = told["rows"].as_array().expect("rows");
+    assert!((1..20).contains(&rows.len()) && rows[0]["i"] == 1, "{}", rows.len());
 }

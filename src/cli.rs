@@ -24,7 +24,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a server on a data folder, until SIGTERM or Ctrl-C
-    Serve(serve::ServeArguments),
+    Serve(Box<serve::ServeArguments>),
     /// Start a server with the flights example: declared, materialized, served, ready for psql
     Quickstart(quickstart::QuickstartArguments),
     /// Run files of SQL against a server and print what they answer
@@ -50,7 +50,7 @@ enum Command {
 /// Runs what the process was called with. Gives the exit code.
 pub async fn run() -> Result<u8> {
     match Cli::parse().command {
-        Command::Serve(arguments) => serve::serve(arguments).await,
+        Command::Serve(arguments) => serve::serve(*arguments).await,
         Command::Quickstart(arguments) => quickstart::quickstart(arguments).await,
         Command::Sql(arguments) => sql::sql(arguments).await,
         Command::Plan(arguments) => return repository::plan(arguments).await,

@@ -61,6 +61,12 @@ pub struct Config {
     pub online_shards: u32,
     /// memory in which the online store keeps rows and pages, with a unit; default: an eighth of the machine's
     pub online_cache: Option<String>,
+    /// hosts that alerts may send webhooks to, `*.domain` for all in one; default: every host
+    pub alert_hosts: Option<Vec<String>>,
+    /// the mail server of alerts, with user and password; default: no mails
+    pub smtp_url: Option<String>,
+    /// whom mails come from
+    pub smtp_from: Option<String>,
     /// run as if it were this time now
     pub now: Option<String>,
     #[serde(skip)]
@@ -100,6 +106,9 @@ impl Default for Config {
             maintenance_interval_seconds: 3600,
             online_shards: 4,
             online_cache: None,
+            alert_hosts: None,
+            smtp_url: None,
+            smtp_from: None,
             now: None,
             memory_limit_bytes: None,
             online_cache_bytes: None,
@@ -196,6 +205,11 @@ fn machine_memory_bytes() -> Option<usize> {
 /// `GRANARY_PASSWORD`: the superuser's password at the first start, and the client's in `granary sql`.
 pub fn password() -> Option<String> {
     std::env::var("GRANARY_PASSWORD").ok()
+}
+
+/// `GRANARY_SMTP_URL`: the mail server of alerts, whose password then stands in no file and no list of processes.
+pub fn smtp_url() -> Option<String> {
+    std::env::var("GRANARY_SMTP_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// `PGPASSWORD`: the client's password in `granary sql`, if GRANARY_PASSWORD does not set it.

@@ -63,7 +63,7 @@ pub use event_rows::{
 pub use expiry::{Expired, Expiry};
 pub use explain::{ExplainOptions, explain, explain_lookup};
 pub use folding::{Fold, Folded, folded, stored_states};
-pub use freshness::{Freshness, samples};
+pub use freshness::{Freshness, alert_samples, samples};
 pub use functions::sequence::{SessionSequences, sequence_named, with_sequence_name};
 pub use functions::session::parse_name;
 pub use joined_rows::{
@@ -116,7 +116,7 @@ pub use tables::stored::{
     table_id, tables_of,
 };
 pub use tables::system::names::columns as columns_of_relation;
-pub use tables::system::{SessionFacts, ShownSetting, is_system_schema};
+pub use tables::system::{Gauges, SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;
 pub use verify::{Verification, differences_schema};
 pub use written::WrittenRows;

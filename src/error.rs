@@ -556,7 +556,8 @@ fn duplicate(existing: &granary_catalog::ObjectName) -> Error {
         | ObjectKind::ApiKey
         | ObjectKind::Sink
         | ObjectKind::Test
-        | ObjectKind::Expectation => (Kind::DuplicateObject, existing.kind.as_str()),
+        | ObjectKind::Expectation
+        | ObjectKind::Alert => (Kind::DuplicateObject, existing.kind.as_str()),
         ObjectKind::Function => (Kind::DuplicateFunction, existing.kind.as_str()),
         ObjectKind::Source
         | ObjectKind::Stream

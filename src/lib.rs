@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod priority;
+pub mod table_copy;
 pub mod time;
 
 pub mod outbound;
@@ -20,6 +21,8 @@ pub mod row;
 pub mod tile;
 
 pub mod monitor;
+
+pub mod alerts;
 
 pub mod ingest_log;
 pub mod offline;
@@ -54,6 +57,7 @@ pub mod flight;
 
 pub mod attendants;
 
+pub mod alerting;
 pub mod readers;
 pub mod scheduler;
 pub mod sinks;

@@ -346,6 +346,13 @@ pub static FRESHNESS: Metric = Metric {
     help: "How long ago it is up to when a feature view knows what has happened.",
 };
 
+pub static VIEW_STALE: Metric = Metric {
+    name: "granary_feature_view_stale",
+    kind: "gauge",
+    help: "Whether a feature view knows less than it is expected to, 1 or 0.",
+};
+pub static ALERT_FIRING: Metric =
+    Metric { name: "granary_alert_firing", kind: "gauge", help: "Whether an alert fires, 1 or 0." };
 pub static SINK_MESSAGES: Metric = Metric {
     name: "granary_sink_messages_total",
     kind: "counter",

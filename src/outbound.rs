@@ -1,11 +1,13 @@
-//! What the server sends to others by itself: requests of HTTP. Where it may go is decided here, since it goes
+//! What the server sends to others by itself: requests of HTTP and mails. Where it may go is decided here, since it goes
 //! from inside of its network, and users say where to.
 //!
 //! It knows no catalog and no clock, and keeps nothing: who sends decides when to try again.
 
 mod http;
+mod mail;
 
 pub use http::{Answer, HttpClient, Post, check_header};
+pub use mail::{Letter, Mailer, check_address};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -16,6 +18,23 @@ use crate::error::{Error, Kind, Result};
 
 /// So long anybody may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the server may send to, and by whom.
+#[derive(Clone, Default)]
+pub struct OutboundConfig {
+    /// hosts, or `*.domain` for all in it; None: every one that is not forbidden
+    pub hosts: Option<Vec<String>>,
+    /// of a mail server, with user and password; None: there is none
+    pub smtp_url: Option<String>,
+    /// the sender of mails
+    pub smtp_from: Option<String>,
+}
+
+impl std::fmt::Debug for OutboundConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboundConfig").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
 
 /// Reads a URL that requests may go to. Errors: `InvalidParameterValue` if it is none, or leads where nobody may send.
 pub fn parse_url(text: &str) -> Result<Url> {

@@ -10,11 +10,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{make_verifier, random_bytes};
+use crate::alerting::{self, Couriers};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, FlightLimits};
 use crate::http::{self, HttpLimits};
 use crate::materialize;
 use crate::openlineage::{self, Moment, OpenLineageConfig, Waiting};
+use crate::outbound::OutboundConfig;
 use crate::priority::{Threads, let_others_go_first};
 use crate::readers;
 use crate::scheduler::{self, Limits};
@@ -39,6 +41,8 @@ pub struct ServerConfig {
     /// None: nothing is encrypted
     pub tls: Option<TlsFiles>,
     pub http_limits: HttpLimits,
+    /// where alerts may be sent to, and by whom
+    pub outbound: OutboundConfig,
     /// the superuser's password, for the first start; None: a random one
     pub password: Option<String>,
     /// who is told of jobs
@@ -70,6 +74,7 @@ pub struct Server {
     tls: Option<http::TlsAcceptor>,
     http_limits: HttpLimits,
     openlineage: Option<(OpenLineageConfig, Waiting)>,
+    couriers: Couriers,
     expiry_interval: Duration,
     jobs: Limits,
     maintenance_interval: Duration,
@@ -81,6 +86,7 @@ pub struct Server {
 impl Server {
     /// Opens everything; connections are accepted by the system from here on, and answered by [`Server::run`].
     pub async fn start(config: &ServerConfig) -> Result<Server> {
+        let couriers = Couriers::new(config.outbound.clone())?;
         let warehouse = Arc::new(Warehouse::open(&config.warehouse)?);
         let openlineage = config.openlineage.clone().map(|config| {
             let (outbox, waiting) = openlineage::outbox();
@@ -88,6 +94,7 @@ impl Server {
             let _ = warehouse.lineage.set(outbox);
             (config, waiting)
         });
+        warehouse.alerts.sends_mail.store(couriers.sends_mail(), std::sync::atomic::Ordering::Relaxed);
         for job in warehouse.catalog.ledger().interrupted_at_open() {
             let statement = &job.request.author.statement;
             tracing::warn!(job = %job.id, statement, "a job was interrupted by the last stop; run its statement again");
@@ -125,6 +132,7 @@ impl Server {
             tls,
             http_limits,
             openlineage,
+            couriers,
             expiry_interval,
             jobs: config.jobs,
             maintenance_interval: config.maintenance_interval,
@@ -178,10 +186,12 @@ impl Server {
         });
         let reading = tokio::spawn(readers::run(Arc::clone(&self.warehouse), shutdown.clone()));
         let sending = tokio::spawn(sinks::run(Arc::clone(&self.warehouse), shutdown.clone()));
+        let alerting = store.spawn(alerting::run(Arc::clone(&self.warehouse), self.couriers, shutdown.clone()));
         let served = wire::serve(self.listener, self.warehouse, shutdown, self.limits).await;
         if let Some(flight) = flight {
             flight.await.map_err(|error| Error::internal("the Flight SQL listener's task died").with_source(error))?;
         }
+        alerting.await.map_err(|error| Error::internal("the alerts' task died").with_source(error))?;
         // what they have read is flushed with the rest
         reading.await.map_err(|error| Error::internal("the readers' task died").with_source(error))?;
         sending.await.map_err(|error| Error::internal("the sinks' task died").with_source(error))?;

@@ -605,11 +605,9 @@ impl Session {
             activity: Arc::clone(&self.warehouse.activity),
             expiry: Arc::clone(&self.warehouse.expiry),
             late: Arc::clone(&self.warehouse.late),
+            alerts: Some(Arc::clone(&self.warehouse.alerts)),
             sequences: Arc::clone(&self.sequences),
-            gauges: {
-                let warehouse = Arc::clone(&self.warehouse);
-                Arc::new(move || warehouse.gauges())
-            },
+            gauges: self.warehouse.gauges_reader(),
             zone: self.settings.zone(),
         })
     }

@@ -2,6 +2,7 @@
 //! catalog, a plan of rows, a write or a job; `execute` is the one place that makes them happen.
 
 mod after_commit;
+mod alert;
 mod alter;
 mod alter_table;
 mod api_key;
@@ -56,6 +57,7 @@ mod with;
 mod workspace;
 
 pub use after_commit::after_commit;
+pub use alert::{check_schema as check_alert_schema, evaluate as evaluate_alert};
 pub use api_key::schema as api_key_schema;
 pub use backup::backup_schema;
 pub use context::{Isolation, StatementContext, Writing};

@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use granary_catalog::{Catalog, FeatureTable, FeatureView, GroupId, Job, ObjectId, Stream};
 
 use crate::access::Asker;
+use crate::alerts::AlertStore;
 use crate::audit::Audit;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, LateRows, NameScope, QueryPlanner, ReadStores,
-    events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of, view_of_table,
+    alert_samples, events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
+    view_of_table,
 };
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::Ingest;
@@ -54,6 +56,8 @@ pub struct Warehouse {
     pub ingest: Arc<Ingest>,
     /// profiles of runs
     pub monitor: Arc<MonitorStore>,
+    /// what alerts have found and told
+    pub alerts: Arc<AlertStore>,
     /// feature vectors that were served and are to be logged
     pub requests: Arc<RequestLog>,
     pub clock: Clock,
@@ -131,6 +135,7 @@ impl Warehouse {
             online: Arc::clone(&stores.online),
             engine: Arc::clone(&stores.engine),
             monitor: Arc::clone(&stores.monitor),
+            alerts: Arc::new(AlertStore::open(&folder.join("alerts.redb"))?),
             requests: Arc::clone(&stores.requests),
             ingest: Arc::new(Ingest::new(stores.clone(), config.clock.clone(), folder.join("ingest"))),
             stores,
@@ -174,8 +179,10 @@ impl Warehouse {
 
     /// What the stores say of streams and views, as metrics.
     pub fn samples(&self) -> Vec<Sample> {
-        let of_stores = samples(&self.catalog, &self.stores.tails, self.clock.now_us());
-        of_stores.into_iter().chain(self.gauges()).collect()
+        let mut samples = samples(&self.catalog, &self.stores.tails, self.clock.now_us());
+        samples.extend(alert_samples(&self.catalog.snapshot(), &self.alerts));
+        samples.extend(self.gauges());
+        samples
     }
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.

@@ -1,6 +1,8 @@
 //! Real clients against the real server, by themselves and in comparison with PostgreSQL 15; and readers of its Delta
 //! tables. `tests/clients/install.sh` gets those that are not Rust; without them the tests fail, they do not skip.
 
+#[path = "clients/alerts.rs"]
+mod alerts;
 #[path = "clients/dbt.rs"]
 mod dbt;
 #[path = "clients/differences.rs"]

@@ -38,6 +38,7 @@ macro_rules! aspects {
 
 aspects![
     aggregates,
+    alerts,
     as_of,
     attributes,
     datasets,

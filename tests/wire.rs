@@ -3,6 +3,8 @@
 
 #[path = "wire/abuse.rs"]
 mod abuse;
+#[path = "wire/alerts.rs"]
+mod alerts;
 #[path = "wire/cancel.rs"]
 mod cancel;
 #[path = "wire/client.rs"]

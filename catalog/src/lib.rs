@@ -35,14 +35,14 @@ pub use ledger::{
     Outcome, RefreshWork, StoreKind,
 };
 pub use object::{
-    AggregateFunction, ApiKey, Backfill, Column, ColumnDefault, ColumnGroup, Constraint, ConstraintKind, Dataset,
-    DatasetInput, DatasetVersion, Definition, Entity, Expectation, Feature, FeatureDefinition, FeatureService,
-    FeatureTable, FeatureView, FileFormat, Function, FunctionArgument, Grant, Header, Home, Identity, Index,
-    LeadingEdge, Materialized, NameSpace, Object, ObjectKind, OnCommit, OnFailure, Policy, PolicyCommand,
-    PolicyExpression, PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView, RelativeSpan, Role, RowSecurity,
-    Schema, SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember, Severity, Sink, SinkTarget,
-    Source, SourceDefinition, StoredColumn, StoredValue, Stream, StreamIngest, Table, Test, Trigger, View, ViewKind,
-    ViewStorage, Volatility, Window, Workspace,
+    AggregateFunction, Alert, AlertAction, AlertRepeat, AlertSeverity, ApiKey, Backfill, Column, ColumnDefault,
+    ColumnGroup, Constraint, ConstraintKind, Dataset, DatasetInput, DatasetVersion, Definition, Entity, Expectation,
+    Feature, FeatureDefinition, FeatureService, FeatureTable, FeatureView, FileFormat, Function, FunctionArgument,
+    Grant, Header, Home, Identity, Index, LeadingEdge, Materialized, NameSpace, Object, ObjectKind, OnCommit,
+    OnFailure, Policy, PolicyCommand, PolicyExpression, PolicyRead, PredefinedRole, Privilege, Reach, RealtimeView,
+    RelativeSpan, Role, RowSecurity, Schema, SealedText, Secret, Sequence, SequenceState, SeriesWindows, ServiceMember,
+    Severity, Sink, SinkTarget, Source, SourceDefinition, StoredColumn, StoredValue, Stream, StreamIngest, Table, Test,
+    Trigger, View, ViewKind, ViewStorage, Volatility, Window, Workspace,
 };
 pub use plans::{ChangedProperty, NewPlan, Plan, PlanAction, PlanFile, PlannedChange, Plans};
 pub use record::{Record, RecordKind, Records};

@@ -3,6 +3,7 @@
 //! Stored as JSON. A field added later carries `#[serde(default)]`, so that older records still read.
 
 mod aggregate;
+mod alert;
 mod column;
 mod dataset;
 mod entity;
@@ -38,6 +39,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::AggregateFunction;
+pub use alert::{Alert, AlertAction, AlertRepeat, AlertSeverity};
 pub use column::{Column, ColumnDefault, Identity};
 pub use dataset::{Dataset, DatasetInput, DatasetVersion};
 pub use entity::Entity;
@@ -167,6 +169,7 @@ objects! {
     Sequence => "sequence",
     Test => "test",
     Expectation => "expectation",
+    Alert => "alert",
 }
 
 impl fmt::Display for ObjectKind {
@@ -198,7 +201,8 @@ impl ObjectKind {
             | ObjectKind::Function
             | ObjectKind::Sink
             | ObjectKind::Test
-            | ObjectKind::Expectation => false,
+            | ObjectKind::Expectation
+            | ObjectKind::Alert => false,
         }
     }
 
@@ -215,6 +219,7 @@ impl ObjectKind {
             (ObjectKind::Sink, Home::Schema { schema, .. }) => Some(NameSpace::Sinks(schema)),
             (ObjectKind::Test, Home::Schema { schema, .. }) => Some(NameSpace::Tests(schema)),
             (ObjectKind::Expectation, Home::Schema { schema, .. }) => Some(NameSpace::Expectations(schema)),
+            (ObjectKind::Alert, Home::Schema { schema, .. }) => Some(NameSpace::Alerts(schema)),
             (kind, Home::Schema { schema, .. }) if kind.is_relation() => Some(NameSpace::Relations(schema)),
             _ => None,
         }
@@ -260,6 +265,8 @@ impl Object {
             Object::View(view) => Some(&mut view.query),
             Object::Table(Table { materialized: Some(materialized), .. }) => Some(&mut materialized.query),
             Object::Dataset(dataset) => Some(&mut dataset.newest.query),
+            // not a whole query, but it names what it reads as one does
+            Object::Alert(alert) => Some(&mut alert.condition),
             _ => None,
         }
     }
@@ -284,6 +291,7 @@ impl Object {
             Object::Table(object) => object.references(),
             Object::Sequence(object) => object.references(),
             Object::Expectation(object) => object.references(),
+            Object::Alert(object) => object.references(),
             Object::Workspace(_)
             | Object::Schema(_)
             | Object::Entity(_)
@@ -316,6 +324,7 @@ impl Object {
             Object::Table(object) => object.remap(map),
             Object::Sequence(object) => object.remap(map),
             Object::Expectation(object) => object.remap(map),
+            Object::Alert(object) => object.remap(map),
             Object::Workspace(_) | Object::Schema(_) | Object::Entity(_) | Object::Secret(_) | Object::Test(_) => {}
         }
     }
@@ -337,6 +346,7 @@ impl Object {
             | Object::Sink(Sink { target: SinkTarget::Kafka { secrets, .. }, .. }) => {
                 secrets.iter_mut().for_each(|(_, secret)| *secret = SealedText::redacted());
             }
+            Object::Alert(alert) => alert.actions.iter_mut().for_each(AlertAction::redact),
             Object::Stream(Stream { ingest: StreamIngest::Postgres { dsn, .. }, .. }) => *dsn = SealedText::redacted(),
             Object::Role(role) => {
                 if let Some(verifier) = &mut role.scram_verifier {

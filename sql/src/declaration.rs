@@ -10,10 +10,10 @@ use sqlparser::ast::{self, Expr, ObjectName, Query, Value, VisitMut, VisitorMut}
 use crate::name::{fold, quote_literal};
 use crate::option::{Options, join};
 use crate::statement::{
-    CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService, CreateFeatureTable,
-    CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource, CreateStream, CreateTest,
-    CreateWorkspace, Expected, FunctionBody, OnFailure, Severity, SinkTarget, SourceOrigin, Statement, StreamOrigin,
-    Volatility,
+    AlertSeverity, CreateAlert, CreateApiKey, CreateDataset, CreateEntity, CreateExpectation, CreateFeatureService,
+    CreateFeatureTable, CreateFeatureView, CreateFunction, CreateRealtimeFeatureView, CreateSink, CreateSource,
+    CreateStream, CreateTest, CreateWorkspace, Expected, FunctionBody, OnFailure, Severity, SinkTarget, SourceOrigin,
+    Statement, StreamOrigin, Volatility,
 };
 use crate::text::SqlText;
 
@@ -32,6 +32,7 @@ pub enum DeclaredKind {
     FeatureService,
     Sink,
     Expectation,
+    Alert,
     Test,
 }
 
@@ -51,6 +52,7 @@ impl DeclaredKind {
             | DeclaredKind::Function
             | DeclaredKind::Sink
             | DeclaredKind::Expectation
+            | DeclaredKind::Alert
             | DeclaredKind::Test => false,
         }
     }
@@ -94,6 +96,7 @@ pub fn declared(statement: &Statement) -> Option<(DeclaredKind, &ObjectName)> {
         Statement::CreateStream(create) => (DeclaredKind::Stream, &create.name),
         Statement::CreateSink(create) => (DeclaredKind::Sink, &create.name),
         Statement::CreateExpectation(create) => (DeclaredKind::Expectation, &create.name),
+        Statement::CreateAlert(create) => (DeclaredKind::Alert, &create.name),
         Statement::CreateFeatureView(create) => (DeclaredKind::FeatureView, &create.name),
         Statement::CreateFeatureTable(create) => (DeclaredKind::FeatureTable, &create.name),
         Statement::CreateRealtimeFeatureView(create) => (DeclaredKind::RealtimeFeatureView, &create.name),
@@ -145,6 +148,7 @@ fn modes(statement: &mut Statement) -> Option<(&mut bool, &mut bool)> {
         | Statement::CreateStream(CreateStream { or_replace, if_not_exists, .. })
         | Statement::CreateSink(CreateSink { or_replace, if_not_exists, .. })
         | Statement::CreateExpectation(CreateExpectation { or_replace, if_not_exists, .. })
+        | Statement::CreateAlert(CreateAlert { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureView(CreateFeatureView { or_replace, if_not_exists, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { or_replace, if_not_exists, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { or_replace, if_not_exists, .. })
@@ -173,6 +177,7 @@ pub fn say_comment(statement: &mut Statement, text: Option<String>) -> bool {
         | Statement::CreateStream(CreateStream { comment, .. })
         | Statement::CreateSink(CreateSink { comment, .. })
         | Statement::CreateExpectation(CreateExpectation { comment, .. })
+        | Statement::CreateAlert(CreateAlert { comment, .. })
         | Statement::CreateFeatureView(CreateFeatureView { comment, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { comment, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { comment, .. })
@@ -197,6 +202,7 @@ pub fn rename(statement: &mut Statement, to: ObjectName) {
         | Statement::CreateStream(CreateStream { name, .. })
         | Statement::CreateSink(CreateSink { name, .. })
         | Statement::CreateExpectation(CreateExpectation { name, .. })
+        | Statement::CreateAlert(CreateAlert { name, .. })
         | Statement::CreateFeatureView(CreateFeatureView { name, .. })
         | Statement::CreateFeatureTable(CreateFeatureTable { name, .. })
         | Statement::CreateRealtimeFeatureView(CreateRealtimeFeatureView { name, .. })
@@ -225,6 +231,7 @@ pub fn visit_names(statement: &mut Statement, visit: &mut dyn FnMut(NameUse, &mu
         Statement::CreateSink(create) => visit(NameUse::Relation, &mut create.view),
         // the figures of its condition are no functions of users
         Statement::CreateExpectation(create) => visit(NameUse::Relation, &mut create.view),
+        Statement::CreateAlert(create) => in_tree(&mut create.when.ast, visit),
         Statement::CreateFeatureView(create) => {
             create.entities.iter_mut().for_each(|name| visit(NameUse::Entity, name));
             in_query(&mut create.query, visit);
@@ -397,6 +404,17 @@ pub fn properties(statement: &Statement) -> Vec<Property> {
             list.add("check", &create.check.text);
             list.optional("severity", create.severity.map(Severity::words));
             list.optional("on failure", create.on_failure.map(OnFailure::words));
+            list.common(&create.options, create.comment.as_ref());
+        }
+        Statement::CreateAlert(create) => {
+            list.add("when", &create.when.text);
+            list.optional("for", create.hold.as_ref());
+            list.optional("severity", create.severity.map(AlertSeverity::words));
+            list.optional("repeat", create.repeat.as_ref());
+            list.optional("check every", create.check_every.as_ref());
+            for (place, action) in create.actions.iter().enumerate() {
+                list.add(format!("action {}", place + 1), action);
+            }
             list.common(&create.options, create.comment.as_ref());
         }
         Statement::CreateFeatureView(create) => {

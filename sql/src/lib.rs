@@ -47,7 +47,7 @@ pub use object_kind::ObjectKind;
 pub use option::{OptionEntry, OptionValue, Options, boolean};
 pub use parser::{Parsed, parse};
 pub use postgres::{ALL_FIELDS, SET_SCHEMA, identity_sequence, overrides_identity};
-pub use secrets::without_secrets;
+pub use secrets::{is_masked_url, masked_url, without_secrets};
 pub use signature::Signature;
 pub use source::position_of;
 pub use statement::Statement;

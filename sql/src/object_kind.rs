@@ -21,10 +21,11 @@ pub enum ObjectKind {
     Function,
     Test,
     Expectation,
+    Alert,
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 15] = [
+    pub const ALL: [ObjectKind; 16] = [
         ObjectKind::Entity,
         ObjectKind::Source,
         ObjectKind::Stream,
@@ -40,6 +41,7 @@ impl ObjectKind {
         ObjectKind::Function,
         ObjectKind::Test,
         ObjectKind::Expectation,
+        ObjectKind::Alert,
     ];
 
     /// In lower case, as in an error: `feature view`.
@@ -60,6 +62,7 @@ impl ObjectKind {
             ObjectKind::Function => "function",
             ObjectKind::Test => "test",
             ObjectKind::Expectation => "expectation",
+            ObjectKind::Alert => "alert",
         }
     }
 

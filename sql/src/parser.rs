@@ -131,6 +131,7 @@ fn parse_statement(cursor: &mut Cursor) -> Result<Statement> {
         "backup" => statement::backup::parse(cursor).map(Statement::Backup),
         "vacuum" => statement::vacuum::parse(cursor).map(Statement::Vacuum),
         "verify" => statement::verify::parse(cursor).map(Statement::Verify),
+        "check" => statement::create_alert::parse_check(cursor).map(Statement::CheckAlert),
         "cancel" => statement::job::parse_cancel(cursor).map(Statement::CancelJob),
         "retry" => statement::job::parse_retry(cursor).map(Statement::RetryJob),
         "wait" => statement::job::parse_wait(cursor).map(Statement::WaitForJob),
@@ -162,9 +163,9 @@ fn head_word(cursor: &Cursor) -> String {
 }
 
 fn unknown_statement(cursor: &Cursor) -> ParseError {
-    const OURS: [&str; 19] = [
+    const OURS: [&str; 20] = [
         "create", "refresh", "replay", "optimize", "vacuum", "verify", "cancel", "retry", "comment", "copy", "declare",
-        "fetch", "move", "close", "prepare", "execute", "explain", "wait", "backup",
+        "fetch", "move", "close", "prepare", "execute", "explain", "wait", "backup", "check",
     ];
     let error = cursor.expected("a statement");
     let known: Vec<&str> = postgres::HEADS.into_iter().chain(OURS).collect();
@@ -193,6 +194,7 @@ fn parse_create(cursor: &mut Cursor, kind: ObjectKind) -> Result<Statement> {
         ObjectKind::Secret => Statement::CreateSecret(statement::create_secret::parse(cursor)?),
         ObjectKind::Function => Statement::CreateFunction(statement::create_function::parse(cursor)?),
         ObjectKind::Expectation => Statement::CreateExpectation(statement::create_expectation::parse(cursor)?),
+        ObjectKind::Alert => Statement::CreateAlert(statement::create_alert::parse(cursor)?),
         ObjectKind::ApiKey => Statement::CreateApiKey(statement::create_api_key::parse(cursor)?),
         ObjectKind::Test => Statement::CreateTest(statement::create_test::parse(cursor)?),
     })

@@ -11,7 +11,8 @@ const BLANK: &str = "'***'";
 const UNREADABLE: &str = "(a statement with a secret that cannot be read)";
 
 /// The text with `'***'` for passwords (`PASSWORD 'x'`), for the values of secrets (`CREATE SECRET s AS 'x'`), for options
-/// of streams and sinks that are secret (`sasl_password = 'x'`), and for connections, which may have one (`FROM POSTGRES 'x'`).
+/// of streams and sinks that are secret (`sasl_password = 'x'`), for connections, which may have one (`FROM POSTGRES 'x'`), and
+/// for headers of an alert's webhook; of its URL all that may let somebody in.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     if !may_have_secrets(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -29,6 +30,7 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
         let is_of =
             |kind| begins(&["create", kind]) || begins(&["create", "or", "replace", kind]) || begins(&["alter", kind]);
         let is_stream = is_of("stream") || is_of("sink");
+        let is_alert = begins(&["create"]) && is_of("alert");
         for (nth, token) in solid.iter().enumerate() {
             let behind_password = nth > 0 && is_word(&solid[nth - 1].token, "password");
             let of_secret_option = || is_stream && is_option_of(&solid[..nth]);
@@ -37,9 +39,18 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
                     |word: &TokenWithSpan| is_word(&word.token, "postgres") || is_word(&word.token, "postgresql");
                 begins(&["create"]) && nth > 1 && is_postgres(solid[nth - 1]) && is_word(&solid[nth - 2].token, "from")
             };
-            if is_string(&token.token) && (is_secret || behind_password || of_secret_option() || of_connection()) {
+            let blank = if !is_string(&token.token) {
+                None
+            } else if is_secret || behind_password || of_secret_option() || of_connection() {
+                Some(BLANK.to_owned())
+            } else if is_alert {
+                blank_of_alert(&solid, nth)
+            } else {
+                None
+            };
+            if let Some(blank) = blank {
                 blanked.push_str(&text[kept..source.byte(token.span.start)]);
-                blanked.push_str(BLANK);
+                blanked.push_str(&blank);
                 kept = source.byte(token.span.end);
             }
         }
@@ -55,8 +66,51 @@ fn may_have_secrets(text: &[u8]) -> bool {
         b'p' => begins(at, b"password") || begins(at, b"postgres"),
         b's' => begins(at, b"secret"),
         b'k' => begins(at, b"key"),
+        b'w' => begins(at, b"webhook"),
         _ => false,
     })
+}
+
+/// What is shown of a webhook's URL: where it leads to. User, path and query may be secret.
+pub fn masked_url(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => authority.to_owned(),
+    };
+    let path = if path.is_empty() || path == "/" { path } else { MASKED_PATH };
+    format!("{scheme}{host}{path}")
+}
+
+/// In the place of a path that is not shown.
+const MASKED_PATH: &str = "/***";
+
+/// Whether a URL is one that [`masked_url`] has taken something out of.
+pub fn is_masked_url(url: &str) -> bool {
+    url.ends_with(MASKED_PATH) || url.contains("://***@")
+}
+
+/// What stands for a string of an alert, if it is secret: a URL behind WEBHOOK, a header's value.
+fn blank_of_alert(solid: &[&TokenWithSpan], nth: usize) -> Option<String> {
+    let before = &solid[..nth];
+    let last = before.last()?;
+    if is_word(&last.token, "webhook") {
+        let url = match &solid[nth].token {
+            Token::SingleQuotedString(url) => masked_url(url),
+            _ => return Some(BLANK.to_owned()),
+        };
+        return Some(crate::name::quote_literal(&url));
+    }
+    // in the parentheses behind HEADERS
+    let opened = before.iter().rposition(|token| token.token == Token::LParen)?;
+    let of_headers = opened.checked_sub(1).is_some_and(|word| is_word(&before[word].token, "headers"));
+    (of_headers && last.token == Token::Eq && !before[opened..].iter().any(|token| token.token == Token::RParen))
+        .then(|| BLANK.to_owned())
 }
 
 /// Whether the tokens end with the name of a secret option, and maybe an equals sign.
@@ -128,6 +182,16 @@ mod tests {
             ),
             ("create source s from postgresql $$host=h$$ table t", "create source s from postgresql '***' table t"),
             ("SELECT postgres FROM postgres", "SELECT postgres FROM postgres"),
+            (
+                "CREATE ALERT a WHEN x = 'y' DO WEBHOOK 'https://u:p@h:1/services/T0/x?q=''' HEADERS ('A' = 'b', 'C' = 'd'), EMAIL 'a@b'",
+                "CREATE ALERT a WHEN x = 'y' DO WEBHOOK 'https://***@h:1/***' HEADERS ('A' = '***', 'C' = '***'), EMAIL 'a@b'",
+            ),
+            (
+                "create or replace alert a when headers = 'x' do webhook e'https://h'",
+                "create or replace alert a when headers = 'x' do webhook '***'",
+            ),
+            ("CREATE ALERT a WHEN true DO WEBHOOK 'http://h:1/'", "CREATE ALERT a WHEN true DO WEBHOOK 'http://h:1/'"),
+            ("SELECT webhook 'x'", "SELECT webhook 'x'"),
         ] {
             assert_eq!(without_secrets(text), shown);
         }

@@ -5,6 +5,7 @@ pub mod alter_sequence;
 pub mod backup;
 pub mod comment_on;
 pub mod copy;
+pub mod create_alert;
 pub mod create_api_key;
 pub mod create_dataset;
 pub mod create_entity;
@@ -45,6 +46,7 @@ pub use alter_sequence::{AlterSequence, SequenceChange};
 pub use backup::Backup;
 pub use comment_on::{CommentOn, CommentTarget};
 pub use copy::{Copy, CopyOption, CopySource, CopyTarget, CopyValue};
+pub use create_alert::{AlertAction, AlertSeverity, CheckAlert, CreateAlert, Repeat};
 pub use create_api_key::CreateApiKey;
 pub use create_dataset::CreateDataset;
 pub use create_entity::CreateEntity;
@@ -75,13 +77,13 @@ pub use vacuum::{Vacuum, VacuumOption};
 pub use verify::Verify;
 
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a statement, never many")]
 pub enum Statement {
     CreateEntity(CreateEntity),
     CreateSource(CreateSource),
     CreateStream(CreateStream),
     CreateSink(CreateSink),
     CreateExpectation(CreateExpectation),
+    CreateAlert(CreateAlert),
     CreateFeatureView(CreateFeatureView),
     CreateFeatureTable(CreateFeatureTable),
     CreateRealtimeFeatureView(CreateRealtimeFeatureView),
@@ -98,6 +100,7 @@ pub enum Statement {
     Vacuum(Vacuum),
     Backup(Backup),
     Verify(Verify),
+    CheckAlert(CheckAlert),
     CancelJob(CancelJob),
     RetryJob(RetryJob),
     WaitForJob(WaitForJob),
@@ -131,6 +134,7 @@ impl Display for Statement {
             Statement::CreateStream(statement) => statement.fmt(formatter),
             Statement::CreateSink(statement) => statement.fmt(formatter),
             Statement::CreateExpectation(statement) => statement.fmt(formatter),
+            Statement::CreateAlert(statement) => statement.fmt(formatter),
             Statement::CreateFeatureView(statement) => statement.fmt(formatter),
             Statement::CreateFeatureTable(statement) => statement.fmt(formatter),
             Statement::CreateRealtimeFeatureView(statement) => statement.fmt(formatter),
@@ -147,6 +151,7 @@ impl Display for Statement {
             Statement::Vacuum(statement) => statement.fmt(formatter),
             Statement::Backup(statement) => statement.fmt(formatter),
             Statement::Verify(statement) => statement.fmt(formatter),
+            Statement::CheckAlert(statement) => statement.fmt(formatter),
             Statement::CancelJob(statement) => statement.fmt(formatter),
             Statement::RetryJob(statement) => statement.fmt(formatter),
             Statement::WaitForJob(statement) => statement.fmt(formatter),

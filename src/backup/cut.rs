@@ -5,12 +5,13 @@
 //! what it needs; that no commit of the catalog or the offline store lies between them is looked at, and if one does, all
 //! are taken again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use granary_catalog::{Image, Version};
 
-use crate::error::{Error, Kind, Result};
+use crate::alerts::AlertsImage;
+use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::IngestFile;
 use crate::monitor::MonitorImage;
 use crate::offline::OfflineTable;
@@ -25,6 +26,7 @@ pub(super) struct Cut {
     pub(super) catalog_version: Version,
     pub(super) catalog: Image,
     pub(super) monitor: MonitorImage,
+    pub(super) alerts: AlertsImage,
     pub(super) online: OnlineImage,
     pub(super) streams: Vec<IngestFile>,
     /// held, so that their files stay
@@ -40,6 +42,7 @@ impl Cut {
             let catalog_version = warehouse.catalog.snapshot().version();
             let catalog = warehouse.catalog.image()?;
             let monitor = warehouse.monitor.image()?;
+            let alerts = warehouse.alerts.image()?;
             // The online store before the logs: of an event that is online none is missing in its log.
             let online = warehouse.online.image()?;
             let streams = warehouse.ingest.files()?;
@@ -54,22 +57,23 @@ impl Cut {
                 // one without a commit was never anybody's
                 tables.extend(warehouse.offline.table_in(name, &versions).await?);
             }
-            return Ok(Cut { taken_us, catalog_version, catalog, monitor, online, streams, tables });
+            return Ok(Cut { taken_us, catalog_version, catalog, monitor, alerts, online, streams, tables });
         }
         Err(Error::new(Kind::ObjectInUse, "the stores are changed all the time, and no moment of rest was found")
             .with_hint("run it again"))
     }
 
     /// Writes what is copied as a whole into a folder; gives paths below the data folder, and where they are now.
-    pub(super) fn write_images(&self, folder: &std::path::Path) -> Result<Vec<(String, PathBuf)>> {
-        let (catalog, monitor, online) =
-            (folder.join("catalog.redb"), folder.join("monitor.redb"), folder.join("online"));
-        self.catalog.write_to(&catalog)?;
-        self.monitor.write_to(&monitor)?;
-        std::fs::create_dir(&online).map_err(|error| crate::error::io_error("create the folder", &online, error))?;
+    pub(super) fn write_images(&self, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+        let place = |name: &str| (name.to_owned(), folder.join(name));
+        let mut written = ["catalog.redb", "monitor.redb", "alerts.redb"].map(place).to_vec();
+        self.catalog.write_to(&written[0].1)?;
+        self.monitor.write_to(&written[1].1)?;
+        self.alerts.write_to(&written[2].1)?;
+        let online = folder.join("online");
+        std::fs::create_dir(&online).map_err(|error| io_error("create the folder", &online, error))?;
         self.online.write_to(&online)?;
-        let mut written = vec![("catalog.redb".to_owned(), catalog), ("monitor.redb".to_owned(), monitor)];
-        let failed = |error| crate::error::io_error("list the folder", &online, error);
+        let failed = |error| io_error("list the folder", &online, error);
         for entry in std::fs::read_dir(&online).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             written.push((format!("online/{}", entry.file_name().to_string_lossy()), entry.path()));

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result, io_error};
 use crate::flight::FlightLimits;
 use crate::http::HttpLimits;
+use crate::outbound::OutboundConfig;
 use crate::scheduler::Limits;
 use crate::server::{FIRST_NAME, Server, ServerConfig};
 use crate::time::{Clock, Stopwatch};
@@ -179,6 +180,7 @@ fn server_config(arguments: &QuickstartArguments, folder: PathBuf, password: &st
         flight_limits: FlightLimits::default(),
         tls: None,
         http_limits: HttpLimits::default(),
+        outbound: OutboundConfig::default(),
         password: Some(password.to_owned()),
         openlineage: None,
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flight::FlightLimits;
 use crate::http::{FeatureLimits, HttpLimits};
 use crate::openlineage::OpenLineageConfig;
+use crate::outbound::OutboundConfig;
 use crate::scheduler::Limits;
 use crate::server::{FIRST_NAME, Server, ServerConfig, TlsFiles};
 use crate::time::Clock;
@@ -70,6 +71,15 @@ pub struct ServeArguments {
     /// The namespace of jobs and datasets there [default: granary]
     #[arg(long, value_name = "NAME")]
     openlineage_namespace: Option<String>,
+    /// Hosts that alerts may send webhooks to, apart by commas; *.example.com is all in one domain [default: every host]
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    alert_hosts: Option<Vec<String>>,
+    /// The mail server of alerts, such as smtps://user:password@host:465; GRANARY_SMTP_URL keeps its password to itself
+    #[arg(long, value_name = "URL")]
+    smtp_url: Option<String>,
+    /// Whom mails of alerts come from
+    #[arg(long, value_name = "ADDRESS")]
+    smtp_from: Option<String>,
     /// Run as if it were this time now, to serve data of the past, such as 2014-01-01 [default: the machine's clock]
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<String>,
@@ -132,6 +142,13 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
         OpenLineageConfig::new(url, namespace, crate::config::openlineage_api_key())
     });
     let openlineage = openlineage.transpose()?;
+    if arguments.alert_hosts.is_some() {
+        config.alert_hosts.clone_from(&arguments.alert_hosts);
+    }
+    config.smtp_url = arguments.smtp_url.clone().or_else(crate::config::smtp_url).or(config.smtp_url);
+    if arguments.smtp_from.is_some() {
+        config.smtp_from.clone_from(&arguments.smtp_from);
+    }
     let rules = config.hba.as_deref().map(HostRules::read).transpose()?.map(Arc::new);
     let tls = tls_files(&config)?;
     if let Some(size) = &arguments.memory_limit {
@@ -172,6 +189,7 @@ fn server_config(arguments: &ServeArguments) -> Result<ServerConfig> {
             max_connections: config.http_max_connections,
             features: FeatureLimits { max_requests: config.http_max_requests, cache_bytes: config.serving_cache_bytes },
         },
+        outbound: OutboundConfig { hosts: config.alert_hosts, smtp_url: config.smtp_url, smtp_from: config.smtp_from },
         password: crate::config::password(),
         openlineage,
         expiry_interval: Duration::from_secs(config.expiry_interval_seconds),

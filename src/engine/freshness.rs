@@ -1,9 +1,15 @@
 //! How fresh feature views are: up to when they know what has happened.
 
-use granary_catalog::{Catalog, FeatureView, Ledger, Object, Sink, Snapshot, StoreKind, Stream, Workspace};
+use granary_catalog::{
+    Alert, Catalog, FeatureView, Ledger, Object, Sink, Snapshot, StoreKind, Stream, Trigger, Workspace,
+};
 
 use super::tables::events::EventTails;
-use crate::metrics::{self, EVENTS_PER_SECOND, FRESHNESS, SINK_LAG, SINK_MESSAGES, STREAM_PAUSED, Sample};
+use crate::alerts::{AlertStore, Phase};
+use crate::metrics::{
+    self, ALERT_FIRING, EVENTS_PER_SECOND, FRESHNESS, SINK_LAG, SINK_MESSAGES, STREAM_PAUSED, Sample, VIEW_STALE,
+};
+use crate::time::ceil_us;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +45,21 @@ impl Freshness {
         let known_us = self.newest_event_us.max(self.materialized_until_us)?;
         Some(now_us.saturating_sub(known_us).max(0))
     }
+
+    /// Whether the view of a live workspace knows less than it is expected to. None without an expectation, and of one that
+    /// nothing is done for. An event of an interval counts as its end, since it is not complete before.
+    pub fn is_stale(&self, view: &FeatureView, now_us: i64) -> Option<bool> {
+        let expected_us = view.expected_freshness_us?;
+        let interval_us = view.aggregation_interval_us.filter(|_| view.kind.is_stream()).unwrap_or(1).max(1);
+        let event_us = self.newest_event_us.map(|event_us| ceil_us(event_us, interval_us));
+        match event_us.max(self.materialized_until_us) {
+            Some(known_us) => Some(now_us.saturating_sub(known_us) > expected_us),
+            None => {
+                let is_owed = view.kind.is_stream() || view.online || view.offline;
+                (is_owed && view.trigger != Trigger::None).then_some(true)
+            }
+        }
+    }
 }
 
 /// How many events a sink has still to tell of; None where it is not known where it is.
@@ -49,6 +70,20 @@ pub fn sink_lag(snapshot: &Snapshot, sink: &Sink, tails: &EventTails) -> Option<
     Some(tails.end(stream.header.id).saturating_sub(position))
 }
 
+/// Which alerts of live workspaces fire, as metrics.
+pub fn alert_samples(snapshot: &Snapshot, alerts: &AlertStore) -> Vec<Sample> {
+    let live = |alert: &Alert| {
+        let workspace = alert.header.home.workspace().and_then(|id| snapshot.get_as::<Workspace>(id))?;
+        workspace.live.then(|| workspace.header.name.clone())
+    };
+    let sample = |alert: &Alert| {
+        let fires = alerts.state(alert.header.id.0).phase == Phase::Firing;
+        let labels = vec![("alert", alert.header.name.clone())];
+        Some(metrics::sample(&ALERT_FIRING, Some(&live(alert)?), labels, f64::from(u8::from(fires))))
+    };
+    snapshot.all::<Alert>().into_iter().filter_map(sample).collect()
+}
+
 /// What the stores of live workspaces say of streams, views and sinks, as metrics.
 pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample> {
     let (snapshot, ledger) = (catalog.snapshot(), catalog.ledger());
@@ -57,7 +92,7 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
         workspace.live.then(|| workspace.header.name.clone())
     };
     let (mut rates, mut paused, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut sent, mut lags) = (Vec::new(), Vec::new());
+    let (mut sent, mut lags, mut stale) = (Vec::new(), Vec::new(), Vec::new());
     for object in snapshot.objects() {
         let Some(workspace) = live(object) else { continue };
         let labels = |name| vec![(name, object.name().to_owned())];
@@ -71,7 +106,12 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
             }
             Object::FeatureView(view) => {
                 let stream = snapshot.stream_among(&view.depends_on);
-                if let Some(age_us) = Freshness::of(view, stream, ledger, tails).age_us(now_us) {
+                let known = Freshness::of(view, stream, ledger, tails);
+                if let Some(is_stale) = known.is_stale(view, now_us) {
+                    let is_stale = f64::from(u8::from(is_stale));
+                    stale.push(metrics::sample(&VIEW_STALE, Some(&workspace), labels("view"), is_stale));
+                }
+                if let Some(age_us) = known.age_us(now_us) {
                     let seconds = age_us as f64 / 1e6;
                     fresh.push(metrics::sample(&FRESHNESS, Some(&workspace), labels("view"), seconds));
                 }
@@ -86,5 +126,5 @@ pub fn samples(catalog: &Catalog, tails: &EventTails, now_us: i64) -> Vec<Sample
             _ => {}
         }
     }
-    [rates, paused, fresh, sent, lags].concat()
+    [rates, paused, fresh, stale, sent, lags].concat()
 }

@@ -6,12 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 use serde::de::DeserializeOwned;
 
 use super::profile::Piece;
 use super::record::RunRecord;
 use crate::error::{Error, Kind, Result, io_error};
+use crate::table_copy::{CopyError, copy_table};
 
 /// Keys of a run: the view, the job. Of a piece, its start behind them. Numbers are in the order of their bytes.
 const RUNS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("runs");
@@ -165,25 +166,13 @@ pub struct MonitorImage {
 impl MonitorImage {
     /// Makes a file of it.
     pub fn write_to(&self, path: &Path) -> Result<()> {
-        let read = |error: redb::Error| storage_error(&self.path, error);
-        let write = |error: redb::Error| storage_error(path, error);
-        let database = Database::create(path).map_err(|error| write(error.into()))?;
-        let transaction = database.begin_write().map_err(|error| write(error.into()))?;
-        {
-            let mut copy = transaction.open_table(RUNS).map_err(|error| write(error.into()))?;
-            let runs = self.transaction.open_table(RUNS).map_err(|error| read(error.into()))?;
-            for run in runs.iter().map_err(|error| read(error.into()))? {
-                let (key, bytes) = run.map_err(|error| read(error.into()))?;
-                copy.insert(key.value(), bytes.value()).map_err(|error| write(error.into()))?;
-            }
-            let mut copy = transaction.open_table(PIECES).map_err(|error| write(error.into()))?;
-            let pieces = self.transaction.open_table(PIECES).map_err(|error| read(error.into()))?;
-            for piece in pieces.iter().map_err(|error| read(error.into()))? {
-                let (key, bytes) = piece.map_err(|error| read(error.into()))?;
-                copy.insert(key.value(), bytes.value()).map_err(|error| write(error.into()))?;
-            }
-        }
-        transaction.commit().map_err(|error| write(error.into()))
+        let copy = Database::create(path).map_err(|error| storage_error(path, error.into()))?;
+        let copied =
+            copy_table(&self.transaction, RUNS, &copy).and_then(|()| copy_table(&self.transaction, PIECES, &copy));
+        copied.map_err(|error| match error {
+            CopyError::Read(error) => storage_error(&self.path, error),
+            CopyError::Write(error) => storage_error(path, error),
+        })
     }
 }
 

@@ -100,7 +100,10 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HTTP {}", self.status)?;
+        match reqwest::StatusCode::from_u16(self.status) {
+            Ok(status) => write!(f, "HTTP {status}")?,
+            Err(_) => write!(f, "HTTP {}", self.status)?,
+        }
         if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said) }
     }
 }

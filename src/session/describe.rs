@@ -117,6 +117,7 @@ pub(super) async fn describe(
         Statement::ShowCreate(_) => Ok(text_column("create_statement")),
         Statement::CreateApiKey(_) => Ok(Description::of(Vec::new(), Some(statement::api_key_schema()))),
         Statement::Backup(_) => Ok(Description::of(Vec::new(), Some(statement::backup_schema()))),
+        Statement::CheckAlert(_) => Ok(Description::of(Vec::new(), Some(statement::check_alert_schema()))),
         Statement::Verify(verify) => {
             let columns = Some(statement::verify_schema(&context, verify)?);
             Ok(Description::of(Vec::new(), columns))

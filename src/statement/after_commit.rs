@@ -45,6 +45,7 @@ pub async fn after_commit(warehouse: &Arc<Warehouse>, before: &Snapshot, after: 
         }
     }
     warehouse.jobs.has_changed();
+    warehouse.alerts.changed.notify_one();
     warehouse.ingest.after_change(before, after).await
 }
 

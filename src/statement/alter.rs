@@ -14,7 +14,7 @@ use sqlparser::ast;
 
 use super::context::{COMMON_OPTIONS, StatementContext, check_options};
 use super::workspace::kind_of;
-use super::{feature_service, feature_table, feature_view, function, source, stream};
+use super::{alert, feature_service, feature_table, feature_view, function, source, stream};
 use crate::error::{Error, Kind, Result};
 
 pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> {
@@ -41,7 +41,8 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         AlterAction::Pause => pause(context, &object, true),
         AlterAction::Resume => pause(context, &object, false),
         AlterAction::Set(options) => {
-            if let (ObjectKind::Stream | ObjectKind::FeatureView, [only]) = (kind, options.entries.as_slice())
+            if let (ObjectKind::Stream | ObjectKind::FeatureView | ObjectKind::Alert, [only]) =
+                (kind, options.entries.as_slice())
                 && only.name == stream::PAUSED
             {
                 let paused = options.bool(stream::PAUSED)?.unwrap_or(false);
@@ -54,7 +55,9 @@ pub async fn alter(context: &mut StatementContext, alter: &Alter) -> Result<()> 
         }
         AlterAction::Reset(names) => {
             let names: Vec<String> = names.iter().map(fold).collect();
-            if matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView) && names == [stream::PAUSED] {
+            if matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView | ObjectKind::Alert)
+                && names == [stream::PAUSED]
+            {
                 return pause(context, &object, false);
             }
             reset(context, &object, &names).await
@@ -66,6 +69,7 @@ fn pause(context: &mut StatementContext, object: &Object, paused: bool) -> Resul
     let own = own_statement(object)?;
     match object.kind() {
         ObjectKind::FeatureView => feature_view::pause(context, object, own, paused),
+        ObjectKind::Alert => alert::pause(context, object, own, paused),
         _ => stream::pause(context, object, own, paused),
     }
 }
@@ -106,6 +110,7 @@ fn own_options(kind: ObjectKind) -> &'static [&'static str] {
         ObjectKind::FeatureView => &feature_view::OPTIONS,
         ObjectKind::FeatureTable => &feature_table::OPTIONS,
         ObjectKind::FeatureService => &feature_service::OPTIONS,
+        ObjectKind::Alert => &alert::OPTIONS,
         _ => &[],
     }
 }
@@ -220,6 +225,7 @@ fn options_of(statement: &mut Statement) -> Option<&mut Options> {
         Statement::CreateStream(create) => Some(&mut create.options),
         Statement::CreateSink(create) => Some(&mut create.options),
         Statement::CreateExpectation(create) => Some(&mut create.options),
+        Statement::CreateAlert(create) => Some(&mut create.options),
         Statement::CreateFeatureView(create) => Some(&mut create.options),
         Statement::CreateFeatureTable(create) => Some(&mut create.options),
         Statement::CreateFeatureService(create) => Some(&mut create.options),
@@ -282,7 +288,10 @@ fn rename(context: &mut StatementContext, object: &Object, to: &str) -> Result<(
         .into_iter()
         .filter(|dependent| {
             dependent.kind().is_relation()
-                || matches!(dependent.kind(), ObjectKind::Function | ObjectKind::Sink | ObjectKind::Expectation)
+                || matches!(
+                    dependent.kind(),
+                    ObjectKind::Function | ObjectKind::Sink | ObjectKind::Expectation | ObjectKind::Alert
+                )
         })
         .map(|dependent| format!("{} \"{}\"", dependent.kind().as_str(), dependent.name()))
         .collect();

@@ -202,6 +202,7 @@ impl StatementContext {
             ObjectKind::Sink => NameSpace::Sinks(schema),
             ObjectKind::Test => NameSpace::Tests(schema),
             ObjectKind::Expectation => NameSpace::Expectations(schema),
+            ObjectKind::Alert => NameSpace::Alerts(schema),
             _ => NameSpace::Relations(schema),
         };
         self.snapshot().find(space, name)
@@ -354,7 +355,9 @@ impl StatementContext {
             Some(_) if request.if_not_exists => {
                 let kind = match request.kind {
                     ObjectKind::Function => Kind::DuplicateFunction,
-                    ObjectKind::Sink | ObjectKind::Test | ObjectKind::Expectation => Kind::DuplicateObject,
+                    ObjectKind::Sink | ObjectKind::Test | ObjectKind::Expectation | ObjectKind::Alert => {
+                        Kind::DuplicateObject
+                    }
                     _ => Kind::DuplicateTable,
                 };
                 let what = match request.kind {

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::StatementContext;
 use super::copy::{CopyIn, CopyOut};
 use super::{
-    alter, alter_table, api_key, backup, comment, copy, dataset, delete, drop, entity, expectation, explain, feature_service,
-    feature_table, feature_view, forget, function, grant, index, job, lock, materialized_view, optimize, policy,
-    realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source, stream, table,
-    test, truncate, update, vacuum, verify, view, with, workspace,
+    alert, alter, alter_table, api_key, backup, comment, copy, dataset, delete, drop, entity, expectation, explain,
+    feature_service, feature_table, feature_view, forget, function, grant, index, job, lock, materialized_view,
+    optimize, policy, realtime_view, refresh, replay, repository, rights, role, select, sequence, show, sink, source,
+    stream, table, test, truncate, update, vacuum, verify, view, with, workspace,
 };
 use crate::engine::{CatalogQuery, Labels, LogicalPlan, ValueRows, bind_parameters, output_schema, run};
 use crate::error::{Error, Kind, Result};
@@ -220,6 +220,9 @@ async fn dispatch(
             let (schema, rows) = Box::pin(verify::verify(context, statement)).await?;
             Ok(Response::Rows { schema, rows, tag: RowsTag::Select })
         }
+        Statement::CheckAlert(statement) => {
+            Ok(Response::batch(Box::pin(alert::check(context, statement)).await?, RowsTag::Select))
+        }
         Statement::CancelJob(statement) => {
             job::cancel(context, statement)?;
             Ok(Response::done("CANCEL JOB"))
@@ -266,6 +269,7 @@ pub async fn define(context: &mut StatementContext, statement: &Statement) -> Re
         Statement::CreateStream(create) => stream::create(context, create),
         Statement::CreateSink(create) => sink::create(context, create),
         Statement::CreateExpectation(create) => expectation::create(context, create),
+        Statement::CreateAlert(create) => Box::pin(alert::create(context, create)).await,
         Statement::CreateFeatureView(create) => feature_view::create(context, create).await,
         Statement::CreateFeatureTable(create) => feature_table::create(context, create),
         Statement::CreateFeatureService(create) => feature_service::create(context, create),
@@ -360,6 +364,7 @@ fn definition_tag(statement: &Statement, text: &str) -> String {
         Statement::CreateSink(_) => "CREATE SINK".to_owned(),
         Statement::CreateTest(_) => "CREATE TEST".to_owned(),
         Statement::CreateExpectation(_) => "CREATE EXPECTATION".to_owned(),
+        Statement::CreateAlert(_) => "CREATE ALERT".to_owned(),
         Statement::CreateFeatureView(_) => "CREATE FEATURE VIEW".to_owned(),
         Statement::CreateFeatureTable(_) => "CREATE FEATURE TABLE".to_owned(),
         Statement::CreateFeatureService(_) => "CREATE FEATURE SERVICE".to_owned(),

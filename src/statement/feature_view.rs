@@ -34,7 +34,7 @@ use aggregate::function;
 use times::Times;
 use window::window;
 
-pub const OPTIONS: [&str; 19] = [
+pub const OPTIONS: [&str; 20] = [
     "schedule",
     "aggregation_interval",
     "data_delay",
@@ -54,6 +54,7 @@ pub const OPTIONS: [&str; 19] = [
     "max_backfill_interval",
     "max_attempts",
     "quality",
+    "expected_freshness",
 ];
 
 /// The option that says that the scheduler leaves the view alone.
@@ -124,6 +125,7 @@ pub async fn create(context: &mut StatementContext, create: &CreateFeatureView) 
         paused: options.bool(PAUSED)?.unwrap_or(false),
         max_backfill_interval_us: max_backfill_interval(options, &times)?,
         max_attempts: max_attempts(options)?,
+        expected_freshness_us: expected_freshness(options, &times)?,
         quality: options.bool("quality")?.unwrap_or(true),
         storage: None,
         depends_on: query.depends_on.clone(),
@@ -406,6 +408,18 @@ fn max_backfill_interval(options: &Options, times: &Times) -> Result<Option<i64>
         )),
         _ => Ok(Some(longest_us)),
     }
+}
+
+/// How old what the view knows may become: between two periods a view is as old as one of them, and as long as its job takes.
+fn expected_freshness(options: &Options, times: &Times) -> Result<Option<i64>> {
+    let Some(expected_us) = positive_interval(options, "expected_freshness")? else { return Ok(None) };
+    let period_us = times.period_us();
+    if period_us > 1 && expected_us < period_us.saturating_mul(2) {
+        let message =
+            format!("expected_freshness is shorter than two periods of the view, each {}", format_interval(period_us));
+        return Err(Error::new(Kind::InvalidParameterValue, message));
+    }
+    Ok(Some(expected_us))
 }
 
 fn max_attempts(options: &Options) -> Result<Option<u32>> {

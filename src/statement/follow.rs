@@ -102,6 +102,9 @@ fn edited_names(scope: NameScope, text: &str, renamed: &dyn Fn(&Object) -> Optio
     Ok((!edits.is_empty()).then(|| edited(text, edits)))
 }
 
+/// Makes a query of the condition of an alert.
+const SELECT: &str = "SELECT ";
+
 /// What becomes of the queries that read some objects.
 fn reworded(
     context: &StatementContext,
@@ -110,8 +113,18 @@ fn reworded(
 ) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
     for reader in readers {
-        let Some(query) = reader.query() else { continue };
-        let Some(new) = with_names(context, reader, query, renamed)? else { continue };
+        let (query, new) = match reader.as_ref() {
+            Object::Alert(alert) => {
+                let whole = format!("{SELECT}{}", alert.condition);
+                let new = with_names(context, reader, &whole, renamed)?;
+                (alert.condition.as_str(), new.and_then(|new| new.strip_prefix(SELECT).map(str::to_owned)))
+            }
+            other => match other.query() {
+                Some(query) => (query, with_names(context, reader, query, renamed)?),
+                None => continue,
+            },
+        };
+        let Some(new) = new else { continue };
         let statement = reader.header().statement.replace(query, &new);
         changes.push(Change::Reword { id: reader.id(), statement, query: Some(new) });
     }
@@ -136,7 +149,8 @@ pub fn relation_renamed(
 /// The readers of all objects of a schema follow them.
 pub fn schema_renamed(context: &StatementContext, schema: &Object, to: &str) -> Result<Vec<Change>> {
     let snapshot = context.snapshot();
-    let readers = snapshot.objects().filter(|object| object.query().is_some()).collect();
+    let reads = |object: &&Arc<Object>| object.query().is_some() || matches!(object.as_ref(), Object::Alert(_));
+    let readers = snapshot.objects().filter(reads).collect();
     let renamed = |found: &Object| {
         (found.home().schema() == Some(schema.id())).then(|| format!("{}.{}", quote(to), quote(found.name())))
     };

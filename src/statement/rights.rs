@@ -4,7 +4,7 @@
 use granary_catalog::{Change, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
 use granary_sql::Statement;
 use granary_sql::name::fold;
-use granary_sql::statement::{CommentTarget, Copy, CopySource, CopyTarget, SourceOrigin, StreamOrigin};
+use granary_sql::statement::{AlertAction, CommentTarget, Copy, CopySource, CopyTarget, SourceOrigin, StreamOrigin};
 use sqlparser::ast::{self, ObjectName};
 
 use super::context::StatementContext;
@@ -51,6 +51,16 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
             // it may keep the view's runs from being served
             check.manage(ObjectKind::FeatureView, &create.view)
         }
+        Statement::CreateAlert(create) => {
+            check.create(ObjectKind::Alert, &create.name, create.or_replace)?;
+            // the server calls out from inside of its network
+            let is_outside = |action: &AlertAction| !matches!(action, AlertAction::Notify(_));
+            match create.actions.iter().any(is_outside) {
+                true => check.workspace(&[Privilege::Owner, Privilege::Editor]),
+                false => Ok(()),
+            }
+        }
+        Statement::CheckAlert(alert) => check.operate(ObjectKind::Alert, &alert.name),
         Statement::CreateFeatureView(create) => check.create(ObjectKind::FeatureView, &create.name, create.or_replace),
         Statement::CreateFeatureTable(create) => {
             check.create(ObjectKind::FeatureTable, &create.name, create.or_replace)

@@ -62,6 +62,7 @@ pub fn kind_of(kind: granary_sql::ObjectKind) -> ObjectKind {
         Sql::Stream => ObjectKind::Stream,
         Sql::Sink => ObjectKind::Sink,
         Sql::Expectation => ObjectKind::Expectation,
+        Sql::Alert => ObjectKind::Alert,
         Sql::FeatureView => ObjectKind::FeatureView,
         Sql::FeatureTable => ObjectKind::FeatureTable,
         Sql::RealtimeFeatureView => ObjectKind::RealtimeView,

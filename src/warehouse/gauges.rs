@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Warehouse;
+use crate::engine::Gauges;
 use crate::metrics::{self, Metric, Sample};
 use crate::time::Stopwatch;
 
@@ -33,9 +35,10 @@ static PROCESS_MEMORY: Metric =
     Metric { name: "process_resident_memory_bytes", kind: "gauge", help: "Memory of the process." };
 
 /// The parts of a data folder: files and folders of it.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("catalog", "catalog.redb"),
     ("monitor", "monitor.redb"),
+    ("alerts", "alerts.redb"),
     ("online", "online"),
     ("offline", "offline"),
     ("ingest", "ingest"),
@@ -77,6 +80,12 @@ impl Warehouse {
         samples.push(metrics::sample(&PROCESS_START, None, Vec::new(), started));
         samples.extend(resident_bytes().map(|bytes| metrics::sample(&PROCESS_MEMORY, None, Vec::new(), bytes as f64)));
         samples
+    }
+
+    /// The same for who asks later.
+    pub fn gauges_reader(self: &Arc<Self>) -> Gauges {
+        let warehouse = Arc::clone(self);
+        Arc::new(move || warehouse.gauges())
     }
 
     fn store_bytes(&self) -> Vec<(&'static str, u64)> {

@@ -22,6 +22,7 @@ python() {
 
 python venv 'import psycopg; assert psycopg.__version__ == "3.3.9"' 'psycopg[binary]==3.3.9'
 python venv 'import boto3, moto.server; assert moto.__version__ == "5.2.5"' 'moto[server]==5.2.5' 'boto3==1.44.5'
+python venv 'import aiosmtpd; assert aiosmtpd.__version__ == "1.4.6"' 'aiosmtpd==1.4.6'
 python venv 'import deltalake, polars; assert (deltalake.__version__, polars.__version__) == ("1.6.6", "2.1.0")' 'deltalake==1.6.6' 'polars==2.1.0'
 python venv 'import httpx, h2; from tecton_client.__about__ import __version__; assert __version__ == "0.4.0"' 'tecton-client==0.4.0' 'httpx[http2]==0.28.1'
 python venv 'import psycopg2, asyncpg, sqlalchemy; assert (psycopg2.__version__[:6], asyncpg.__version__, sqlalchemy.__version__) == ("2.9.13", "0.32.0", "2.1.9")' \

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the lowest to the highest. One may use those before it, never those after it.
-const LAYERS: [&str; 37] = [
+const LAYERS: [&str; 40] = [
     "error",
     "metrics",
     "time",
     "priority",
+    "table_copy",
     "config",
     "trace",
     "logging",
@@ -18,6 +19,7 @@ const LAYERS: [&str; 37] = [
     "row",
     "tile",
     "monitor",
+    "alerts",
     "ingest_log",
     "offline",
     "online",
@@ -36,6 +38,7 @@ const LAYERS: [&str; 37] = [
     "http",
     "flight",
     "attendants",
+    "alerting",
     "readers",
     "scheduler",
     "sinks",
@@ -45,13 +48,13 @@ const LAYERS: [&str; 37] = [
 ];
 
 /// Outside crates that only some modules may name, so that each can be replaced in one place.
-const OWNERS: [(&str, &[&str]); 28] = [
+const OWNERS: [(&str, &[&str]); 29] = [
     ("pgwire", &["access", "wire"]),
     ("sha2", &["access", "backup"]),
     ("subtle", &["access"]),
     ("crc32fast", &["ingest_log"]),
     ("zstd", &["backup"]),
-    ("redb", &["online", "monitor"]),
+    ("redb", &["table_copy", "online", "monitor", "alerts"]),
     ("deltalake", &["offline"]),
     ("parquet", &["offline"]),
     ("object_store", &["offline", "engine", "backup"]),
@@ -71,9 +74,10 @@ const OWNERS: [(&str, &[&str]); 28] = [
     ("tracing_opentelemetry", &["trace"]),
     ("clap", &["cli"]),
     ("rdkafka", &["kafka"]),
-    ("reqwest", &["outbound"]),
     ("pgwire_replication", &["capture"]),
     ("arrow_avro", &["kafka"]),
+    ("reqwest", &["outbound"]),
+    ("lettre", &["outbound"]),
 ];
 
 /// Longer than this, a file has grown past its subject. Lists of cases may be longer.

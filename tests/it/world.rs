@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use granary::error::Result;
 use granary::flight::FlightLimits;
 use granary::http::HttpLimits;
+use granary::outbound::OutboundConfig;
 use granary::row::{Value, normalize_type, values_of};
 use granary::scheduler::Limits;
 use granary::server::{FIRST_NAME, Server, ServerConfig};
@@ -45,6 +46,7 @@ pub fn config(folder: &std::path::Path, clock: Clock) -> ServerConfig {
         flight_limits: FlightLimits::default(),
         tls: None,
         http_limits: HttpLimits::default(),
+        outbound: OutboundConfig::default(),
         password: Some("unused".to_owned()),
         openlineage: None,
         expiry_interval: Duration::from_secs(3600),

@@ -66,6 +66,9 @@ pub struct FeatureView {
     /// After so many failures a job of the scheduler has failed.
     #[serde(default)]
     pub max_attempts: Option<u32>,
+    /// How old what it knows may become before it is stale.
+    #[serde(default)]
+    pub expected_freshness_us: Option<i64>,
     /// Whether runs are profiled.
     #[serde(default = "yes")]
     pub quality: bool,

@@ -143,4 +143,6 @@ pub enum NameSpace {
     Tests(ObjectId),
     /// The expectations of one schema.
     Expectations(ObjectId),
+    /// The alerts of one schema.
+    Alerts(ObjectId),
 }

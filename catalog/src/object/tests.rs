@@ -68,6 +68,7 @@ fn referring() -> Vec<Object> {
         paused: true,
         max_backfill_interval_us: Some(7),
         max_attempts: Some(3),
+        expected_freshness_us: Some(7),
         quality: true,
         storage: None,
         depends_on: vec![ObjectId(5)],
@@ -110,11 +111,23 @@ fn referring() -> Vec<Object> {
         severity: Severity::Error,
         on_failure: OnFailure::Hold,
     };
+    let alert = Alert {
+        header: header(),
+        condition: "true".to_owned(),
+        for_us: 0,
+        severity: AlertSeverity::Info,
+        repeat: None,
+        check_every_us: 1,
+        actions: Vec::new(),
+        paused: false,
+        depends_on: vec![ObjectId(4)],
+    };
     vec![
         source.into(),
         stream.into(),
         sink.into(),
         expectation.into(),
+        alert.into(),
         feature_table.into(),
         feature_view.into(),
         service.into(),

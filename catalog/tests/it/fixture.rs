@@ -124,6 +124,7 @@ pub fn feature_view(id: ObjectId, name: &str) -> FeatureView {
         paused: false,
         max_backfill_interval_us: None,
         max_attempts: None,
+        expected_freshness_us: None,
         quality: true,
         storage: None,
         depends_on: vec![SOURCE],

@@ -14,7 +14,7 @@ use granary_catalog::*;
 
 use crate::fixture::*;
 
-const NEWEST: &str = "format_1_scheduled";
+const NEWEST: &str = "format_1_watched";
 
 fn stored(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored").join(file)
@@ -149,7 +149,7 @@ fn jobs_of_the_scheduler() -> Vec<NewJob> {
 }
 
 fn everything_else() -> Vec<Change> {
-    let ids: Vec<ObjectId> = (0..24).map(|n| NEXT.after(n)).collect();
+    let ids: Vec<ObjectId> = (0..25).map(|n| NEXT.after(n)).collect();
     let objects: Vec<Object> = vec![
         Workspace { live: false, applied_plan: Some(PlanId(7)), ..workspace(ids[0], "dev") }.into(),
         Secret { header: header(ids[1], Home::Workspace(WORKSPACE), "crm_dsn"), value: SealedText::new("c2VhbGVk") }
@@ -212,6 +212,7 @@ fn everything_else() -> Vec<Change> {
             leading_edge: LeadingEdge::LatestEvent,
             compaction: true,
             known_at: Some("published_at".to_owned()),
+            expected_freshness_us: Some(7_200_000_000),
             storage: Some(storage()),
             depends_on: vec![ids[5]],
             ..feature_view(ids[8], "live_spend")
@@ -333,6 +334,26 @@ fn everything_else() -> Vec<Change> {
             check: "null_share(amount) < 0.01".to_owned(),
             severity: Severity::Error,
             on_failure: OnFailure::Hold,
+        }
+        .into(),
+        Alert {
+            header: header(ids[24], PUBLIC, "stale"),
+            condition: "(SELECT view FROM granary.freshness WHERE is_stale)".to_owned(),
+            for_us: 60_000_000,
+            severity: AlertSeverity::Critical,
+            repeat: Some(AlertRepeat { every_us: 3_600_000_000, at_most: Some(3) }),
+            check_every_us: 30_000_000,
+            actions: vec![
+                AlertAction::Webhook {
+                    url: SealedText::new("https://hooks.example.com/secret"),
+                    shown: "https://hooks.example.com/***".to_owned(),
+                    headers: vec![("X-Key".to_owned(), SealedText::new("hush"))],
+                },
+                AlertAction::Email { to: vec!["ops@example.com".to_owned()] },
+                AlertAction::Notify { channel: "ops".to_owned() },
+            ],
+            paused: true,
+            depends_on: vec![ids[8]],
         }
         .into(),
     ];

@@ -18,7 +18,7 @@ pub enum AlterAction {
     Reset(Vec<Ident>),
     RenameTo(Ident),
     OwnerTo(Ident),
-    /// Of a stream: no more events. Of a feature view: nothing by the scheduler.
+    /// Of a stream: no more events. Of a feature view: nothing by the scheduler. Of an alert: it is not looked at.
     Pause,
     Resume,
 }
@@ -45,7 +45,7 @@ pub(crate) fn parse(cursor: &mut Cursor, kind: ObjectKind) -> Result<Alter> {
 }
 
 fn parse_action(cursor: &mut Cursor, kind: ObjectKind) -> Result<AlterAction> {
-    let can_pause = matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView);
+    let can_pause = matches!(kind, ObjectKind::Stream | ObjectKind::FeatureView | ObjectKind::Alert);
     if cursor.take(&["set"]) {
         let position = cursor.index();
         let options = parse_options(cursor)?;

@@ -112,7 +112,8 @@ fn edges(planner: &QueryPlanner, object: &Object) -> Result<Edges> {
         | Object::Function(_)
         | Object::Sequence(_)
         | Object::Test(_)
-        | Object::Expectation(_) => Ok(Edges::default()),
+        | Object::Expectation(_)
+        | Object::Alert(_) => Ok(Edges::default()),
     }
 }
 

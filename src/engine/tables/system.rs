@@ -20,6 +20,7 @@ use granary_catalog::Catalog;
 use granary_postgres::datetime::Zone;
 
 use super::events::EventTails;
+use crate::alerts::AlertStore;
 use crate::engine::activity::Activity;
 use crate::engine::catalog_query;
 use crate::engine::expiry::Expiry;
@@ -67,6 +68,8 @@ pub struct SessionFacts {
     pub expiry: Arc<Expiry>,
     /// what has come too late for its job
     pub late: Arc<LateRows>,
+    /// what alerts have found and told, where that is known
+    pub alerts: Option<Arc<AlertStore>>,
     pub sequences: Arc<SessionSequences>,
     /// what there is of the server now
     pub gauges: Gauges,
@@ -94,6 +97,7 @@ impl Default for SessionFacts {
             activity: Arc::default(),
             expiry: Arc::default(),
             late: Arc::default(),
+            alerts: None,
             sequences: Arc::default(),
             gauges: Arc::new(Vec::new),
             zone: Zone::UTC,

@@ -54,6 +54,7 @@ pub fn kind_of(kind: DeclaredKind) -> ObjectKind {
         DeclaredKind::FeatureService => ObjectKind::FeatureService,
         DeclaredKind::Sink => ObjectKind::Sink,
         DeclaredKind::Expectation => ObjectKind::Expectation,
+        DeclaredKind::Alert => ObjectKind::Alert,
         DeclaredKind::Test => ObjectKind::Test,
     }
 }
@@ -76,6 +77,7 @@ fn is_managed(kind: ObjectKind) -> bool {
         | ObjectKind::Function
         | ObjectKind::Sink
         | ObjectKind::Expectation
+        | ObjectKind::Alert
         | ObjectKind::Test => true,
         ObjectKind::Workspace
         | ObjectKind::Schema

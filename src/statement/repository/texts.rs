@@ -200,6 +200,7 @@ fn declared_kind(kind: granary_sql::ObjectKind) -> Option<DeclaredKind> {
         Sql::Function => DeclaredKind::Function,
         Sql::Test => DeclaredKind::Test,
         Sql::Expectation => DeclaredKind::Expectation,
+        Sql::Alert => DeclaredKind::Alert,
         Sql::Workspace | Sql::Dataset | Sql::Secret | Sql::ApiKey => return None,
     })
 }

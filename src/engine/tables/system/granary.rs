@@ -1,6 +1,7 @@
 //! The views of schema `granary`: only what belongs to the connected workspace.
 
 mod access;
+mod alerts;
 mod audit;
 mod datasets;
 mod definitions;
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 
 pub fn fill(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match rows.relation.name {
+        "alert_deliveries" => alerts::alert_deliveries(context, rows),
+        "alerts" => alerts::alerts(context, rows),
         "api_keys" => access::api_keys(context, rows),
         "applies" => plans::applies(context, rows),
         "audit_log" => audit::audit_log(context, rows),

@@ -10,6 +10,18 @@ const POSTGRES: &str = include_str!("postgres_relations.tsv");
 
 /// The views of schema `granary`, in the same form. Columns are only ever added, at the end.
 const GRANARY: &[(&str, &str)] = &[
+    (
+        "alert_deliveries",
+        "schema name!,alert name!,id text!,event text!,action text!,target text!,created_at timestamptz!,state text!,\
+         attempts int4!,attempted_at timestamptz,next_attempt_at timestamptz,error text",
+    ),
+    (
+        "alerts",
+        "schema name!,name name!,condition text!,severity text!,state text!,since timestamptz,rows int8!,\
+         last_checked_at timestamptz,last_told_at timestamptz,times_told int4!,resolved_at timestamptz,\
+         last_error text,failures int4!,paused bool!,hold interval!,repeat_every interval,repeat_at_most int8,\
+         check_every interval!,actions _text!,owner text!,description text",
+    ),
     ("api_keys", "name name!,role name!,prefix text!,created_at timestamptz!,owner text!,description text"),
     ("applies", "version int8!,plan int8!,applied_at timestamptz!,role text!,message text,changes int8!"),
     (
@@ -75,7 +87,8 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "freshness",
         "schema name!,view name!,kind text!,stream name,newest_event timestamptz,newest_arrival timestamptz,\
-         materialized_until timestamptz,freshness interval,freshness_seconds float8",
+         materialized_until timestamptz,freshness interval,freshness_seconds float8,expected_freshness interval,\
+         is_stale bool",
     ),
     ("grants", "grantee text!,privilege text!,kind text!,schema name,object name!,\"column\" name"),
     (
@@ -110,7 +123,7 @@ const GRANARY: &[(&str, &str)] = &[
     (
         "metrics",
         "name text!,type text!,service text,door text,outcome text,status text,le float8,value float8!,stream text,\
-      partition int4,view text,sink text,phase text,kind text,state text,part text,version text",
+      partition int4,view text,sink text,alert text,phase text,kind text,state text,part text,version text",
     ),
     (
         "quality",

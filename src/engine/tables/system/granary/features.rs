@@ -66,6 +66,8 @@ pub fn freshness(context: &SystemContext, rows: &mut Rows) -> Result<()> {
         let Object::FeatureView(view) = object else { continue };
         let stream = context.scope.snapshot.stream_among(&view.depends_on);
         let known = Freshness::of(view, stream, context.catalog.ledger(), &context.tails);
+        let is_live = context.scope.is_live();
+        let is_stale = known.is_stale(view, context.now_us).filter(|_| is_live);
         row!(rows,
             schema: context.schema_of(&view.header),
             view: &view.header.name,
@@ -76,6 +78,8 @@ pub fn freshness(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             newest_event: known.newest_event_us,
             newest_arrival: known.newest_arrival_us,
             materialized_until: known.materialized_until_us,
+            expected_freshness: view.expected_freshness_us,
+            is_stale: is_stale,
         );
     }
     Ok(())

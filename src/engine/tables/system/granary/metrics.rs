@@ -12,7 +12,12 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let workspace = workspace.map(|workspace| workspace.header.name.as_str());
     let is_shown = |of: &Option<String>| of.is_none() || of.as_deref() == workspace;
     let of_stores = freshness::samples(&context.catalog, &context.tails, context.now_us);
-    for sample in samples().into_iter().chain(of_stores).chain((context.facts.gauges)()).filter(|sample| is_shown(&sample.workspace)) {
+    let of_alerts =
+        context.facts.alerts.as_ref().map(|alerts| freshness::alert_samples(&context.scope.snapshot, alerts));
+    let of_stores = of_stores.into_iter().chain(of_alerts.into_iter().flatten());
+    let of_server = (context.facts.gauges)();
+    let all = samples().into_iter().chain(of_stores).chain(of_server);
+    for sample in all.filter(|sample| is_shown(&sample.workspace)) {
         let label = |name| sample.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         row!(rows,
             name: format!("{}{}", sample.metric.name, sample.suffix),
@@ -26,6 +31,7 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
             stream: label("stream"),
             view: label("view"),
             sink: label("sink"),
+            alert: label("alert"),
             partition: label("partition").and_then(|partition| partition.parse::<i32>().ok()),
             phase: label("phase"),
             kind: label("kind"),

@@ -76,6 +76,7 @@ impl Found<'_> {
             | Object::Function(_)
             | Object::Sink(_)
             | Object::Expectation(_)
+            | Object::Alert(_)
             | Object::Test(_) => (Vec::new(), Vec::new()),
             // what holds others, or stands behind them
             Object::Workspace(_)

@@ -1,0 +1,2 @@
+CHECK ALERT a;
+check alert public."A";

@@ -1,0 +1,4 @@
+CREATE ALERT stale WHEN (SELECT view, freshness FROM granary.freshness WHERE is_stale) DO NOTIFY ops;
+CREATE OR REPLACE ALERT public.a WHEN EXISTS (SELECT 1 FROM granary.jobs WHERE failures >= 3) FOR '5 minutes' SEVERITY CRITICAL REPEAT EVERY '1 hour' AT MOST 3 TIMES CHECK EVERY '30 seconds' DO WEBHOOK 'https://hooks.example.com/x' HEADERS ('Authorization' = 'Bearer x'), EMAIL 'a@example.com', 'b@example.com', NOTIFY "Ops" WITH (owner = 'me', paused) COMMENT 'x';
+CREATE ALERT IF NOT EXISTS a WHEN (SELECT count(*) FROM t) > 3 AND now() > '2024-01-01' REPEAT EVERY INTERVAL '1 day' DO EMAIL 'a@example.com', WEBHOOK 'http://h';
+CREATE ALERT drifts WHEN (SELECT feature, psi FROM granary.drift('v', now() - interval '14 days', now() - interval '7 days', now() - interval '7 days', now()) WHERE psi > 0.2) DO NOTIFY ops;

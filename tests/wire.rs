@@ -65,6 +65,8 @@ mod server;
 mod serving_cache;
 #[path = "wire/spill.rs"]
 mod spill;
+#[path = "wire/traces.rs"]
+mod traces;
 #[path = "wire/transactions.rs"]
 mod transactions;
 

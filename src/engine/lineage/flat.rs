@@ -52,9 +52,11 @@ fn flat(planner: &QueryPlanner, object: &Arc<Object>, known: &mut HashMap<Object
 
 /// Whether it has no rows but those of others.
 fn is_computed(object: &Object) -> bool {
-    match object {
-        Object::View(_) | Object::FeatureService(_) | Object::RealtimeView(_) => true,
-        Object::Source(Source { definition: SourceDefinition::Query { .. }, .. }) => true,
-        _ => false,
-    }
+    matches!(
+        object,
+        Object::View(_)
+            | Object::FeatureService(_)
+            | Object::RealtimeView(_)
+            | Object::Source(Source { definition: SourceDefinition::Query { .. }, .. })
+    )
 }

@@ -440,7 +440,7 @@ fn is_between(condition: &Expr, sides: &[&LogicalPlan]) -> bool {
     let is_named = |side: &&&LogicalPlan| {
         let has =
             |column: &&Column| side.schema().index_of_column_by_name(column.relation.as_ref(), &column.name).is_some();
-        columns.iter().any(|column| has(column))
+        columns.iter().any(has)
     };
     sides.iter().filter(is_named).count() > 1
 }

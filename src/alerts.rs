@@ -8,6 +8,6 @@ mod message;
 mod state;
 mod store;
 
-pub use message::{Message, SHOWN_ROWS};
+pub use message::{Message, SHOWN_ROWS, ShownRow};
 pub use state::{AlertState, Event, Failing, Found, Phase, Rules, next_attempt_us, step};
 pub use store::{AlertStore, AlertsImage, Delivery, DeliveryState, Telling};

@@ -6,6 +6,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::state::Event;
 
+/// Names and values of columns, in their order.
+pub type ShownRow = Vec<(String, Json)>;
+
 /// So many rows of the condition go with a message.
 pub const SHOWN_ROWS: usize = 20;
 
@@ -23,8 +26,8 @@ pub struct Message {
     pub since_us: Option<i64>,
     pub at_us: i64,
     pub times_told: u32,
-    /// what the condition gave, by column; of a boolean nothing
-    pub rows: Vec<Map<String, Json>>,
+    /// what the condition gave; of a boolean nothing
+    pub rows: Vec<ShownRow>,
     /// of which `rows` are the first
     pub n_rows: u64,
     pub error: Option<String>,
@@ -77,6 +80,8 @@ impl Message {
 
     /// For programs; `id` is the same if it is sent again.
     pub fn json(&self, id: &str) -> Json {
+        let rows = self.rows.iter().map(|row| Json::Object(Map::from_iter(row.iter().cloned())));
+        let rows: Vec<Json> = rows.collect();
         json!({
             "id": id,
             "status": self.status(),
@@ -90,7 +95,7 @@ impl Message {
             "since": self.since_us.map(rfc3339),
             "now": rfc3339(self.at_us),
             "times_told": self.times_told,
-            "rows": self.rows,
+            "rows": rows,
             "row_count": self.n_rows,
             "error": self.error,
             "text": self.text(),
@@ -135,8 +140,7 @@ mod tests {
     use super::*;
 
     fn message(event: Event) -> Message {
-        let row =
-            |name: &str, age: i64| Map::from_iter([("view".to_owned(), json!(name)), ("age".to_owned(), json!(age))]);
+        let row = |name: &str, age: i64| vec![("view".to_owned(), json!(name)), ("age".to_owned(), json!(age))];
         Message {
             event,
             workspace: "prod".to_owned(),

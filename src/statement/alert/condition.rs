@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Schema};
 use futures::TryStreamExt;
 use granary_catalog::{Alert, ObjectId};
 use granary_sql::{Parsed, Statement};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use sqlparser::ast::{self, Expr};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use super::super::context::{Isolation, StatementContext, Writing};
 use super::super::execute::{Parameters, Response, catalog_query, execute, writing_word};
 use super::super::select;
 use crate::access::Asker;
-use crate::alerts::{Found, SHOWN_ROWS};
+use crate::alerts::{Found, SHOWN_ROWS, ShownRow};
 use crate::engine::{FromSource, SessionFacts, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, normalize_type, text_of, type_name, value_at};
@@ -36,7 +36,7 @@ const SHOWN_COLUMNS: usize = 50;
 #[derive(Debug)]
 pub struct Evaluated {
     pub found: Found,
-    pub rows: Vec<Map<String, Json>>,
+    pub rows: Vec<ShownRow>,
 }
 
 /// A condition as a query.
@@ -161,10 +161,10 @@ async fn rows_of(warehouse: &Arc<Warehouse>, alert: &Alert, cancel: &Cancellatio
     Ok(Evaluated { found, rows: first })
 }
 
-fn shown_row(schema: &Schema, batch: &arrow::array::RecordBatch, row: usize) -> Result<Map<String, Json>> {
-    let mut shown = Map::new();
+fn shown_row(schema: &Schema, batch: &arrow::array::RecordBatch, row: usize) -> Result<ShownRow> {
+    let mut shown = Vec::with_capacity(batch.num_columns().min(SHOWN_COLUMNS));
     for (field, column) in schema.fields().iter().zip(batch.columns()).take(SHOWN_COLUMNS) {
-        shown.insert(field.name().clone(), shown_value(column, row)?);
+        shown.push((field.name().clone(), shown_value(column, row)?));
     }
     Ok(shown)
 }
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(of("EXISTS (SELECT 1)").expect("reads"), ("SELECT EXISTS (SELECT 1)".to_owned(), true));
         assert_eq!(of("(SELECT 1) > 2").expect("reads"), ("SELECT (SELECT 1) > 2".to_owned(), true));
         assert_eq!(of("(SELECT 1 )").expect("reads"), ("SELECT 1".to_owned(), false));
-        assert_eq!(of("( (SELECT 1) )").expect("reads"), ("SELECT 1".to_owned(), false));
+        assert_eq!(of("( (SELECT 1) )").expect("reads"), ("(SELECT 1)".to_owned(), false));
         assert_eq!(of("(WITH a AS (SELECT 1) SELECT * FROM a)").expect("reads").1, false);
         for wrong in ["1, 2", "1 FROM t", "true; SELECT 1", "true AS x", "*"] {
             assert!(of(wrong).is_err(), "{wrong}");

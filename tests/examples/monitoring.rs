@@ -47,7 +47,7 @@ fn the_dashboard_and_the_rules_name_metrics_that_there_are() {
         REFRESH FEATURE VIEW v FROM '2024-01-01' TO '2024-01-02';
         CREATE FEATURE SERVICE s AS (v);
         SELECT * FROM s WHERE k = 'a';
-        CREATE STREAM live (k text, ts timestamptz) TIMESTAMP ts;
+        CREATE STREAM live (k text, ts timestamptz) FROM PUSH TIMESTAMP ts;
         INSERT INTO live VALUES ('a', '2024-01-01');";
     std::fs::write(&file, sql).expect("writes");
     let dsn = format!("postgres://granary@127.0.0.1:{port}/granary");

@@ -28,7 +28,7 @@ async fn declare(client: &Client) {
                WITH (start = '2024-01-01', trigger = manual) AS SELECT k, ts, n FROM source;
              CREATE FEATURE VIEW newest ENTITY thing TIMESTAMP ts
                WITH (start = '2024-01-01', trigger = manual) AS SELECT k, ts, n FROM source;
-             CREATE STREAM live (k text, ts timestamptz, n bigint) TIMESTAMP ts;
+             CREATE STREAM live (k text, ts timestamptz, n bigint) FROM PUSH TIMESTAMP ts;
              CREATE FEATURE VIEW of_live ENTITY thing TIMESTAMP ts
                FEATURES (count(*) OVER (LIFETIME) AS events, last(n) OVER (LIFETIME) AS last_n)
                WITH (lifetime_start = '2020-01-01') AS SELECT k, ts, n FROM live;

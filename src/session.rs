@@ -37,7 +37,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::{self, Phase};
 use crate::row::Value;
 use crate::statement::{self, Parameters, StatementContext};
-use crate::trace::{self, PhaseRows};
+use crate::trace::{self, Parent, PhaseRows};
 use crate::warehouse::{Listener, Warehouse};
 
 pub use crate::statement::Submission;
@@ -138,6 +138,8 @@ pub struct Session {
     listener: Option<Listener>,
     /// when what was executed last has to have ended
     running_until: Option<tokio::time::Instant>,
+    /// of spans: what the last text of statements says of itself
+    parent: Option<Parent>,
 }
 
 impl Session {
@@ -200,6 +202,7 @@ impl Session {
             sequences: Arc::default(),
             listener: None,
             running_until: None,
+            parent: None,
             warehouse,
         })
     }
@@ -242,6 +245,8 @@ impl Session {
 
     /// The statements of a text. More than one make up an implicit transaction.
     pub fn split(&mut self, sql: &str) -> Result<Vec<Parsed>> {
+        // what is between statements is of none of them
+        self.parent = if trace::is_on() { Parent::of_comment(sql) } else { None };
         let pieces = trace::phase_at_once(Phase::Parse, || granary_sql::parse(sql))?;
         if pieces.len() > 1 {
             self.transaction.begin_implicit();
@@ -269,6 +274,7 @@ impl Session {
     }
 
     async fn prepare_statement(&mut self, sql: &str, declared: &DeclaredTypes) -> Result<Prepared> {
+        self.parent = None;
         let text: Arc<str> = sql.into();
         let shown = self.begin(&text);
         let mut parsed = trace::phase_at_once(Phase::Parse, || granary_sql::parse(sql))?;
@@ -332,7 +338,8 @@ impl Session {
                     // what is planned is planned apart from the threads that listen to clients
                     Statement::Query(_) | Statement::Declare(_) | Statement::Postgres(_) => {
                         let statement = Arc::clone(&parsed);
-                        let work = async move { trace::phase(Phase::Describe, describe(context, &statement, &types)).await };
+                        let work =
+                            async move { trace::phase(Phase::Describe, describe(context, &statement, &types)).await };
                         let work = work.in_current_span();
                         self.warehouse.engine.work(Box::pin(work)).await??
                     }
@@ -352,7 +359,7 @@ impl Session {
     ) -> Result<Response> {
         self.activity.begin(&prepared.0.shown, self.warehouse.clock.now_us(), Some(cancel));
         self.running_until = None;
-        let span = trace::statement(&prepared.0.shown, &self.user, &self.database);
+        let span = trace::statement(&prepared.0.shown, &self.user, &self.database, self.parent);
         let found = span.in_scope(|| self.look_up_at_once(&prepared.0, &parameters));
         let executed = match found.transpose() {
             Some(found) => found,
@@ -429,11 +436,13 @@ impl Session {
         }
         // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
         let (statement, stop) = (Arc::clone(parsed), token.clone());
-        let work = self.warehouse.engine.work(Box::pin(async move {
-            let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
-            (context, response)
-        }
-        .in_current_span()));
+        let work = self.warehouse.engine.work(Box::pin(
+            async move {
+                let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
+                (context, response)
+            }
+            .in_current_span(),
+        ));
         let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
         self.notices.extend(notices_of(&mut context));
         let response = response?;

@@ -27,8 +27,8 @@ pub fn is_on() -> bool {
 }
 
 /// The span of a statement, whose text is without secrets. Who sent it may have put the span that it belongs to into a
-/// comment: `/* traceparent='00-…-…-01' */`.
-pub fn statement(text: &str, role: &str, workspace: &str) -> Span {
+/// comment, `/* traceparent='00-…-…-01' */`, in the text or beside it: `parent`.
+pub fn statement(text: &str, role: &str, workspace: &str, parent: Option<Parent>) -> Span {
     if !is_on() {
         return Span::none();
     }
@@ -45,7 +45,7 @@ pub fn statement(text: &str, role: &str, workspace: &str) -> Span {
         db.response.status_code = tracing::field::Empty,
         user.name = role,
     );
-    if let Some(parent) = Parent::of_comment(text) {
+    if let Some(parent) = Parent::of_comment(text).or(parent) {
         parent.of(&span);
     }
     span

@@ -29,8 +29,8 @@ use crate::online::OnlineStore;
 use crate::openlineage::{Moment, Note, Outbox};
 use crate::request_log::{LOG, RequestLog};
 use crate::time::Clock;
-use gauges::StoreSizes;
 pub use channels::{Channels, Listener, Notification};
+use gauges::StoreSizes;
 pub use jobs::RunningJobs;
 pub use locks::{LockHolder, LockMode, TableLocks};
 

@@ -103,15 +103,10 @@ impl Catalog {
         Ok(entries)
     }
 
-    /// One state of everything that is in the file, with jobs and records.
-    pub fn image(&self) -> Result<Image, Error> {
-        self.store.image()
-    }
-
-    /// How many commits of any kind have returned since the catalog was opened. With the same number before and after
-    /// [`Catalog::image`], nobody has done anything in between that rests on what the image lacks.
-    pub fn n_commits(&self) -> u64 {
-        self.store.n_commits()
+    /// One state of everything that is in the file, with jobs and records: as it is while `meanwhile` runs, for whose end
+    /// every commit waits.
+    pub fn image_while<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<(Image, T), Error> {
+        self.store.image_while(meanwhile)
     }
 
     /// The numbers of sequences.

@@ -6,7 +6,6 @@ mod image;
 
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::Serialize;
@@ -114,7 +113,6 @@ pub(crate) enum Order {
 pub(crate) struct Store {
     database: Database,
     path: PathBuf,
-    n_commits: AtomicU64,
 }
 
 impl Store {
@@ -128,7 +126,7 @@ impl Store {
             }
             error => storage_error(path, "open", error),
         })?;
-        let store = Store { database, path: path.to_owned(), n_commits: AtomicU64::new(0) };
+        let store = Store { database, path: path.to_owned() };
         match store.format()? {
             None => store.initialize(first)?,
             Some(format) if format > u64::from(FORMAT) => {
@@ -268,11 +266,6 @@ impl Store {
         }
     }
 
-    /// How many commits have returned since the file was opened.
-    pub(crate) fn n_commits(&self) -> u64 {
-        self.n_commits.load(Ordering::SeqCst)
-    }
-
     /// Collects writes that happen together or not at all.
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { store: self, records: Vec::new(), numbers: Vec::new() }
@@ -362,9 +355,7 @@ impl Batch<'_> {
                 meta.insert(number.key(), value).map_err(store.failed("write"))?;
             }
         }
-        transaction.commit().map_err(store.failed("write"))?;
-        store.n_commits.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+        transaction.commit().map_err(store.failed("write"))
     }
 }
 

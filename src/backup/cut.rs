@@ -2,8 +2,7 @@
 //!
 //! What jobs, streams and commits do to several stores follows an order of its own, so that a crash between two steps is
 //! mended at the next start. A cut at one moment is such a crash. Each store has a state that is taken at once and holds
-//! what it needs; that no commit of the catalog or the offline store lies between them is looked at, and if one does, all
-//! are taken again.
+//! what it needs; commits of the catalog and of the offline store, which others rest on, wait until all are taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +10,12 @@ use std::sync::Arc;
 use granary_catalog::{Image, Version};
 
 use crate::alerts::AlertsImage;
-use crate::error::{Error, Kind, Result, io_error};
+use crate::error::{Result, io_error};
 use crate::ingest::IngestFile;
 use crate::monitor::MonitorImage;
 use crate::offline::OfflineTable;
 use crate::online::OnlineImage;
 use crate::warehouse::{STAGED, Warehouse};
-
-/// A cut takes about a millisecond: between commits one after the other there is always room for one.
-const TRIES: usize = 2_000;
 
 pub(super) struct Cut {
     pub(super) taken_us: i64,
@@ -34,33 +30,17 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Blocks for moments. Errors: `ObjectInUse` if there was always a commit in between.
+    /// Commits of the catalog and of the offline store wait for some milliseconds.
     pub(super) async fn take(warehouse: &Warehouse) -> Result<Cut> {
-        for _ in 0..TRIES {
-            let versions = warehouse.offline.read_versions();
-            let n_commits = warehouse.catalog.n_commits();
-            let catalog_version = warehouse.catalog.snapshot().version();
-            let catalog = warehouse.catalog.image()?;
-            let monitor = warehouse.monitor.image()?;
-            let alerts = warehouse.alerts.image()?;
-            // The online store before the logs: of an event that is online none is missing in its log.
-            let online = warehouse.online.image()?;
-            let streams = warehouse.ingest.files()?;
-            let names = warehouse.offline.all_tables()?;
-            let taken_us = warehouse.clock.now_us();
-            if versions.is_past() || warehouse.catalog.n_commits() != n_commits {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let mut tables = Vec::new();
-            for name in names.iter().filter(|name| !name.starts_with(STAGED)) {
-                // one without a commit was never anybody's
-                tables.extend(warehouse.offline.table_in(name, &versions).await?);
-            }
-            return Ok(Cut { taken_us, catalog_version, catalog, monitor, alerts, online, streams, tables });
+        let (catalog, (versions, taken)) =
+            warehouse.catalog.image_while(|| warehouse.offline.read_versions_while(|| Others::take(warehouse)))?;
+        let Others { taken_us, catalog_version, monitor, alerts, online, streams, tables: names } = taken?;
+        let mut tables = Vec::new();
+        for name in names.iter().filter(|name| !name.starts_with(STAGED)) {
+            // one without a commit was never anybody's
+            tables.extend(warehouse.offline.table_in(name, &versions).await?);
         }
-        Err(Error::new(Kind::ObjectInUse, "the stores are changed all the time, and no moment of rest was found")
-            .with_hint("run it again"))
+        Ok(Cut { taken_us, catalog_version, catalog, monitor, alerts, online, streams, tables })
     }
 
     /// Writes what is copied as a whole into a folder; gives paths below the data folder, and where they are now.
@@ -79,5 +59,32 @@ impl Cut {
             written.push((format!("online/{}", entry.file_name().to_string_lossy()), entry.path()));
         }
         Ok(written)
+    }
+}
+
+/// What is taken while catalog and offline store stand still.
+struct Others {
+    taken_us: i64,
+    catalog_version: Version,
+    monitor: MonitorImage,
+    alerts: AlertsImage,
+    online: OnlineImage,
+    streams: Vec<IngestFile>,
+    /// by name
+    tables: Vec<String>,
+}
+
+impl Others {
+    fn take(warehouse: &Warehouse) -> Result<Others> {
+        Ok(Others {
+            taken_us: warehouse.clock.now_us(),
+            catalog_version: warehouse.catalog.snapshot().version(),
+            monitor: warehouse.monitor.image()?,
+            alerts: warehouse.alerts.image()?,
+            // before the logs: of an event that is online none is missing in its log
+            online: warehouse.online.image()?,
+            streams: warehouse.ingest.files()?,
+            tables: warehouse.offline.all_tables()?,
+        })
     }
 }

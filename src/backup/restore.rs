@@ -55,7 +55,8 @@ pub async fn restore(target: &Target, id: Option<&str>, folder: &Path) -> Result
     let folder = std::path::absolute(folder).map_err(|error| io_error("find", folder, error))?;
     check_empty(&folder)?;
     let manifest = target.backup(id).await?;
-    let parent = folder.parent().ok_or_else(|| Error::new(Kind::InvalidParameterValue, "the root is no data folder"))?;
+    let parent =
+        folder.parent().ok_or_else(|| Error::new(Kind::InvalidParameterValue, "the root is no data folder"))?;
     fs::create_dir_all(parent).map_err(|error| io_error("create the folder", parent, error))?;
     let scratch = tempfile::Builder::new().prefix(".granary-restore-").tempdir_in(parent);
     let scratch = scratch.map_err(|error| io_error("create a folder in", parent, error))?;

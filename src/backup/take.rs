@@ -138,8 +138,7 @@ impl Copying<'_> {
         sweep(&spill)?;
         let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&spill);
         let scratch = scratch.map_err(|error| io_error("create a folder in", &spill, error))?;
-        let mut manifest =
-            Manifest::new(self.id.clone(), installation.to_owned(), cut.taken_us, cut.catalog_version.0);
+        let mut manifest = Manifest::new(self.id.clone(), installation.to_owned(), cut.taken_us, cut.catalog_version.0);
         let folder = scratch.path().to_owned();
         let (cut, images) = blocking(move || {
             let images = cut.write_images(&folder)?;

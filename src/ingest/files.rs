@@ -39,11 +39,7 @@ impl Ingest {
                 files.push(IngestFile { path: format!("{stream}/{name}"), bytes, content });
             }
             for (name, file) in log.log.files()? {
-                files.push(IngestFile {
-                    path: format!("{stream}/{name}"),
-                    bytes: file.bytes,
-                    content: Box::new(file),
-                });
+                files.push(IngestFile { path: format!("{stream}/{name}"), bytes: file.bytes, content: Box::new(file) });
             }
         }
         Ok(files)

@@ -112,14 +112,15 @@ impl Reader {
 
     fn open(&self, first_offset: u64) -> Result<Place> {
         let path = segment::path_of(&self.folder, first_offset);
-        let Opened { file, identity, .. } = segment::open(&path, false, self.stream, first_offset).map_err(|error| {
-            let first_now = lock(&self.extent).first_offset();
-            if error.kind() == Kind::UndefinedFile && first_offset < first_now {
-                removed(&self.folder, first_offset, first_now)
-            } else {
-                error
-            }
-        })?;
+        let Opened { file, identity, .. } =
+            segment::open(&path, false, self.stream, first_offset).map_err(|error| {
+                let first_now = lock(&self.extent).first_offset();
+                if error.kind() == Kind::UndefinedFile && first_offset < first_now {
+                    removed(&self.folder, first_offset, first_now)
+                } else {
+                    error
+                }
+            })?;
         let file = BufReader::with_capacity(BUFFER_BYTES, file);
         Ok(Place { path, file, salt: identity.salt, position: HEADER_BYTES })
     }

@@ -8,9 +8,9 @@ use tracing::Instrument as _;
 
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{self, Ended};
+use crate::openlineage::Moment;
 use crate::time::Stopwatch;
 use crate::trace;
-use crate::openlineage::Moment;
 use crate::warehouse::Warehouse;
 
 pub fn cancelled() -> Error {

@@ -27,11 +27,6 @@ impl ReadVersions {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Whether any table has changed since.
-    pub fn is_past(&self) -> bool {
-        !self.before.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// Whether a table has changed since.
     pub fn has_changed(&self, id: &str) -> bool {
         self.of(id).is_some()
@@ -58,11 +53,17 @@ impl Readers {
 impl OfflineStore {
     /// The state of all tables as it is now.
     pub fn read_versions(&self) -> Arc<ReadVersions> {
+        self.read_versions_while(|| ()).0
+    }
+
+    /// The state of all tables as it is while `meanwhile` runs: nobody sees a change of a table begin or end in it.
+    pub fn read_versions_while<T>(&self, meanwhile: impl FnOnce() -> T) -> (Arc<ReadVersions>, T) {
         let versions = Arc::new(ReadVersions::default());
         let mut readers = self.readers.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&versions));
-        versions
+        let done = meanwhile();
+        (versions, done)
     }
 
     /// As [`OfflineStore::table`], in a state that was taken before.

@@ -43,7 +43,8 @@ pub async fn backup(
         new_bytes = taken.new_bytes,
         "a backup was taken"
     );
-    let count = |number: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)])) };
+    let count =
+        |number: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)])) };
     let columns = vec![
         Arc::new(StringArray::from(vec![taken.id])) as ArrayRef,
         Arc::new(TimestampMicrosecondArray::from(vec![taken.taken_us]).with_data_type(time_type())),

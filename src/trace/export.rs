@@ -25,7 +25,9 @@ pub fn export(settings: &TraceSettings) -> Result<Exporter> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint.as_str()).build();
     let exporter = exporter.map_err(|error| {
         let message = format!("OTEL_EXPORTER_OTLP_ENDPOINT \"{}\" cannot be used: {error}", settings.endpoint);
-        Error::new(Kind::InvalidParameterValue, message).with_hint("write it as http://127.0.0.1:4317").with_source(error)
+        Error::new(Kind::InvalidParameterValue, message)
+            .with_hint("write it as http://127.0.0.1:4317")
+            .with_source(error)
     })?;
     // who calls decides for what belongs to his spans
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.share)));

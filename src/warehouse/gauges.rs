@@ -55,7 +55,8 @@ impl Warehouse {
     /// Clients, jobs, stores and memory, all of the server as a whole.
     pub fn gauges(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
-        let mut by_state: BTreeMap<&str, u64> = ["active", "idle", "idle in transaction"].map(|state| (state, 0)).into();
+        let mut by_state: BTreeMap<&str, u64> =
+            ["active", "idle", "idle in transaction"].map(|state| (state, 0)).into();
         for (_, client) in self.activity.all() {
             *by_state.entry(client.state).or_default() += 1;
         }

@@ -45,7 +45,7 @@ fn the_dashboard_and_the_rules_name_metrics_that_there_are() {
         CREATE FEATURE VIEW v ENTITY thing TIMESTAMP ts WITH (start = '2024-01-01', trigger = manual)
           AS SELECT k, ts, v FROM source;
         REFRESH FEATURE VIEW v FROM '2024-01-01' TO '2024-01-02';
-        CREATE FEATURE SERVICE s AS (v);
+        CREATE FEATURE SERVICE s AS v;
         SELECT * FROM s WHERE k = 'a';
         CREATE STREAM live (k text, ts timestamptz) FROM PUSH TIMESTAMP ts;
         INSERT INTO live VALUES ('a', '2024-01-01');";

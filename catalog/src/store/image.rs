@@ -14,10 +14,13 @@ pub struct Image {
 }
 
 impl Store {
-    /// The state as it is now.
-    pub(crate) fn image(&self) -> Result<Image, Error> {
+    /// The state as it is while `meanwhile` runs, which no commit begins or ends in.
+    pub(crate) fn image_while<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<(Image, T), Error> {
+        let only = self.database.begin_write().map_err(self.failed("read"))?;
         let transaction = self.database.begin_read().map_err(self.failed("read"))?;
-        Ok(Image { transaction, path: self.path.clone() })
+        let done = meanwhile();
+        only.abort().map_err(self.failed("read"))?;
+        Ok((Image { transaction, path: self.path.clone() }, done))
     }
 }
 

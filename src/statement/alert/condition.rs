@@ -56,11 +56,16 @@ fn query_of(condition: &str) -> Result<Query> {
     };
     let parsed = read(format!("SELECT {condition}"))?;
     let Statement::Query(query) = &parsed.statement else { return Err(Error::internal("a query is not one")) };
+    let is_plain = query.ast.order_by.is_none() && query.ast.limit_clause.is_none();
     let value = match query.ast.body.as_ref() {
-        ast::SetExpr::Select(select) => match select.projection.as_slice() {
-            [ast::SelectItem::UnnamedExpr(value)] => value,
-            _ => return Err(Error::new(Kind::Syntax, "the condition of an alert is one expression")),
-        },
+        ast::SetExpr::Select(select)
+            if is_plain && select.from.is_empty() && select.selection.is_none() && select.having.is_none() =>
+        {
+            match select.projection.as_slice() {
+                [ast::SelectItem::UnnamedExpr(value)] => value,
+                _ => return Err(Error::new(Kind::Syntax, "the condition of an alert is one expression")),
+            }
+        }
         _ => return Err(Error::new(Kind::Syntax, "the condition of an alert is one expression")),
     };
     let (mut value, mut text) = (value, condition.trim());

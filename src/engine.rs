@@ -105,7 +105,7 @@ pub use tables::events::{
 };
 pub use tables::export::{ExportRequest, export};
 pub use tables::figures::{Doing, StreamFigures};
-pub use tables::files::{FileSourceRequest, check_time_type, infer_file_source, s3_store};
+pub use tables::files::{FileSourceRequest, bucket_error, check_time_type, infer_file_source, s3_store};
 pub use tables::pending::{Staged, TableWrite};
 pub use tables::reading::{DeadLetter, DeadLetters, PartitionFigures, Reading, ReadingState};
 pub use tables::sinks::{SinkFigures, SinkState};

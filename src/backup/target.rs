@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::manifest::{Encoding, hexadecimal};
-use crate::engine::s3_store;
+use crate::engine::{bucket_error, s3_store};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::local_store;
 
@@ -77,8 +77,13 @@ impl Target {
     }
 
     fn failed(&self, action: &str, name: &str) -> impl Fn(object_store::Error) -> Error {
-        let what = format!("could not {action} \"{}\"", self.shown(name));
+        let (shown, action) = (self.shown(name), action.to_owned());
+        let what = format!("could not {action} \"{shown}\"");
+        let is_bucket = self.text.contains("://") && !self.text.starts_with("file:");
         move |error| {
+            if is_bucket && !matches!(error, object_store::Error::NotFound { .. }) {
+                return bucket_error(&action, &shown, &error.to_string()).with_source(error);
+            }
             let kind = match &error {
                 object_store::Error::NotFound { .. } => Kind::UndefinedFile,
                 object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {

@@ -170,7 +170,7 @@ pub fn unwritable(path: &str, error: Error) -> Error {
 }
 
 /// What a store of buckets says, for people.
-fn bucket_error(action: &str, path: &str, text: &str) -> Error {
+pub fn bucket_error(action: &str, path: &str, text: &str) -> Error {
     // The words of S3's own answer; object_store keeps no more of it than its text.
     if text.contains("<Code>NoSuchBucket</Code>") {
         return Error::new(Kind::UndefinedFile, format!("could not {action} \"{path}\": the bucket does not exist"));

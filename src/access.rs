@@ -17,7 +17,7 @@ use granary_catalog::{Grant, Object, ObjectId, ObjectKind, PredefinedRole, Privi
 
 use crate::error::{Error, Kind, Result};
 
-pub use api_key::{NewApiKey, role_of_api_key};
+pub use api_key::{NewApiKey, hexadecimal, role_of_api_key};
 pub use hba::{HostRules, Knock, Method};
 pub use verifier::{
     ITERATIONS, SALT_BYTES, ScramVerifier, check_password, make_verifier, parse_verifier, random_bytes,

@@ -16,7 +16,7 @@ use crate::alerts::{Delivery, DeliveryState, Message};
 use crate::error::{Error, Kind, Result};
 use crate::outbound::{HttpClient, Letter, Mailer, OutboundConfig, Post};
 use crate::statement;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, until};
 use crate::warehouse::{Notification, Warehouse};
 
 /// So often it looks, if nobody tells it anything: also at a clock that was set.
@@ -130,8 +130,7 @@ impl Attendant {
         self.read_catalog();
         let now_us = self.warehouse.clock.now_us();
         let wake_us = [self.begin_checks(now_us), self.begin_deliveries(now_us)].into_iter().flatten().min();
-        let wait_us = wake_us.map_or(u64::MAX, |wake_us| u64::try_from(wake_us.saturating_sub(now_us)).unwrap_or(0));
-        Duration::from_micros(wait_us).clamp(Duration::from_millis(1), LOOK_INTERVAL)
+        until(now_us, wake_us, LOOK_INTERVAL)
     }
 
     fn read_catalog(&mut self) {

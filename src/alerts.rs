@@ -10,4 +10,4 @@ mod store;
 
 pub use message::{Message, SHOWN_ROWS, ShownRow};
 pub use state::{AlertState, Event, Failing, Found, Phase, Rules, next_attempt_us, step};
-pub use store::{AlertStore, AlertsImage, Delivery, DeliveryState, Telling};
+pub use store::{AlertStore, Delivery, DeliveryState, Telling};

@@ -196,8 +196,18 @@ pub fn parse_size(text: &str) -> Result<usize> {
 
 /// The machine's memory, where the system says it.
 fn machine_memory_bytes() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    said_bytes("/proc/meminfo", "MemTotal:")
+}
+
+/// The memory that the process holds, where the system says it.
+pub fn resident_bytes() -> Option<usize> {
+    said_bytes("/proc/self/status", "VmRSS:")
+}
+
+/// What a file of Linux says of memory in the line that begins so.
+fn said_bytes(file: &str, begin: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(begin))?;
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     kib.checked_mul(1024)
 }

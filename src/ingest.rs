@@ -56,6 +56,7 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest_log::{IngestLog, Options};
 use crate::offline::BatchStream;
+use crate::priority::blocking;
 use crate::time::Clock;
 
 /// An entry of the log gets no more events when it is so long.
@@ -480,10 +481,4 @@ fn remove_folder(folder: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", folder, error)),
         _ => Ok(()),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a blocking task died").with_source(error))?
 }

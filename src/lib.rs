@@ -6,7 +6,7 @@ pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod priority;
-pub mod table_copy;
+pub mod store_file;
 pub mod time;
 
 pub mod outbound;

@@ -19,5 +19,5 @@ pub use column::{Body, ColumnProfile};
 pub use drift::{Drift, drift};
 pub use profile::{Piece, Profiled, Profiler, RowsProfile};
 pub use record::{ColumnFigures, ExpectationResult, QUANTILES, RunRecord, TOP_VALUES};
-pub use store::{KEPT_DAYS, MonitorImage, MonitorStore};
+pub use store::{KEPT_DAYS, MonitorStore};
 pub use values::Class;

@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::metrics;
 use crate::row::{Key, Value, bucket_of};
+use crate::store_file::FileImage;
 use cache::RowCache;
-use shard::{BATCH_ROWS, Doom, Settler, Shard, ShardImage, Snapshot, Wanted};
+use shard::{BATCH_ROWS, Doom, Settler, Shard, Snapshot, Wanted};
 pub use spans::SpanPlan;
 
 /// Items with such a sequence or a greater one came by themselves: no replacement takes them away.
@@ -109,7 +110,7 @@ pub struct OnlineReader {
 
 /// One state of the store. Holding it keeps the pages that it needs on disk.
 pub struct OnlineImage {
-    shards: Vec<ShardImage>,
+    shards: Vec<FileImage>,
 }
 
 impl OnlineImage {

@@ -1,5 +1,5 @@
 //! Which threads go first: those that listen to clients and answer lookups, before those that keep the stores in order,
-//! before those of queries.
+//! before those of queries. And where work goes that blocks.
 
 use std::fmt;
 
@@ -11,6 +11,13 @@ use crate::error::{Error, Kind, Result};
 /// Of each thread that reads or carries out what clients send: how deep that may be nested is limited by counting, and
 /// this is enough for it in any build. The system gives the memory only as it is used.
 pub const STACK_BYTES: usize = 32 << 20;
+
+/// Does work that blocks on a thread for such work. Errors: its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a blocking task died").with_source(error))?
+}
 
 /// Threads of a runtime of their own, which end with it.
 pub struct Threads {

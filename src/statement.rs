@@ -71,6 +71,7 @@ pub use job::{cancel_job, retry_job};
 pub use optimize::{Merged, merge_all, superfluous_files};
 pub use refresh::{Submission, submit};
 pub use repository::described as describe_repository;
+pub use rights::check_job;
 pub use select::{plan_labeled, plan_query};
 pub use sink::sink_options;
 pub use stored::{Stored, stored_of};

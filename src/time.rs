@@ -3,7 +3,7 @@
 //! All time is UTC microseconds since 1970, signed. Nothing else may ask the operating system what time it is;
 //! a warehouse can be started at another time (`--now`), which is how 2013's flights can be served "now".
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
 
@@ -59,9 +59,15 @@ impl Stopwatch {
         Stopwatch(Instant::now())
     }
 
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// How long it is until a time, if it is known; a millisecond at least, `longest` at most.
+pub fn until(now_us: i64, wake_us: Option<i64>, longest: Duration) -> Duration {
+    let wait_us = wake_us.map_or(u64::MAX, |wake_us| u64::try_from(wake_us.saturating_sub(now_us)).unwrap_or(0));
+    Duration::from_micros(wait_us).clamp(Duration::from_millis(1), longest)
 }
 
 /// `floor(t, width)` on the Unix epoch, also before 1970. `width_us` > 0.

@@ -49,7 +49,12 @@ pub fn role_of_api_key(snapshot: &Snapshot, key: &str) -> Option<String> {
 
 /// SHA-256, in hexadecimal digits.
 fn digest_of(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(key.as_bytes()))
+}
+
+/// Two digits a byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

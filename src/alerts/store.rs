@@ -8,22 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::de::DeserializeOwned;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::message::Message;
 use super::state::{AlertState, Event, LONGEST_WAIT_US, next_attempt_us};
-use crate::error::{Error, Kind, Result, io_error};
-use crate::table_copy::{CopyError, copy_table};
+use crate::error::Result;
+use crate::store_file::{CopyTables, FileImage, Records, copy_table};
 
 /// By alert.
 const STATES: TableDefinition<u64, &[u8]> = TableDefinition::new("states");
 /// By number.
 const DELIVERIES: TableDefinition<u64, &[u8]> = TableDefinition::new("deliveries");
-/// Before every record, of which the rest is JSON.
-const FORMAT: u8 = 1;
+const RECORDS: Records = Records { one: "an alert", many: "alerts", format: 1 };
 const CACHE_BYTES: usize = 1 << 20;
 /// Deliveries of an alert that have ended are kept, the newest of them.
 const KEPT_DELIVERIES: usize = 200;
@@ -114,7 +112,7 @@ impl std::fmt::Debug for AlertStore {
 impl AlertStore {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<AlertStore> {
-        let failed = |error: redb::Error| storage_error(path, error);
+        let failed = |error: redb::Error| RECORDS.error(path, error);
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| failed(error.into()))?;
         type Stored = Vec<(u64, Vec<u8>)>;
@@ -138,10 +136,10 @@ impl AlertStore {
         let (states, deliveries) = read().map_err(failed)?;
         let mut known = Known { next: deliveries.last().map_or(1, |(id, _)| id.saturating_add(1)), ..Known::default() };
         for (alert, bytes) in states {
-            known.states.insert(alert, decode(path, &bytes)?);
+            known.states.insert(alert, RECORDS.decode(path, &bytes)?);
         }
         for (id, bytes) in deliveries {
-            known.deliveries.insert(id, Delivery { id, ..decode(path, &bytes)? });
+            known.deliveries.insert(id, Delivery { id, ..RECORDS.decode(path, &bytes)? });
         }
         Ok(AlertStore {
             path: path.to_owned(),
@@ -151,6 +149,13 @@ impl AlertStore {
             changed: Notify::new(),
             sends_mail: AtomicBool::new(false),
         })
+    }
+
+    /// The states and deliveries as they are now.
+    pub fn image(&self) -> Result<FileImage> {
+        let copy: CopyTables =
+            |from, into| copy_table(from, STATES, into).and_then(|()| copy_table(from, DELIVERIES, into));
+        FileImage::take(&self.path, &self.database, copy, |path, error| RECORDS.error(path, error))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -291,7 +296,7 @@ impl AlertStore {
             transaction.commit()?;
             Ok(())
         };
-        write().map_err(|error| storage_error(&self.path, error))?;
+        write().map_err(|error| RECORDS.error(&self.path, error))?;
         alerts.iter().for_each(|alert| drop(known.states.remove(alert)));
         gone.iter().for_each(|id| drop(known.deliveries.remove(id)));
         self.checking.lock().unwrap_or_else(PoisonError::into_inner).retain(|alert, _| is_known(*alert));
@@ -299,8 +304,9 @@ impl AlertStore {
     }
 
     fn write(&self, state: Option<(u64, &AlertState)>, put: &[Delivery], gone: &[u64]) -> Result<()> {
-        let state = state.map(|(alert, state)| encode(state).map(|state| (alert, state))).transpose()?;
-        let put = put.iter().map(|delivery| Ok((delivery.id, encode(delivery)?))).collect::<Result<Vec<_>>>()?;
+        let state = state.map(|(alert, state)| RECORDS.encode(state).map(|state| (alert, state))).transpose()?;
+        let put =
+            put.iter().map(|delivery| Ok((delivery.id, RECORDS.encode(delivery)?))).collect::<Result<Vec<_>>>()?;
         let write = || -> std::result::Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             {
@@ -318,7 +324,7 @@ impl AlertStore {
             transaction.commit()?;
             Ok(())
         };
-        write().map_err(|error| storage_error(&self.path, error))
+        write().map_err(|error| RECORDS.error(&self.path, error))
     }
 }
 
@@ -332,57 +338,6 @@ impl Delivery {
     pub fn due_us(&self, now_us: i64) -> i64 {
         let due_us = self.next_attempt_us.unwrap_or(i64::MAX);
         if due_us.saturating_sub(now_us) > LONGEST_WAIT_US { now_us } else { due_us }
-    }
-}
-
-fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
-    let damaged = || Error::new(Kind::DataCorrupted, format!("\"{}\" has an alert that does not read", path.display()));
-    match bytes.split_first() {
-        Some((&FORMAT, json)) => serde_json::from_slice(json).map_err(|error| damaged().with_source(error)),
-        _ => Err(damaged()),
-    }
-}
-
-/// One state of the file.
-pub struct AlertsImage {
-    path: PathBuf,
-    transaction: ReadTransaction,
-}
-
-impl AlertStore {
-    /// The states and deliveries as they are now.
-    pub fn image(&self) -> Result<AlertsImage> {
-        let transaction = self.database.begin_read().map_err(|error| storage_error(&self.path, error.into()))?;
-        Ok(AlertsImage { path: self.path.clone(), transaction })
-    }
-}
-
-impl AlertsImage {
-    /// Makes a file of it.
-    pub fn write_to(&self, path: &Path) -> Result<()> {
-        let copy = Database::create(path).map_err(|error| storage_error(path, error.into()))?;
-        let copied = copy_table(&self.transaction, STATES, &copy)
-            .and_then(|()| copy_table(&self.transaction, DELIVERIES, &copy));
-        copied.map_err(|error| match error {
-            CopyError::Read(error) => storage_error(&self.path, error),
-            CopyError::Write(error) => storage_error(path, error),
-        })
-    }
-}
-
-fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = vec![FORMAT];
-    serde_json::to_writer(&mut bytes, value).map_err(|error| Error::internal("an alert").with_source(error))?;
-    Ok(bytes)
-}
-
-fn storage_error(path: &Path, error: redb::Error) -> Error {
-    match error {
-        redb::Error::Io(error) => io_error("use the file of alerts", path, error),
-        redb::Error::DatabaseAlreadyOpen => {
-            Error::new(Kind::ObjectInUse, format!("\"{}\" is in use by another process", path.display()))
-        }
-        error => Error::new(Kind::IoError, format!("\"{}\" cannot be used", path.display())).with_source(error),
     }
 }
 

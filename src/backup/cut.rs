@@ -9,38 +9,49 @@ use std::sync::Arc;
 
 use granary_catalog::{Image, Version};
 
-use crate::alerts::AlertsImage;
-use crate::error::{Result, io_error};
+use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::IngestFile;
-use crate::monitor::MonitorImage;
 use crate::offline::OfflineTable;
 use crate::online::OnlineImage;
+use crate::store_file::FileImage;
 use crate::warehouse::{STAGED, Warehouse};
 
 pub(super) struct Cut {
-    pub(super) taken_us: i64,
-    pub(super) catalog_version: Version,
-    pub(super) catalog: Image,
-    pub(super) monitor: MonitorImage,
-    pub(super) alerts: AlertsImage,
-    pub(super) online: OnlineImage,
-    pub(super) streams: Vec<IngestFile>,
+    catalog: Image,
+    pub(super) rest: Rest,
     /// held, so that their files stay
     pub(super) tables: Vec<Arc<OfflineTable>>,
 }
 
+/// What is taken while catalog and offline store stand still.
+pub(super) struct Rest {
+    pub(super) taken_us: i64,
+    pub(super) catalog_version: Version,
+    monitor: FileImage,
+    alerts: FileImage,
+    online: OnlineImage,
+    pub(super) streams: Vec<IngestFile>,
+    /// of all tables
+    names: Vec<String>,
+}
+
 impl Cut {
-    /// Commits of the catalog and of the offline store wait for some milliseconds.
+    /// Commits of the catalog and of the offline store wait for some milliseconds. Errors: `UndefinedFile` if a table was
+    /// dropped since, so that another cut must be taken.
     pub(super) async fn take(warehouse: &Warehouse) -> Result<Cut> {
         let (catalog, (versions, taken)) =
-            warehouse.catalog.image_while(|| warehouse.offline.read_versions_while(|| Others::take(warehouse)))?;
-        let Others { taken_us, catalog_version, monitor, alerts, online, streams, tables: names } = taken?;
+            warehouse.catalog.image_while(|| warehouse.offline.read_versions_while(|| Rest::take(warehouse)))?;
+        let rest = taken?;
         let mut tables = Vec::new();
-        for name in names.iter().filter(|name| !name.starts_with(STAGED)) {
-            // one without a commit was never anybody's
-            tables.extend(warehouse.offline.table_in(name, &versions).await?);
+        for name in rest.names.iter().filter(|name| !name.starts_with(STAGED)) {
+            match warehouse.offline.table_in(name, &versions).await? {
+                Some(table) => tables.push(table),
+                // one without a commit was never anybody's
+                None if warehouse.offline.root().join(name).exists() => {}
+                None => return Err(Error::new(Kind::UndefinedFile, format!("table \"{name}\" was dropped"))),
+            }
         }
-        Ok(Cut { taken_us, catalog_version, catalog, monitor, alerts, online, streams, tables })
+        Ok(Cut { catalog, rest, tables })
     }
 
     /// Writes what is copied as a whole into a folder; gives paths below the data folder, and where they are now.
@@ -48,11 +59,11 @@ impl Cut {
         let place = |name: &str| (name.to_owned(), folder.join(name));
         let mut written = ["catalog.redb", "monitor.redb", "alerts.redb"].map(place).to_vec();
         self.catalog.write_to(&written[0].1)?;
-        self.monitor.write_to(&written[1].1)?;
-        self.alerts.write_to(&written[2].1)?;
+        self.rest.monitor.write_to(&written[1].1)?;
+        self.rest.alerts.write_to(&written[2].1)?;
         let online = folder.join("online");
         std::fs::create_dir(&online).map_err(|error| io_error("create the folder", &online, error))?;
-        self.online.write_to(&online)?;
+        self.rest.online.write_to(&online)?;
         let failed = |error| io_error("list the folder", &online, error);
         for entry in std::fs::read_dir(&online).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -62,21 +73,9 @@ impl Cut {
     }
 }
 
-/// What is taken while catalog and offline store stand still.
-struct Others {
-    taken_us: i64,
-    catalog_version: Version,
-    monitor: MonitorImage,
-    alerts: AlertsImage,
-    online: OnlineImage,
-    streams: Vec<IngestFile>,
-    /// by name
-    tables: Vec<String>,
-}
-
-impl Others {
-    fn take(warehouse: &Warehouse) -> Result<Others> {
-        Ok(Others {
+impl Rest {
+    fn take(warehouse: &Warehouse) -> Result<Rest> {
+        Ok(Rest {
             taken_us: warehouse.clock.now_us(),
             catalog_version: warehouse.catalog.snapshot().version(),
             monitor: warehouse.monitor.image()?,
@@ -84,7 +83,7 @@ impl Others {
             // before the logs: of an event that is online none is missing in its log
             online: warehouse.online.image()?,
             streams: warehouse.ingest.files()?,
-            tables: warehouse.offline.all_tables()?,
+            names: warehouse.offline.all_tables()?,
         })
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::target::Target;
+use crate::access::hexadecimal;
 use crate::error::{Error, Kind, Result};
 
 /// The folder of manifests below a target; a manifest is called `<id>.json`.
@@ -138,14 +139,6 @@ fn is_below(path: &str) -> bool {
 /// SHA-256, in hexadecimal digits.
 pub(super) fn digest(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

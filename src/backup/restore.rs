@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result, io_error};
 
 /// Files on their way at a time.
 const AT_ONCE: usize = 4;
+const CATALOG: &str = "catalog.redb";
 
 /// A backup of which every file was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub async fn restore(target: &Target, id: Option<&str>, folder: &Path) -> Result
     fs::create_dir_all(parent).map_err(|error| io_error("create the folder", parent, error))?;
     let scratch = tempfile::Builder::new().prefix(".granary-restore-").tempdir_in(parent);
     let scratch = scratch.map_err(|error| io_error("create a folder in", parent, error))?;
-    let checked = copy(target, &manifest, Some(scratch.path())).await?;
+    let checked = copy(target, &manifest, |file| Some(scratch.path().join(&file.path))).await?;
     sync_folders(scratch.path())?;
     let made = scratch.keep();
     let moved = fs::rename(&made, &folder).and_then(|()| FsFile::open(parent)?.sync_all());
@@ -75,18 +76,16 @@ pub async fn restore(target: &Target, id: Option<&str>, folder: &Path) -> Result
 /// Reads every file of a backup and opens its catalog. Errors: `DataCorrupted` with the first file that is not as it was.
 pub async fn verify(target: &Target, id: Option<&str>) -> Result<Checked> {
     let manifest = target.backup(id).await?;
-    let checked = copy(target, &manifest, None).await?;
     let scratch = tempfile::tempdir().map_err(|error| io_error("create a folder in", &std::env::temp_dir(), error))?;
-    if let Some(catalog) = manifest.files.iter().find(|file| file.path == "catalog.redb") {
-        let path = scratch.path().join(&catalog.path);
-        target.download(&catalog.object, catalog.encoding, Some(path.clone())).await?;
-        Catalog::open(&path)?;
-    }
+    let catalog = scratch.path().join(CATALOG);
+    let checked = copy(target, &manifest, |file| (file.path == CATALOG).then(|| catalog.clone())).await?;
+    Catalog::open(&catalog)?;
     Ok(checked)
 }
 
-async fn copy(target: &Target, manifest: &Manifest, into: Option<&Path>) -> Result<Checked> {
-    let copies = manifest.files.iter().map(|file| copy_one(target, file, into.map(|into| into.join(&file.path))));
+/// Reads every file; `into` says where one is written to, if it is.
+async fn copy(target: &Target, manifest: &Manifest, into: impl Fn(&File) -> Option<PathBuf>) -> Result<Checked> {
+    let copies = manifest.files.iter().map(|file| copy_one(target, file, into(file)));
     let copies = futures::stream::iter(copies).buffer_unordered(AT_ONCE);
     copies.try_collect::<()>().await?;
     Ok(Checked {

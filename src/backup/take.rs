@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::cut::Cut;
 use super::manifest::{Encoding, File, MANIFESTS, Manifest, digest, ids, place_of};
 use super::target::Target;
-use crate::access::random_bytes;
+use crate::access::{hexadecimal, random_bytes};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::ingest::IngestFile;
 use crate::metrics;
+use crate::priority::blocking;
 use crate::time::Clock;
 use crate::warehouse::Warehouse;
 
@@ -80,7 +81,7 @@ pub async fn take(
     };
     let mut tried = 1;
     let (manifest, new) = loop {
-        match copying.copy(Cut::take(warehouse).await?, &installation).await {
+        match copying.copy(warehouse, &installation).await {
             Err(error) if copying.has_missed.swap(false, Ordering::Relaxed) && tried < TRIES => {
                 tracing::info!(%error, "a table was dropped while a backup was taken, which begins anew");
                 tried += 1;
@@ -132,13 +133,15 @@ enum Source {
 }
 
 impl Copying<'_> {
-    /// Copies what a cut has and no earlier backup; gives the manifest, and those files.
-    async fn copy(&self, cut: Cut, installation: &str) -> Result<(Manifest, Vec<File>)> {
+    /// Takes a cut, and copies what it has and no earlier backup; gives the manifest, and those files.
+    async fn copy(&self, warehouse: &Warehouse, installation: &str) -> Result<(Manifest, Vec<File>)> {
+        let cut = self.noted(Cut::take(warehouse).await)?;
         let spill = self.data_folder.join("spill");
         sweep(&spill)?;
         let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&spill);
         let scratch = scratch.map_err(|error| io_error("create a folder in", &spill, error))?;
-        let mut manifest = Manifest::new(self.id.clone(), installation.to_owned(), cut.taken_us, cut.catalog_version.0);
+        let mut manifest =
+            Manifest::new(self.id.clone(), installation.to_owned(), cut.rest.taken_us, cut.rest.catalog_version.0);
         let folder = scratch.path().to_owned();
         let (cut, images) = blocking(move || {
             let images = cut.write_images(&folder)?;
@@ -148,10 +151,9 @@ impl Copying<'_> {
         let mut sources: Vec<(String, Source)> =
             images.into_iter().map(|(path, made)| (path, Source::Made(made))).collect();
         sources.push((LOGIN_SECRET.to_owned(), Source::Made(self.data_folder.join(LOGIN_SECRET))));
-        for file in cut.streams {
+        for file in cut.rest.streams {
             sources.push((format!("ingest/{}", file.path), Source::Stream(file)));
         }
-        let mut kept = Vec::new();
         for table in &cut.tables {
             for path in self.noted(table.all_files())? {
                 let below = path.strip_prefix(self.data_folder);
@@ -159,10 +161,9 @@ impl Copying<'_> {
                 let Some(below) = below.to_str() else {
                     return Err(Error::internal("a table's file has a name that is no text"));
                 };
-                kept.push((below.to_owned(), Source::Kept(path)));
+                sources.push((below.to_owned(), Source::Kept(path)));
             }
         }
-        sources.extend(kept);
         let copies = futures::stream::iter(sources).map(|(path, source)| self.copy_one(path, source));
         let files: Vec<(File, bool)> = copies.buffer_unordered(AT_ONCE).try_collect().await?;
         let new = files.iter().filter(|(_, is_new)| *is_new).map(|(file, _)| file.clone()).collect();
@@ -232,7 +233,7 @@ fn sweep(spill: &Path) -> Result<()> {
 /// Sorts by the machine's time; two of one second differ.
 fn new_id() -> Result<String> {
     let (at_us, random) = (Clock::system().now_us(), random_bytes::<2>()?);
-    Ok(format!("{}-{:02x}{:02x}", stamp(at_us), random[0], random[1]))
+    Ok(format!("{}-{}", stamp(at_us), hexadecimal(&random)))
 }
 
 fn stamp(at_us: i64) -> String {
@@ -265,9 +266,4 @@ async fn remove_old(target: &Target, keep: usize) -> Result<usize> {
         }
     }
     Ok(old.len())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::internal("a backup's task died").with_source(error))?
 }

@@ -12,7 +12,8 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::manifest::{Encoding, hexadecimal};
+use super::manifest::Encoding;
+use crate::access::hexadecimal;
 use crate::engine::{bucket_error, s3_store};
 use crate::error::{Error, Kind, Result, io_error};
 use crate::offline::local_store;

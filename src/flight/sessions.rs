@@ -14,7 +14,7 @@ use tonic::metadata::MetadataMap;
 
 use super::FlightLimits;
 use super::results::Results;
-use crate::access::{HostRules, Knock, Method, check_password, random_bytes};
+use crate::access::{HostRules, Knock, Method, check_password, hexadecimal, random_bytes};
 use crate::audit::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Login, Prepared, Session};
@@ -68,7 +68,7 @@ const DATABASE_HEADERS: [&str; 2] = ["database", "x-granary-database"];
 /// Something that nobody guesses.
 pub fn new_handle() -> Result<String> {
     let bytes: [u8; 32] = random_bytes()?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&bytes))
 }
 
 impl FlightSession {

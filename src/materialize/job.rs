@@ -72,19 +72,14 @@ pub async fn attempt<T>(
         }
     };
     warehouse.jobs.ended(job.id);
-    let how = match &result {
-        Ok(_) => Ended::Succeeded,
-        Err(error) if error.kind() == Kind::QueryCanceled => Ended::Cancelled,
-        Err(_) => Ended::Failed,
+    let (how, moment) = match &result {
+        Ok(_) => (Ended::Succeeded, Moment::Succeeded),
+        Err(error) if error.kind() == Kind::QueryCanceled => (Ended::Cancelled, Moment::Cancelled),
+        Err(error) => (Ended::Failed, Moment::Failed(failed(error))),
     };
     metrics::attempt_ended(job.request.work.kind(), how, watch.elapsed());
     let ended = ended?;
     metrics::job_moved(ended.rows_read, ended.rows_written);
-    let moment = match &result {
-        Ok(_) => Moment::Succeeded,
-        Err(error) if error.kind() == Kind::QueryCanceled => Moment::Cancelled,
-        Err(error) => Moment::Failed(failed(error)),
-    };
     warehouse.tell_lineage(&ended, begun.attempt, moment);
     result.map_err(|error| {
         let detail = format!("Job {} ended as {}.", ended.id, ended.state);

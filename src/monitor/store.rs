@@ -6,20 +6,19 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use serde::de::DeserializeOwned;
 
 use super::profile::Piece;
 use super::record::RunRecord;
-use crate::error::{Error, Kind, Result, io_error};
-use crate::table_copy::{CopyError, copy_table};
+use crate::error::{Error, Result};
+use crate::store_file::{CopyTables, FileImage, Records, copy_table};
 
 /// Keys of a run: the view, the job. Of a piece, its start behind them. Numbers are in the order of their bytes.
 const RUNS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("runs");
 const PIECES: TableDefinition<(u64, u64, i64), &[u8]> = TableDefinition::new("pieces");
 
-/// Begins every value: the format, then JSON.
-const FORMAT: u8 = 1;
+const RECORDS: Records = Records { one: "a profile", many: "profiles", format: 1 };
 /// Runs are kept for so long, and so many of a view.
 pub const KEPT_DAYS: i64 = 400;
 const KEPT_RUNS: usize = 10_000;
@@ -40,7 +39,7 @@ impl std::fmt::Debug for MonitorStore {
 impl MonitorStore {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<MonitorStore> {
-        let failed = |error: redb::Error| storage_error(path, error);
+        let failed = |error: redb::Error| RECORDS.error(path, error);
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| failed(error.into()))?;
         let make = || -> std::result::Result<(), redb::Error> {
@@ -56,8 +55,9 @@ impl MonitorStore {
 
     /// Puts a run in the place of what its job had put before, and lets old runs of the view go. Durable.
     pub fn put(&self, run: &RunRecord, pieces: &[Piece]) -> Result<()> {
-        let record = encode(run)?;
-        let pieces = pieces.iter().map(|piece| Ok((piece.start_us, encode(piece)?))).collect::<Result<Vec<_>>>()?;
+        let record = RECORDS.encode(run)?;
+        let pieces =
+            pieces.iter().map(|piece| Ok((piece.start_us, RECORDS.encode(piece)?))).collect::<Result<Vec<_>>>()?;
         let old = self.old_runs(run)?;
         let write = || -> std::result::Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
@@ -138,56 +138,16 @@ impl MonitorStore {
     }
 
     /// The runs and pieces as they are now.
-    pub fn image(&self) -> Result<MonitorImage> {
-        let transaction = self.database.begin_read().map_err(|error| self.fail(error.into()))?;
-        Ok(MonitorImage { path: self.path.clone(), transaction })
+    pub fn image(&self) -> Result<FileImage> {
+        let copy: CopyTables = |from, into| copy_table(from, RUNS, into).and_then(|()| copy_table(from, PIECES, into));
+        FileImage::take(&self.path, &self.database, copy, |path, error| RECORDS.error(path, error))
     }
 
     fn fail(&self, error: redb::Error) -> Error {
-        storage_error(&self.path, error)
+        RECORDS.error(&self.path, error)
     }
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
-        let damaged =
-            || Error::new(Kind::DataCorrupted, format!("\"{}\" has a profile that does not read", self.path.display()));
-        match bytes.split_first() {
-            Some((&FORMAT, json)) => serde_json::from_slice(json).map_err(|error| damaged().with_source(error)),
-            _ => Err(damaged()),
-        }
-    }
-}
-
-/// One state of the file.
-pub struct MonitorImage {
-    path: PathBuf,
-    transaction: ReadTransaction,
-}
-
-impl MonitorImage {
-    /// Makes a file of it.
-    pub fn write_to(&self, path: &Path) -> Result<()> {
-        let copy = Database::create(path).map_err(|error| storage_error(path, error.into()))?;
-        let copied =
-            copy_table(&self.transaction, RUNS, &copy).and_then(|()| copy_table(&self.transaction, PIECES, &copy));
-        copied.map_err(|error| match error {
-            CopyError::Read(error) => storage_error(&self.path, error),
-            CopyError::Write(error) => storage_error(path, error),
-        })
-    }
-}
-
-fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    let mut bytes = vec![FORMAT];
-    serde_json::to_writer(&mut bytes, value).map_err(|error| Error::internal("a profile").with_source(error))?;
-    Ok(bytes)
-}
-
-fn storage_error(path: &Path, error: redb::Error) -> Error {
-    match error {
-        redb::Error::Io(error) => io_error("use the file of profiles", path, error),
-        redb::Error::DatabaseAlreadyOpen => {
-            Error::new(Kind::ObjectInUse, format!("\"{}\" is in use by another process", path.display()))
-        }
-        error => Error::new(Kind::IoError, format!("\"{}\" cannot be used", path.display())).with_source(error),
+        RECORDS.decode(&self.path, bytes)
     }
 }

@@ -27,7 +27,6 @@ use super::{ItemRow, LatestRow};
 use crate::error::Result;
 use crate::row::Key;
 use front::Front;
-pub(super) use image::ShardImage;
 pub(super) use settler::{Settler, Wanted};
 pub(super) use snapshot::Snapshot;
 use stored::Stored;

@@ -28,7 +28,7 @@ use crate::engine::BoundView;
 use crate::error::{Error, Result};
 use crate::materialize;
 use crate::statement::DEFAULT_MAX_ATTEMPTS;
-use crate::time::{Stopwatch, floor_us};
+use crate::time::{Stopwatch, floor_us, until};
 use crate::warehouse::Warehouse;
 
 /// So often it looks, if nobody tells it anything: also at a clock that was set.
@@ -51,7 +51,7 @@ pub async fn run(warehouse: Arc<Warehouse>, limits: Limits, shutdown: Cancellati
         changes.borrow_and_update();
         let now_us = scheduler.time.believe(scheduler.warehouse.clock.now_us(), stopwatch.elapsed());
         let wait = match scheduler.step(now_us) {
-            Ok(wake_us) => until(now_us, wake_us),
+            Ok(wake_us) => until(now_us, wake_us, LOOK_INTERVAL),
             Err(error) => {
                 tracing::error!(%error, "the scheduler cannot make or begin jobs, and tries again");
                 LOOK_INTERVAL
@@ -71,11 +71,6 @@ pub async fn run(warehouse: Arc<Warehouse>, limits: Limits, shutdown: Cancellati
         }
     }
     scheduler.attempts.shutdown().await;
-}
-
-fn until(now_us: i64, wake_us: Option<i64>) -> Duration {
-    let wait_us = wake_us.map_or(u64::MAX, |wake_us| u64::try_from(wake_us.saturating_sub(now_us)).unwrap_or(0));
-    Duration::from_micros(wait_us).clamp(Duration::from_millis(1), LOOK_INTERVAL)
 }
 
 struct Scheduler {

@@ -10,11 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::transaction::Transaction;
 use crate::access::{Asker, PUBLIC_SCHEMA};
 use crate::audit::Actor;
-use crate::engine::FromSource;
 use crate::error::{Error, Result};
 use crate::ingest::ViewCount;
-use crate::statement::{Call, CallRows, Isolation, LeftOut, StatementContext, Target, Writing, gather};
-use crate::warehouse::{LockHolder, Warehouse};
+use crate::statement::{Call, CallRows, LeftOut, StatementContext, Target, gather};
+use crate::warehouse::Warehouse;
 
 /// See the module.
 pub struct IngestCall {
@@ -85,28 +84,5 @@ pub(super) fn call_context(
 ) -> StatementContext {
     let mut scope = warehouse.scope(workspace, vec![PUBLIC_SCHEMA.to_owned()], Asker::role(role));
     scope.snapshot = snapshot;
-    StatementContext {
-        warehouse: Arc::clone(warehouse),
-        scope,
-        role: role.to_owned(),
-        now_us: warehouse.clock.now_us(),
-        from_source: FromSource::Unset,
-        text,
-        changes: Vec::new(),
-        writes: Vec::new(),
-        read_versions: None,
-        locks: Arc::new(LockHolder::new(&warehouse.locks)),
-        isolation: Isolation::ReadCommitted,
-        changed: Arc::default(),
-        pending: Arc::default(),
-        notices: Vec::new(),
-        setting_changes: Vec::new(),
-        writing: Writing::default(),
-        view_counts: Vec::new(),
-        facts: Arc::default(),
-        with: None,
-        redefined: Arc::default(),
-        suppresses_recreates: false,
-        given: Vec::new(),
-    }
+    StatementContext::without_session(warehouse, scope, role, text)
 }

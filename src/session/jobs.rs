@@ -7,7 +7,7 @@ use granary_catalog::{FeatureView, Job, JobId, Object, ObjectId, Snapshot};
 use super::ingest::call_context;
 use crate::access::Access;
 use crate::error::{Error, Kind, Result};
-use crate::statement::{StatementContext, Submission, cancel_job, retry_job, submit};
+use crate::statement::{StatementContext, Submission, cancel_job, check_job, retry_job, submit};
 use crate::warehouse::Warehouse;
 
 /// One call of a role in a workspace.
@@ -72,13 +72,7 @@ impl JobsCall {
 
     /// Who started a job may tend it, and who may tend all jobs of the workspace.
     fn check(&self, job: JobId) -> Result<()> {
-        let known = self.job(job)?;
-        let access = self.access();
-        let is_own = known.request.author.role == self.context.role;
-        if is_own || access.is_unlimited() || access.may_operate_in(known.request.workspace) {
-            return Ok(());
-        }
-        access.check_superuser(format!("permission denied for job {job}"), "JOB")
+        check_job(&self.context, &self.job(job)?, "JOB")
     }
 
     fn access(&self) -> Access<'_> {

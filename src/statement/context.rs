@@ -80,6 +80,34 @@ pub struct StatementContext {
 }
 
 impl StatementContext {
+    /// Of who has no session: the newest rows, by this scope, for a role.
+    pub fn without_session(warehouse: &Arc<Warehouse>, scope: NameScope, role: &str, text: String) -> StatementContext {
+        StatementContext {
+            warehouse: Arc::clone(warehouse),
+            scope,
+            role: role.to_owned(),
+            now_us: warehouse.clock.now_us(),
+            from_source: FromSource::Unset,
+            text,
+            changes: Vec::new(),
+            writes: Vec::new(),
+            pending: Arc::default(),
+            read_versions: None,
+            locks: Arc::new(LockHolder::new(&warehouse.locks)),
+            isolation: Isolation::ReadCommitted,
+            changed: Arc::default(),
+            notices: Vec::new(),
+            setting_changes: Vec::new(),
+            writing: Writing::default(),
+            view_counts: Vec::new(),
+            facts: Arc::default(),
+            with: None,
+            redefined: Arc::default(),
+            suppresses_recreates: false,
+            given: Vec::new(),
+        }
+    }
+
     pub fn planner(&self) -> QueryPlanner {
         self.warehouse
             .planner(self.scope.clone(), self.now_us)

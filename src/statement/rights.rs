@@ -1,7 +1,7 @@
 //! What a statement needs the right to do, before and after it was looked at. What it reads is checked where it is
 //! planned; statements about roles and rights check for themselves.
 
-use granary_catalog::{Change, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
+use granary_catalog::{Change, Job, Object, ObjectId, ObjectKind, PredefinedRole, Privilege};
 use granary_sql::Statement;
 use granary_sql::name::fold;
 use granary_sql::statement::{AlertAction, CommentTarget, Copy, CopySource, CopyTarget, SourceOrigin, StreamOrigin};
@@ -120,6 +120,15 @@ pub fn check(context: &StatementContext, statement: &Statement) -> Result<()> {
         | Statement::Prepare(_)
         | Statement::Execute(_) => Ok(()),
     }
+}
+
+/// Refuses those who may not tend a job: it is for who started it, and for who may tend all jobs of its workspace.
+pub fn check_job(context: &StatementContext, job: &Job, action: &str) -> Result<()> {
+    let access = context.scope.access();
+    if job.request.author.role == context.role || access.may_operate_in(job.request.workspace) {
+        return Ok(());
+    }
+    access.check_superuser(format!("permission denied for job {}", job.id), action)
 }
 
 /// Refuses what a statement has left to be done: giving objects to strangers, and letting others read what its author
@@ -285,10 +294,7 @@ impl Check<'_> {
     /// Who started a job may tend it, and who may tend all jobs of its workspace.
     fn job(&self, job: u64) -> Result<()> {
         let job = self.context.warehouse.catalog.ledger().get(granary_catalog::JobId(job))?;
-        if job.request.author.role == self.context.role || self.access.may_operate_in(job.request.workspace) {
-            return Ok(());
-        }
-        self.superuser(&format!("permission denied for job {}", job.id))
+        check_job(self.context, &job, &self.action())
     }
 
     /// Who owns a key may drop it, and whose role it stands for.

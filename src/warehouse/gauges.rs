@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Warehouse;
+use crate::config::resident_bytes;
 use crate::engine::Gauges;
 use crate::metrics::{self, Metric, Sample};
 use crate::time::Stopwatch;
@@ -45,11 +47,14 @@ const PARTS: [(&str, &str); 7] = [
     ("spill", "spill"),
 ];
 /// To walk over the folder of a large store takes a while.
-const STORES_LOOKED_AT_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const STORES_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
+
+/// Parts, and their bytes.
+type Sizes = Vec<(&'static str, u64)>;
 
 /// The bytes of parts, and when they were looked at.
 #[derive(Debug, Default)]
-pub struct StoreSizes(std::sync::Mutex<Option<(Stopwatch, Vec<(&'static str, u64)>)>>);
+pub struct StoreSizes(Mutex<Option<(Stopwatch, Sizes)>>);
 
 impl Warehouse {
     /// Clients, jobs, stores and memory, all of the server as a whole.
@@ -89,15 +94,15 @@ impl Warehouse {
         Arc::new(move || warehouse.gauges())
     }
 
-    fn store_bytes(&self) -> Vec<(&'static str, u64)> {
-        let mut known = self.store_sizes.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn store_bytes(&self) -> Sizes {
+        let mut known = self.store_sizes.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((looked_at, sizes)) = known.as_ref()
             && looked_at.elapsed() < STORES_LOOKED_AT_EVERY
         {
             return sizes.clone();
         }
         let Some(folder) = self.offline.root().parent() else { return Vec::new() };
-        let sizes: Vec<_> = PARTS.iter().map(|(part, place)| (*part, bytes_of(&folder.join(place)))).collect();
+        let sizes: Sizes = PARTS.iter().map(|(part, place)| (*part, bytes_of(&folder.join(place)))).collect();
         *known = Some((Stopwatch::start(), sizes.clone()));
         sizes
     }
@@ -111,12 +116,4 @@ fn bytes_of(path: &Path) -> u64 {
     }
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     entries.flatten().map(|entry| bytes_of(&entry.path())).sum()
-}
-
-/// Where the system says it.
-fn resident_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
 }

@@ -14,15 +14,15 @@ use serde_json::Value as Json;
 use sqlparser::ast::{self, Expr};
 use tokio_util::sync::CancellationToken;
 
-use super::super::context::{Isolation, StatementContext, Writing};
+use super::super::context::StatementContext;
 use super::super::execute::{Parameters, Response, catalog_query, execute, writing_word};
 use super::super::select;
 use crate::access::Asker;
 use crate::alerts::{Found, SHOWN_ROWS, ShownRow};
-use crate::engine::{FromSource, SessionFacts, output_schema};
+use crate::engine::{SessionFacts, output_schema};
 use crate::error::{Error, Kind, Result};
 use crate::row::{Value, normalize_type, text_of, type_name, value_at};
-use crate::warehouse::{LockHolder, Warehouse};
+use crate::warehouse::Warehouse;
 
 /// So long a condition may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -225,28 +225,9 @@ fn context_of(warehouse: &Arc<Warehouse>, alert: &Alert, text: &str) -> Result<S
         ..SessionFacts::default()
     };
     Ok(StatementContext {
-        warehouse: Arc::clone(warehouse),
-        scope,
-        role: owner.to_owned(),
-        now_us: warehouse.clock.now_us(),
-        from_source: FromSource::Unset,
-        text: text.to_owned(),
-        changes: Vec::new(),
-        writes: Vec::new(),
-        pending: Arc::default(),
         read_versions: Some(warehouse.offline.read_versions()),
-        locks: Arc::new(LockHolder::new(&warehouse.locks)),
-        isolation: Isolation::ReadCommitted,
-        changed: Arc::default(),
-        notices: Vec::new(),
-        setting_changes: Vec::new(),
-        writing: Writing::default(),
-        view_counts: Vec::new(),
         facts: Arc::new(facts),
-        with: None,
-        redefined: Arc::default(),
-        suppresses_recreates: false,
-        given: Vec::new(),
+        ..StatementContext::without_session(warehouse, scope, owner, text.to_owned())
     })
 }
 

@@ -30,7 +30,6 @@ use arrow::record_batch::RecordBatch;
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result, io_error};
 use crate::row::Key;
@@ -281,16 +280,11 @@ impl OfflineStore {
         let slot = self.slot(id);
         let _writing = slot.writer.lock().await;
         let _loading = slot.loader.lock().await;
-        // one step makes it disappear; a crash before the second leaves what the next opening removes
-        let dropped = self.root.join(format!("{DROPPED}{}", Uuid::new_v4().simple()));
-        match fs::rename(&path, &dropped).and_then(|()| durable::sync_folder_of(&path)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            renamed => renamed.map_err(|error| io_error("drop", &path, error))?,
-        }
+        let dropped = folder::take_away(&path).map_err(|error| io_error("drop", &path, error))?;
         slot.publish(None);
-        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dropped) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", &dropped, error)),
-            _ => Ok(()),
+        let Some(dropped) = dropped else { return Ok(()) };
+        let removed = tokio::task::spawn_blocking(move || {
+            fs::remove_dir_all(&dropped).map_err(|error| io_error("remove", &dropped, error))
         });
         removed.await.map_err(|error| Error::internal("removing a folder panicked").with_source(error))?
     }

@@ -57,10 +57,11 @@ impl OfflineTable {
             }
         }
         let checkpoint = checkpoints.iter().map(|(version, _)| *version).max();
-        commits.retain(|(version, _)| checkpoint.is_none_or(|checkpoint| *version > checkpoint));
+        // the checkpoint's own commit too: without it nothing can be committed if it is the last
+        let first = checkpoint.unwrap_or(0);
+        commits.retain(|(version, _)| *version >= first);
         checkpoints.retain(|(version, _)| Some(*version) == checkpoint);
-        let expected = self.version - checkpoint.unwrap_or(-1);
-        if commits.len() as i64 != expected {
+        if commits.len() as i64 != self.version - first + 1 {
             return Err(damaged(&self.path, format!("its log has not all commits up to {}", self.version)));
         }
         let of_log = commits.into_iter().chain(checkpoints).map(|(_, name)| log.join(name));

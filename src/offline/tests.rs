@@ -1,5 +1,6 @@
 //! Tables as others see them: files read back with a plain Parquet reader, against a list of rows kept beside.
 
+mod copies;
 mod crash;
 mod long_log;
 mod rewrite;

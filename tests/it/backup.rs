@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use crate::crash::Process;
@@ -62,12 +63,10 @@ fn time(seconds: i64) -> String {
     granary_sql::timestamp::format_timestamp(1_704_240_000_000_000 + seconds * 1_000_000)
 }
 
-/// What has been acknowledged: the last number of each kind.
+/// What has been acknowledged: the last number of `rows`, `live` and `pushed`.
 #[derive(Default)]
 struct Written {
-    rows: AtomicI64,
-    events: AtomicI64,
-    pushed: AtomicI64,
+    last: watch::Sender<[i64; 3]>,
     stopped: AtomicBool,
 }
 
@@ -80,16 +79,16 @@ impl Written {
                 let row = |i: i64| format!("('k{}', '{}', {i})", i % 7, time(i));
                 (n..n + 10).map(row).collect::<Vec<_>>().join(", ")
             };
-            for (table, last) in [("rows", &self.rows), ("live", &self.events), ("pushed", &self.pushed)] {
+            for (place, table) in ["rows", "live", "pushed"].into_iter().enumerate() {
                 client.batch_execute(&format!("INSERT INTO {table} VALUES {}", values(n))).await.expect("inserts");
-                last.store(n + 9, Ordering::SeqCst);
+                self.last.send_modify(|last| last[place] = n + 9);
             }
             n += 10;
         }
     }
 
     fn now(&self) -> [i64; 3] {
-        [&self.rows, &self.events, &self.pushed].map(|last| last.load(Ordering::SeqCst))
+        *self.last.borrow()
     }
 
     /// Refreshes and forgets ranges, again and again, and defines things in between.
@@ -185,16 +184,18 @@ async fn a_backup_is_of_one_moment_whatever_is_written_meanwhile() {
     declare(&client).await;
     let backups = tempfile::tempdir().expect("a temporary folder");
     let written = Arc::new(Written::default());
-    let writing = tokio::spawn(Arc::clone(&written).go_on(process.connect().await));
-    let changing = tokio::spawn(Arc::clone(&written).change(process.connect().await));
+    let mut writing = tokio::spawn(Arc::clone(&written).go_on(process.connect().await));
+    let mut changing = tokio::spawn(Arc::clone(&written).change(process.connect().await));
+    let mut acknowledged = written.last.subscribe();
     let mut taken = Vec::new();
     let mut random = Random::new(5);
     for _ in 0..BACKUPS {
         // a different moment each time: so many more rows are acknowledged
         let until = written.now()[2] + 10 * random.below(4) as i64;
-        while written.now()[2] < until {
-            assert!(!writing.is_finished() && !changing.is_finished(), "who writes has failed");
-            tokio::task::yield_now().await;
+        tokio::select! {
+            enough = acknowledged.wait_for(|last| last[2] >= until) => drop(enough),
+            ended = &mut writing => panic!("who writes has ended: {ended:?}"),
+            ended = &mut changing => panic!("who changes has ended: {ended:?}"),
         }
         let before = written.now();
         let sql = format!("BACKUP TO '{}'", text(backups.path()));

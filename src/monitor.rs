@@ -17,7 +17,7 @@ mod values;
 
 pub use column::{Body, ColumnProfile};
 pub use drift::{Drift, drift};
-pub use profile::{Piece, Profiled, Profiler, RowsProfile};
+pub use profile::{Piece, Profiled, Profiler, RowsProfile, Shape};
 pub use record::{ColumnFigures, ExpectationResult, QUANTILES, RunRecord, TOP_VALUES};
 pub use store::{KEPT_DAYS, MonitorStore};
 pub use values::Class;

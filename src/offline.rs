@@ -129,6 +129,24 @@ pub struct WriteOutcome {
     pub files_removed: usize,
 }
 
+/// A change whose files are on disk, and which waits for its commit. Whoever holds it is the table's only writer.
+pub struct PreparedWrite {
+    slot: Arc<Slot>,
+    snapshot: Snapshot,
+    /// None: its application transaction had been recorded before
+    prepared: Option<write::Prepared>,
+    writing: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl PreparedWrite {
+    /// Removes its files; the table is as it was.
+    pub async fn abandon(self) {
+        if let Some(prepared) = self.prepared {
+            write::abandon(&self.snapshot, prepared).await;
+        }
+    }
+}
+
 /// One version of a table. Its files stay on disk as long as it is held, and then until [`OfflineStore::vacuum`].
 #[derive(Debug)]
 pub struct OfflineTable {
@@ -301,20 +319,24 @@ impl OfflineStore {
         Ok(())
     }
 
-    /// One atomic commit. Writes to one table wait for each other, those to different tables do not.
-    ///
-    /// If it fails, or its future is dropped, before the commit, the table is as it was; files already written are
-    /// removed, or left for [`OfflineStore::sweep_orphans`] after the next start.
+    /// One atomic commit: [`OfflineStore::prepare`] and [`OfflineStore::commit`].
     pub async fn write(&self, id: &str, write: Write) -> Result<WriteOutcome> {
+        let prepared = self.prepare(id, write).await?;
+        self.commit(prepared).await
+    }
+
+    /// Writes the files of a change, which is not to be seen before its commit. Writes to one table wait for each other,
+    /// from here to the commit; those to different tables do not.
+    ///
+    /// If it fails, or its future or what it gives is dropped, the table is as it was; files already written are
+    /// removed, or left for [`OfflineStore::sweep_orphans`] after the next start.
+    pub async fn prepare(&self, id: &str, write: Write) -> Result<PreparedWrite> {
         self.path(id)?;
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        let Some(prepared) = write::prepare(&snapshot, write, writer::LIMITS).boxed().await? else {
-            let version = snapshot.table.version;
-            return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
-        };
-        self.commit(slot, snapshot, prepared, writing).await
+        let prepared = write::prepare(&snapshot, write, writer::LIMITS).boxed().await?;
+        Ok(PreparedWrite { slot, snapshot, prepared, writing })
     }
 
     /// One atomic commit that changes no row: other files in place of some. `None`, and nothing is done, if the newest
@@ -324,10 +346,11 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        match write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await? {
-            Some(prepared) => self.commit(slot, snapshot, prepared, writing).await.map(Some),
-            None => Ok(None),
+        let prepared = write::prepare_rewrite(&snapshot, rewrite, writer::LIMITS).boxed().await?;
+        if prepared.is_none() {
+            return Ok(None);
         }
+        self.commit(PreparedWrite { slot, snapshot, prepared, writing }).await.map(Some)
     }
 
     /// One atomic commit without the rows of `keys`. The files that had them stay on disk until
@@ -338,11 +361,9 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let Some(snapshot) = self.newest(id, &slot).await? else { return Ok(Removed::default()) };
-        let prepared = removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
-        match prepared {
-            (Some(prepared), removed) => self.commit(slot, snapshot, prepared, writing).await.map(|_| removed),
-            (None, removed) => Ok(removed),
-        }
+        let (prepared, removed) =
+            removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
+        self.commit(PreparedWrite { slot, snapshot, prepared, writing }).await.map(|_| removed)
     }
 
     /// Unlinks files that no commit names and that are older than this store's opening: what a crash left behind.
@@ -363,14 +384,14 @@ impl OfflineStore {
         write::vacuum(&snapshot, older_than_us, &slot.files_in_use()).boxed().await
     }
 
-    /// In a task of its own: once begun, it must end with the new version in place even if nobody waits for it.
-    async fn commit(
-        &self,
-        slot: Arc<Slot>,
-        snapshot: Snapshot,
-        prepared: write::Prepared,
-        writing: tokio::sync::OwnedMutexGuard<()>,
-    ) -> Result<WriteOutcome> {
+    /// Makes the files count. In a task of its own: once begun, it must end with the new version in place even if nobody
+    /// waits for it.
+    pub async fn commit(&self, write: PreparedWrite) -> Result<WriteOutcome> {
+        let PreparedWrite { slot, snapshot, prepared, writing } = write;
+        let Some(prepared) = prepared else {
+            let version = snapshot.table.version;
+            return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
+        };
         let readers = Arc::clone(&self.readers);
         let committing = tokio::spawn(async move {
             let outcome = write::commit(&snapshot, prepared).await;

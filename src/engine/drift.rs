@@ -17,11 +17,12 @@ use granary_sql::timestamp::format_timestamp;
 
 use super::error::into_datafusion;
 use super::plans::run;
+use super::profiled::profiled_columns;
 use super::query::QueryPlanner;
 use super::relation::BoundView;
 use super::relation::Interface;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{Class, ColumnProfile, Piece, Profiled, Profiler, RowsProfile, drift};
+use crate::monitor::{Class, ColumnProfile, Piece, Profiled, Profiler, drift};
 use crate::row::{Value, array_of};
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -105,11 +106,14 @@ async fn compare(planner: &QueryPlanner, compared: &Compared) -> Result<RecordBa
     }
 }
 
+/// A column, by its name.
+type Named = (String, ColumnProfile);
+
 /// One row for each column that both have.
-fn rows(baseline: &RowsProfile, current: &RowsProfile) -> Result<RecordBatch> {
+fn rows(baseline: &[Named], current: &[Named]) -> Result<RecordBatch> {
     let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); SCHEMA.fields().len()];
-    for (name, now) in &current.columns {
-        let Some(base) = baseline.column(name) else { continue };
+    for (name, now) in current {
+        let Some((_, base)) = baseline.iter().find(|(known, _)| known == name) else { continue };
         let found = drift(base, now);
         let count = |column: &ColumnProfile| Some(Value::Int(column.rows.cast_signed()));
         let null_share =
@@ -139,7 +143,7 @@ fn rows(baseline: &RowsProfile, current: &RowsProfile) -> Result<RecordBatch> {
 }
 
 /// The profile of a query's rows, of those of its columns that are among `features`.
-async fn profile(planner: &QueryPlanner, sql: &str, features: &[String]) -> Result<RowsProfile> {
+async fn profile(planner: &QueryPlanner, sql: &str, features: &[String]) -> Result<Vec<Named>> {
     let plan = Box::pin(planner.plan_query_text(sql)).await?;
     let mut batches = run(&planner.state(), &plan).await?;
     let fields = batches.schema();
@@ -147,15 +151,16 @@ async fn profile(planner: &QueryPlanner, sql: &str, features: &[String]) -> Resu
         let index = fields.index_of(name).ok()?;
         Some(Profiled { name: name.clone(), index, class: Class::of(fields.field(index).data_type()) })
     };
-    let mut profiler = Profiler::timeless(Vec::new(), features.iter().filter_map(of).collect());
+    let mut profiler = Profiler::timeless(features.iter().filter_map(of).collect());
     while let Some(batch) = batches.try_next().await? {
         profiler.add(&batch)?;
     }
-    profiler.whole()
+    Ok(profiler.whole()?.columns)
 }
 
-/// The profile of all rows that runs have written of a period: of each time those of the newest run.
-fn period(planner: &QueryPlanner, view: &FeatureView, period: Interval) -> Result<RowsProfile> {
+/// The profile of all rows that runs have written of a period: of each time and column those of the newest run that wrote
+/// it.
+fn period(planner: &QueryPlanner, view: &FeatureView, period: Interval) -> Result<Vec<Named>> {
     let ledger = planner.catalog.ledger();
     let name = &view.header.name;
     let refresh = |gap: Interval, overwrite: &str| {
@@ -166,52 +171,82 @@ fn period(planner: &QueryPlanner, view: &FeatureView, period: Interval) -> Resul
         )
     };
     // of all groups of columns: the first may be gone since others took its place
-    let groups = BoundView::of_feature_view(view)?.group_numbers();
-    if let Some(gap) = ledger.ranges_of_all(view.header.id, &groups, StoreKind::Offline).first_gap(&period) {
+    let bound = BoundView::of_feature_view(view)?;
+    if let Some(gap) =
+        ledger.ranges_of_all(view.header.id, &bound.group_numbers(), StoreKind::Offline).first_gap(&period)
+    {
         let (stretch, hint) = refresh(gap, "");
         let message = format!("feature view \"{name}\" is not materialized {stretch}");
         return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message).with_hint(hint));
     }
+    let mut columns: Vec<ColumnOfPeriod> = profiled_columns(&bound).into_iter().map(ColumnOfPeriod::new).collect();
     let mut runs = planner.monitor.runs(Some(view.header.id.0))?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.job));
-    let mut seen = IntervalSet::default();
-    let mut whole: Option<RowsProfile> = None;
     for run in runs {
         let range = Interval::new(run.start_us, run.end_us);
         let succeeded = ledger.get(JobId(run.job)).is_ok_and(|job| job.state == JobState::Succeeded);
         if !succeeded || range.intersection(&period).is_none_or(|part| part.is_empty()) {
             continue;
         }
-        for piece in planner.monitor.pieces(view.header.id.0, run.job)? {
-            let stretch = Interval::new(piece.start_us, piece.end_us);
-            let is_within = |part: Interval| part == stretch;
-            match (stretch.intersection(&period).filter(|part| !part.is_empty()), seen.first_overlap(&stretch)) {
-                (None, _) => {}
-                (Some(part), _) if !is_within(part) => return Err(cut(name, &piece, "the period is a part of it")),
-                // a newer run has written all of it again
-                (Some(_), Some(_)) if seen.first_gap(&stretch).is_none() => {}
-                (Some(_), Some(_)) => return Err(cut(name, &piece, "a newer run has written a part of it again")),
-                (Some(_), None) => match &mut whole {
-                    None => whole = Some(piece.profile),
-                    Some(whole) => whole.merge(&piece.profile)?,
-                },
-            }
+        let pieces = planner.monitor.pieces(view.header.id.0, run.job)?;
+        for column in &mut columns {
+            let Some(figures) = run.columns.iter().find(|figures| figures.name == column.name) else { continue };
+            let written: IntervalSet = match figures.parts.as_slice() {
+                [] => [range].into_iter().collect(),
+                parts => parts.iter().map(|part| Interval::new(part.0, part.1)).collect(),
+            };
+            column.add(name, &written, &pieces, period)?;
         }
-        seen.insert(range);
     }
-    if let Some(gap) = seen.first_gap(&period) {
+    let missing = columns.iter().find_map(|column| Some((&column.name, column.seen.first_gap(&period)?)));
+    if let Some((column, gap)) = missing {
         let (stretch, hint) = refresh(gap, " OVERWRITE");
-        let message = format!("no profile is kept of the rows of feature view \"{name}\" {stretch}");
+        let message = format!("no profile is kept of \"{column}\" of feature view \"{name}\" {stretch}");
         return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message).with_hint(hint));
     }
-    match whole {
-        Some(whole) => Ok(whole),
-        // no rows in any of it
-        None => Profiler::timeless(Vec::new(), Vec::new()).whole(),
+    Ok(columns.into_iter().map(|column| (column.name, column.profile)).collect())
+}
+
+/// A column, put together from newest run to oldest.
+struct ColumnOfPeriod {
+    name: String,
+    profile: ColumnProfile,
+    /// what runs so far have written
+    seen: IntervalSet,
+}
+
+impl ColumnOfPeriod {
+    fn new(column: Profiled) -> ColumnOfPeriod {
+        let profile = ColumnProfile::new(column.class);
+        ColumnOfPeriod { name: column.name, profile, seen: IntervalSet::default() }
+    }
+
+    /// Takes what an older run has written of a period, where no newer one has.
+    fn add(&mut self, view: &str, written: &IntervalSet, pieces: &[Piece], period: Interval) -> Result<()> {
+        for piece in pieces {
+            let Some((_, profile)) = piece.profile.columns.iter().find(|(name, _)| *name == self.name) else { continue };
+            let whole = Interval::new(piece.start_us, piece.end_us);
+            let of_column = written.intersection(&whole);
+            let wanted = of_column.intersection(&period);
+            if wanted.is_empty() {
+                continue;
+            }
+            if wanted != of_column {
+                return Err(cut(view, whole, "the period is a part of it"));
+            }
+            if of_column.iter().all(|part| self.seen.first_overlap(&part).is_none()) {
+                let named = |error: Error| Error::new(error.kind(), format!("\"{}\": {}", self.name, error.message()));
+                self.profile.merge(profile).map_err(named)?;
+            } else if of_column.iter().any(|part| self.seen.first_gap(&part).is_some()) {
+                return Err(cut(view, whole, "a newer run has written a part of it again"));
+            }
+        }
+        self.seen.extend(written.iter());
+        Ok(())
     }
 }
 
-fn cut(view: &str, piece: &Piece, why: &str) -> Error {
+fn cut(view: &str, piece: Interval, why: &str) -> Error {
     let (from, to) = (format_timestamp(piece.start_us), format_timestamp(piece.end_us));
     let message = format!("the profile of feature view \"{view}\" from {from} to {to} cannot be divided: {why}");
     Error::new(Kind::ObjectNotInPrerequisiteState, message)

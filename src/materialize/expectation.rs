@@ -182,13 +182,14 @@ impl Condition {
     }
 }
 
-/// What an expectation says of a run. A condition that cannot be evaluated does not hold.
+/// What an expectation says of a run; nothing if it names features that the run has not written. A condition that cannot be
+/// evaluated does not hold.
 pub fn evaluate(
     planner: &QueryPlanner,
     expectation: &Expectation,
     columns: &[Profiled],
     runs: &Runs<'_>,
-) -> ExpectationResult {
+) -> Option<ExpectationResult> {
     let mut result = ExpectationResult {
         id: expectation.header.id.0,
         name: expectation.header.name.clone(),
@@ -199,7 +200,13 @@ pub fn evaluate(
         figures: Vec::new(),
         error: None,
     };
-    let held = Condition::of(&expectation.check, columns).and_then(|condition| {
+    let condition = Condition::of(&expectation.check, columns);
+    if let Ok(condition) = &condition
+        && condition.figures.iter().filter_map(|figure| figure.column.as_ref()).any(|name| runs.this.column(name).is_none())
+    {
+        return None;
+    }
+    let held = condition.and_then(|condition| {
         let figures = condition.figures.iter().map(|figure| (figure.text.clone(), figure.shown(runs)));
         result.figures = figures.collect();
         condition.holds(planner, runs)
@@ -208,7 +215,7 @@ pub fn evaluate(
         Ok(held) => result.ok = held,
         Err(error) => result.error = Some(error.message().to_owned()),
     }
-    result
+    Some(result)
 }
 
 impl Figure {

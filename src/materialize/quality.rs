@@ -3,18 +3,20 @@
 //! The profile is complete when the last row has passed, which is before the offline commit. So it is kept, and expectations
 //! are asked, in between: a run that is held leaves nothing behind but its figures. A profile counts for others once the
 //! ledger says that its job has succeeded.
+//!
+//! Of several groups of columns each passes by itself: the figures of a run are those of the columns that it writes, and
+//! expectations that name others are not asked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt, stream};
-use granary_catalog::{Expectation, FeatureView, Job, JobId, JobState, ObjectId, OnFailure};
+use granary_catalog::{Expectation, FeatureView, Interval, Job, JobId, JobState, Object, ObjectId, OnFailure};
 
 use super::expectation::{Runs, evaluate};
+use super::fill::Fill;
 use super::run::{Materialization, run_blocking};
-use crate::engine::{BoundView, QueryPlanner, RowLayout, SendableRecordBatchStream, inspected, profiled_columns};
+use crate::engine::{QueryPlanner, RowLayout, SendableRecordBatchStream, inspected, profiled_columns};
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{ColumnFigures, MonitorStore, Profiled, Profiler, RowsProfile, RunRecord};
-use crate::offline::BatchStream;
+use crate::monitor::{ColumnFigures, MonitorStore, Profiled, Profiler, RowsProfile, RunRecord, Shape};
 use crate::warehouse::Warehouse;
 
 /// Pieces of a profile are as wide as the schedule, and at least so.
@@ -24,135 +26,131 @@ const LEAST_PIECE_US: i64 = 86_400_000_000;
 pub struct Watch {
     warehouse: Arc<Warehouse>,
     planner: QueryPlanner,
-    view: Arc<BoundView>,
+    view_id: u64,
+    view_name: String,
     job: JobId,
-    range: (i64, i64),
+    range: Interval,
+    /// those that runs of the view have
     columns: Vec<Profiled>,
-    expectations: Vec<Arc<granary_catalog::Object>>,
+    expectations: Vec<Arc<Object>>,
+    /// for each fill of the job
+    shapes: Vec<Shape>,
+    /// columns that are not written for all of the range, with what they are written for
+    partly: Vec<(String, Vec<Interval>)>,
     profiler: Arc<Mutex<Profiler>>,
 }
 
 impl Watch {
-    /// `None` if the view's runs are not to be profiled: also of a view with several groups of columns, whose rows pass
-    /// piece by piece. Errors: 0A000 if such a view has an expectation that may hold its runs.
+    /// `None` if the view's runs are not to be profiled, or nothing is written.
     pub fn of(
         warehouse: &Arc<Warehouse>,
         planner: &QueryPlanner,
-        work: &Materialization,
+        (work, fills): (&Materialization, &[Fill]),
         job: &Job,
-    ) -> Result<Option<Watch>> {
-        // the rows that pass have its columns, in its order
-        let mut groups = work.view.by_group();
-        let n_groups = groups.len();
-        let view = match groups.pop() {
-            Some(only) if n_groups == 1 => Arc::new(only),
-            _ => Arc::clone(&work.view),
-        };
+    ) -> Option<Watch> {
+        let view = &work.view;
         // as they are now: the job may have waited
         let snapshot = warehouse.catalog.snapshot();
-        let Some(defined) = snapshot.get_as::<FeatureView>(ObjectId(view.id)) else { return Ok(None) };
+        let defined = snapshot.get_as::<FeatureView>(ObjectId(view.id))?;
         let expectations = snapshot.dependents(defined.header.id);
         let expectations: Vec<_> =
             expectations.into_iter().filter(|object| of_view(object, view.id).is_some()).cloned().collect();
         if !defined.quality && expectations.is_empty() {
-            return Ok(None);
+            return None;
         }
-        if n_groups > 1 {
-            let holds = |object: &&Arc<granary_catalog::Object>| {
-                of_view(object, view.id).is_some_and(|expectation| expectation.on_failure == OnFailure::Hold)
-            };
-            return match expectations.iter().find(holds) {
-                None => Ok(None),
-                Some(holding) => {
-                    let what = format!(
-                        "expectation \"{}\", which may hold runs, of a view with several groups of columns",
-                        holding.name()
-                    );
-                    let hint = format!("OPTIMIZE FEATURE VIEW {} makes one of them", view.name);
-                    Err(Error::not_supported(what).with_hint(hint))
-                }
-            };
+        let range = Interval::new(work.range.start_us, work.range.end_us);
+        let mut shapes: Vec<Shape> = Vec::new();
+        let mut partly = Vec::new();
+        for fill in fills {
+            let schema = fill.view.row_schema(RowLayout::Events);
+            let place = |name: &str| schema.index_of(name).ok();
+            let mut columns = profiled_columns(&fill.view);
+            // an argument that functions of two groups have
+            columns.retain(|column| shapes.iter().flat_map(|shape| &shape.columns).all(|known| known.name != column.name));
+            if fill.parts != [range] {
+                partly.extend(columns.iter().map(|column| (column.name.clone(), fill.parts.clone())));
+            }
+            let keys = view.keys.iter().filter_map(|key| place(&key.name)).collect();
+            shapes.push(Shape { keys, time: place(&view.timestamp), columns, counts: false });
         }
-        let schema = view.row_schema(RowLayout::Events);
-        let place = |name: &str| schema.index_of(name).ok();
-        let keys = view.keys.iter().filter_map(|key| place(&key.name)).collect();
-        let columns = profiled_columns(&view);
+        // each group has the same rows
+        let counting = fills.iter().position(|fill| fill.parts == [range]).unwrap_or(0);
+        shapes.get_mut(counting)?.counts = true;
         let width_us = view.plan.timing.schedule_us.max(LEAST_PIECE_US);
-        let profiler = Profiler::new(keys, place(&view.timestamp), columns.clone(), width_us);
-        Ok(Some(Watch {
+        Some(Watch {
             warehouse: Arc::clone(warehouse),
             planner: planner.clone(),
+            view_id: view.id,
+            view_name: view.name.clone(),
             job: job.id,
-            range: (work.range.start_us, work.range.end_us),
-            columns,
+            range,
+            columns: profiled_columns(view),
             expectations,
-            profiler: Arc::new(Mutex::new(profiler)),
-            view,
-        }))
+            profiler: Arc::new(Mutex::new(Profiler::new(shapes[0].clone(), width_us))),
+            shapes,
+            partly,
+        })
     }
 
-    /// The rows, looked at as they pass.
-    pub fn over(watch: Option<&Watch>, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    /// The rows of a fill, looked at as they pass.
+    pub fn over(watch: Option<&Watch>, fill: usize, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let Some(watch) = watch else { return rows };
         let profiler = Arc::clone(&watch.profiler);
+        profiler.lock().unwrap_or_else(PoisonError::into_inner).go_on_with(watch.shapes[fill].clone());
         inspected(rows, move |batch| profiler.lock().unwrap_or_else(PoisonError::into_inner).add(batch))
     }
 
-    /// What is to be written, ended by an error in the place of its end if the run is held.
-    pub fn gate(watch: Option<Watch>, batches: BatchStream) -> BatchStream {
-        let Some(watch) = watch else { return batches };
-        let passed = batches.map_ok(Some);
-        let end = stream::once(async move { watch.finish().await.map(|()| None) });
-        passed.chain(end).try_filter_map(|batch| async { Ok(batch) }).boxed()
-    }
-
-    async fn finish(self) -> Result<()> {
+    /// All rows have passed: keeps their profile. Errors: `CheckViolation` if the run is held.
+    pub async fn finish(self) -> Result<()> {
         run_blocking(move || self.finish_here()).await
     }
 
     fn finish_here(self) -> Result<()> {
-        let Watch { warehouse, planner, view, job, range: (start_us, end_us), columns, expectations, profiler } = self;
         let profiler =
-            Arc::try_unwrap(profiler).map_err(|_| Error::internal("rows still pass a profiler that is done"))?;
+            Arc::try_unwrap(self.profiler).map_err(|_| Error::internal("rows still pass a profiler that is done"))?;
         let profiler = profiler.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profiler.whole()?;
-        let monitor = &warehouse.monitor;
-        let before = run_before(&warehouse, view.id, start_us)?;
-        let previous = match &before {
-            Some(run) => profile_of_run(monitor, view.id, run.job)?,
-            None => None,
+        let (before, previous) = match run_before(&self.warehouse, self.view_id, self.range)? {
+            Some((job, profile)) => (Some(job), Some(profile)),
+            None => (None, None),
         };
         let runs = Runs { this: &profile, previous: previous.as_ref() };
-        let expectations = expectations.iter().filter_map(|object| of_view(object, view.id));
         let mut held = None;
         let mut results = Vec::new();
-        for expectation in expectations {
-            let result = evaluate(&planner, expectation, &columns, &runs);
+        for expectation in self.expectations.iter().filter_map(|object| of_view(object, self.view_id)) {
+            let Some(result) = evaluate(&self.planner, expectation, &self.columns, &runs) else { continue };
             if result.ok == Some(false) && expectation.on_failure == OnFailure::Hold && held.is_none() {
                 held = Some(results.len());
             }
             results.push(result);
         }
+        let mut columns = ColumnFigures::of_rows(&profile, previous.as_ref());
+        for (name, parts) in self.partly {
+            let column = columns.iter_mut().find(|column| column.name == name);
+            let parts = parts.into_iter().map(|part| (part.start_us, part.end_us));
+            column.into_iter().for_each(|column| column.parts = parts.clone().collect());
+        }
+        let Interval { start_us, end_us } = self.range;
         let record = RunRecord {
-            view: view.id,
-            job: job.0,
+            view: self.view_id,
+            job: self.job.0,
             start_us,
             end_us,
-            profiled_at_us: warehouse.clock.now_us(),
+            profiled_at_us: self.warehouse.clock.now_us(),
             rows: profile.rows,
             keys: profile.keys.count(),
             keys_exact: profile.keys.is_exact(),
-            previous: before.map(|run| run.job),
-            columns: ColumnFigures::of_rows(&profile, previous.as_ref()),
+            previous: before,
+            columns,
             results,
         };
-        monitor.put(&record, &profiler.into_pieces(start_us, end_us))?;
+        self.warehouse.monitor.put(&record, &profiler.into_pieces(start_us, end_us))?;
         match held.and_then(|place| record.results.get(place)) {
             None => Ok(()),
             Some(result) => {
                 let message = format!(
                     "the run of \"{}\" is held, since expectation \"{}\" does not hold: {}",
-                    view.name, result.name, result.check
+                    self.view_name, result.name, result.check
                 );
                 let error = Error::new(Kind::CheckViolation, message).with_detail(figures_text(result));
                 Err(error.with_hint(
@@ -179,31 +177,47 @@ fn of_view(object: &granary_catalog::Object, view: u64) -> Option<&Expectation> 
     object.downcast::<Expectation>().filter(|expectation| expectation.view == ObjectId(view))
 }
 
-/// The run before: of those that have succeeded and end no later than this one begins, the last; of several the newest.
-fn run_before(warehouse: &Warehouse, view: u64, start_us: i64) -> Result<Option<RunRecord>> {
+/// The run before, and its profile: of those that have succeeded and end no later than this one begins, the last; of
+/// several the newest. Columns that it has not written are those of other runs of its range, as a new feature was filled
+/// by itself.
+fn run_before(warehouse: &Warehouse, view: u64, range: Interval) -> Result<Option<(u64, RowsProfile)>> {
     let mut runs = warehouse.monitor.runs(Some(view))?;
-    runs.retain(|run| run.end_us <= start_us);
+    runs.retain(|run| run.end_us <= range.start_us);
     runs.sort_by_key(|run| (run.end_us, run.job));
+    let mut last: Option<(RunRecord, RowsProfile)> = None;
     while let Some(run) = runs.pop() {
-        if has_succeeded(warehouse, run.job)? {
-            return Ok(Some(run));
+        if last.as_ref().is_some_and(|(last, _)| last.end_us != run.end_us) {
+            break;
+        }
+        if !has_succeeded(warehouse, run.job)? {
+            continue;
+        }
+        match &mut last {
+            None => {
+                let profile = profile_of_run(&warehouse.monitor, &run)?;
+                last = Some((run, profile));
+            }
+            Some((last, profile)) if last.start_us == run.start_us => {
+                let others = profile_of_run(&warehouse.monitor, &run)?.columns;
+                let is_new = |(name, _): &(String, _)| profile.column(name).is_none();
+                let new: Vec<_> = others.into_iter().filter(is_new).collect();
+                profile.columns.extend(new);
+            }
+            Some(_) => {}
         }
     }
-    Ok(None)
+    Ok(last.map(|(run, profile)| (run.job, profile)))
 }
 
 fn has_succeeded(warehouse: &Warehouse, job: u64) -> Result<bool> {
     Ok(warehouse.catalog.ledger().get(JobId(job)).is_ok_and(|job| job.state == JobState::Succeeded))
 }
 
-/// All pieces of a run as one. `None` if there are none.
-fn profile_of_run(monitor: &MonitorStore, view: u64, job: u64) -> Result<Option<RowsProfile>> {
-    let mut whole: Option<RowsProfile> = None;
-    for piece in monitor.pieces(view, job)? {
-        match &mut whole {
-            None => whole = Some(piece.profile),
-            Some(whole) => whole.merge(&piece.profile)?,
-        }
+/// All pieces of a run as one.
+fn profile_of_run(monitor: &MonitorStore, run: &RunRecord) -> Result<RowsProfile> {
+    let mut whole = Profiler::timeless(Vec::new()).whole()?;
+    for piece in monitor.pieces(run.view, run.job)? {
+        whole.merge(&piece.profile)?;
     }
     Ok(whole)
 }

@@ -18,11 +18,11 @@ use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, StreamRows, counted, query_rows, stored_rows,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, SendableRecordBatchStream, StreamRows, counted, query_rows, stored_rows,
     stream_of, tile_batches,
 };
 use crate::error::{Error, Kind, Result};
-use crate::offline::{BatchStream, Layout, Write, WriteKind};
+use crate::offline::{BatchStream, Layout, PreparedWrite, Write, WriteKind};
 use crate::time::floor_us;
 use crate::warehouse::Warehouse;
 
@@ -166,13 +166,21 @@ async fn write_both(
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
+    let watch = Watch::of(warehouse, planner, (work, &fills), job);
     let (mut read, mut rows) = (0, 0);
-    for fill in &fills {
+    let mut waiting = Vec::new();
+    for (place, fill) in fills.iter().enumerate() {
         let mut of_group = 0;
         for part in &fill.parts {
-            let watch = Watch::of(warehouse, planner, work, job)?;
-            let (has_read, written) = write_offline(warehouse, planner, &fill.view, *part, watch, cancel).await?;
-            (of_group, rows) = (of_group + has_read, rows + written);
+            let over = |rows| Watch::over(watch.as_ref(), place, rows);
+            let (has_read, write) = write_offline(warehouse, planner, &fill.view, *part, over, cancel).await?;
+            of_group += has_read;
+            if fill.parts == [range] {
+                waiting.push(write);
+            } else {
+                // nobody asks for what was not there before, until the job has succeeded
+                rows += warehouse.offline.commit(write).await?.rows_written;
+            }
             ledger.progress(job.id, read + of_group, rows)?;
         }
         read += of_group;
@@ -180,6 +188,20 @@ async fn write_both(
         if fill.parts == [range] {
             ledger.note_source_rows(job.id, of_group);
         }
+    }
+    if let Some(watch) = watch
+        && let Err(held) = watch.finish().await
+    {
+        for write in waiting {
+            write.abandon().await;
+        }
+        return Err(held);
+    }
+    for write in waiting {
+        rows += warehouse.offline.commit(write).await?.rows_written;
+        ledger.progress(job.id, read, rows)?;
+    }
+    for fill in &fills {
         warehouse.vacuum(&fill.view.offline_table()).await;
         for part in &fill.parts {
             write_spans(warehouse, planner, &fill.view, job, *part, cancel).await?;
@@ -213,33 +235,31 @@ fn told_range(range: Interval) -> String {
     format!("from {start} to {}", format_timestamp(range.end_us))
 }
 
-/// One commit of an offline table: the rows of a part of the job's range, instead of whatever was there. Gives how many
-/// rows its query had, and how many were written.
+/// One write of an offline table, up to its commit: the rows of a part of the job's range, instead of whatever was there.
+/// Gives how many rows its query had, too. `over` sees them pass.
 async fn write_offline(
     warehouse: &Arc<Warehouse>,
     planner: &QueryPlanner,
     view: &Arc<BoundView>,
     part: Interval,
-    watch: Option<Watch>,
+    over: impl FnOnce(SendableRecordBatchStream) -> SendableRecordBatchStream,
     cancel: &CancellationToken,
-) -> Result<(u64, u64)> {
+) -> Result<(u64, PreparedWrite)> {
     let layout = view.stored_layout();
     let table = view.offline_table();
     warehouse.offline.create_table(&table, view.row_schema(layout), keyed(view, layout)).await?;
     let range = RowsRequest::Range { start_us: part.start_us, end_us: part.end_us };
     let read = Arc::new(AtomicU64::new(0));
-    let rows = counted(query_rows(planner, view, range).await?, Arc::clone(&read));
-    let rows = Watch::over(watch.as_ref(), rows);
+    let rows = over(counted(query_rows(planner, view, range).await?, Arc::clone(&read)));
     let batches: BatchStream = match layout {
         RowLayout::Events => rows.map_err(Error::from).boxed(),
         RowLayout::Tiles => tile_batches(view, rows)?,
     };
-    let batches = Watch::gate(watch, batches);
     let kind = WriteKind::ReplaceRange { start_us: part.start_us, end_us: part.end_us };
     // written anew by each attempt: jobs end in any order, so that a version of the table tells of none of them
     let write = Write::new(kind, batches).with_cancel(cancel.clone());
-    let written = warehouse.offline.write(&table, write).await?.rows_written;
-    Ok((read.load(Ordering::Relaxed), written))
+    let prepared = warehouse.offline.prepare(&table, write).await?;
+    Ok((read.load(Ordering::Relaxed), prepared))
 }
 
 /// How rows of a view lie in the offline store.

@@ -114,12 +114,23 @@ pub struct Profiled {
     pub class: Class,
 }
 
+/// Where in batches is what a profile is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    pub keys: Vec<usize>,
+    /// the rows' times; None: all rows are one piece
+    pub time: Option<usize>,
+    pub columns: Vec<Profiled>,
+    /// Whether its rows are to be counted: they are not if other batches have the same rows, with other columns.
+    pub counts: bool,
+}
+
 /// Takes in the rows of a run as they come, in any order.
 #[derive(Debug)]
 pub struct Profiler {
-    keys: Vec<usize>,
-    /// the rows' times; None: all rows are one piece
-    time: Option<usize>,
+    /// of the batches that come next
+    shape: Shape,
+    /// of all batches so far; the index is none of the next
     columns: Vec<Profiled>,
     division: Division,
     pieces: BTreeMap<i64, RowsProfile>,
@@ -127,21 +138,33 @@ pub struct Profiler {
 
 impl Profiler {
     /// `width_us`: of a piece, unless the run has too many of them.
-    pub fn new(keys: Vec<usize>, time: Option<usize>, columns: Vec<Profiled>, width_us: i64) -> Profiler {
-        let division = if time.is_some() { Division::Periods(width_us) } else { Division::None };
-        Profiler { keys, time, columns, division, pieces: BTreeMap::new() }
+    pub fn new(shape: Shape, width_us: i64) -> Profiler {
+        let division = if shape.time.is_some() { Division::Periods(width_us) } else { Division::None };
+        Profiler { columns: shape.columns.clone(), shape, division, pieces: BTreeMap::new() }
     }
 
     /// Of rows without a time.
-    pub fn timeless(keys: Vec<usize>, columns: Vec<Profiled>) -> Profiler {
-        Profiler::new(keys, None, columns, i64::MAX)
+    pub fn timeless(columns: Vec<Profiled>) -> Profiler {
+        Profiler::new(Shape { columns, counts: true, ..Shape::default() }, i64::MAX)
+    }
+
+    /// Batches of another shape come next.
+    pub fn go_on_with(&mut self, shape: Shape) {
+        for column in &shape.columns {
+            if self.columns.iter().all(|known| known.name != column.name) {
+                self.columns.push(column.clone());
+                let of_none = || (column.name.clone(), ColumnProfile::new(column.class));
+                self.pieces.values_mut().for_each(|piece| piece.columns.push(of_none()));
+            }
+        }
+        self.shape = shape;
     }
 
     pub fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let Some(time) = self.time else { return self.add_stretches(batch, &[(0, batch.num_rows(), 0)]) };
+        let Some(time) = self.shape.time else { return self.add_stretches(batch, &[(0, batch.num_rows(), 0)]) };
         let starts = self.starts(batch, time)?;
         if starts.is_sorted() {
             return self.add_stretches(batch, &stretches(&starts));
@@ -165,18 +188,24 @@ impl Profiler {
 
     fn add_stretches(&mut self, batch: &RecordBatch, stretches: &[(usize, usize, i64)]) -> Result<()> {
         let mut hashes = vec![0; batch.num_rows()];
-        for key in &self.keys {
+        for key in &self.shape.keys {
             let values = batch.column(*key);
             Values::of(values, Class::of(values.data_type()))?.mix_into(&mut hashes)?;
         }
-        let values = self.columns.iter().map(|column| Values::of(batch.column(column.index), column.class));
-        let values = values.collect::<Result<Vec<Values>>>()?;
+        let mut values = Vec::with_capacity(self.shape.columns.len());
+        for column in &self.shape.columns {
+            let place = self.columns.iter().position(|known| known.name == column.name);
+            let place = place.ok_or_else(|| Error::internal("a column of a shape that was not said"))?;
+            values.push((place, Values::of(batch.column(column.index), column.class)?));
+        }
         for (from, to, start) in stretches {
             let piece = self.pieces.entry(*start).or_insert_with(|| RowsProfile::new(&self.columns));
-            piece.rows += (to - from) as u64;
+            if self.shape.counts {
+                piece.rows += (to - from) as u64;
+            }
             hashes[*from..*to].iter().try_for_each(|hash| piece.keys.add(*hash))?;
-            for ((_, column), values) in piece.columns.iter_mut().zip(&values) {
-                column.add(values, *from..*to)?;
+            for (place, values) in &values {
+                piece.columns[*place].1.add(values, *from..*to)?;
             }
         }
         while self.pieces.len() > MOST_PIECES || self.pieces.len() * self.columns.len().max(1) > MOST_COLUMNS {
@@ -274,7 +303,7 @@ mod tests {
 
     fn profiler() -> Profiler {
         let column = Profiled { name: "v".into(), index: 2, class: Class::Number };
-        Profiler::new(vec![0], Some(1), vec![column], 24 * HOUR_US)
+        Profiler::new(Shape { keys: vec![0], time: Some(1), columns: vec![column], counts: true }, 24 * HOUR_US)
     }
 
     proptest! {
@@ -291,7 +320,15 @@ mod tests {
             let mut in_two = profiler();
             in_two.add(&batch(first)).unwrap();
             in_two.add(&batch(second)).unwrap();
+            // the same rows again, as batches that have another column of them
+            let other = Profiled { name: "w".into(), index: 2, class: Class::Number };
+            let shape = Shape { keys: vec![0], time: Some(1), columns: vec![other], counts: false };
+            at_once.go_on_with(shape.clone());
+            at_once.add(&batch(&reversed)).unwrap();
+            in_two.go_on_with(shape);
+            in_two.add(&batch(&rows)).unwrap();
             let whole = at_once.whole().unwrap();
+            prop_assert_eq!(whole.column("v"), whole.column("w"));
             prop_assert_eq!(whole.rows, rows.len() as u64);
             let keys: std::collections::BTreeSet<u8> = rows.iter().map(|(_, key, _)| *key).collect();
             prop_assert_eq!(whole.keys.count(), keys.len() as u64);

@@ -35,6 +35,9 @@ pub struct RunRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnFigures {
     pub name: String,
+    /// what of the run's range it was written for; all of it if there is none
+    #[serde(default)]
+    pub parts: Vec<(i64, i64)>,
     pub rows: u64,
     pub nulls: u64,
     pub zeros: Option<u64>,
@@ -75,6 +78,7 @@ impl ColumnFigures {
         let quantiles = QUANTILES.iter().filter_map(|p| numbers.and_then(|numbers| numbers.quantile(*p)).map(Figure));
         ColumnFigures {
             name: name.to_owned(),
+            parts: Vec::new(),
             rows: column.rows,
             nulls: column.nulls,
             zeros: column.zeros(),

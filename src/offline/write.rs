@@ -27,6 +27,7 @@ use crate::error::{Error, Kind, Result};
 /// Files on disk that wait for their commit.
 pub(super) struct Prepared {
     pub(super) change: Change,
+    /// that came in
     pub(super) rows: u64,
 }
 
@@ -121,6 +122,12 @@ pub(super) async fn commit(snapshot: &Snapshot, prepared: Prepared) -> Result<(W
     }
     let (version, after) = snapshot.commit(change).await?;
     Ok((outcome(version), after))
+}
+
+/// Removes the files of what is not to be committed, as far as they can be.
+pub(super) async fn abandon(snapshot: &Snapshot, prepared: Prepared) {
+    let written = prepared.change.add.into_iter().map(|file| Ok(Path::from(file.path)));
+    snapshot.files().delete_stream(stream::iter(written).boxed()).for_each(|_| async {}).await;
 }
 
 fn fate(snapshot: &Snapshot, kind: WriteKind) -> Result<Fate<'_>> {

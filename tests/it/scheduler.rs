@@ -373,7 +373,7 @@ fn simulate(plan: &Plan, seed: u64) {
 
 #[test]
 fn a_year_of_schedules_succeeds_period_by_period() {
-    simulate(&Plan { days: 366, n_views: 50, hourly_in: 25, stops: 40, fails_percent: 5 }, 1);
+    simulate(&Plan { days: 366, n_views: 50, hourly_in: 10, stops: 40, fails_percent: 5 }, 1);
 }
 
 #[test]

@@ -258,7 +258,8 @@ impl Ledger {
 
     /// Puts a failed or cancelled job back in the queue, under the conditions of [`Ledger::create_job`]; one that waits
     /// for its next attempt waits no longer. Its failures are forgotten. From here on the scheduler starts its attempts.
-    pub fn retry(&self, job: JobId, max_attempts: u32) -> Result<Job, Error> {
+    /// `groups`: those that its view has by now, of a refresh.
+    pub fn retry(&self, job: JobId, groups: Option<Vec<u64>>, max_attempts: u32) -> Result<Job, Error> {
         let _writer = self.writer();
         let mut job = self.get(job)?;
         match job.state {
@@ -270,6 +271,9 @@ impl Ledger {
             JobState::Queued | JobState::Running | JobState::Succeeded => {
                 return Err(job.wrong_state());
             }
+        }
+        if let (JobWork::Refresh(refresh), Some(groups)) = (&mut job.request.work, groups) {
+            refresh.groups = groups;
         }
         job.state = JobState::Queued;
         job.finished_at_us = None;

@@ -405,10 +405,10 @@ pub fn written_rows_plan(view: &BoundView, written: Arc<dyn TableProvider>, firs
     Ok(numbered.project(columns)?.sort(row_order(view, &view.timestamp, true))?.build()?)
 }
 
-/// Whether the view's query gives any row before `end_us`.
+/// Whether the view's query gives any row before `end_us`. Reads as far as the first, and no features of it.
 pub async fn has_rows_before(planner: &QueryPlanner, view: &BoundView, end_us: i64) -> Result<bool> {
-    let plan = rows_plan(planner, view, RowsRequest::Range { start_us: i64::MIN, end_us }).await?;
-    let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
+    let rows = rows_without_arrival(planner, view, RowsRequest::Range { start_us: i64::MIN, end_us }).await?;
+    let plan = LogicalPlanBuilder::from(rows).project([column(&view.timestamp)])?.limit(0, Some(1))?.build()?;
     let batches: Vec<_> = run_ordered(planner, &plan).await?.try_collect().await?;
     Ok(batches.iter().any(|batch| batch.num_rows() > 0))
 }

@@ -166,6 +166,7 @@ async fn write_both(
         // from here on its events are held against the rows of the mirror, which are read now
         warehouse.ingest.claim_mirror(stream).await?;
     }
+    let completes = completes(&fills, work);
     let watch = Watch::of(warehouse, planner, (work, &fills), job);
     let (mut read, mut rows) = (0, 0);
     let mut waiting = Vec::new();
@@ -184,8 +185,8 @@ async fn write_both(
             ledger.progress(job.id, read + of_group, rows)?;
         }
         read += of_group;
-        // each group that has all of the range made anew reads the same rows
-        if fill.parts == [range] {
+        // each group reads the same rows; of a job that completes others they are not those that the others have seen
+        if !completes {
             ledger.note_source_rows(job.id, of_group);
         }
     }
@@ -209,7 +210,7 @@ async fn write_both(
     }
     log(warehouse, job, LogLevel::Info, format!("{read} rows read, {rows} written to the offline store"));
     if work.online {
-        let rows = write_online(warehouse, planner, work, completes(&fills, work)).await?;
+        let rows = write_online(warehouse, planner, work, completes).await?;
         log(warehouse, job, LogLevel::Info, format!("{rows} rows written to the online store"));
     }
     Ok(())

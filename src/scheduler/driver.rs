@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use granary_catalog::{
-    Author, FeatureView, Interval, IntervalSet, Job, JobError, JobId, JobState, JobWork, NewJob, ObjectId, Outcome,
-    RefreshWork, Snapshot, StoreKind, Trigger, ViewKind,
+    Author, FeatureView, GroupId, Interval, IntervalSet, Job, JobError, JobId, JobState, JobWork, Ledger, NewJob,
+    ObjectId, Outcome, RefreshWork, Snapshot, StoreKind, Trigger, ViewKind,
 };
 use granary_sql::name::canonical;
 use granary_sql::timestamp::format_timestamp;
@@ -214,6 +214,7 @@ impl Views {
                 done_online: ledger.ranges_of_all(*id, &known.groups, StoreKind::Online),
                 done_offline: ledger.ranges_of_all(*id, &known.groups, StoreKind::Offline),
                 given_up: ledger.given_up(*id),
+                reached_us: known.reached_us(ledger),
                 ..known.view.clone()
             };
             (*id, view)
@@ -239,6 +240,12 @@ impl Views {
 }
 
 impl Known {
+    fn reached_us(&self, ledger: &Ledger) -> Option<i64> {
+        let groups = self.groups.iter().map(|group| GroupId::new(self.view.id, *group));
+        let ranges = groups.flat_map(|group| StoreKind::ALL.map(|store| ledger.ranges(group, store)));
+        ranges.filter_map(|ranges| ranges.iter().last().map(|last| last.end_us)).max()
+    }
+
     /// What would do the same by hand.
     fn statement(&self, owed: OwedJob) -> String {
         let part = |name: &str| canonical(&Ident::with_quote('"', name));
@@ -293,6 +300,7 @@ fn known(snapshot: &Snapshot, view: &FeatureView) -> Option<Known> {
             done_online: IntervalSet::default(),
             done_offline: IntervalSet::default(),
             given_up: IntervalSet::default(),
+            reached_us: None,
         },
         workspace,
         owner: view.header.owner.clone(),

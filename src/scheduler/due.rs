@@ -31,9 +31,12 @@ pub struct ScheduledView {
     /// trigger = scheduled
     pub is_scheduled: bool,
     pub is_paused: bool,
+    /// of all its features
     pub done_online: IntervalSet,
     pub done_offline: IntervalSet,
     pub given_up: IntervalSet,
+    /// the end of what any of its features is materialized for: what is later is new, also if a new feature lacks the past
+    pub reached_us: Option<i64>,
 }
 
 /// A job that is to be made.
@@ -83,6 +86,7 @@ impl ScheduledView {
         // what is after all of these is new
         let known = [&self.done_online, &self.done_offline, &self.given_up, &worked_on];
         let ends = known.into_iter().filter_map(|set| set.iter().last()).map(|last| last.end_us);
+        let ends = ends.chain(self.reached_us);
         let frontier_us = ends.max().unwrap_or(i64::MAX);
 
         let mut forward = Vec::new();
@@ -206,6 +210,7 @@ mod tests {
             done_online: IntervalSet::default(),
             done_offline: IntervalSet::default(),
             given_up: IntervalSet::default(),
+            reached_us: None,
         }
     }
 
@@ -300,6 +305,13 @@ mod tests {
             owed(&endless, 11 * DAY + HOUR, &[job(0, 10, JobTrigger::Backfill)]),
             ["scheduled 10..11", "backfill ever..0"]
         );
+    }
+
+    #[test]
+    fn a_new_feature_lacks_the_past_and_new_periods_do_not_wait_for_it() {
+        let view = ScheduledView { reached_us: Some(5 * DAY), ..view() };
+        let owed = owed(&view, 7 * DAY + HOUR, &[]);
+        assert_eq!(owed[..3], ["scheduled 5..6", "scheduled 6..7", "backfill 4..5"]);
     }
 
     #[test]

@@ -58,9 +58,11 @@ fn recent(warehouse: &Warehouse, view: &FeatureView, since_us: i64) -> Result<Ve
     let mut recent = Vec::new();
     for job in jobs.into_iter().filter(|job| job.state == JobState::Succeeded) {
         let Some(range) = job.request.work.refresh().map(|refresh| refresh.range) else { continue };
+        // one that has not counted has filled new features alone: the others are as the jobs before have made them
+        let Some(rows) = job.source_rows else { continue };
         let is_last = written.first_overlap(&range).is_none();
         written.insert(range);
-        if let (true, Some(rows)) = (is_last && range.end_us > since_us, job.source_rows) {
+        if is_last && range.end_us > since_us {
             recent.push((job, rows));
         }
     }

@@ -82,6 +82,7 @@ fn view(number: u64, plan: &Plan, random: &mut Random) -> ScheduledView {
         done_online: IntervalSet::default(),
         done_offline: IntervalSet::default(),
         given_up: IntervalSet::default(),
+        reached_us: None,
     }
 }
 

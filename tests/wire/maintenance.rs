@@ -91,6 +91,16 @@ async fn rows_that_come_too_late_are_counted_and_healed() {
     }
     // of the same tile as a row that was on time
     sql.batch_execute("INSERT INTO tx VALUES ('u1', '2024-03-02 11:00', 30)").await.expect("inserts");
+    // a new feature is filled by itself, and has seen it
+    let more = "CREATE OR REPLACE FEATURE VIEW spend ENTITY customer TIMESTAMP ts \
+                FEATURES (sum(amount) OVER (LAST '3 days') AS total, max(amount) OVER (LAST '3 days') AS most) \
+                WITH (start = '2024-03-04') AS SELECT user_id, ts, amount FROM transactions";
+    sql.batch_execute(more).await.expect("adds a feature");
+    let most = "SELECT most FROM spend WHERE user_id = 'u1'";
+    while sql.query_one(most, &[]).await.expect("reads").get::<_, Option<i64>>(0) != Some(30) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the new feature is not materialized");
+        tokio::task::yield_now().await;
+    }
     drop(server);
 
     let soon = config(1);

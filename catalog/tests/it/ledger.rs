@@ -91,7 +91,7 @@ fn every_attempt_is_kept() {
     let failed = ledger.finish(job, Outcome::Failed(failure("still full")), 4).unwrap();
     assert_eq!(failed.error, Some(failure("still full")));
     assert_eq!(failed.started_at_us, Some(1));
-    let queued = ledger.retry(job, 1).unwrap();
+    let queued = ledger.retry(job, None, 1).unwrap();
     assert_eq!((queued.state, queued.finished_at_us), (JobState::Queued, None));
     ledger.start_attempt(job, 5).unwrap();
     let done = ledger.finish(job, Outcome::Succeeded, 6).unwrap();
@@ -118,7 +118,7 @@ fn a_step_out_of_turn_is_refused() {
     refused(ledger.finish(job, Outcome::Succeeded, 1).map(drop), JobState::Queued);
     refused(ledger.fail_attempt(job, failure("…"), 1, 2).map(drop), JobState::Queued);
     refused(ledger.progress(job, 1, 1), JobState::Queued);
-    refused(ledger.retry(job, 1).map(drop), JobState::Queued);
+    refused(ledger.retry(job, None, 1).map(drop), JobState::Queued);
     ledger.start_attempt(job, 1).unwrap();
     refused(ledger.start_attempt(job, 1).map(drop), JobState::Running);
     ledger.finish(job, Outcome::Cancelled, 2).unwrap();
@@ -156,7 +156,7 @@ fn two_jobs_do_not_work_on_the_same_range() {
     ledger.create_job(request(10, 20)).unwrap();
     ledger.finish(first, Outcome::Cancelled, 1).unwrap();
     assert!(matches!(ledger.create_job(overwrite), Err(Error::JobConflict { job: JobId(2) })));
-    ledger.retry(first, 1).unwrap();
+    ledger.retry(first, None, 1).unwrap();
     assert!(matches!(ledger.create_job(request(0, 5)), Err(Error::JobConflict { job }) if job == first));
 }
 
@@ -196,7 +196,7 @@ fn jobs_in_flight_are_failed_when_the_catalog_opens_again() {
     assert_eq!(job.finished_at_us, None);
     assert_eq!(ledger.attempts(running).unwrap()[0].state, JobState::Failed);
     assert!(ledger.active().is_empty());
-    ledger.retry(running, 1).unwrap();
+    ledger.retry(running, None, 1).unwrap();
     assert_eq!(ledger.start_attempt(running, 6).unwrap().attempt, 2);
     drop(catalog);
     // one that was retried is the scheduler's
@@ -555,7 +555,7 @@ fn jobs_of_the_scheduler_make_way_as_long_as_they_have_not_begun() {
     ledger.fail_attempt(jobs[2], failure("no"), 6, 7).unwrap();
     assert!(ledger.create_job(scheduled(20, 30, JobTrigger::Backfill)).is_err());
     // one that is asked for again waits no longer
-    assert_eq!(ledger.retry(jobs[2], 3).unwrap().next_attempt_at_us, None);
+    assert_eq!(ledger.retry(jobs[2], None, 3).unwrap().next_attempt_at_us, None);
 }
 
 #[test]

@@ -361,8 +361,7 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let Some(snapshot) = self.newest(id, &slot).await? else { return Ok(Removed::default()) };
-        let (prepared, removed) =
-            removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
+        let (prepared, removed) = removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
         self.commit(PreparedWrite { slot, snapshot, prepared, writing }).await.map(|_| removed)
     }
 

@@ -22,7 +22,7 @@ mod s3;
 #[path = "clients/server.rs"]
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -233,23 +233,21 @@ fn tecton_client_works() {
     tecton_client_works_with("http", &[], "");
 }
 
-#[test]
-fn tecton_client_works_encrypted() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+/// Makes a certificate of 127.0.0.1 in a folder, and its key, which are believed by who is given the certificate.
+fn certificate(folder: &Path) -> (String, String) {
+    let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
     let (certificate, key) = (path("certificate.pem"), path("key.pem"));
     run(Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"])
-        .args([
-            "-subj",
-            "/CN=granary",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ]));
+        .args(["-subj", "/CN=granary", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate]));
+    (certificate, key)
+}
+
+#[test]
+fn tecton_client_works_encrypted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = certificate(folder.path());
     tecton_client_works_with("https", &["--tls-cert", &certificate, "--tls-key", &key], &certificate);
 }
 

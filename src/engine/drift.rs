@@ -224,7 +224,9 @@ impl ColumnOfPeriod {
     /// Takes what an older run has written of a period, where no newer one has.
     fn add(&mut self, view: &str, written: &IntervalSet, pieces: &[Piece], period: Interval) -> Result<()> {
         for piece in pieces {
-            let Some((_, profile)) = piece.profile.columns.iter().find(|(name, _)| *name == self.name) else { continue };
+            let Some((_, profile)) = piece.profile.columns.iter().find(|(name, _)| *name == self.name) else {
+                continue;
+            };
             let whole = Interval::new(piece.start_us, piece.end_us);
             let of_column = written.intersection(&whole);
             let wanted = of_column.intersection(&period);

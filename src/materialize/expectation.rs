@@ -202,7 +202,11 @@ pub fn evaluate(
     };
     let condition = Condition::of(&expectation.check, columns);
     if let Ok(condition) = &condition
-        && condition.figures.iter().filter_map(|figure| figure.column.as_ref()).any(|name| runs.this.column(name).is_none())
+        && condition
+            .figures
+            .iter()
+            .filter_map(|figure| figure.column.as_ref())
+            .any(|name| runs.this.column(name).is_none())
     {
         return None;
     }

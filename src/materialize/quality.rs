@@ -66,7 +66,8 @@ impl Watch {
             let place = |name: &str| schema.index_of(name).ok();
             let mut columns = profiled_columns(&fill.view);
             // an argument that functions of two groups have
-            columns.retain(|column| shapes.iter().flat_map(|shape| &shape.columns).all(|known| known.name != column.name));
+            columns
+                .retain(|column| shapes.iter().flat_map(|shape| &shape.columns).all(|known| known.name != column.name));
             if fill.parts != [range] {
                 partly.extend(columns.iter().map(|column| (column.name.clone(), fill.parts.clone())));
             }

@@ -18,8 +18,8 @@ use super::range::ResolvedRange;
 use super::spans::write_spans;
 use crate::access::Asker;
 use crate::engine::{
-    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, SendableRecordBatchStream, StreamRows, counted, query_rows, stored_rows,
-    stream_of, tile_batches,
+    BoundView, QueryPlanner, RowGroups, RowLayout, RowsRequest, SendableRecordBatchStream, StreamRows, counted,
+    query_rows, stored_rows, stream_of, tile_batches,
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, PreparedWrite, Write, WriteKind};

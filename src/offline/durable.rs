@@ -60,11 +60,10 @@ impl ObjectStore for DurableLocal {
         Ok(PutResult { e_tag: None, version: None })
     }
 
-    /// The parts go straight to the file of that name: only data files come this way, and nobody looks at a data
-    /// file before a commit names it.
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let path = self.inner.path_to_filesystem(location)?;
-        let opened = path.clone();
+        let unfinished = unfinished(&path);
+        let opened = unfinished.clone();
         let file = blocking(move || {
             let open = || {
                 create_folder_of(&opened)?;
@@ -73,7 +72,7 @@ impl ObjectStore for DurableLocal {
             open().map_err(|error| put_error(&opened, error))
         })
         .await?;
-        Ok(Box::new(Upload { path, file: Arc::new(file), length: 0 }))
+        Ok(Box::new(Upload { path, unfinished, file: Arc::new(file), length: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -105,11 +104,20 @@ impl ObjectStore for DurableLocal {
     }
 }
 
+/// Parts on their way to a file, which gets its name when it is complete. Dropped before, it is gone.
 #[derive(Debug)]
 struct Upload {
     path: PathBuf,
+    unfinished: PathBuf,
     file: Arc<File>,
     length: u64,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // not there any more if it was completed; of another failure the sweep of orphans takes care
+        let _ = fs::remove_file(&self.unfinished);
+    }
 }
 
 #[async_trait::async_trait]
@@ -128,20 +136,21 @@ impl MultipartUpload for Upload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let (file, path, unfinished) = (Arc::clone(&self.file), self.path.clone(), self.unfinished.clone());
         blocking(move || {
-            let sync = || {
+            let finish = || {
                 file.sync_all()?;
+                fs::rename(&unfinished, &path)?;
                 sync_folder_of(&path)
             };
-            sync().map_err(|error| put_error(&path, error))
+            finish().map_err(|error| put_error(&path, error))
         })
         .await?;
         Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        let path = self.path.clone();
+        let path = self.unfinished.clone();
         blocking(move || fs::remove_file(&path).map_err(|error| put_error(&path, error))).await
     }
 }
@@ -150,11 +159,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?
 }
 
+/// Where a file is, beside `path`, until it is complete.
+fn unfinished(path: &FilePath) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}{UNFINISHED}", Uuid::new_v4().simple()))
+}
+
 /// Writes beside `path`, then gives it its name: a reader sees all of it or nothing, also after a power cut.
 fn put(path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
     create_folder_of(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_file_name(format!(".{name}.{}{UNFINISHED}", Uuid::new_v4().simple()));
+    let unfinished = unfinished(path);
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
         for bytes in payload {
@@ -225,10 +239,16 @@ mod tests {
         store.put(&at("a/b/d"), "four".into()).await.expect("overwrites");
         let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(&at("a/e")).await.expect("begins"), 3);
         upload.write(b"hello world");
+        assert!(!dir.path().join("a/e").exists(), "before it is complete");
         upload.finish().await.expect("completes");
+        drop(store.put_multipart(&at("a/g")).await.expect("begins"));
+        let mut aborted = store.put_multipart(&at("a/f")).await.expect("begins");
+        aborted.put_part("half".into()).await.expect("puts");
+        aborted.abort().await.expect("aborts");
         for (name, text) in [("a/b/c", "one"), ("a/b/d", "four"), ("a/e", "hello world")] {
             assert_eq!(fs::read_to_string(dir.path().join(name)).expect("reads"), text);
         }
-        assert_eq!(fs::read_dir(dir.path().join("a/b")).expect("lists").count(), 2, "nothing unfinished is left");
+        let count = |folder: &str| fs::read_dir(dir.path().join(folder)).expect("lists").count();
+        assert_eq!((count("a"), count("a/b")), (2, 2), "nothing unfinished is left");
     }
 }

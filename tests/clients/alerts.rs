@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::server::Server;
-use super::{shown, tools};
+use super::{certificate, shown, tools};
 
 /// A mail server; it ends with its input.
 struct MailServer {
@@ -14,10 +15,11 @@ struct MailServer {
 }
 
 impl MailServer {
-    fn start() -> MailServer {
+    fn start(arguments: &[&str]) -> MailServer {
         let script = format!("{}/tests/clients/with_mail.py", env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(tools().join("venv/bin/python"))
             .arg(script)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -45,7 +47,7 @@ impl Drop for MailServer {
 
 #[test]
 fn mails_are_sent_when_an_alert_fires_and_when_it_is_resolved() {
-    let mut mails = MailServer::start();
+    let mut mails = MailServer::start(&[]);
     let url = format!("smtp://127.0.0.1:{}", mails.port);
     let server = Server::start_with(&["--smtp-from", "Granary <granary@example.com>"], &[("GRANARY_SMTP_URL", &url)]);
     shown(&server, "CREATE TABLE t (what text, n int8); INSERT INTO t VALUES ('disk – full', 3)");
@@ -65,6 +67,44 @@ fn mails_are_sent_when_an_alert_fires_and_when_it_is_resolved() {
     assert!(first["id"].as_str().is_some_and(|id| id.ends_with("@example.com>")) && first["id"] != last["id"]);
     let noted = shown(&server, "SELECT event, target FROM granary.alert_deliveries ORDER BY created_at");
     assert!(noted.contains("ops@example.com, Somebody <b@example.com>"), "{noted}");
+}
+
+#[test]
+fn mails_go_encrypted_to_who_is_known_and_by_who_has_the_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = certificate(folder.path());
+    // encoded as in any URL: s3cret:!
+    for (how, scheme, more) in [("starttls", "smtp", "?tls=required"), ("tls", "smtps", "")] {
+        let mut mails = MailServer::start(&[&certificate, &key, how]);
+        let start = |password: &str, authority: &[(&str, &str)]| {
+            let url = format!("{scheme}://u:{password}@127.0.0.1:{}{more}", mails.port);
+            let environment = [authority, &[("GRANARY_SMTP_URL", &url)]].concat();
+            let server = Server::start_with(&["--smtp-from", "granary@example.com"], &environment);
+            shown(&server, "CREATE ALERT a WHEN true CHECK EVERY '1 day' DO EMAIL 'ops@example.com'");
+            server
+        };
+        let authority = ("SSL_CERT_FILE", certificate.as_str());
+        for (password, authority, said) in
+            [("s3cret%3A%21", vec![], "certificate"), ("other", vec![authority], "(535)")]
+        {
+            let server = start(password, &authority);
+            eventually(&server, &format!("SELECT error LIKE '%{said}%' FROM granary.alert_deliveries"));
+        }
+        let _server = start("s3cret%3A%21", &[authority]);
+        assert_eq!(mails.next()["subject"], "[FIRING] a (warning, granary)", "{how}");
+    }
+}
+
+/// Asks again until the answer is one row with true.
+fn eventually(server: &Server, sql: &str) {
+    let begun = Instant::now();
+    while shown(server, sql).lines().nth(2).is_none_or(|row| row.trim() != "t") {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{sql}: {}",
+            shown(server, "TABLE granary.alert_deliveries")
+        );
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub use tables::stored::{
     table_id, tables_of,
 };
 pub use tables::system::names::columns as columns_of_relation;
-pub use tables::system::{Gauges, SessionFacts, ShownSetting, is_system_schema};
+pub use tables::system::{Samples, SessionFacts, ShownSetting, is_system_schema};
 pub use tiles::tile_batches;
 pub use verify::{Verification, differences_schema};
 pub use written::WrittenRows;

@@ -616,7 +616,7 @@ impl Session {
             late: Arc::clone(&self.warehouse.late),
             alerts: Some(Arc::clone(&self.warehouse.alerts)),
             sequences: Arc::clone(&self.sequences),
-            gauges: self.warehouse.gauges_reader(),
+            samples: self.warehouse.samples_reader(),
             zone: self.settings.zone(),
         })
     }

@@ -17,7 +17,7 @@ use crate::alerts::AlertStore;
 use crate::audit::Audit;
 use crate::engine::{
     Activity, BoundView, Engine, EngineConfig, Expiry, KeyIndexes, LateRows, NameScope, QueryPlanner, ReadStores,
-    alert_samples, events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
+    Samples, alert_samples, events_table, is_named_by_objects, is_of_joined_view, samples, served_from_us, tables_of,
     view_of_table,
 };
 use crate::error::{Error, Kind, Result, io_error};
@@ -177,12 +177,18 @@ impl Warehouse {
         }
     }
 
-    /// What the stores say of streams and views, as metrics.
+    /// What the stores say of streams, views and alerts, and what there is of the server at this moment, as metrics.
     pub fn samples(&self) -> Vec<Sample> {
         let mut samples = samples(&self.catalog, &self.stores.tails, self.clock.now_us());
         samples.extend(alert_samples(&self.catalog.snapshot(), &self.alerts));
         samples.extend(self.gauges());
         samples
+    }
+
+    /// The same for who asks later.
+    pub fn samples_reader(self: &Arc<Self>) -> Samples {
+        let warehouse = Arc::clone(self);
+        Arc::new(move || warehouse.samples())
     }
 
     /// The names of a workspace's newest objects, for what `asker` wants of them.

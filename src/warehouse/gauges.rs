@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Warehouse;
 use crate::config::resident_bytes;
-use crate::engine::Gauges;
 use crate::metrics::{self, Metric, Sample};
 use crate::time::Stopwatch;
 
@@ -86,12 +85,6 @@ impl Warehouse {
         samples.push(metrics::sample(&PROCESS_START, None, Vec::new(), started));
         samples.extend(resident_bytes().map(|bytes| metrics::sample(&PROCESS_MEMORY, None, Vec::new(), bytes as f64)));
         samples
-    }
-
-    /// The same for who asks later.
-    pub fn gauges_reader(self: &Arc<Self>) -> Gauges {
-        let warehouse = Arc::clone(self);
-        Arc::new(move || warehouse.gauges())
     }
 
     fn store_bytes(&self) -> Sizes {

@@ -71,14 +71,14 @@ pub struct SessionFacts {
     /// what alerts have found and told, where that is known
     pub alerts: Option<Arc<AlertStore>>,
     pub sequences: Arc<SessionSequences>,
-    /// what there is of the server now
-    pub gauges: Gauges,
+    /// what the server counts of itself, but for what the process counts
+    pub samples: Samples,
     /// of times that say none
     pub zone: Zone,
 }
 
 /// Numbers as they are when they are asked for.
-pub type Gauges = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
+pub type Samples = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 impl std::fmt::Debug for SessionFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,7 +99,7 @@ impl Default for SessionFacts {
             late: Arc::default(),
             alerts: None,
             sequences: Arc::default(),
-            gauges: Arc::new(Vec::new),
+            samples: Arc::new(Vec::new),
             zone: Zone::UTC,
         }
     }

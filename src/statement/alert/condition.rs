@@ -221,7 +221,7 @@ fn context_of(warehouse: &Arc<Warehouse>, alert: &Alert, text: &str) -> Result<S
         expiry: Arc::clone(&warehouse.expiry),
         late: Arc::clone(&warehouse.late),
         alerts: Some(Arc::clone(&warehouse.alerts)),
-        gauges: warehouse.gauges_reader(),
+        samples: warehouse.samples_reader(),
         ..SessionFacts::default()
     };
     Ok(StatementContext {

@@ -3,7 +3,6 @@
 use granary_catalog::Workspace;
 
 use super::{Rows, SystemContext, row};
-use crate::engine::freshness;
 use crate::error::Result;
 use crate::metrics::samples;
 
@@ -11,12 +10,7 @@ pub fn metrics(context: &SystemContext, rows: &mut Rows) -> Result<()> {
     let workspace = context.scope.snapshot.get_as::<Workspace>(context.scope.workspace);
     let workspace = workspace.map(|workspace| workspace.header.name.as_str());
     let is_shown = |of: &Option<String>| of.is_none() || of.as_deref() == workspace;
-    let of_stores = freshness::samples(&context.catalog, &context.tails, context.now_us);
-    let of_alerts =
-        context.facts.alerts.as_ref().map(|alerts| freshness::alert_samples(&context.scope.snapshot, alerts));
-    let of_stores = of_stores.into_iter().chain(of_alerts.into_iter().flatten());
-    let of_server = (context.facts.gauges)();
-    let all = samples().into_iter().chain(of_stores).chain(of_server);
+    let all = samples().into_iter().chain((context.facts.samples)());
     for sample in all.filter(|sample| is_shown(&sample.workspace)) {
         let label = |name| sample.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         row!(rows,

@@ -30,10 +30,12 @@ use arrow::record_batch::RecordBatch;
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::error::{Error, Kind, Result, io_error};
 use crate::row::Key;
 use crate::time::Clock;
+use crate::trace;
 pub use copy::local_store;
 use log::Snapshot;
 pub use places::{Places, RowNumbers, changed_meanwhile};
@@ -335,7 +337,8 @@ impl OfflineStore {
         let slot = self.slot(id);
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
-        let prepared = write::prepare(&snapshot, write, writer::LIMITS).boxed().await?;
+        let span = trace::store("offline write", || id.to_owned());
+        let prepared = write::prepare(&snapshot, write, writer::LIMITS).boxed().instrument(span).await?;
         Ok(PreparedWrite { slot, snapshot, prepared, writing })
     }
 
@@ -392,15 +395,18 @@ impl OfflineStore {
             return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
         };
         let readers = Arc::clone(&self.readers);
-        let committing = tokio::spawn(async move {
+        let span = trace::store("offline commit", || snapshot.table.id.clone());
+        let committing = async move {
             let outcome = write::commit(&snapshot, prepared).await;
             // after a failure nobody knows whether the log took it: load it anew
             let after = outcome.as_ref().ok().and_then(|(_, after)| after.clone());
             readers.changing(&snapshot.table, || slot.publish(after));
             drop(writing);
             outcome.map(|(outcome, _)| outcome)
-        });
-        committing.await.map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
+        };
+        tokio::spawn(committing.instrument(span))
+            .await
+            .map_err(|error| Error::internal("an offline commit panicked").with_source(error))?
     }
 
     async fn newest(&self, id: &str, slot: &Slot) -> Result<Option<Snapshot>> {

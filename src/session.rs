@@ -340,7 +340,6 @@ impl Session {
                         let statement = Arc::clone(&parsed);
                         let work =
                             async move { trace::phase(Phase::Describe, describe(context, &statement, &types)).await };
-                        let work = work.in_current_span();
                         self.warehouse.engine.work(Box::pin(work)).await??
                     }
                     _ => describe(context, &parsed, &types).await?,
@@ -436,13 +435,10 @@ impl Session {
         }
         // apart from the threads that listen to clients; boxed, since the futures of all statements are one large one
         let (statement, stop) = (Arc::clone(parsed), token.clone());
-        let work = self.warehouse.engine.work(Box::pin(
-            async move {
-                let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
-                (context, response)
-            }
-            .in_current_span(),
-        ));
+        let work = self.warehouse.engine.work(Box::pin(async move {
+            let response = statement::execute(&mut context, &statement, &parameters, &stop).await;
+            (context, response)
+        }));
         let (mut context, response) = stoppable(work, &cancel, &token, deadline).await?;
         self.notices.extend(notices_of(&mut context));
         let response = response?;

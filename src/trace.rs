@@ -121,6 +121,15 @@ pub fn phase_at_once<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// The span of what a store does for the current span: `what`, with the table or views that it is of. None where nobody
+/// asks for spans.
+pub fn store(what: &'static str, of: impl FnOnce() -> String) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(target: TARGET, "store", otel.name = what, granary.store.of = of())
+}
+
 /// Rows whose coming is a phase of the current span, from now until the last of them, or until nobody wants them any more.
 pub struct PhaseRows<S> {
     rows: S,

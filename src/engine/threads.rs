@@ -14,6 +14,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::error::into_datafusion;
 use crate::error::{Error, Result};
@@ -35,10 +36,10 @@ impl QueryThreads {
         self.0.handle()
     }
 
-    /// Does work here. It is told to stop when the future is dropped; a panic goes on in who waits.
+    /// Does work here, in the span of who asks. It is told to stop when the future is dropped; a panic goes on in who waits.
     pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(work, self.handle());
+        tasks.spawn_on(work.in_current_span(), self.handle());
         match tasks.join_next().await {
             Some(Ok(done)) => Ok(done),
             Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -85,7 +86,7 @@ impl QueryThreads {
             }
             DataFusionResult::Ok(())
         };
-        builder.spawn_on(work, self.handle());
+        builder.spawn_on(work.in_current_span(), self.handle());
         builder.build()
     }
 }

@@ -9,6 +9,7 @@ use granary_catalog::{
 };
 use granary_sql::timestamp::format_timestamp;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::fill::{completes, fills};
 use super::job::{Wait, attempt, cancelled, log};
@@ -24,6 +25,7 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, PreparedWrite, Write, WriteKind};
 use crate::time::floor_us;
+use crate::trace;
 use crate::warehouse::Warehouse;
 
 /// What one job is to do.
@@ -300,7 +302,8 @@ async fn write_online(
     let mut rows = 0;
     if range.0 < range.1 {
         let groups = RowGroups::new(&view.key_types(), stored_rows(planner, view, range).await?)?;
-        rows = write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).await?;
+        let span = trace::store("online write", || view.name.clone());
+        rows = write_rows(Arc::clone(&warehouse.online), view, groups, useful, mode).instrument(span).await?;
     }
     if work.overwrite && view.kind().is_stream() {
         warehouse.ingest.rebuild(view).await?;

@@ -19,6 +19,7 @@ use crate::materialize;
 use crate::metrics;
 use crate::offline::{BatchStream, Layout, Places, ReadVersions, RowNumbers, Write, WriteKind};
 use crate::statement::{Isolation, after_commit, object_of_rows, schema_of};
+use crate::trace;
 use crate::warehouse::{LockHolder, LockMode, Warehouse};
 
 /// Events up to so many bytes are appended from a client's own thread, which others wait for meanwhile.
@@ -343,7 +344,8 @@ impl Transaction {
         if is_change {
             let (role, at_us, statement) = (actor.role.clone(), warehouse.clock.now_us(), texts.join(";\n"));
             let author = Author { role, at_us, statement };
-            step = warehouse.catalog.commit_step(base, &author, changes)?;
+            let span = trace::store("catalog commit", String::new);
+            step = span.in_scope(|| warehouse.catalog.commit_step(base, &author, changes))?;
         }
         kept.iter().for_each(|table| table.keep());
         let (mut stored, mut changed, mut failed) = (Vec::new(), Vec::new(), None);

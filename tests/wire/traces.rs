@@ -139,9 +139,28 @@ async fn statements_jobs_and_requests_are_spans_with_their_phases() {
         )
         .await
         .expect("declares");
+    // what the stores do is below what asks for it
+    let looked_up = "SELECT v FROM v WHERE k = $1";
+    client.query_one(looked_up, &[&"a"]).await.expect("answers");
+    let past = "SELECT v FROM v FOR SYSTEM_TIME AS OF '2024-01-02' WHERE k = 'a'";
+    client.query_one(past, &[]).await.expect("answers");
     client.batch_execute("SELECT 'the last'").await.expect("answers");
     collector.statement("SELECT 'the last'").await;
     let all = collector.all();
+    let of_stores = |span: &Span| {
+        let below = collector.below(span).into_iter();
+        let below = below.flat_map(|span| [vec![span.clone()], collector.below(&span)].concat());
+        let told =
+            below.filter(|span| attribute(span, "granary.store.of").starts_with('v') || span.name == "catalog commit");
+        told.map(|span| span.name).collect::<std::collections::BTreeSet<String>>()
+    };
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(of_stores(&collector.statement(looked_up).await), set(&["online read"]));
+    assert_eq!(of_stores(&collector.statement(past).await), set(&["offline read"]));
+    let refresh = all.iter().find(|span| span.name == "refresh").expect("a job");
+    let expected = set(&["offline commit", "offline read", "offline write", "online write"]);
+    assert!(of_stores(refresh).is_superset(&expected), "{:?}", of_stores(refresh));
+    assert!(all.iter().any(|span| span.name == "catalog commit"));
     assert!(all.iter().any(|span| span.name == "refresh" && attribute(span, "granary.job.of") == "v"), "{all:?}");
     assert!(!format!("{all:?}").contains("very secret"));
     assert!(!all.iter().any(|span| attribute(span, "db.query.text").contains("not sampled")));

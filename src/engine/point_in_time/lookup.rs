@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::online::{Item, OnlineReader, OnlineStore, SpanPlan};
 use crate::row::{Key, Reader, Value, array_of, put_value, values_of};
 use crate::tile::{ViewKind, ViewPlan, attributes_hold};
+use crate::trace;
 
 /// See the module.
 #[derive(Debug)]
@@ -184,6 +185,7 @@ impl Lookup {
         keys: impl Iterator<Item = &'a [Option<Value>]>,
         moment: Moment,
     ) -> Result<Vec<Vec<Option<Value>>>> {
+        let _reading = trace::store("online read", || self.view.name.clone()).entered();
         let mut out = vec![Vec::with_capacity(keys.size_hint().0); self.answerer.n_wanted()];
         let mut read = StoredRows::default();
         for key in keys {

@@ -20,6 +20,7 @@ use crate::engine::relation::{CompositeRelation, FeatureRelation, Interface, Pla
 use crate::error::{Error, Result};
 use crate::online::OnlineReader;
 use crate::row::{Key, Value, array_of, values_of};
+use crate::trace;
 
 /// So many rows' keys are looked for together: what is found of them fits into a processor's nearest cache.
 const ROWS_AT_ONCE: usize = 128;
@@ -220,6 +221,8 @@ impl Vector {
         moment: Moment,
         mut with: impl FnMut(&AskedRow, &FoundRows) -> Result<()>,
     ) -> Result<()> {
+        let views = || self.reads.iter().map(|read| read.lookup.view_name()).collect::<Vec<_>>().join(", ");
+        let _reading = trace::store("online read", views).entered();
         let reader = self.reader()?;
         let mut found = FoundRows::default();
         for asked in asked.chunks(ROWS_AT_ONCE) {

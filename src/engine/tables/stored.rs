@@ -6,6 +6,7 @@ mod placed;
 mod reach;
 mod rows;
 mod scan;
+mod traced;
 
 use std::sync::Arc;
 

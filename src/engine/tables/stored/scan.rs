@@ -15,6 +15,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::traced::traced;
 use crate::error::{Error, Result};
 use crate::offline::{DataFile, OfflineTable};
 
@@ -43,7 +44,7 @@ impl Scan<'_> {
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&place)?, footers);
         let mut source = ParquetSource::new(Arc::clone(&self.table.file_schema))
-            .with_parquet_file_reader_factory(Arc::new(reader))
+            .with_parquet_file_reader_factory(traced(Arc::new(reader), &self.table.id))
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true);
         if let Some(predicate) = &self.predicate {

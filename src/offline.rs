@@ -131,20 +131,21 @@ pub struct WriteOutcome {
     pub files_removed: usize,
 }
 
-/// A change whose files are on disk, and which waits for its commit. Whoever holds it is the table's only writer.
+/// A change whose files are on disk, and which waits for its commit. Whoever holds it is the table's only writer; dropped,
+/// its files are gone, and the table is as it was.
 pub struct PreparedWrite {
     slot: Arc<Slot>,
     snapshot: Snapshot,
-    /// None: its application transaction had been recorded before
+    /// None: its application transaction had been recorded before, or the commit has begun
     prepared: Option<write::Prepared>,
-    writing: tokio::sync::OwnedMutexGuard<()>,
+    _writing: tokio::sync::OwnedMutexGuard<()>,
 }
 
-impl PreparedWrite {
-    /// Removes its files; the table is as it was.
-    pub async fn abandon(self) {
-        if let Some(prepared) = self.prepared {
-            write::abandon(&self.snapshot, prepared).await;
+impl Drop for PreparedWrite {
+    fn drop(&mut self) {
+        for file in self.prepared.iter().flat_map(|prepared| &prepared.change.add) {
+            // what cannot be removed is an orphan, which the next start sweeps
+            let _ = fs::remove_file(self.snapshot.table.path.join(&file.path));
         }
     }
 }
@@ -339,7 +340,7 @@ impl OfflineStore {
         let snapshot = self.newest(id, &slot).await?.ok_or_else(|| unknown(id))?;
         let span = trace::store("offline write", || id.to_owned());
         let prepared = write::prepare(&snapshot, write, writer::LIMITS).boxed().instrument(span).await?;
-        Ok(PreparedWrite { slot, snapshot, prepared, writing })
+        Ok(PreparedWrite { slot, snapshot, prepared, _writing: writing })
     }
 
     /// One atomic commit that changes no row: other files in place of some. `None`, and nothing is done, if the newest
@@ -353,7 +354,7 @@ impl OfflineStore {
         if prepared.is_none() {
             return Ok(None);
         }
-        self.commit(PreparedWrite { slot, snapshot, prepared, writing }).await.map(Some)
+        self.commit(PreparedWrite { slot, snapshot, prepared, _writing: writing }).await.map(Some)
     }
 
     /// One atomic commit without the rows of `keys`. The files that had them stay on disk until
@@ -365,7 +366,7 @@ impl OfflineStore {
         let writing = Arc::clone(&slot.writer).lock_owned().await;
         let Some(snapshot) = self.newest(id, &slot).await? else { return Ok(Removed::default()) };
         let (prepared, removed) = removal::prepare_removal(&snapshot, keys, cancel, writer::LIMITS).boxed().await?;
-        self.commit(PreparedWrite { slot, snapshot, prepared, writing }).await.map(|_| removed)
+        self.commit(PreparedWrite { slot, snapshot, prepared, _writing: writing }).await.map(|_| removed)
     }
 
     /// Unlinks files that no commit names and that are older than this store's opening: what a crash left behind.
@@ -388,20 +389,20 @@ impl OfflineStore {
 
     /// Makes the files count. In a task of its own: once begun, it must end with the new version in place even if nobody
     /// waits for it.
-    pub async fn commit(&self, write: PreparedWrite) -> Result<WriteOutcome> {
-        let PreparedWrite { slot, snapshot, prepared, writing } = write;
-        let Some(prepared) = prepared else {
-            let version = snapshot.table.version;
+    pub async fn commit(&self, mut write: PreparedWrite) -> Result<WriteOutcome> {
+        let table = Arc::clone(&write.snapshot.table);
+        let Some(prepared) = write.prepared.take() else {
+            let version = table.version;
             return Ok(WriteOutcome { version, applied: false, rows_written: 0, files_added: 0, files_removed: 0 });
         };
         let readers = Arc::clone(&self.readers);
-        let span = trace::store("offline commit", || snapshot.table.id.clone());
+        let span = trace::store("offline commit", || table.id.clone());
         let committing = async move {
-            let outcome = write::commit(&snapshot, prepared).await;
+            let outcome = write::commit(&write.snapshot, prepared).await;
             // after a failure nobody knows whether the log took it: load it anew
             let after = outcome.as_ref().ok().and_then(|(_, after)| after.clone());
-            readers.changing(&snapshot.table, || slot.publish(after));
-            drop(writing);
+            readers.changing(&table, || write.slot.publish(after));
+            drop(write);
             outcome.map(|(outcome, _)| outcome)
         };
         tokio::spawn(committing.instrument(span))

@@ -36,7 +36,7 @@ pub struct Watch {
     /// for each fill of the job
     shapes: Vec<Shape>,
     /// columns that are not written for all of the range, with what they are written for
-    partly: Vec<(String, Vec<Interval>)>,
+    partly: Vec<(String, Vec<(i64, i64)>)>,
     profiler: Arc<Mutex<Profiler>>,
 }
 
@@ -69,7 +69,8 @@ impl Watch {
             columns
                 .retain(|column| shapes.iter().flat_map(|shape| &shape.columns).all(|known| known.name != column.name));
             if fill.parts != [range] {
-                partly.extend(columns.iter().map(|column| (column.name.clone(), fill.parts.clone())));
+                let parts: Vec<(i64, i64)> = fill.parts.iter().map(|part| (part.start_us, part.end_us)).collect();
+                partly.extend(columns.iter().map(|column| (column.name.clone(), parts.clone())));
             }
             let keys = view.keys.iter().filter_map(|key| place(&key.name)).collect();
             shapes.push(Shape { keys, time: place(&view.timestamp), columns, counts: false });
@@ -127,9 +128,9 @@ impl Watch {
         }
         let mut columns = ColumnFigures::of_rows(&profile, previous.as_ref());
         for (name, parts) in self.partly {
-            let column = columns.iter_mut().find(|column| column.name == name);
-            let parts = parts.into_iter().map(|part| (part.start_us, part.end_us));
-            column.into_iter().for_each(|column| column.parts = parts.clone().collect());
+            if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
+                column.parts = parts;
+            }
         }
         let Interval { start_us, end_us } = self.range;
         let record = RunRecord {

@@ -192,13 +192,8 @@ async fn write_both(
             ledger.note_source_rows(job.id, of_group);
         }
     }
-    if let Some(watch) = watch
-        && let Err(held) = watch.finish().await
-    {
-        for write in waiting {
-            write.abandon().await;
-        }
-        return Err(held);
+    if let Some(watch) = watch {
+        watch.finish().await?;
     }
     for write in waiting {
         rows += warehouse.offline.commit(write).await?.rows_written;

@@ -150,6 +150,22 @@ async fn append(store: &OfflineStore, rows: &[Row]) -> WriteOutcome {
 }
 
 #[tokio::test]
+async fn what_is_prepared_and_dropped_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("folder");
+    let store = new_store(dir.path()).await;
+    append(&store, &[row("a", 0, 1)]).await;
+    let before = table(&store, "t").await;
+    let whole = WriteKind::ReplaceRange { start_us: 0, end_us: i64::MAX };
+    let rows = [row("a", 0, 2), row("b", 40 * DAY_US, 3)];
+    let prepared = store.prepare("t", Write::new(whole, keyed_stream(&rows))).await.expect("prepares");
+    assert_eq!(data_files(&before.path), 3, "a file for each month");
+    assert_eq!(all_rows(&*table(&store, "t").await), all_rows(&before), "not seen yet");
+    drop(prepared);
+    assert_eq!(data_files(&before.path), 1);
+    assert_eq!(append(&store, &[row("c", 0, 4)]).await.version, before.version + 1, "and others go on");
+}
+
+#[tokio::test]
 async fn every_type_comes_back() {
     // with a space: locations are URLs inside
     let dir = tempfile::Builder::new().prefix("with space").tempdir().expect("folder");

@@ -124,12 +124,6 @@ pub(super) async fn commit(snapshot: &Snapshot, prepared: Prepared) -> Result<(W
     Ok((outcome(version), after))
 }
 
-/// Removes the files of what is not to be committed, as far as they can be.
-pub(super) async fn abandon(snapshot: &Snapshot, prepared: Prepared) {
-    let written = prepared.change.add.into_iter().map(|file| Ok(Path::from(file.path)));
-    snapshot.files().delete_stream(stream::iter(written).boxed()).for_each(|_| async {}).await;
-}
-
 fn fate(snapshot: &Snapshot, kind: WriteKind) -> Result<Fate<'_>> {
     let files = &snapshot.table.files;
     match kind {

@@ -1,5 +1,5 @@
-//! A year of schedules: the scheduler's core and the real ledger, with a clock and work that are made up. A year takes
-//! seconds; what came of it is read from the ledger.
+//! A year of schedules: the scheduler's core and the real ledger, with a clock and work that are made up. A year of one view
+//! takes a second; what came of it is read from the ledger.
 //!
 //! 50 views, some hourly, most daily, some with years behind them; one attempt in twenty fails; the server stops at
 //! random, sometimes for days, and takes what runs with it; clocks go back. In the end every period has succeeded in

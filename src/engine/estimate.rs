@@ -38,24 +38,29 @@ fn leaves(plan: Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
     if children.is_empty() { vec![plan] } else { children.into_iter().flat_map(leaves).collect() }
 }
 
-/// About how many lines the files of a scan have. `None` of files that are not made of lines.
+/// About how many lines the files of a scan have, but for headings. `None` of files that are not made of lines.
 async fn lines(state: &SessionState, scan: &dyn ExecutionPlan) -> Option<u64> {
     let scan = scan.downcast_ref::<DataSourceExec>()?.data_source();
     let scan = scan.downcast_ref::<FileScanConfig>()?;
-    let is_of_lines = matches!(scan.file_source().file_type(), "csv" | "json");
-    if !is_of_lines || scan.file_compression_type != FileCompressionType::UNCOMPRESSED {
+    let headings = match scan.file_source().file_type() {
+        "csv" => 1,
+        "json" => 0,
+        _ => return None,
+    };
+    if scan.file_compression_type != FileCompressionType::UNCOMPRESSED {
         return None;
     }
     // a large file may be in several parts
     let files = scan.file_groups.iter().flat_map(|group| group.files());
     let sizes: std::collections::BTreeMap<_, _> =
         files.map(|file| (&file.object_meta.location, file.object_meta.size)).collect();
-    let total: u64 = sizes.values().sum();
+    let (n_files, total) = (sizes.len() as u64, sizes.values().sum::<u64>());
     let Some((largest, size)) = sizes.into_iter().max_by_key(|(_, size)| *size).filter(|(_, size)| *size > 0) else {
         return Some(0);
     };
     let store = state.runtime_env().object_store(&scan.object_store_url).ok()?;
     let sample = store.get_range(largest, 0..size.min(SAMPLE_BYTES)).await.ok()?;
     let n_lines = sample.iter().filter(|byte| **byte == b'\n').count().max(1);
-    Some((total as f64 / sample.len() as f64 * n_lines as f64).round() as u64)
+    let n_lines = (total as f64 / sample.len() as f64 * n_lines as f64).round() as u64;
+    Some(n_lines.saturating_sub(headings * n_files))
 }

@@ -1,5 +1,5 @@
-//! A year of schedules: the scheduler's core and the real ledger, with a clock and work that are made up. A year of one view
-//! takes a second; what came of it is read from the ledger.
+//! A year of schedules: the scheduler's core and the real ledger, with a clock and work that are made up. What came of it
+//! is read from the ledger.
 //!
 //! 50 views, some hourly, most daily, some with years behind them; one attempt in twenty fails; the server stops at
 //! random, sometimes for days, and takes what runs with it; clocks go back. In the end every period has succeeded in
@@ -375,6 +375,12 @@ fn simulate(plan: &Plan, seed: u64) {
 #[test]
 fn a_year_of_schedules_succeeds_period_by_period() {
     simulate(&Plan { days: 366, n_views: 50, hourly_in: 10, stops: 40, fails_percent: 5 }, 1);
+}
+
+/// By itself it takes a second.
+#[test]
+fn a_year_of_one_view_succeeds_day_by_day() {
+    simulate(&Plan { days: 366, n_views: 1, hourly_in: 10, stops: 5, fails_percent: 5 }, 7);
 }
 
 #[test]

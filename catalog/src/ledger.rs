@@ -293,6 +293,11 @@ impl Ledger {
         stored.ok_or(Error::UndefinedJob { job })
     }
 
+    /// Whether a job is known, and has succeeded.
+    pub fn has_succeeded(&self, job: JobId) -> bool {
+        self.get(job).is_ok_and(|job| job.state == JobState::Succeeded)
+    }
+
     /// Jobs, newest first.
     pub fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, Error> {
         let mut jobs = Vec::new();

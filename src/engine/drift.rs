@@ -12,7 +12,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::TryStreamExt;
-use granary_catalog::{FeatureView, Interval, IntervalSet, JobId, JobState, Object, StoreKind};
+use granary_catalog::{FeatureView, Interval, IntervalSet, JobId, Object, StoreKind};
 use granary_sql::timestamp::format_timestamp;
 
 use super::error::into_datafusion;
@@ -184,8 +184,7 @@ fn period(planner: &QueryPlanner, view: &FeatureView, period: Interval) -> Resul
     runs.sort_by_key(|run| std::cmp::Reverse(run.job));
     for run in runs {
         let range = Interval::new(run.start_us, run.end_us);
-        let succeeded = ledger.get(JobId(run.job)).is_ok_and(|job| job.state == JobState::Succeeded);
-        if !succeeded || range.intersection(&period).is_none_or(|part| part.is_empty()) {
+        if !ledger.has_succeeded(JobId(run.job)) || range.intersection(&period).is_none_or(|part| part.is_empty()) {
             continue;
         }
         let pieces = planner.monitor.pieces(view.header.id.0, run.job)?;
@@ -224,9 +223,7 @@ impl ColumnOfPeriod {
     /// Takes what an older run has written of a period, where no newer one has.
     fn add(&mut self, view: &str, written: &IntervalSet, pieces: &[Piece], period: Interval) -> Result<()> {
         for piece in pieces {
-            let Some((_, profile)) = piece.profile.columns.iter().find(|(name, _)| *name == self.name) else {
-                continue;
-            };
+            let Some(profile) = piece.profile.column(&self.name) else { continue };
             let whole = Interval::new(piece.start_us, piece.end_us);
             let of_column = written.intersection(&whole);
             let wanted = of_column.intersection(&period);

@@ -1,5 +1,6 @@
 //! About how many rows a plan reads, as far as the files that it reads say so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
@@ -52,15 +53,14 @@ async fn lines(state: &SessionState, scan: &dyn ExecutionPlan) -> Option<u64> {
     }
     // a large file may be in several parts
     let files = scan.file_groups.iter().flat_map(|group| group.files());
-    let sizes: std::collections::BTreeMap<_, _> =
-        files.map(|file| (&file.object_meta.location, file.object_meta.size)).collect();
+    let sizes: BTreeMap<_, _> = files.map(|file| (&file.object_meta.location, file.object_meta.size)).collect();
     let (n_files, total) = (sizes.len() as u64, sizes.values().sum::<u64>());
     let Some((largest, size)) = sizes.into_iter().max_by_key(|(_, size)| *size).filter(|(_, size)| *size > 0) else {
         return Some(0);
     };
     let store = state.runtime_env().object_store(&scan.object_store_url).ok()?;
     let sample = store.get_range(largest, 0..size.min(SAMPLE_BYTES)).await.ok()?;
-    let n_lines = sample.iter().filter(|byte| **byte == b'\n').count().max(1);
-    let n_lines = (total as f64 / sample.len() as f64 * n_lines as f64).round() as u64;
+    let n_sampled = sample.iter().filter(|byte| **byte == b'\n').count().max(1);
+    let n_lines = (total as f64 / sample.len() as f64 * n_sampled as f64).round() as u64;
     Some(n_lines.saturating_sub(headings * n_files))
 }

@@ -158,6 +158,11 @@ impl Condition {
         RowExpression::of(planner, self.expr.clone(), (RELATION, &schema), Some(&DataType::Boolean)).map(|_| ())
     }
 
+    /// Whether a run has written all features that it names.
+    fn is_of(&self, run: &RowsProfile) -> bool {
+        self.figures.iter().filter_map(|figure| figure.column.as_ref()).all(|name| run.column(name).is_some())
+    }
+
     /// None: it is NULL.
     fn holds(&self, planner: &QueryPlanner, runs: &Runs<'_>) -> Result<Option<bool>> {
         let schema = Arc::new(self.schema());
@@ -201,13 +206,7 @@ pub fn evaluate(
         error: None,
     };
     let condition = Condition::of(&expectation.check, columns);
-    if let Ok(condition) = &condition
-        && condition
-            .figures
-            .iter()
-            .filter_map(|figure| figure.column.as_ref())
-            .any(|name| runs.this.column(name).is_none())
-    {
+    if condition.as_ref().is_ok_and(|condition| !condition.is_of(runs.this)) {
         return None;
     }
     let held = condition.and_then(|condition| {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use granary_catalog::{FeatureTable, FeatureView, ObjectId, ViewKind};
 
-use super::run::{run_blocking, useful_from_us};
+use super::run::useful_from_us;
 use crate::engine::{BoundView, Expired};
 use crate::error::Result;
+use crate::priority::blocking;
 use crate::warehouse::{LONGEST_READ_US, Warehouse};
 
 /// Looks at every feature view and feature table once. One that fails is told in the log, and waits for the next time.
@@ -39,7 +40,7 @@ async fn expire_view(warehouse: &Arc<Warehouse>, view: &BoundView) -> Result<Exp
     let is_newest_enough = view.kind() == ViewKind::StreamAttributes && view.known_at.is_none();
     let superseded_us = is_newest_enough.then(|| asked_us.saturating_add(1));
     let (online, id) = (Arc::clone(&warehouse.online), view.id);
-    let rows = run_blocking(move || {
+    let rows = blocking(move || {
         let mut rows = 0;
         if before_us != i64::MIN {
             rows += online.expire(id, before_us)?;

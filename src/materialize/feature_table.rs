@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use granary_catalog::{FeatureTable, Workspace};
 
 use super::online::{Mode, Useful, write_rows};
-use super::run::{keyed, run_blocking};
+use super::run::keyed;
 use crate::access::Asker;
 use crate::engine::{
     BoundView, QueryPlanner, RowGroups, TableWrite, WrittenRows, declared_columns, newest_arrival, rows_in_order,
@@ -18,6 +18,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{Write, WriteKind};
+use crate::priority::blocking;
 use crate::warehouse::Warehouse;
 
 /// A feature table as its writes see it.
@@ -149,7 +150,7 @@ async fn mark(warehouse: &Arc<Warehouse>, target: &Target, last_arrival: i64, ve
         marks.push((version_mark(&target.view), Some(version)));
     }
     let offline = target.offline;
-    run_blocking(move || {
+    blocking(move || {
         if offline {
             online.sync()?;
             return online.set_marks(&marks);
@@ -231,7 +232,7 @@ pub async fn after_change(
             marks.push((arrival_mark(old), None));
         }
         let (online, id) = (Arc::clone(&warehouse.online), old.id);
-        run_blocking(move || {
+        blocking(move || {
             online.remove_view(id)?;
             online.set_marks(&marks)?;
             online.sync()
@@ -248,7 +249,7 @@ pub async fn after_change(
         // rows that had expired are seen again
         *arrivals = None;
         let (online, marks) = (Arc::clone(&warehouse.online), [(version_mark(old), None), (arrival_mark(old), None)]);
-        run_blocking(move || online.set_marks(&marks)).await?;
+        blocking(move || online.set_marks(&marks)).await?;
     }
     if let Some(after) = after.filter(|_| arrivals.is_none()) {
         *arrivals = Some(bring_online(warehouse, after).await?);

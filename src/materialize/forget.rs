@@ -12,9 +12,9 @@ use granary_catalog::{Author, ForgetWork, Job, JobWork, NewJob, ObjectId};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{cancelled, run_job};
-use super::run::run_blocking;
 use crate::engine::BoundView;
 use crate::error::{Error, Result};
+use crate::priority::blocking;
 use crate::row::Key;
 use crate::warehouse::Warehouse;
 
@@ -54,7 +54,7 @@ async fn remove(
         () = cancel.cancelled() => return Err(cancelled()),
     };
     let (online, id) = (Arc::clone(&warehouse.online), view.id);
-    let removed = run_blocking(move || {
+    let removed = blocking(move || {
         // one that is longer than the store takes is not there
         let storable = keys.iter().filter(|key| key.length().is_ok());
         let found: HashSet<Key> = online.remove_keys(id, storable)?.into_iter().cloned().collect();

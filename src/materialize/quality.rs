@@ -9,14 +9,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granary_catalog::{Expectation, FeatureView, Interval, Job, JobId, JobState, Object, ObjectId, OnFailure};
+use granary_catalog::{Expectation, FeatureView, Interval, Job, JobId, Object, ObjectId, OnFailure};
 
 use super::expectation::{Runs, evaluate};
 use super::fill::Fill;
-use super::run::{Materialization, run_blocking};
+use super::run::Materialization;
 use crate::engine::{QueryPlanner, RowLayout, SendableRecordBatchStream, inspected, profiled_columns};
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{ColumnFigures, MonitorStore, Profiled, Profiler, RowsProfile, RunRecord, Shape};
+use crate::monitor::{
+    ColumnFigures, ExpectationResult, MonitorStore, Profiled, Profiler, RowsProfile, RunRecord, Shape,
+};
+use crate::priority::blocking;
 use crate::warehouse::Warehouse;
 
 /// Pieces of a profile are as wide as the schedule, and at least so.
@@ -59,9 +62,11 @@ impl Watch {
             return None;
         }
         let range = Interval::new(work.range.start_us, work.range.end_us);
+        // each group has the same rows
+        let counting = fills.iter().position(|fill| fill.parts == [range]).unwrap_or(0);
         let mut shapes: Vec<Shape> = Vec::new();
         let mut partly = Vec::new();
-        for fill in fills {
+        for (number, fill) in fills.iter().enumerate() {
             let schema = fill.view.row_schema(RowLayout::Events);
             let place = |name: &str| schema.index_of(name).ok();
             let mut columns = profiled_columns(&fill.view);
@@ -73,11 +78,9 @@ impl Watch {
                 partly.extend(columns.iter().map(|column| (column.name.clone(), parts.clone())));
             }
             let keys = view.keys.iter().filter_map(|key| place(&key.name)).collect();
-            shapes.push(Shape { keys, time: place(&view.timestamp), columns, counts: false });
+            shapes.push(Shape { keys, time: place(&view.timestamp), columns, counts: number == counting });
         }
-        // each group has the same rows
-        let counting = fills.iter().position(|fill| fill.parts == [range]).unwrap_or(0);
-        shapes.get_mut(counting)?.counts = true;
+        let first = shapes.first()?.clone();
         let width_us = view.plan.timing.schedule_us.max(LEAST_PIECE_US);
         Some(Watch {
             warehouse: Arc::clone(warehouse),
@@ -88,7 +91,7 @@ impl Watch {
             range,
             columns: profiled_columns(view),
             expectations,
-            profiler: Arc::new(Mutex::new(Profiler::new(shapes[0].clone(), width_us))),
+            profiler: Arc::new(Mutex::new(Profiler::new(first, width_us))),
             shapes,
             partly,
         })
@@ -104,7 +107,7 @@ impl Watch {
 
     /// All rows have passed: keeps their profile. Errors: `CheckViolation` if the run is held.
     pub async fn finish(self) -> Result<()> {
-        run_blocking(move || self.finish_here()).await
+        blocking(move || self.finish_here()).await
     }
 
     fn finish_here(self) -> Result<()> {
@@ -112,27 +115,18 @@ impl Watch {
             Arc::try_unwrap(self.profiler).map_err(|_| Error::internal("rows still pass a profiler that is done"))?;
         let profiler = profiler.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profiler.whole()?;
-        let (before, previous) = match run_before(&self.warehouse, self.view_id, self.range)? {
-            Some((job, profile)) => (Some(job), Some(profile)),
-            None => (None, None),
-        };
+        let Interval { start_us, end_us } = self.range;
+        let (before, previous) = run_before(&self.warehouse, self.view_id, start_us)?.unzip();
         let runs = Runs { this: &profile, previous: previous.as_ref() };
-        let mut held = None;
-        let mut results = Vec::new();
-        for expectation in self.expectations.iter().filter_map(|object| of_view(object, self.view_id)) {
-            let Some(result) = evaluate(&self.planner, expectation, &self.columns, &runs) else { continue };
-            if result.ok == Some(false) && expectation.on_failure == OnFailure::Hold && held.is_none() {
-                held = Some(results.len());
-            }
-            results.push(result);
-        }
+        let expectations = self.expectations.iter().filter_map(|object| of_view(object, self.view_id));
+        let results = expectations.filter_map(|asked| evaluate(&self.planner, asked, &self.columns, &runs));
+        let results = results.collect();
         let mut columns = ColumnFigures::of_rows(&profile, previous.as_ref());
         for (name, parts) in self.partly {
             if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
                 column.parts = parts;
             }
         }
-        let Interval { start_us, end_us } = self.range;
         let record = RunRecord {
             view: self.view_id,
             job: self.job.0,
@@ -147,7 +141,8 @@ impl Watch {
             results,
         };
         self.warehouse.monitor.put(&record, &profiler.into_pieces(start_us, end_us))?;
-        match held.and_then(|place| record.results.get(place)) {
+        let holds = |result: &&ExpectationResult| result.on_failure == OnFailure::Hold.as_str();
+        match record.results.iter().filter(holds).find(|result| result.ok == Some(false)) {
             None => Ok(()),
             Some(result) => {
                 let message = format!(
@@ -164,7 +159,7 @@ impl Watch {
 }
 
 /// The figures that a result was made of, or why there are none.
-pub fn figures_text(result: &crate::monitor::ExpectationResult) -> String {
+pub fn figures_text(result: &ExpectationResult) -> String {
     match &result.error {
         Some(error) => format!("It cannot be evaluated: {error}."),
         None => {
@@ -182,16 +177,16 @@ fn of_view(object: &granary_catalog::Object, view: u64) -> Option<&Expectation> 
 /// The run before, and its profile: of those that have succeeded and end no later than this one begins, the last; of
 /// several the newest. Columns that it has not written are those of other runs of its range, as a new feature was filled
 /// by itself.
-fn run_before(warehouse: &Warehouse, view: u64, range: Interval) -> Result<Option<(u64, RowsProfile)>> {
+fn run_before(warehouse: &Warehouse, view: u64, start_us: i64) -> Result<Option<(u64, RowsProfile)>> {
     let mut runs = warehouse.monitor.runs(Some(view))?;
-    runs.retain(|run| run.end_us <= range.start_us);
+    runs.retain(|run| run.end_us <= start_us);
     runs.sort_by_key(|run| (run.end_us, run.job));
     let mut last: Option<(RunRecord, RowsProfile)> = None;
     while let Some(run) = runs.pop() {
         if last.as_ref().is_some_and(|(last, _)| last.end_us != run.end_us) {
             break;
         }
-        if !has_succeeded(warehouse, run.job)? {
+        if !warehouse.catalog.ledger().has_succeeded(JobId(run.job)) {
             continue;
         }
         match &mut last {
@@ -211,13 +206,9 @@ fn run_before(warehouse: &Warehouse, view: u64, range: Interval) -> Result<Optio
     Ok(last.map(|(run, profile)| (run.job, profile)))
 }
 
-fn has_succeeded(warehouse: &Warehouse, job: u64) -> Result<bool> {
-    Ok(warehouse.catalog.ledger().get(JobId(job)).is_ok_and(|job| job.state == JobState::Succeeded))
-}
-
 /// All pieces of a run as one.
 fn profile_of_run(monitor: &MonitorStore, run: &RunRecord) -> Result<RowsProfile> {
-    let mut whole = Profiler::timeless(Vec::new()).whole()?;
+    let mut whole = RowsProfile::default();
     for piece in monitor.pieces(run.view, run.job)? {
         whole.merge(&piece.profile)?;
     }

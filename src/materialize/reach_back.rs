@@ -6,10 +6,11 @@ use std::sync::Arc;
 use granary_catalog::{FeatureView, GroupId, Interval, ObjectId, StoreKind};
 
 use super::online::{Mode, Useful, write_rows};
-use super::run::{run_blocking, useful_from_us};
+use super::run::useful_from_us;
 use crate::access::Asker;
 use crate::engine::{BoundView, RowGroups, RowLayout, stored_rows};
 use crate::error::Result;
+use crate::priority::blocking;
 use crate::warehouse::Warehouse;
 
 /// Writes the rows that only the new definition can serve, with the values that the old one had: what a new feature needs
@@ -38,7 +39,7 @@ pub async fn reach_back(warehouse: &Arc<Warehouse>, before: &FeatureView, now: &
     let useful = Useful { from_us: range.0, now_us };
     write_rows(Arc::clone(&warehouse.online), &view, rows, useful, Mode::Add).await?;
     let online = Arc::clone(&warehouse.online);
-    run_blocking(move || online.sync()).await
+    blocking(move || online.sync()).await
 }
 
 /// The view with its first columns, up to the first that lacks rows of the range which others have: a row may be short,

@@ -24,6 +24,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::offline::{BatchStream, Layout, PreparedWrite, Write, WriteKind};
+use crate::priority::blocking;
 use crate::time::floor_us;
 use crate::trace;
 use crate::warehouse::Warehouse;
@@ -305,7 +306,7 @@ async fn write_online(
     }
     let online = Arc::clone(&warehouse.online);
     let id = view.id;
-    run_blocking(move || {
+    blocking(move || {
         if useful.from_us != i64::MIN {
             online.expire(id, useful.from_us)?;
         }
@@ -313,13 +314,6 @@ async fn write_online(
     })
     .await?;
     Ok(rows)
-}
-
-/// Runs what blocks on a thread where it may.
-pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a blocking task died").with_source(error))?
 }
 
 /// Rows of earlier times can never be served again: they are older than every window, or than the TTL.

@@ -71,7 +71,7 @@ fn first_of(year: i32, month: u32) -> i64 {
 }
 
 /// What is known of rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowsProfile {
     pub rows: u64,
     pub keys: Distinct,
@@ -130,8 +130,10 @@ pub struct Shape {
 pub struct Profiler {
     /// of the batches that come next
     shape: Shape,
-    /// of all batches so far; the index is none of the next
+    /// of all batches so far
     columns: Vec<Profiled>,
+    /// of the shape's columns, among all
+    places: Vec<usize>,
     division: Division,
     pieces: BTreeMap<i64, RowsProfile>,
 }
@@ -140,7 +142,8 @@ impl Profiler {
     /// `width_us`: of a piece, unless the run has too many of them.
     pub fn new(shape: Shape, width_us: i64) -> Profiler {
         let division = if shape.time.is_some() { Division::Periods(width_us) } else { Division::None };
-        Profiler { columns: shape.columns.clone(), shape, division, pieces: BTreeMap::new() }
+        let columns = shape.columns.clone();
+        Profiler { places: (0..columns.len()).collect(), columns, shape, division, pieces: BTreeMap::new() }
     }
 
     /// Of rows without a time.
@@ -150,8 +153,11 @@ impl Profiler {
 
     /// Batches of another shape come next.
     pub fn go_on_with(&mut self, shape: Shape) {
+        self.places.clear();
         for column in &shape.columns {
-            if self.columns.iter().all(|known| known.name != column.name) {
+            let known = self.columns.iter().position(|known| known.name == column.name);
+            self.places.push(known.unwrap_or(self.columns.len()));
+            if known.is_none() {
                 self.columns.push(column.clone());
                 let of_none = || (column.name.clone(), ColumnProfile::new(column.class));
                 self.pieces.values_mut().for_each(|piece| piece.columns.push(of_none()));
@@ -192,19 +198,15 @@ impl Profiler {
             let values = batch.column(*key);
             Values::of(values, Class::of(values.data_type()))?.mix_into(&mut hashes)?;
         }
-        let mut values = Vec::with_capacity(self.shape.columns.len());
-        for column in &self.shape.columns {
-            let place = self.columns.iter().position(|known| known.name == column.name);
-            let place = place.ok_or_else(|| Error::internal("a column of a shape that was not said"))?;
-            values.push((place, Values::of(batch.column(column.index), column.class)?));
-        }
+        let values = self.shape.columns.iter().map(|column| Values::of(batch.column(column.index), column.class));
+        let values = values.collect::<Result<Vec<Values>>>()?;
         for (from, to, start) in stretches {
             let piece = self.pieces.entry(*start).or_insert_with(|| RowsProfile::new(&self.columns));
             if self.shape.counts {
                 piece.rows += (to - from) as u64;
             }
             hashes[*from..*to].iter().try_for_each(|hash| piece.keys.add(*hash))?;
-            for (place, values) in &values {
+            for (place, values) in self.places.iter().zip(&values) {
                 piece.columns[*place].1.add(values, *from..*to)?;
             }
         }

@@ -9,7 +9,6 @@ use granary_sql::statement::{CancelJob, RetryJob, WaitForJob};
 
 use super::context::StatementContext;
 use super::feature_view::DEFAULT_MAX_ATTEMPTS;
-use crate::engine::BoundView;
 use crate::error::{Error, Kind, Result};
 use crate::materialize;
 use crate::warehouse::Warehouse;
@@ -57,17 +56,16 @@ pub fn retry_job(warehouse: &Warehouse, job: JobId) -> Result<()> {
         let message = format!("job {job} cannot be tried again");
         return Err(Error::new(Kind::ObjectNotInPrerequisiteState, message).with_hint(hint));
     }
-    ledger.retry(job, groups_now(warehouse, &known)?, known.request.max_attempts.max(DEFAULT_MAX_ATTEMPTS))?;
+    ledger.retry(job, groups_now(warehouse, &known), known.request.max_attempts.max(DEFAULT_MAX_ATTEMPTS))?;
     warehouse.jobs.has_changed();
     Ok(())
 }
 
 /// The groups of columns that the view of a refresh has by now: its range is done again for what the view is.
-fn groups_now(warehouse: &Warehouse, job: &Job) -> Result<Option<Vec<u64>>> {
-    let Some(refresh) = job.request.work.refresh() else { return Ok(None) };
+fn groups_now(warehouse: &Warehouse, job: &Job) -> Option<Vec<u64>> {
     let snapshot = warehouse.catalog.snapshot();
-    let Some(view) = snapshot.get_as::<FeatureView>(refresh.view) else { return Ok(None) };
-    Ok(Some(materialize::groups_to_note(BoundView::of_feature_view(view)?.group_numbers())))
+    let view = snapshot.get_as::<FeatureView>(job.request.work.refresh()?.view)?;
+    Some(materialize::groups_to_note(view.group_numbers()))
 }
 
 /// Comes back when the job has ended, with its error if it has one. Errors: 57014 when the time is over.
